@@ -1,0 +1,45 @@
+"""Spin and charge transport of electrons in crystals, from a Hamiltonian H(k).
+
+Build a model (`models.TopologicalInsulator.bi2se3()`, or subclass `Model` with your own H(k)),
+a mesh (`Space`, `Grid`, ...) and `Levels(mu, temperature)`; hand the three to a response such as
+`spin_hall`, and print, plot or save the `Response` that comes back.
+
+Importing jaxspin switches JAX to double precision, unless the environment variable
+JAXSPIN_ENABLE_X64 is 0.
+"""
+
+import os
+
+import jax
+
+if os.environ.get("JAXSPIN_ENABLE_X64", "1") != "0":
+    jax.config.update("jax_enable_x64", True)
+
+from jaxspin import models as models, units as units  # noqa: E402
+from jaxspin.geometry import covariant_derivative as covariant_derivative  # noqa: E402
+from jaxspin.levels import Levels as Levels  # noqa: E402
+from jaxspin.meshes import (  # noqa: E402
+    Ball as Ball,
+    Disk as Disk,
+    Grid as Grid,
+    Path as Path,
+    Plane as Plane,
+    Space as Space,
+)
+from jaxspin.models.base import Model as Model  # noqa: E402
+from jaxspin.response import (  # noqa: E402
+    anomalous_hall as anomalous_hall,
+    bands as bands,
+    berry_curvature as berry_curvature,
+    carrier_density as carrier_density,
+    density_of_states as density_of_states,
+    equilibrium_spin_current as equilibrium_spin_current,
+    orbital_moment as orbital_moment,
+    quantum_metric as quantum_metric,
+    spin_berry_curvature as spin_berry_curvature,
+    spin_hall as spin_hall,
+    spin_hall_pieces as spin_hall_pieces,
+    torque_density as torque_density,
+)
+from jaxspin.results import Response as Response, load as load  # noqa: E402
+from jaxspin.spectrum import Bands as Bands, Covariant as Covariant, Strict as Strict  # noqa: E402

@@ -1,0 +1,92 @@
+"""Small matrices: Pauli and spin-j matrices, products that carry a trailing k axis.
+
+Throughout the package, matrices on a tile of K k-points have shape (n, n, K), and a vector of
+them (3, n, n, K): components lead, the k axis is last. Code reads as if for one k.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Inexact
+
+_UNROLL = 10  # largest sum that is written out term by term; above it a library product is faster
+
+#: The Pauli matrices (identity, x, y, z), shape (4, 2, 2).
+PAULI: Complex[np.ndarray, "4 2 2"] = np.array(
+    [[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]]
+)
+
+
+def spin_matrices(twice_spin: int) -> Complex[np.ndarray, "3 n n"]:
+    """Spin operators of spin J = `twice_spin`/2 in units of ħ/2, basis m = J, J-1, ..., -J.
+
+    For J = 1/2 these are the Pauli matrices; in general they are 2J_x, 2J_y, 2J_z, with
+    [S_x, S_y] = 2i S_z and S·S = 4J(J+1).
+
+    Returns:
+        Array (3, 2J+1, 2J+1).
+    Raises:
+        ValueError: `twice_spin` is not a positive integer.
+
+    >>> import numpy as np
+    >>> bool(np.allclose(spin_matrices(1), PAULI[1:]))
+    True
+    """
+    if not isinstance(twice_spin, int) or twice_spin < 1:
+        raise ValueError(
+            f"Argument `twice_spin` must be a positive integer (2J), but is {twice_spin!r}."
+        )
+    j = twice_spin / 2
+    m = j - np.arange(twice_spin + 1)
+    raising = np.diag(np.sqrt(j * (j + 1) - m[1:] * (m[1:] + 1)), 1).astype(complex)
+    lowering = raising.conj().T
+    return np.array([raising + lowering, -1j * (raising - lowering), 2 * np.diag(m)])
+
+
+def dagger(a: Inexact[Array, "*c n m K"]) -> Inexact[Array, "*c m n K"]:
+    """Hermitian conjugate of each matrix."""
+    return jnp.conj(transpose(a))
+
+
+def transpose(a: Inexact[Array, "*c n m K"]) -> Inexact[Array, "*c m n K"]:
+    """Transpose of each matrix."""
+    return jnp.swapaxes(a, -3, -2)
+
+
+def matmul(a: Inexact[Array, "*c n l K"], b: Inexact[Array, "*e l m K"]) -> Inexact[Array, "..."]:
+    """Matrix products for each k; leading component axes broadcast.
+
+    Written as a sum over the middle index, so that a tile is one vectorised loop over k instead
+    of many tiny products.
+    """
+    size = a.shape[-2]
+    if size > _UNROLL:
+        return jnp.einsum("...nlk,...lmk->...nmk", a, b)
+    return sum(
+        (a[..., :, l, None, :] * b[..., None, l, :, :] for l in range(1, size)),
+        start=a[..., :, 0, None, :] * b[..., None, 0, :, :],
+    )
+
+
+def commutator(a: Inexact[Array, "*c n n K"], b: Inexact[Array, "*e n n K"]) -> Inexact[Array, "..."]:
+    """[a, b] = ab - ba for each k."""
+    return matmul(a, b) - matmul(b, a)
+
+
+def anticommutator(
+    a: Inexact[Array, "*c n n K"], b: Inexact[Array, "*e n n K"]
+) -> Inexact[Array, "..."]:
+    """{a, b} = ab + ba for each k."""
+    return matmul(a, b) + matmul(b, a)
+
+
+def diagonal_of_product(
+    a: Inexact[Array, "*c n l K"], b: Inexact[Array, "*e l n K"]
+) -> Inexact[Array, "..."]:
+    """Diagonal of the product ab for each k, without the rest of it: (..., n, K)."""
+    return jnp.sum(a * transpose(b), axis=-2)
+
+
+def is_traced(*trees: object) -> bool:
+    """Whether any leaf is being traced by jit, grad or vmap, so that its value is not known."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree_util.tree_leaves(trees))

@@ -1,0 +1,265 @@
+"""Checks at the door: what a user may hand in wrongly, found before any long calculation starts.
+
+Every check is made on a few k-points with a fixed seed. Where the model is being traced (inside
+jit, grad or vmap) its numbers are not known and the checks on them are left out.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxspin.algebra import is_traced
+from jaxspin.lattice import reciprocal_vectors
+from jaxspin.levels import Levels, fermi
+from jaxspin.meshes import Mesh
+from jaxspin.models.base import Model
+from jaxspin.spectrum import Strict, solve
+from jaxspin.units import BOLTZMANN
+
+_SAMPLES = 5
+_ROUNDING = 1e-8  # relative; far above double precision, far below any real asymmetry
+
+
+def check_model(model) -> None:
+    """`model` is a Model whose H(k) is finite and Hermitian, with a spin operator that fits.
+
+    Raises:
+        ValueError: naming what is wrong and at which k.
+    """
+    if not isinstance(model, Model):
+        raise ValueError(
+            f"Argument `model` must be a jaxspin.Model, but is of type {type(model).__name__}."
+        )
+    if model.dimension not in (1, 2, 3):
+        raise ValueError(
+            f"Argument `model` must have dimension 1, 2 or 3, but has {model.dimension!r}."
+        )
+    if is_traced(model):
+        return
+    for k in _sample_points(model):
+        _check_hamiltonian(model, k)
+
+
+def check_spin(model) -> None:
+    """The spin operator of `model` is three finite Hermitian matrices of the size of H(k).
+
+    Raises:
+        ValueError: naming what is wrong.
+    """
+    if is_traced(model):
+        return
+    n = model(_sample_points(model)[0]).shape[0]
+    spin = np.asarray(model.spin())
+    if spin.shape != (3, n, n):
+        raise ValueError(
+            f"Argument `model` must have a spin operator of shape {(3, n, n)}, "
+            f"but model.spin() has shape {spin.shape}."
+        )
+    if not np.allclose(spin, spin.conj().swapaxes(1, 2), atol=1e-10):
+        raise ValueError("Argument `model` must have a Hermitian spin operator, but has not.")
+
+
+def check_mesh(model, mesh) -> None:
+    """`mesh` has the dimension of the model and the kind of domain the model lives on.
+
+    Raises:
+        ValueError: naming what does not fit and what would.
+    """
+    if not isinstance(mesh, Mesh):
+        raise ValueError(
+            "Argument `mesh` must be a mesh (Grid, Disk, Ball, Plane or Space), "
+            f"but is of type {type(mesh).__name__}."
+        )
+    if mesh.dimension != model.dimension:
+        raise ValueError(
+            f"Argument `mesh` must have dimension {model.dimension}, as the model has, "
+            f"but is a {type(mesh).__name__} of dimension {mesh.dimension}."
+        )
+    periodic = model.lattice is not None
+    if periodic and mesh.domain != "periodic":
+        raise ValueError(
+            "Argument `mesh` must be a Grid for a lattice model, "
+            f"but is a {type(mesh).__name__}, which is for continuum models."
+        )
+    if not periodic and mesh.domain == "periodic":
+        names = {1: "none yet", 2: "Disk or Plane", 3: "Ball or Space"}[model.dimension]
+        raise ValueError(
+            f"Argument `mesh` must be a mesh for continuum models ({names}), "
+            "but is a Grid, and the model has no lattice."
+        )
+    if periodic and not is_traced(model):
+        _check_periodic(model)
+
+
+def check_levels(levels) -> None:
+    """`levels` is a Levels.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(levels, Levels):
+        raise ValueError(
+            "Argument `levels` must be a jaxspin.Levels(mu, temperature), "
+            f"but is of type {type(levels).__name__}."
+        )
+
+
+def check_degeneracy(model, degeneracy) -> None:
+    """`Strict()` is not asked of a model whose bands are exactly degenerate.
+
+    Raises:
+        ValueError: naming the splitting, the k and `Covariant`.
+    """
+    if not isinstance(degeneracy, Strict) or is_traced(model):
+        return
+    for k in _sample_points(model):
+        energies = np.linalg.eigvalsh(np.asarray(model(k)))
+        splitting = np.min(np.diff(energies)) if len(energies) > 1 else np.inf
+        if splitting <= 1e-12 * max(1.0, np.max(np.abs(energies))):
+            raise ValueError(
+                "Argument `degeneracy` must be Covariant(...) where bands are degenerate, but is "
+                f"Strict(), and two bands are split by {splitting:.1e} eV at k = {np.asarray(k)}."
+            )
+
+
+def check_splitting(smallest) -> None:
+    """No two bands that count as different were met exactly degenerate on the mesh.
+
+    Raises:
+        ValueError: naming `Covariant`, and the shift of the mesh as another way out.
+    """
+    if not is_traced(smallest) and float(smallest) == 0:
+        raise ValueError(
+            "Argument `degeneracy` must be Covariant(...) where bands are degenerate, but is "
+            "Strict(), and the mesh has a k where two bands are split by 0 eV. A shifted mesh "
+            "may avoid a degenerate point."
+        )
+
+
+def check_bands(model, bands) -> tuple[int, ...] | None:
+    """`bands` are valid band indices that do not cut a degenerate group in two.
+
+    Raises:
+        ValueError: naming the index.
+    """
+    if bands is None:
+        return None
+    n = jax.eval_shape(model, jax.ShapeDtypeStruct((model.dimension,), float)).shape[0]
+    indices = tuple(bands)
+    if not indices or not all(isinstance(i, int | np.integer) and 0 <= i < n for i in indices):
+        raise ValueError(
+            f"Argument `bands` must be band indices from 0 to {n - 1}, but is {bands!r}."
+        )
+    chosen = np.isin(np.arange(n), indices)
+    for k in () if is_traced(model) else _sample_points(model):
+        energies = np.linalg.eigvalsh(np.asarray(model(k)))
+        cut = (np.diff(energies) < 1e-6) & (chosen[1:] != chosen[:-1])
+        if np.any(cut):
+            i = int(np.argmax(cut))
+            raise ValueError(
+                f"Argument `bands` must keep degenerate bands together, but is {bands!r}, and "
+                f"bands {i} and {i + 1} are degenerate at k = {np.asarray(k)}."
+            )
+    return tuple(int(i) for i in indices)
+
+
+def check_tail(observable, model, mesh, levels, degeneracy) -> None:
+    """On an infinite domain the integral exists.
+
+    Far out, in every direction, the same number of bands must lie below the Fermi energies, and
+    the integrand must fall off faster than |k|^-d. Only its part even in k counts, for a mesh takes
+    k and -k together.
+
+    Raises:
+        ValueError: with the advice to use a cutoff (Disk or Ball).
+    """
+    if mesh.domain != "infinite" or is_traced(model, mesh, levels):
+        return
+    near, far = (
+        _at_distance(observable, model, mesh, levels, degeneracy, r) for r in (_FAR, 2 * _FAR)
+    )
+    bounded = {2: "Disk(cutoff, ...)", 3: "Ball(cutoff, ...)"}[mesh.dimension]
+    advice = f"Use a cutoff, {bounded}, and say which in your results."
+    if np.any(near[0].min(axis=-1) != near[0].max(axis=-1)):
+        raise ValueError(
+            f"Argument `mesh` must not be a {type(mesh).__name__} for this model: its Fermi sea "
+            "has no end, for far from k = 0 a band is below a Fermi energy in some directions "
+            f"and above it in others. {advice}"
+        )
+    growth = np.abs(far[1]).max(axis=-1)
+    if np.any(growth > np.maximum(0.75 * np.abs(near[1]).max(axis=-1), 1e-9)):
+        raise ValueError(
+            f"Argument `mesh` must not be a {type(mesh).__name__} for this model: far from k = 0 "
+            f"the integrand does not fall off faster than |k|^-{mesh.dimension}, and the integral "
+            f"does not converge. {advice}"
+        )
+
+
+_FAR = 1e3  # in units of the scale of the mesh
+
+
+def _at_distance(observable, model, mesh, levels, degeneracy, distance):
+    """Number of occupied bands (mu, direction) and integrand times |k|^d (mu, component, direction)."""
+    d = mesh.dimension
+    random = np.random.default_rng(0).normal(size=(40, d))
+    directions = np.concatenate([np.eye(d), random])
+    directions /= np.linalg.norm(directions, axis=1)[:, None]
+    directions = np.concatenate([directions, -directions])
+    k = jnp.asarray((directions * np.asarray(mesh.scale) * distance).T)
+    energies, weights = map(np.asarray, _weights(observable, model, k, degeneracy))
+    mu = np.array([levels.mu.min(), levels.mu.max()])[:, None, None]
+    thermal = BOLTZMANN * max(levels.temperatures.max(), 1e-3)
+    volume = np.prod(np.asarray(mesh.scale)) * distance**d
+    density = np.einsum("enK,cnK->ecK", fermi(energies, mu, thermal), weights) * volume
+    even = density + np.roll(density, len(directions) // 2, axis=-1)
+    return (energies < mu).sum(axis=1), even.reshape(-1, len(directions)) / 2
+
+
+@eqx.filter_jit
+def _weights(observable, model, k, degeneracy):
+    bands = solve(model, k, degeneracy, observable.spin)
+    return bands.levels, observable(bands).sea.reshape(-1, *bands.levels.shape)
+
+
+def _sample_points(model) -> list:
+    """A few k of the size of a Brillouin zone, the same at every call."""
+    random = np.random.default_rng(20231119).uniform(-1, 1, size=(_SAMPLES, model.dimension))
+    return [jnp.asarray(k) for k in random]
+
+
+def _check_hamiltonian(model, k) -> None:
+    try:
+        h = np.asarray(model(k))
+    except (TypeError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"Argument `model` must take k of shape ({model.dimension},), as its dimension says, "
+            f"but fails there: {error}"
+        ) from error
+    if h.ndim != 2 or h.shape[0] != h.shape[1]:
+        raise ValueError(
+            f"Argument `model` must return a square matrix H(k), but returns shape {h.shape}."
+        )
+    if not np.all(np.isfinite(h)):
+        raise ValueError(
+            f"Argument `model` must return finite numbers, but H(k) is not at k = {np.asarray(k)}."
+        )
+    asymmetry, size = np.max(np.abs(h - h.conj().T)), max(np.max(np.abs(h)), 1e-300)
+    if asymmetry > _ROUNDING * size * (1 if h.dtype.itemsize >= 8 else 1e4):
+        raise ValueError(
+            f"Argument `model` must return a Hermitian H(k), but |H - H†| is {asymmetry:.1e} eV "
+            f"at k = {np.asarray(k)}."
+        )
+
+
+def _check_periodic(model) -> None:
+    """Bands repeat with the reciprocal lattice."""
+    k = _sample_points(model)[0]
+    here = np.linalg.eigvalsh(np.asarray(model(k)))
+    for i, step in enumerate(np.asarray(reciprocal_vectors(model.lattice))):
+        there = np.linalg.eigvalsh(np.asarray(model(k + step)))
+        if not np.allclose(here, there, atol=1e-5 * max(1.0, np.max(np.abs(here)))):
+            raise ValueError(
+                "Argument `model` must be periodic, since it has a lattice, but its bands change "
+                f"by {np.max(np.abs(here - there)):.1e} eV along reciprocal vector {i}."
+            )

@@ -1,0 +1,80 @@
+"""Geometry of bands at one k or on a tile: curvature, metric, orbital moment, covariant derivative.
+
+Everything here is a tensor for each band, made of the Berry connection between degenerate groups,
+R_mn = ⟨u_m|i∂u_n⟩ = -i (∂H)_mn/(ε_m - ε_n). Inside a degenerate group single-band values depend
+on the choice of basis; only sums over the group do not.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Complex, Float
+
+from jaxspin.algebra import diagonal_of_product, matmul
+from jaxspin.spectrum import Bands, Covariant, eigensystem
+
+
+def curvature_matrices(bands: Bands) -> Complex[Array, "d d n n K"]:
+    """Berry curvature of the groups, F_ab = i(R^a R^b - R^b R^a), Å², (d, d, n, n, K).
+
+    Non-abelian inside a group; only the blocks inside groups are kept. Its diagonal is
+    Ω_ab,m = Σ_n i(R^a_mn R^b_nm - R^b_mn R^a_nm).
+    """
+    r = bands.connection
+    product = bands.inside(matmul(r[:, None], r[None, :]))
+    return 1j * (product - jnp.swapaxes(product, 0, 1))
+
+
+def berry_curvature(bands: Bands) -> Float[Array, "d d n K"]:
+    """Ω_ab of each band, -2 Im Σ_n R^a_mn R^b_nm over the other groups, Å²."""
+    r = bands.connection
+    return -2 * diagonal_of_product(r[:, None], r[None, :]).imag
+
+
+def quantum_metric(bands: Bands) -> Float[Array, "d d n K"]:
+    """g_ab of each band, Re Σ_n R^a_mn R^b_nm over the other groups, Å²."""
+    r = bands.connection
+    return diagonal_of_product(r[:, None], r[None, :]).real
+
+
+def orbital_moment(bands: Bands) -> Float[Array, "d d n K"]:
+    """m_ab of each band, ½ Σ_n (ε_m - ε_n) Ω_ab,mn, in units of e/ħ: eV Å².
+
+    The component m_xy is m_z = -(e/2)⟨x v_y - y v_x⟩ (Sundaram and Niu; paper 001 sheet, 6).
+    """
+    r = bands.connection
+    return -diagonal_of_product(bands.gap_or_zero * r[:, None], r[None, :]).imag
+
+
+def covariant_derivative(
+    operator: Callable[[Float[Array, " d"]], Complex[Array, "n n"]], model
+) -> Callable[[Float[Array, " d"]], Complex[Array, "d n n"]]:
+    """The covariant derivative of an operator, as a function of k.
+
+    DX/Dk = ∂X/∂k - i[R, X], with X in the band basis and R_mn = ⟨u_m|i∂u_n⟩. Because
+    ∂X/∂k = U†(∂X_orbital)U + i[R, X], the combination equals U†(∂X_orbital/∂k)U whatever the
+    phases of the bands, and that is what is computed. For X = H it is ħ times the velocity; for
+    an operator that does not depend on k it vanishes.
+
+    Args:
+        operator: k (d,) -> (n, n) in the model's own basis.
+        model: the model whose bands are the basis.
+    Returns:
+        k (d,) -> (d, n, n), in the units of the operator times Å.
+
+    >>> import jaxspin as js, jax.numpy as jnp
+    >>> model = js.models.MassiveDirac(velocity=1.0, mass=0.1)
+    >>> k = jnp.array([0.2, 0.1])
+    >>> velocity = js.bands(model, k).velocity
+    >>> bool(jnp.allclose(js.covariant_derivative(model, model)(k), velocity))
+    True
+    """
+
+    def at(k):
+        hamiltonian = jnp.asarray(model(k), dtype=complex)[..., None]
+        basis = eigensystem(hamiltonian, Covariant())[1][..., 0]
+        slopes = jnp.moveaxis(jax.jacfwd(operator)(jnp.asarray(k)), -1, 0)
+        return basis.conj().T @ slopes @ basis
+
+    return at

@@ -1,0 +1,140 @@
+"""The sum over a mesh: the only code that knows a mesh exists.
+
+The mesh is cut into tiles; a compiled loop computes the bands of one tile, their weights, and
+adds them to the sums of every level. Nothing is kept of a tile, so memory does not grow with the
+mesh. Outside of jit, the loop runs in segments of a second or so, between which a progress bar
+moves.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxspin.algebra import is_traced
+from jaxspin.levels import Levels, Scan, scans
+from jaxspin.meshes import Mesh
+from jaxspin.observables import Observable
+from jaxspin.progress import track
+from jaxspin.spectrum import Degeneracy, solve
+
+_TILE_ELEMENTS = 2**15  # complex numbers in one n x n matrix of a tile: half a megabyte
+_SEGMENT = 2**16  # k-points between two looks at the clock
+
+
+class Sums(eqx.Module):
+    """A response summed over a mesh, and what was met on the way."""
+
+    #: The sums at each level, (*levels.shape, components).
+    value: Float[Array, "*levels c"]
+    #: Their estimated error, the difference from the same rule on a coarser mesh.
+    error: Float[Array, "*levels c"]
+    #: Smallest splitting between two degenerate groups met on the mesh, eV.
+    smallest_splitting: Float[Array, ""]
+
+
+def integrate(
+    observable: Observable,
+    model,
+    mesh: Mesh,
+    levels: Levels,
+    degeneracy: Degeneracy,
+    *,
+    progress: bool | None = None,
+    label: str = "integrating",
+) -> Sums:
+    """Σ_k Σ_m [f(ε_m) W_m + f'(ε_m) W'_m] for every level, with an error estimate.
+
+    Args:
+        observable: gives the weights W (and W') of each band.
+        progress: show a progress bar; None shows it where standard error is a terminal.
+    """
+    fine, splitting = _sum(observable, model, mesh, levels, degeneracy, progress, label)
+    coarse, _ = _sum(observable, model, mesh.coarser(), levels, degeneracy, False, label)
+    return Sums(fine, jnp.abs(fine - coarse), splitting)
+
+
+def _sum(observable, model, mesh, levels, degeneracy, progress, label):
+    bands = model_bands(model)
+    size = max(1, observable_size(observable, model, degeneracy))
+    sea, surface = scans(levels), ()
+    if _has_surface(observable, model, degeneracy):
+        surface = scans(levels, derivative=True)
+    plan = tuple(scan for _, scan in (*sea, *surface))
+    tile = int(np.clip(_TILE_ELEMENTS // bands**2, 32, 2048))
+    tiles = -(-mesh.size // tile)
+    start = (tuple(scan.start(size) for scan in plan), jnp.asarray(jnp.inf))
+    job = (observable, model, mesh, degeneracy, plan, len(sea), tile)
+    if is_traced(model, mesh, levels, observable):
+        totals, splitting = _add_tiles(*job, start, 0, tiles)
+    else:
+        count = min(tiles, -(-_SEGMENT // tile))
+        totals = start
+        for first in track(range(0, tiles, count), count * tile, mesh.size, label, progress):
+            totals = jax.block_until_ready(
+                _add_tiles_compiled(*job, totals, jnp.asarray(first), count)
+            )
+        totals, splitting = totals
+    finished = [scan.finish(total) for scan, total in zip(plan, totals, strict=True)]
+    value = _in_order(sea, finished[: len(sea)])
+    if surface:
+        value = value + _in_order(surface, finished[len(sea) :])
+    return value.reshape(*levels.shape, size), splitting
+
+
+def _add_tiles(observable, model, mesh, degeneracy, plan, seas, tile, totals, first, count):
+    """`totals` with tiles first, ..., first + count - 1 added (tiles past the end add nothing)."""
+
+    def one(carry, number):
+        totals, splitting = carry
+        index = number * tile + jnp.arange(tile)
+        inside = index < mesh.size
+        k, weight = mesh.points(jnp.where(inside, index, 0), model.lattice)
+        weight = jnp.where(inside, weight, 0)
+        bands = solve(model, k, degeneracy, observable.spin)
+        weights = observable(bands)
+        sea = _flat(weights.sea, weight)
+        surface = None if weights.surface is None else _flat(weights.surface, weight)
+        totals = tuple(
+            scan.add(total, bands.levels, sea if i < seas else surface)
+            for i, (scan, total) in enumerate(zip(plan, totals, strict=True))
+        )
+        closest = jnp.min(jnp.where(bands.same, jnp.inf, jnp.abs(bands.gap)))
+        return (totals, jnp.minimum(splitting, jax.lax.stop_gradient(closest))), None
+
+    return jax.lax.scan(one, totals, first + jnp.arange(count))[0]
+
+
+_add_tiles_compiled = eqx.filter_jit(_add_tiles)
+
+
+def _flat(weights: Float[Array, "*c n K"], weight: Float[Array, " K"]) -> Float[Array, "c n K"]:
+    return (weights * weight).reshape(-1, *weights.shape[-2:])
+
+
+def _in_order(plan, finished: list[Array]) -> Float[Array, "t e c"]:
+    """The results of several scans, put back in the order of the temperatures."""
+    order = np.concatenate([np.asarray(indices) for indices, _ in plan])
+    return jnp.concatenate(finished)[np.argsort(order)]
+
+
+def model_bands(model) -> int:
+    """Number of bands of a model."""
+    return jax.eval_shape(model, jax.ShapeDtypeStruct((model.dimension,), float)).shape[0]
+
+
+def _weights_shape(observable, model, degeneracy):
+    k = jax.ShapeDtypeStruct((model.dimension, 1), jnp.result_type(float))
+    return eqx.filter_eval_shape(
+        lambda k: observable(solve(model, k, degeneracy, observable.spin)), k
+    )
+
+
+def observable_size(observable, model, degeneracy) -> int:
+    """Number of components of an observable for one band."""
+    return int(np.prod(_weights_shape(observable, model, degeneracy).sea.shape[:-2]))
+
+
+def _has_surface(observable, model, degeneracy) -> bool:
+    return _weights_shape(observable, model, degeneracy).surface is not None

@@ -1,0 +1,262 @@
+"""Levels: the Fermi energies and temperatures of a scan, and the sums over occupied bands.
+
+A scan is a property of the reduction. What is summed over the mesh is Σ_m f(ε_m) W_m for every
+(mu, T) at once, W being a tensor for each band; a thousand levels cost about what one costs.
+"""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxspin.algebra import is_traced
+from jaxspin.units import BOLTZMANN
+
+
+class Levels(eqx.Module):
+    """Fermi energies `mu` (eV; any number, order and spacing) and temperatures (K).
+
+    `temperature` is a number, or an array for a scan over temperatures too, which adds a leading
+    axis to every result. At T = 0 the occupation is a step, θ(mu - ε).
+
+    Raises:
+        ValueError: no mu, mu or temperature not finite, a negative temperature.
+    """
+
+    mu: Float[Array, " e"]
+    temperature: Float[Array, "*t"]
+
+    def __init__(self, mu, temperature=0.0):
+        self.mu = _numbers("mu", mu)
+        if self.mu.ndim == 0:
+            self.mu = self.mu.reshape(1)
+        self.temperature = _numbers("temperature", temperature)
+        if not is_traced(temperature) and np.any(self.temperature < 0):
+            raise ValueError(
+                f"Argument `temperature` must not be negative (K), but is {temperature!r}."
+            )
+
+    @property
+    def temperatures(self) -> Float[Array, " t"]:
+        """The temperatures as an array of one axis, K."""
+        return self.temperature.reshape(-1)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the leading axes of a result: (temperature?, mu)."""
+        return (*self.temperature.shape, *self.mu.shape)
+
+
+def _numbers(name: str, value):
+    """Concrete numbers stay NumPy, so that their values can choose shapes under jit."""
+    if is_traced(value):
+        return jnp.asarray(value)
+    array = np.asarray(value, dtype=float)
+    if array.ndim > 1 or array.size == 0:
+        raise ValueError(
+            f"Argument `{name}` must be a number or a non-empty one-dimensional array, "
+            f"but has shape {array.shape}."
+        )
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"Argument `{name}` must be finite, but is {value!r}.")
+    return array
+
+
+class Scan(eqx.Module):
+    """How Σ_m f(ε_m) W_m is accumulated over the mesh for a set of levels."""
+
+    @abstractmethod
+    def start(self, size: int) -> Array:
+        """Empty sums for tensors of `size` components."""
+
+    @abstractmethod
+    def add(
+        self, sums: Array, energies: Float[Array, "n K"], values: Float[Array, "c n K"]
+    ) -> Array:
+        """The sums with the bands of one tile added."""
+
+    @abstractmethod
+    def finish(self, sums: Array) -> Float[Array, "t e c"]:
+        """The sums for each temperature and Fermi energy."""
+
+
+def scans(levels: Levels, derivative: bool = False) -> tuple[tuple[tuple[int, ...], Scan], ...]:
+    """The scans that together serve all temperatures: ((indices of temperatures, scan), ...).
+
+    With `derivative` they sum f'(ε) = ∂f/∂ε instead of f (a Fermi-surface term, 1/eV), which at
+    T = 0 is no function: those temperatures get `NoSurface`.
+    """
+    temperatures = levels.temperatures
+    if is_traced(temperatures):  # differentiated or mapped over: taken to be positive
+        return ((tuple(range(len(temperatures))), _warm(levels.mu, temperatures, derivative)),)
+    cold = tuple(int(i) for i in np.flatnonzero(temperatures == 0))
+    warm = tuple(int(i) for i in np.flatnonzero(temperatures > 0))
+    plan = []
+    if cold:
+        zero = NoSurface if derivative else Step
+        plan.append((cold, zero(jnp.asarray(levels.mu), len(cold))))
+    if warm:
+        plan.append((warm, _warm(levels.mu, temperatures[list(warm)], derivative)))
+    return tuple(plan)
+
+
+# Beyond this many levels a histogram is cheaper than one Fermi function for each level (measured
+# on 2 cores with 27 components); beyond this many nodes its memory would be noticed.
+_FEW_LEVELS = 12
+_MANY_NODES = 400_000
+
+
+def _warm(mu, temperatures, derivative: bool) -> Scan:
+    thermal = jnp.asarray(BOLTZMANN * temperatures)
+    if is_traced(mu, temperatures) or mu.size * temperatures.size <= _FEW_LEVELS:
+        return Fermi(jnp.asarray(mu), thermal, derivative)
+    step = BOLTZMANN * temperatures.min() / _NODES_PER_KT
+    reach = _REACH * BOLTZMANN * temperatures.max()
+    start, stop = mu.min() - reach, mu.max() + reach
+    number = int(np.ceil((stop - start) / step)) + 4
+    if number > _MANY_NODES:
+        return Fermi(jnp.asarray(mu), thermal, derivative)
+    return Histogram(
+        jnp.asarray(mu), thermal, jnp.asarray(start), jnp.asarray(step), number, derivative
+    )
+
+
+class Step(Scan):
+    """T = 0: a histogram over the requested Fermi energies themselves, hence exact."""
+
+    mu: Float[Array, " e"]
+    copies: int = eqx.field(static=True)
+
+    def start(self, size):
+        return jnp.zeros((size, self.mu.size + 1))
+
+    def add(self, sums, energies, values):
+        bins = jnp.searchsorted(jnp.sort(self.mu), _no_derivative(energies))
+        return _scatter(sums, bins, values)
+
+    def finish(self, sums):
+        occupied = jnp.cumsum(sums, axis=1).T[jnp.argsort(jnp.argsort(self.mu))]
+        return jnp.repeat(occupied[None], self.copies, axis=0)
+
+
+class Fermi(Scan):
+    """T > 0, few levels: the Fermi function itself for each level."""
+
+    mu: Float[Array, " e"]
+    thermal: Float[Array, " t"]
+    derivative: bool = eqx.field(static=True)
+
+    def start(self, size):
+        return jnp.zeros((self.thermal.size, self.mu.size, size))
+
+    def add(self, sums, energies, values):
+        thermal = self.thermal[:, None, None, None]
+        weights = fermi(energies, self.mu[:, None, None], thermal, self.derivative)
+        return sums + jnp.einsum("temK,cmK->tec", weights, values)
+
+    def finish(self, sums):
+        return sums
+
+
+# Cubic interpolation of f on nodes kT/16 apart is exact to 6e-8 of f at the worst energy, with an
+# error that changes sign from node to node (the fourth derivative of the Fermi function is at
+# most 0.13/kT⁴, and cubic Lagrange interpolation leaves 9/384 h⁴ of it). 40 kT from mu, f is a
+# step to double precision.
+_NODES_PER_KT = 16
+_REACH = 40
+
+
+class Histogram(Scan):
+    """T > 0, many levels: the weights are laid on the nodes of a fine energy mesh, and f acts there.
+
+    A weight at ε goes to the four nodes around it with the coefficients of cubic interpolation,
+    so that Σ_j f(E_j) H_j interpolates f at ε.
+    """
+
+    mu: Float[Array, " e"]
+    thermal: Float[Array, " t"]
+    first: Float[Array, ""]
+    step: Float[Array, ""]
+    number: int = eqx.field(static=True)
+    derivative: bool = eqx.field(static=True)
+
+    def start(self, size):
+        return jnp.zeros((size, self.number))
+
+    def add(self, sums, energies, values):
+        x = jnp.clip((energies - self.first) / self.step, 1.0, self.number - 3.0)
+        left = jax.lax.stop_gradient(jnp.floor(x))
+        for offset, coefficient in enumerate(_cubic(x - left), start=-1):
+            sums = _scatter(sums, (left + offset).astype(int), coefficient * values)
+        return sums
+
+    def finish(self, sums):
+        nodes = self.first + self.step * jnp.arange(self.number)
+        one = lambda mu: fermi(nodes, mu, self.thermal[:, None], self.derivative) @ sums.T  # noqa: E731
+        return jnp.swapaxes(jax.lax.map(one, self.mu), 0, 1)
+
+
+class NoSurface(Scan):
+    """f' at T = 0, which a mesh cannot sum: NaN wherever a Fermi surface is met, else zero."""
+
+    mu: Float[Array, " e"]
+    copies: int = eqx.field(static=True)
+
+    def start(self, size):
+        # Least and largest number of occupied bands met so far, for each level.
+        return jnp.stack(
+            [jnp.full((self.mu.size, size), jnp.inf), jnp.full((self.mu.size, size), -jnp.inf)]
+        )
+
+    def add(self, sums, energies, values):
+        met = jnp.any(values != 0, axis=(0, 1))  # padding has no weight
+        filled = jnp.sum(energies <= self.mu[:, None, None], axis=1).astype(float)
+        least = jnp.min(jnp.where(met, filled, jnp.inf), axis=-1)[:, None]
+        most = jnp.max(jnp.where(met, filled, -jnp.inf), axis=-1)[:, None]
+        return jnp.stack([jnp.minimum(sums[0], least), jnp.maximum(sums[1], most)])
+
+    def finish(self, sums):
+        metal = sums[1] > sums[0]
+        return jnp.repeat(jnp.where(metal, jnp.nan, 0.0)[None], self.copies, axis=0)
+
+
+def fermi(energy, mu, thermal, derivative: bool = False):
+    """The Fermi function f = 1/(exp((ε-mu)/kT)+1), or ∂f/∂ε (1/eV); all energies in eV."""
+    occupation = jax.nn.sigmoid((mu - energy) / thermal)
+    if not derivative:
+        return occupation
+    return -occupation * jax.nn.sigmoid((energy - mu) / thermal) / thermal
+
+
+def _cubic(x: Array) -> tuple[Array, Array, Array, Array]:
+    """Lagrange coefficients at the nodes -1, 0, 1, 2 for 0 <= x < 1."""
+    return (
+        -x * (x - 1) * (x - 2) / 6,
+        (x + 1) * (x - 1) * (x - 2) / 2,
+        -(x + 1) * x * (x - 2) / 2,
+        (x + 1) * x * (x - 1) / 6,
+    )
+
+
+def _scatter(sums: Float[Array, "c b"], bins, values: Float[Array, "c n K"]) -> Array:
+    """Add each value to its bin: one flat scatter of scalars for all components."""
+    size, number = sums.shape
+    offsets = number * jnp.arange(size)[:, None, None]
+    flat = sums.reshape(-1).at[(offsets + bins).reshape(-1)].add(values.reshape(-1))
+    return flat.reshape(size, number)
+
+
+@jax.custom_jvp
+def _no_derivative(energies):
+    return energies
+
+
+@_no_derivative.defjvp
+def _no_derivative_jvp(primals, tangents):
+    raise ValueError(
+        "At temperature 0 the occupation is a step and the response has no derivative that a mesh "
+        "can compute. Argument `temperature` of `Levels` must be positive to differentiate."
+    )

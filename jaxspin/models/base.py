@@ -1,0 +1,180 @@
+"""What a model is: a Hamiltonian H(k) at one k, and the spin operator that goes with it."""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float
+
+from jaxspin.algebra import is_traced
+
+
+class Model(eqx.Module):
+    """A Hamiltonian H(k). Subclass it, and everything in jaxspin works on your own model.
+
+    A model gives H(k) at *one* wave vector; jaxspin lifts it to meshes. Parameters that one may
+    scan, fit or differentiate are fields that hold arrays.
+
+    ```python
+    class Rashba(js.Model):
+        mass: jax.Array
+        alpha: jax.Array
+
+        @property
+        def dimension(self):
+            return 2
+
+        def __call__(self, k):
+            kinetic = k @ k / (2 * self.mass) * PAULI[0]
+            return kinetic + self.alpha * (k[0] * PAULI[2] - k[1] * PAULI[1])
+
+        def spin(self):
+            return PAULI[1:]
+    ```
+
+    A continuum model (k.p) leaves `lattice` alone. A periodic model overrides it with the
+    direct lattice vectors, which is what `Grid` needs.
+    """
+
+    @property
+    @abstractmethod
+    def dimension(self) -> int:
+        """Number of components of k: 1, 2 or 3."""
+
+    @abstractmethod
+    def __call__(self, k: Float[Array, " d"]) -> Complex[Array, "n n"]:
+        """H(k) in eV, Hermitian; k in 1/Å, Cartesian."""
+
+    @abstractmethod
+    def spin(self) -> Complex[Array, "3 n n"]:
+        """Spin operator in units of ħ/2 (Pauli matrices for spin 1/2, 2J for spin J)."""
+
+    @property
+    def lattice(self) -> Float[Array, "d d"] | None:
+        """Direct lattice vectors as rows, Å; None for a continuum model."""
+        return None
+
+    def __add__(self, other: "Model") -> "Sum":
+        return Sum(self, other)
+
+    def __mul__(self, scale: float | Float[Array, ""]) -> "Scaled":
+        return Scaled(self, scale)
+
+    __rmul__ = __mul__
+
+
+def parameter(default: object = ...) -> object:
+    """A real model parameter: a field stored as a floating-point array, so that it can be
+    differentiated, scanned and fitted."""
+    if default is ...:
+        return eqx.field(converter=_as_float)
+    return eqx.field(converter=_as_float, default=default)
+
+
+def _as_float(value: object) -> Array:
+    return jnp.asarray(value, dtype=jnp.result_type(float))
+
+
+class Sum(Model):
+    """H = H_first + H_second; the spin operator and the lattice are those of the first.
+
+    Raises:
+        ValueError: the two differ in dimension, in the number of bands or in their lattice.
+    """
+
+    first: Model
+    second: Model
+
+    def __check_init__(self):
+        a, b = self.first, self.second
+        if a.dimension != b.dimension:
+            raise ValueError(
+                "Argument `other` must be a model of the same dimension "
+                f"{a.dimension}, but has dimension {b.dimension}."
+            )
+        if a.spin().shape != b.spin().shape:
+            raise ValueError(
+                f"Argument `other` must have {a.spin().shape[1]} bands, "
+                f"but has {b.spin().shape[1]}."
+            )
+        if not _same_lattice(a.lattice, b.lattice):
+            raise ValueError("Argument `other` must have the same lattice as the first model.")
+
+    @property
+    def dimension(self) -> int:
+        return self.first.dimension
+
+    @property
+    def lattice(self):
+        return self.first.lattice
+
+    def __call__(self, k):
+        return self.first(k) + self.second(k)
+
+    def spin(self):
+        return self.first.spin()
+
+
+def _same_lattice(a: Array | None, b: Array | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return is_traced(a, b) or np.allclose(a, b)
+
+
+class Scaled(Model):
+    """H = scale · H_model, same spin operator."""
+
+    model: Model
+    scale: Float[Array, ""] = parameter()
+
+    @property
+    def dimension(self) -> int:
+        return self.model.dimension
+
+    @property
+    def lattice(self):
+        return self.model.lattice
+
+    def __call__(self, k):
+        return self.scale * self.model(k)
+
+    def spin(self):
+        return self.model.spin()
+
+
+class WithSpin(Model):
+    """The same H(k) with another spin operator (3, n, n), in units of ħ/2.
+
+    Raises:
+        ValueError: the operator has another shape than the model's, or is not Hermitian.
+    """
+
+    model: Model
+    operator: Complex[Array, "3 n n"] = eqx.field(converter=jnp.asarray)
+
+    def __check_init__(self):
+        expected = self.model.spin().shape
+        if self.operator.shape != expected:
+            raise ValueError(
+                f"Argument `operator` must have shape {expected}, but has {self.operator.shape}."
+            )
+        if is_traced(self.operator):
+            return
+        operator = np.asarray(self.operator)
+        if not np.allclose(operator, operator.conj().swapaxes(1, 2), atol=1e-10):
+            raise ValueError("Argument `operator` must be three Hermitian matrices, but is not.")
+
+    @property
+    def dimension(self) -> int:
+        return self.model.dimension
+
+    @property
+    def lattice(self):
+        return self.model.lattice
+
+    def __call__(self, k):
+        return self.model(k)
+
+    def spin(self):
+        return self.operator

@@ -1,0 +1,229 @@
+"""Observables: what each band contributes to a response at one k (or on a tile).
+
+An observable takes `Bands` and returns `Weights`: a real tensor W_m for every band, so that the
+response is Σ_k Σ_m f(ε_m) W_m, plus, where the theory has one, a Fermi-surface tensor that goes
+with ∂f/∂ε. A sum over pairs with (f_m - f_n) is the same thing, W_m collecting the pairs of band
+m; pairs inside a degenerate group, whose occupations are equal, never enter.
+
+Component axes lead: (flow a, field b, spin s, band m, k). Formulas are those of the theory of the
+proper spin current (docs/definitions.md) in units where ħ = e = 1 and the spin operator is in
+units of ħ/2. Numbers in brackets are equations of Liu, Cullen and Culcer, PRB 108, 195434 (2023).
+"""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Complex, Float
+
+from jaxspin import geometry
+from jaxspin.algebra import anticommutator, commutator, diagonal_of_product, matmul, transpose
+from jaxspin.spectrum import Bands
+
+
+class Weights(eqx.Module):
+    """What each band contributes: `sea` goes with f(ε_m), `surface` with ∂f/∂ε at ε_m."""
+
+    sea: Float[Array, "*c n K"]
+    surface: Float[Array, "*c n K"] | None = None
+
+
+class Observable(eqx.Module):
+    """A function from the bands at k to `Weights`."""
+
+    #: Whether the observable needs the spin operator of the model.
+    spin: eqx.AbstractClassVar[bool]
+
+    @abstractmethod
+    def __call__(self, bands: Bands) -> Weights:
+        """The weights of each band."""
+
+
+class Number(Observable):
+    """One for each band: the sum is a number of electrons."""
+
+    spin = False
+
+    def __call__(self, bands):
+        return Weights(jnp.ones_like(bands.energies))
+
+
+class States(Observable):
+    """One for each band, at the Fermi surface: the sum of -∂f/∂ε is a density of states."""
+
+    spin = False
+
+    def __call__(self, bands):
+        return Weights(jnp.zeros_like(bands.energies), -jnp.ones_like(bands.energies))
+
+
+class AnomalousHall(Observable):
+    """-Ω_ab,m: σ_ab = -(e²/ħ) Σ f Ω_ab."""
+
+    spin = False
+
+    def __call__(self, bands):
+        return Weights(-geometry.berry_curvature(bands))
+
+
+class ConventionalSpinHall(Observable):
+    """The response of j = ½{s, v}: -2 Im Σ_n j^a_mn v^b_nm/(ε_m - ε_n)²."""
+
+    spin = True
+
+    def __call__(self, bands):
+        return Weights(_driven(bands, spin_current(bands, bands.spin)))
+
+
+class ProperSpinHallCorrected(Observable):
+    """s_mm Ω_ab,m, for groups tr[s_G F_ab,G] over the group.
+
+    J^s = (e/ħ) E x Σ f s_mm Ω_m. This is paper 001's derivation carried through with the index of
+    its (C15)-(C17); its (C19) interchanges field and flow.
+    """
+
+    spin = True
+
+    def __call__(self, bands):
+        inside = bands.inside(bands.spin)
+        curvature = geometry.curvature_matrices(bands)
+        return Weights(diagonal_of_product(inside, curvature[:, :, None]).real)
+
+
+class ProperSpinHallPublished(Observable):
+    """Σ_n s_nn Ω_ab,mn, for groups the diagonal of i(R^a s_d R^b - R^b s_d R^a).
+
+    Paper 001 (1), (2), (C25) as printed: the spin of the partner band n instead of m.
+    """
+
+    spin = True
+
+    def __call__(self, bands):
+        r = bands.connection
+        partner = matmul(bands.inside(bands.spin), r[:, None])
+        return Weights(-2 * diagonal_of_product(r[:, None, None], partner).imag)
+
+
+class KuboSpinHall(Observable):
+    """The response of Shi, Zhang, Xiao and Niu, PRL 96, 076604 (2006).
+
+    K_ab = -i Σ_{m≠n} [X_nm (f_n - f_m) - Y_nm (∂_a f_n + ∂_a f_m)], a flow, b field:
+        X_nm = -½{s, R^a}_nm R^b_mn + ½i s_nm {V^b, R^a}_mn/(ε_n - ε_m)
+               - ½i s_nm R^b_mn (V^a_nn + V^a_mm)/(ε_n - ε_m)
+        Y_nm = -½i s_nm R^b_mn
+    where V = ∂H. The Y term lives on the Fermi surface.
+    """
+
+    spin = True
+
+    def __call__(self, bands):
+        flow, field = bands.connection[:, None, None], bands.connection[None, :, None]
+        spin = bands.between(bands.spin)
+        speed = jnp.einsum("ammK->amK", bands.velocity).real[:, None, None]
+        mean_speed = (speed[..., :, None, :] + speed[..., None, :, :]) / 2
+        y = -0.5j * spin * transpose(field)
+        mixed = anticommutator(bands.velocity[None, :], bands.connection[:, None])[:, :, None]
+        x = (
+            -0.5 * bands.between(anticommutator(bands.spin, flow)) * transpose(field)
+            + 0.5j * spin * transpose(mixed) / bands.gap
+            + 2 * y * mean_speed / bands.gap
+        )
+        sea = jnp.sum(x - transpose(x), axis=-2).imag
+        surface = -jnp.sum(y + transpose(y), axis=-2).imag * speed
+        return Weights(sea, surface)
+
+
+class SpinHallPieces(Observable):
+    """The parts J1, J2, I1, I2 of the proper spin current, along a first axis.
+
+    With s_d and s_od the parts of the spin inside and between groups:
+        J1 = ½ tr s_d {v_a, ρ_E},    J2 = ½ tr s_od {v_a, ρ_E},
+        I1 = i tr t ∂ρ_EQ/∂Q_a       from the torque t = i[H, s] and ρ_EQ = -½{v_a, ρ_E}/(ε_m - ε_n),
+        I2 = ½ Σ f_m {D_b s_od, R^a}_mm, with D_b s_od = i[R^b, s_d] between groups: (C22) with
+        the index of (C15); the total derivative that integrates to zero is left out.
+    """
+
+    spin = True
+
+    def __call__(self, bands):
+        inside, between = bands.inside(bands.spin), bands.between(bands.spin)
+        torque = 1j * bands.gap_or_zero * bands.spin
+        dipole = 1j * torque / bands.gap  # i t_nm/(ε_n - ε_m): its current with ρ_E is I1
+        flow, field = bands.connection[:, None, None], bands.connection[None, :, None]
+        derivative = bands.between(1j * commutator(field, inside))
+        pieces = [
+            _driven(bands, spin_current(bands, inside)),
+            _driven(bands, spin_current(bands, between)),
+            _driven(bands, spin_current(bands, dipole)),
+            0.5 * diagonal_of_product(derivative, flow).real
+            + 0.5 * diagonal_of_product(flow, derivative).real,
+        ]
+        return Weights(jnp.stack(pieces))
+
+
+class Torque(Observable):
+    """2 Im Σ_n s_nm R^b_mn: Tr t ρ_E, the spin generated by the field. Components (field, spin).
+
+    Equal to -(e/ħ) Σ f ∂_b s_mm up to what integrates to zero.
+    """
+
+    spin = True
+
+    def __call__(self, bands):
+        return Weights(2 * diagonal_of_product(bands.connection[:, None], bands.spin).imag)
+
+
+class EquilibriumSpinCurrent(Observable):
+    """The two parts of ⟨m|½{s, ∂H}|m⟩: components (part, flow, spin).
+
+    Samokhin, Sigrist and Fischer (2025), Eqs. (14), (15). Part 0, trivial: v_m s_mm (the blocks
+    inside a group). Part 1, topological: the other groups, Re Σ_n s_mn (∂H)_nm.
+    """
+
+    spin = True
+
+    def __call__(self, bands):
+        velocity = bands.velocity[:, None]
+        parts = (bands.inside(bands.spin), bands.between(bands.spin))
+        return Weights(jnp.stack([diagonal_of_product(s, velocity).real for s in parts]))
+
+
+class Restricted(Observable):
+    """An observable summed over the bands of the given indices only."""
+
+    observable: Observable
+    bands: tuple[int, ...] = eqx.field(static=True)
+    spin = True
+
+    def __call__(self, bands):
+        chosen = jnp.zeros(bands.energies.shape[0]).at[jnp.array(self.bands)].set(1.0)
+        return Weights(self.observable(bands).sea * chosen[:, None])
+
+
+class Together(Observable):
+    """Several observables in one pass; their components are laid end to end."""
+
+    observables: tuple[Observable, ...]
+    spin = True
+
+    def __call__(self, bands):
+        weights = [observable(bands) for observable in self.observables]
+        sea = [w.sea.reshape(-1, *bands.energies.shape) for w in weights]
+        if all(w.surface is None for w in weights):
+            return Weights(jnp.concatenate(sea))
+        surface = [
+            jnp.zeros_like(s) if w.surface is None else w.surface.reshape(s.shape)
+            for w, s in zip(weights, sea, strict=True)
+        ]
+        return Weights(jnp.concatenate(sea), jnp.concatenate(surface))
+
+
+def spin_current(bands: Bands, spin: Complex[Array, "3 n n K"]) -> Complex[Array, "d 3 n n K"]:
+    """½{s, ∂H} for each flow and spin component, eV Å."""
+    return 0.5 * anticommutator(spin, bands.velocity[:, None])
+
+
+def _driven(bands: Bands, current: Complex[Array, "d 3 n n K"]) -> Float[Array, "d d 3 n K"]:
+    """Tr(current ρ_E), with ρ_E,mn = R^b_mn (f_m - f_n)/(ε_m - ε_n), collected on bands (6)."""
+    drive = bands.connection / bands.gap
+    return -2 * diagonal_of_product(current[:, None], drive[None, :, None]).real

@@ -1,0 +1,55 @@
+"""A progress bar for long sums, with k-points per second and the time left."""
+
+import sys
+from collections.abc import Iterable, Iterator
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+
+class _Rate(ProgressColumn):
+    """k-points per second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{_short(speed)} k/s")
+
+
+def track(
+    segments: Iterable[int], size: int, total: int, label: str, show: bool | None
+) -> Iterator[int]:
+    """Yield the segments of a sum over `total` k-points, `size` k-points each, showing progress.
+
+    Args:
+        show: True, False, or None for "only where standard error is a terminal".
+    """
+    visible = sys.stderr.isatty() if show is None else show
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not visible) as bar:
+        task = bar.add_task(label, total=total)
+        for segment in segments:
+            yield segment
+            bar.advance(task, size)
+
+
+def _short(number: float) -> str:
+    for unit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= unit:
+            return f"{number / unit:.1f} {suffix}"
+    return f"{number:.0f} "

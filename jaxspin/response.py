@@ -1,0 +1,585 @@
+"""Responses of the Fermi sea: Hall and spin Hall conductivities and their relatives.
+
+Each function takes a model, a mesh and levels, sums an observable over the mesh, and returns a
+`Response` for every level and component at once. Conventions (docs/conventions.md): first index
+flow, second field, spin last; energies eV, lengths Å, temperatures K.
+"""
+
+import warnings
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxspin import checks, geometry, observables, units
+from jaxspin.algebra import is_traced
+from jaxspin.integrate import Sums, integrate
+from jaxspin.levels import Levels
+from jaxspin.meshes import Mesh
+from jaxspin.models.base import Model
+from jaxspin.observables import Observable
+from jaxspin.results import Response
+from jaxspin.spectrum import Bands, Covariant, Degeneracy, solve
+
+_PAPER = "Liu, Cullen and Culcer, Phys. Rev. B 108, 195434 (2023)"
+
+
+class Definition(eqx.Module):
+    """One definition of the spin Hall conductivity: what is summed, and where it comes from."""
+
+    observable: Observable
+    formula: str = eqx.field(static=True)
+    source: str = eqx.field(static=True)
+
+
+#: The definitions that `spin_hall` knows.
+DEFINITIONS: dict[str, Definition] = {
+    "conventional": Definition(
+        observables.ConventionalSpinHall(),
+        "σ^s_ab = -2 (e²/ħ) Σ f_m Im Σ_n <m|½{s,v_a}|n><n|v_b|m> ħ²/(ε_m-ε_n)²",
+        "Sinova et al., Phys. Rev. Lett. 92, 126603 (2004)",
+    ),
+    "proper_published": Definition(
+        observables.ProperSpinHallPublished(),
+        "σ^s_ab = (e²/ħ) Σ f_m Σ_n s_nn Ω_ab,mn",
+        f"{_PAPER}, Eqs. (1), (2) as printed",
+    ),
+    "proper_corrected": Definition(
+        observables.ProperSpinHallCorrected(),
+        "σ^s_ab = (e²/ħ) Σ f_m s_mm Ω_ab,m",
+        f"{_PAPER}, Eqs. (C15)-(C22) with the index of (C19) corrected",
+    ),
+    "kubo": Definition(
+        observables.KuboSpinHall(),
+        "σ^s_ab = -i ∂_q χ(s, E_b)|_(q along a), q -> 0 before ω -> 0",
+        "Shi, Zhang, Xiao and Niu, Phys. Rev. Lett. 96, 076604 (2006)",
+    ),
+}
+
+
+class SpinHallPieces(eqx.Module):
+    """The parts of the proper spin Hall conductivity and how well their identities hold."""
+
+    #: ½ tr s_d {v, ρ_E}: the conventional current of the band-diagonal spin.
+    J1: Response
+    #: ½ tr s_od {v, ρ_E}: the conventional current of the band-off-diagonal spin.
+    J2: Response
+    #: Torque dipole of the field-driven density matrix; cancels J2.
+    I1: Response
+    #: Torque dipole of the equilibrium density matrix at finite Q.
+    I2: Response
+    #: Largest violation of each identity, over all levels and components, in the units of J1.
+    residuals: dict[str, Array]
+
+    def __repr__(self) -> str:
+        rows = [f"  {name}: {float(value):.2e}" for name, value in self.residuals.items()]
+        parts = [repr(part) for part in (self.J1, self.J2, self.I1, self.I2)]
+        return "\n".join([*parts, f"residuals of the identities [{self.J1.units}]", *rows])
+
+    __str__ = __repr__
+
+
+def anomalous_hall(
+    model: Model, mesh: Mesh, levels: Levels, *, progress: bool | None = None
+) -> Response:
+    """Intrinsic anomalous Hall conductivity.
+
+    σ_ab = -(e²/ħ) Σ_k Σ_m f(ε_m) Ω_ab,m,  Ω_ab,m = -2 Im Σ_n v^a_mn v^b_nm ħ²/(ε_m-ε_n)².
+    One filled band of Chern number C = (1/2π)∫Ω_xy gives σ_yx = +C e²/h.
+
+    Args:
+        mesh: `Grid` for a lattice model; `Disk`, `Ball`, `Plane`, `Space` for a continuum model.
+        progress: show a progress bar; None shows it where standard error is a terminal.
+    Returns:
+        Response with axes (temperature?, mu, flow, field), in S/m (3D) or S (2D).
+    Raises:
+        ValueError: for bad input (see docs/conventions.md), named before the sum starts.
+
+    >>> import jaxspin as js
+    >>> chern = js.models.QiWuZhang(A=1.0, m=-1.0)
+    >>> hall = js.anomalous_hall(chern, js.Grid((32, 32)), js.Levels(0.0))
+    >>> round(float(hall.to("e^2/h").component(flow="y", field="x").value[0]), 6)
+    1.0
+    """
+    sums = _checked_sum(observables.AnomalousHall(), model, mesh, levels, Covariant(), progress, 2)
+    return _response(
+        sums,
+        model,
+        levels,
+        ("flow", "field"),
+        units.charge_conductivity(model.dimension),
+        name="anomalous Hall conductivity",
+        formula="σ_ab = -(e²/ħ) Σ f_m Ω_ab,m",
+        source="Nagaosa et al., Rev. Mod. Phys. 82, 1539 (2010)",
+        degeneracy=Covariant(),
+    )
+
+
+def spin_hall(
+    model: Model,
+    mesh: Mesh,
+    levels: Levels,
+    *,
+    definition: str,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
+    progress: bool | None = None,
+) -> Response:
+    """Intrinsic spin Hall conductivity, all components, by one of four definitions.
+
+    J^s_a = σ^s_ab E_b, with the spin operator in units of ħ/2 (docs/definitions.md):
+
+    - "conventional": the current ½{s, v};
+    - "proper_published": the conserved current, paper 001 Eqs. (1), (2) as printed;
+    - "proper_corrected": the same derivation with its index error put right, s_mm Ω_m;
+    - "kubo": the response of Shi, Zhang, Xiao and Niu. At T = 0 it has a Fermi-surface term that
+      a mesh cannot sum: levels that cut a band are NaN there, and a warning says so.
+
+    There is no default: the choice is physics and must be visible.
+
+    Args:
+        degeneracy: `Covariant(tolerance)` treats bands closer than the tolerance (eV) as one
+            group; `Strict()` takes every band for itself.
+        progress: show a progress bar; None shows it where standard error is a terminal.
+    Returns:
+        Response with axes (temperature?, mu, flow, field, spin), in (ħ/2e) S/m (3D) or (ħ/2e) S
+        (2D). `info["torque_density"]` is the largest spin generation rate |Tr t ρ_E| (units
+        e/2 Å^(1-d)); where it is not zero the torque dipole depends on the origin, and a
+        warning says so.
+    Raises:
+        ValueError: unknown definition, exactly degenerate bands with `Strict()`, and other bad
+            input, named before the sum starts.
+    """
+    if definition not in DEFINITIONS:
+        raise ValueError(
+            f"Argument `definition` must be one of {', '.join(map(repr, DEFINITIONS))}, "
+            f"but is {definition!r}."
+        )
+    chosen = DEFINITIONS[definition]
+    both = observables.Together((chosen.observable, observables.Torque()))
+    sums = _checked_sum(both, model, mesh, levels, degeneracy, progress, 2)
+    d = model.dimension
+    main, torque = _split(sums, [(d, d, 3), (d, 3)])
+    response = _response(
+        main,
+        model,
+        levels,
+        ("flow", "field", "spin"),
+        units.spin_conductivity(d),
+        name=f"spin Hall conductivity ({definition})",
+        formula=chosen.formula,
+        source=chosen.source,
+        degeneracy=degeneracy,
+        extra={"torque_density": jnp.max(jnp.abs(torque.value))},
+    )
+    _warn_of_torque(main, torque, definition)
+    _warn_of_missing_surface(response)
+    return response
+
+
+def spin_hall_pieces(
+    model: Model,
+    mesh: Mesh,
+    levels: Levels,
+    *,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
+    progress: bool | None = None,
+) -> SpinHallPieces:
+    """The parts J1, J2, I1, I2 of the proper spin Hall conductivity, computed separately.
+
+    J1 + J2 is the conventional current, I1 + I2 the torque dipole, and with A the published and
+    B the corrected proper current: J2 + I1 = 0, J1 = (A+B)/2, I2 = (B-A)/2 (sheet, section 2).
+
+    Returns:
+        `SpinHallPieces`: four Responses like those of `spin_hall`, and `residuals`, the largest
+        violations of "J2 + I1", "J1 - (A+B)/2", "I2 - (B-A)/2" and "J1 + J2 - conventional".
+    Raises:
+        ValueError: as `spin_hall`.
+    """
+    others = [DEFINITIONS[n] for n in ("proper_published", "proper_corrected", "conventional")]
+    together = observables.Together(
+        (observables.SpinHallPieces(), *(other.observable for other in others))
+    )
+    sums = _checked_sum(together, model, mesh, levels, degeneracy, progress, 2)
+    d = model.dimension
+    unit = units.spin_conductivity(d)
+    *pieces, published, corrected, conventional = _split(sums, [(d, d, 3)] * 7)
+    j1, j2, i1, i2 = (piece.value for piece in pieces)
+    a, b = published.value, corrected.value
+    violations = {
+        "J2 + I1": j2 + i1,
+        "J1 - (A+B)/2": j1 - (a + b) / 2,
+        "I2 - (B-A)/2": i2 - (b - a) / 2,
+        "J1 + J2 - conventional": j1 + j2 - conventional.value,
+    }
+    factor = units.per_natural(unit)
+    formulas = {
+        "J1": "½ tr s_d {v_a, ρ_E}",
+        "J2": "½ tr s_od {v_a, ρ_E}",
+        "I1": "i tr t ∂ρ_EQ/∂Q_a",
+        "I2": "½ (e/ħ) Σ f_m {D_b s_od, R^a}_mm",
+    }
+    responses = {
+        name: _response(
+            piece,
+            model,
+            levels,
+            ("flow", "field", "spin"),
+            unit,
+            name=f"spin Hall conductivity, part {name}",
+            formula=formula,
+            source=f"{_PAPER}, appendix C (index of C19 corrected)",
+            degeneracy=degeneracy,
+        )
+        for piece, (name, formula) in zip(pieces, formulas.items(), strict=True)
+    }
+    residuals = {name: jnp.max(jnp.abs(v)) * factor for name, v in violations.items()}
+    return SpinHallPieces(**responses, residuals=residuals)
+
+
+def torque_density(
+    model: Model,
+    mesh: Mesh,
+    levels: Levels,
+    *,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
+    progress: bool | None = None,
+) -> Response:
+    """Spin generated per time and volume by the field, Tr t ρ_E with t = (i/ħ)[H, s].
+
+    τ^s = (e/2) E_b Σ_k Σ_m f(ε_m) 2 Im Σ_n s_nm R^b_mn = -(e/2) E_b Σ f ∂_b s_mm.
+    Zero with inversion symmetry and in insulators at T = 0. Where it is not zero, the proper spin
+    current depends on the origin (sheet, section 2.5), and a warning says so. For the Rashba
+    model with both bands filled Tr t_y ρ_E/E_x = (e/8π)(k_- - k_+).
+
+    Returns:
+        Response with axes (temperature?, mu, field, spin), units "e/2 Angstrom^(1-d)" per field.
+    """
+    sums = _checked_sum(observables.Torque(), model, mesh, levels, degeneracy, progress, 1)
+    d = model.dimension
+    response = _response(
+        sums,
+        model,
+        levels,
+        ("field", "spin"),
+        f"e/2 Angstrom^{1 - d}",
+        name="torque density",
+        formula="Tr t ρ_E = (e/2) Σ f_m 2 Im Σ_n s_nm R^b_mn",
+        source=f"{_PAPER}, discussion of Eq. (1)",
+        degeneracy=degeneracy,
+    )
+    if not is_traced(sums) and _is_nonzero(sums, jnp.max(jnp.abs(sums.value)) * 0 + 1e-3):
+        warnings.warn(_TORQUE, stacklevel=2)
+    return response
+
+
+class EquilibriumSpinCurrent(eqx.Module):
+    """The equilibrium spin current and the two parts it consists of."""
+
+    #: The sum of both parts.
+    total: Response
+    #: v_m s_mm: the spin carried with the group velocity, paper 004 Eq. (14) first term.
+    trivial: Response
+    #: The part of the interband Berry connection, paper 004 Eq. (14) second term.
+    topological: Response
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, (self.total, self.trivial, self.topological)))
+
+    __str__ = __repr__
+
+
+def equilibrium_spin_current(
+    model: Model,
+    mesh: Mesh,
+    levels: Levels,
+    *,
+    bands: tuple[int, ...] | None = None,
+    progress: bool | None = None,
+) -> EquilibriumSpinCurrent:
+    """Spin current of the undisturbed crystal, with its trivial and topological parts.
+
+    ħJ^s_a = Σ_k Σ_m f(ε_m) ⟨m|½{s, ∂H/∂k_a}|m⟩, s Pauli-normalised;
+    trivial: ∂_a ε_m s_mm; topological: Re Σ_n≠m s_mn (∂_a H)_nm.
+    Samokhin, Sigrist and Fischer (2025), Eqs. (14), (15).
+
+    Args:
+        bands: restrict the sum to the bands of these indices (0 is the lowest).
+    Returns:
+        `EquilibriumSpinCurrent`: three Responses with axes (temperature?, mu, flow, spin), in
+        eV Å^(1-d).
+    Raises:
+        ValueError: `bands` out of range or cutting a degenerate group; other bad input.
+    """
+    checks.check_model(model)
+    indices = checks.check_bands(model, bands)
+    observable: Observable = observables.EquilibriumSpinCurrent()
+    if indices is not None:
+        observable = observables.Restricted(observable, indices)
+    sums = _checked_sum(observable, model, mesh, levels, Covariant(), progress, 1)
+    d = model.dimension
+    parts = _split(sums, [(d, 3), (d, 3)])
+    total = Sums(
+        parts[0].value + parts[1].value,
+        jnp.abs(parts[0].error + parts[1].error),
+        sums.smallest_splitting,
+    )
+    formulas = {
+        "total": "ħJ^s_a = Σ f_m <m|½{s, ∂_a H}|m>",
+        "trivial": "Σ f_m ∂_a ε_m s_mm",
+        "topological": "Σ f_m Re Σ_n≠m s_mn (∂_a H)_nm",
+    }
+    return EquilibriumSpinCurrent(
+        **{
+            name: _response(
+                part,
+                model,
+                levels,
+                ("flow", "spin"),
+                f"eV Angstrom^{1 - d}",
+                name=f"equilibrium spin current ({name})",
+                formula=formula,
+                source="Samokhin, Sigrist and Fischer (2025), Eqs. (14), (15)",
+                degeneracy=Covariant(),
+            )
+            for part, (name, formula) in zip((total, *parts), formulas.items(), strict=True)
+        }
+    )
+
+
+def carrier_density(
+    model: Model, mesh: Mesh, levels: Levels, *, progress: bool | None = None
+) -> Response:
+    """Number of electrons per volume of crystal, n = Σ_k Σ_m f(ε_m).
+
+    Every occupied band of the model counts. A continuum model with a filled valence band has no
+    finite density on an infinite mesh; that is an error.
+
+    Returns:
+        Response with axes (temperature?, mu), in Å^-d.
+    """
+    sums = _checked_sum(observables.Number(), model, mesh, levels, Covariant(), progress, 1)
+    return _response(
+        sums,
+        model,
+        levels,
+        (),
+        units.density(model.dimension),
+        name="carrier density",
+        formula="n = Σ f_m",
+        source="definition",
+        degeneracy=Covariant(),
+    )
+
+
+def density_of_states(
+    model: Model, mesh: Mesh, levels: Levels, *, progress: bool | None = None
+) -> Response:
+    """Thermal density of states, ∂n/∂mu = Σ_k Σ_m (-∂f/∂ε)(ε_m).
+
+    Returns:
+        Response with axes (temperature?, mu), in 1/(eV Å^d).
+    Raises:
+        ValueError: at T = 0, where a sum over a mesh is a set of delta functions.
+    """
+    checks.check_levels(levels)
+    if not is_traced(levels) and np.any(levels.temperatures == 0):
+        raise ValueError(
+            "Argument `levels` must have positive temperatures for a density of states, since at "
+            "T = 0 a sum over a mesh is a set of delta functions. A few kT of the mesh's level "
+            "spacing is a good choice."
+        )
+    sums = _checked_sum(observables.States(), model, mesh, levels, Covariant(), progress, 1)
+    return _response(
+        sums,
+        model,
+        levels,
+        (),
+        f"1/(eV Angstrom^{model.dimension})",
+        name="density of states",
+        formula="∂n/∂mu = Σ (-∂f/∂ε)(ε_m)",
+        source="definition",
+        degeneracy=Covariant(),
+    )
+
+
+def bands(model: Model, k: Float[Array, "*batch d"]) -> Bands:
+    """Energies, velocities and spin of the bands at any k.
+
+    Args:
+        k: wave vectors in 1/Å, shape (..., d).
+    Returns:
+        `Bands`: energies (..., n) in eV; velocity (..., d, n, n), ∂H/∂k in the band basis in
+        eV Å; spin (..., 3, n, n) in units of ħ/2 (None if the model has no spin operator); basis
+        (..., n, n), its columns the eigenvectors.
+    Raises:
+        ValueError: `k` has another dimension than the model or is not finite.
+    """
+    return _at(lambda bands: bands, model, k, spin=_has_spin(model))
+
+
+def berry_curvature(model: Model, k: Float[Array, "*batch d"]) -> Float[Array, "*batch n d d"]:
+    """Berry curvature of each band, Ω_ab = -2 Im Σ_n v^a_mn v^b_nm ħ²/(ε_m-ε_n)², in Å².
+
+    Antisymmetric in the last two axes; Ω^z = [..., 0, 1]. Members of a degenerate group (within
+    1e-6 eV) get the mean over the group.
+    """
+    return _per_band(geometry.berry_curvature, model, k)
+
+
+def quantum_metric(model: Model, k: Float[Array, "*batch d"]) -> Float[Array, "*batch n d d"]:
+    """Quantum metric of each band, g_ab = Re Σ_n R^a_mn R^b_nm, in Å².
+
+    Members of a degenerate group (within 1e-6 eV) get the mean over the group.
+    """
+    return _per_band(geometry.quantum_metric, model, k)
+
+
+def orbital_moment(model: Model, k: Float[Array, "*batch d"]) -> Float[Array, "*batch n d d"]:
+    """Orbital magnetic moment of each band, m_ab = ½ Σ_n (ε_m-ε_n) Ω_ab,mn, in (e/ħ) eV Å².
+
+    m_z = [..., 0, 1] = -(e/2)⟨x v_y - y v_x⟩; divide by `jaxspin.units.BOHR_MAGNETON` for Bohr
+    magnetons. Members of a degenerate group (within 1e-6 eV) get the mean over the group.
+    """
+    return _per_band(geometry.orbital_moment, model, k)
+
+
+def spin_berry_curvature(
+    model: Model, k: Float[Array, "*batch d"], *, definition: str
+) -> Float[Array, "*batch n d d 3"]:
+    """What each band contributes to `spin_hall`, in Å²: axes (..., band, flow, field, spin).
+
+    σ^s_ab = (e²/ħ) Σ_k Σ_m f(ε_m) [this]. Members of a degenerate group (within 1e-6 eV) get the
+    mean over the group.
+
+    Raises:
+        ValueError: unknown definition, or "kubo", which is not a sum over the Fermi sea alone.
+    """
+    allowed = [name for name in DEFINITIONS if name != "kubo"]
+    if definition not in allowed:
+        raise ValueError(
+            f"Argument `definition` must be one of {', '.join(map(repr, allowed))}, "
+            f"but is {definition!r}."
+        )
+    observable = DEFINITIONS[definition].observable
+    return _per_band(lambda bands: observable(bands).sea, model, k, spin=True)
+
+
+def _per_band(function, model, k, spin: bool = False):
+    def averaged(bands):
+        tensor = function(bands)
+        mean = bands.same / jnp.sum(bands.same, axis=1, keepdims=True)
+        return jnp.moveaxis(jnp.sum(mean * tensor[..., None, :, :], axis=-2), -2, 0)
+
+    return _at(averaged, model, k, spin)
+
+
+def _at(function, model, k, spin: bool):
+    """function(bands) at k of shape (..., d), with the k axes moved to the front."""
+    checks.check_model(model)
+    k = jnp.asarray(k, dtype=jnp.result_type(float))
+    if k.ndim == 0 or k.shape[-1] != model.dimension:
+        raise ValueError(
+            f"Argument `k` must have a last axis of length {model.dimension}, the dimension of "
+            f"the model, but has shape {k.shape}."
+        )
+    if not is_traced(k) and not np.all(np.isfinite(k)):
+        raise ValueError("Argument `k` must be finite, but is not.")
+    if spin:
+        checks.check_spin(model)
+    batch = k.shape[:-1]
+    result = _solve_and_apply(function, model, k.reshape(-1, k.shape[-1]).T, spin)
+    return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0).reshape(*batch, *x.shape[:-1]), result)
+
+
+@eqx.filter_jit
+def _solve_and_apply(function, model, k, spin):
+    return function(solve(model, k, Covariant(), spin))
+
+
+def _has_spin(model) -> bool:
+    try:
+        model.spin()
+    except ValueError:
+        return False
+    return True
+
+
+def _checked_sum(observable, model, mesh, levels, degeneracy, progress, least_dimension) -> Sums:
+    """Every check at the door, then the sum."""
+    checks.check_model(model)
+    checks.check_mesh(model, mesh)
+    checks.check_levels(levels)
+    if model.dimension < least_dimension:
+        raise ValueError(
+            f"Argument `model` must have dimension 2 or 3 for a Hall response, "
+            f"but has dimension {model.dimension}."
+        )
+    if observable.spin:
+        checks.check_spin(model)
+    checks.check_degeneracy(model, degeneracy)
+    checks.check_tail(observable, model, mesh, levels, degeneracy)
+    sums = integrate(observable, model, mesh, levels, degeneracy, progress=progress)
+    checks.check_splitting(sums.smallest_splitting)
+    return sums
+
+
+def _response(
+    sums: Sums, model, levels: Levels, components, unit, *, degeneracy, extra=None, **texts
+) -> Response:
+    """Sums with their component axes, units and texts."""
+    length = {"flow": model.dimension, "field": model.dimension, "spin": 3}
+    shape = (*levels.shape, *(length[axis] for axis in components))
+    factor = units.per_natural(unit)
+    temperature = ("temperature",) if levels.temperature.ndim else ()
+    info = {
+        "smallest_splitting": sums.smallest_splitting,
+        "degeneracy_tolerance": jnp.asarray(getattr(degeneracy, "tolerance", 0.0)),
+        "precision": jnp.asarray(8 * sums.value.dtype.itemsize),
+        **(extra or {}),
+    }
+    return Response(
+        value=sums.value.reshape(shape) * factor,
+        error=sums.error.reshape(shape) * factor,
+        levels=levels,
+        info=info,
+        axes=(*temperature, "mu", *components),
+        units=unit,
+        **texts,
+    )
+
+
+def _split(sums: Sums, shapes) -> list[Sums]:
+    """Cut components that were laid end to end."""
+    edges = np.cumsum([np.prod(shape) for shape in shapes])[:-1]
+    values, errors = (jnp.split(array, edges, axis=-1) for array in (sums.value, sums.error))
+    return [Sums(v, e, sums.smallest_splitting) for v, e in zip(values, errors, strict=True)]
+
+
+_TORQUE = (
+    "The torque density Tr t ρ_E is not zero for this model: the field generates spin, and the "
+    "torque dipole, hence the proper spin current, depends on the choice of origin. The largest "
+    "value is in `info`; `torque_density` gives it for every level."
+)
+
+
+def _is_nonzero(torque: Sums, scale) -> bool:
+    largest = jnp.max(jnp.abs(torque.value))
+    return bool((largest > 1e-6 * scale) & (largest > 3 * jnp.max(torque.error)))
+
+
+def _warn_of_torque(main: Sums, torque: Sums, definition: str) -> None:
+    if definition == "conventional" or is_traced(main, torque):
+        return
+    if _is_nonzero(torque, jnp.max(jnp.abs(main.value))):
+        warnings.warn(_TORQUE, stacklevel=3)
+
+
+def _warn_of_missing_surface(response: Response) -> None:
+    if not is_traced(response) and bool(jnp.any(jnp.isnan(response.value))):
+        warnings.warn(
+            "The Kubo definition has a Fermi-surface term. At T = 0 it is NaN for the levels that "
+            "cut a band; give `Levels` a temperature.",
+            stacklevel=3,
+        )

@@ -1,0 +1,216 @@
+"""What a calculation returns: numbers with axes, units, formula and error, and files of them."""
+
+import json
+from os import PathLike
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import xarray
+from jaxtyping import Array, Float
+
+from jaxspin import units as unit
+from jaxspin.algebra import is_traced
+from jaxspin.levels import Levels
+
+_CARTESIAN = ("x", "y", "z")
+_SUBSCRIPTS = {"flow", "field", "spin"}
+
+
+class Response(eqx.Module):
+    """A response at each level, with what is needed to read it.
+
+    It is a pytree: it passes through jit, vmap and derivatives, and `value` is differentiable.
+    """
+
+    #: The response, axes as named in `axes`.
+    value: Float[Array, "..."]
+    #: Estimated error of `value` (difference from the same rule on a coarser mesh), same shape.
+    error: Float[Array, "..."]
+    #: The Fermi energies (eV) and temperatures (K).
+    levels: Levels
+    #: Numbers met on the way: "smallest_splitting" (eV), "degeneracy_tolerance" (eV), ...
+    info: dict[str, Array]
+    #: Names of the axes of `value`, e.g. ("mu", "flow", "field", "spin").
+    axes: tuple[str, ...] = eqx.field(static=True)
+    #: The unit of `value`, e.g. "hbar/2e S/m".
+    units: str = eqx.field(static=True)
+    #: Name of the quantity, with the definition used.
+    name: str = eqx.field(static=True)
+    #: The formula that was summed.
+    formula: str = eqx.field(static=True)
+    #: Where the formula comes from.
+    source: str = eqx.field(static=True)
+    #: Labels of components already selected, e.g. "z x y".
+    selected: str = eqx.field(static=True, default="")
+
+    def to(self, units: str) -> "Response":
+        """The same response in other units.
+
+        Conductivities: "S/m", "S/cm" in 3D and "S", "e^2/h" in 2D. Spin conductivities:
+        "hbar/2e S/m", "hbar/2e S/cm", "hbar/e S/m", "hbar/e S/cm" in 3D and "hbar/2e S",
+        "hbar/e S", "hbar/2e e^2/h", "hbar/e e^2/h", "e/8pi", "e/4pi", "e/2pi" in 2D. A
+        two-dimensional response never turns into a three-dimensional one: that needs a thickness.
+
+        Raises:
+            ValueError: `units` does not measure this quantity; the message lists what does.
+        """
+        factor = unit.conversion(self.units, units)
+        return self._with(value=self.value * factor, error=self.error * factor, units=units)
+
+    def component(
+        self, *, flow: str | None = None, field: str | None = None, spin: str | None = None
+    ) -> "Response":
+        """One Cartesian component: the response without the axes that are named.
+
+        Raises:
+            ValueError: the response has no such axis, or the axis no such component.
+        """
+        chosen = {"flow": flow, "field": field, "spin": spin}
+        response = self
+        for axis, label in chosen.items():
+            if label is not None:
+                response = response._select(axis, label)
+        return response
+
+    def _select(self, axis: str, label: str) -> "Response":
+        if axis not in self.axes:
+            raise ValueError(
+                f"Argument `{axis}` must be left out, for this response has the axes {self.axes}."
+            )
+        position = self.axes.index(axis)
+        allowed = _CARTESIAN[: self.value.shape[position]]
+        if label not in allowed:
+            raise ValueError(
+                f"Argument `{axis}` must be one of {', '.join(map(repr, allowed))}, "
+                f"but is {label!r}."
+            )
+        take = lambda array: jnp.take(array, allowed.index(label), axis=position)  # noqa: E731
+        axes = self.axes[:position] + self.axes[position + 1 :]
+        selected = f"{self.selected}, {axis} {label}".strip(", ")
+        return self._with(
+            value=take(self.value), error=take(self.error), axes=axes, selected=selected
+        )
+
+    def _with(self, **changes) -> "Response":
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return Response(**{**fields, **changes})
+
+    def to_xarray(self) -> xarray.DataArray:
+        """The value as a labelled array; units, formula, source and info in its attributes.
+
+        The estimated error is the coordinate "error".
+        """
+        error = (self.axes, np.asarray(self.error))
+        return xarray.DataArray(
+            np.asarray(self.value),
+            dims=self.axes,
+            coords={**self._coordinates(), "error": error},
+            name=self.name,
+            attrs=self._attributes(),
+        )
+
+    def save(self, path: str | PathLike) -> None:
+        """Write a netCDF file with all metadata. `jaxspin.load` reads it back."""
+        data = {"value": self.to_xarray().drop_vars("error").rename("value")}
+        data["error"] = (self.axes, np.asarray(self.error))
+        data["temperature_all"] = ("any_temperature", self.levels.temperatures)
+        data["mu_all"] = ("any_mu", np.asarray(self.levels.mu))
+        dataset = xarray.Dataset(data, attrs={"created_by": "jaxspin", **self._attributes()})
+        dataset.to_netcdf(path, engine="h5netcdf")
+
+    def _coordinates(self) -> dict[str, tuple[str, np.ndarray]]:
+        size = dict(zip(self.axes, self.value.shape, strict=True))
+        labels = {axis: (axis, list(_CARTESIAN[: size[axis]])) for axis in size.keys() & _SUBSCRIPTS}
+        numbers = {
+            "mu": ("mu", np.asarray(self.levels.mu), {"units": "eV"}),
+            "temperature": ("temperature", np.asarray(self.levels.temperatures), {"units": "K"}),
+        }
+        return labels | {axis: numbers[axis] for axis in self.axes if axis in numbers}
+
+    def _attributes(self) -> dict[str, str]:
+        info = {key: np.asarray(value).tolist() for key, value in self.info.items()}
+        return {
+            "quantity": self.name,
+            "units": self.units,
+            "formula": self.formula,
+            "source": self.source,
+            "selected": self.selected,
+            "axes": json.dumps(self.axes),
+            "info": json.dumps(info),
+            "temperature_is_scalar": json.dumps(self.levels.temperature.ndim == 0),
+        }
+
+    def __repr__(self) -> str:
+        if is_traced(self):
+            return f"Response({self.name}, axes={self.axes}, units={self.units!r}, traced)"
+        heading = f"{self.name}, {self.selected}" if self.selected else self.name
+        shape = ", ".join(f"{a} {n}" for a, n in zip(self.axes, self.value.shape, strict=True))
+        lines = [
+            f"{heading}  [{self.units}]",
+            f"  formula  {self.formula}",
+            f"  source   {self.source}",
+            f"  axes     ({shape})",
+            f"  levels   {_range(self.levels.mu, 'eV')}; T = {_range(self.levels.temperatures, 'K')}",
+            f"  largest  {_largest(self.value, self.axes, self.levels)}",
+            f"  error    at most {_number(np.nanmax(self.error))} {self.units} (estimated)",
+        ]
+        lines += [f"  {key}  {_number(value)}" for key, value in self.info.items()]
+        return "\n".join(lines)
+
+    __str__ = __repr__
+
+
+def load(path: str | PathLike) -> Response:
+    """Read a response that `Response.save` wrote.
+
+    Raises:
+        ValueError: the file was not written by jaxspin.
+    """
+    with xarray.open_dataset(path, engine="h5netcdf") as dataset:
+        attributes = dataset.attrs
+        if attributes.get("created_by") != "jaxspin":
+            raise ValueError(f"Argument `path` must be a file saved by jaxspin, but is {path!s}.")
+        temperature = dataset["temperature_all"].values
+        if json.loads(attributes["temperature_is_scalar"]):
+            temperature = temperature[0]
+        return Response(
+            value=jnp.asarray(dataset["value"].values),
+            error=jnp.asarray(dataset["error"].values),
+            levels=Levels(dataset["mu_all"].values, temperature),
+            info={key: jnp.asarray(v) for key, v in json.loads(attributes["info"]).items()},
+            axes=tuple(json.loads(attributes["axes"])),
+            units=attributes["units"],
+            name=attributes["quantity"],
+            formula=attributes["formula"],
+            source=attributes["source"],
+            selected=attributes["selected"],
+        )
+
+
+def _number(value) -> str:
+    return f"{float(value):.4g}"
+
+
+def _range(values, suffix: str) -> str:
+    if values.size == 1:
+        return f"{_number(values[0])} {suffix}"
+    low, high = _number(np.min(values)), _number(np.max(values))
+    return f"{values.size} from {low} to {high} {suffix}"
+
+
+def _largest(value: Array, axes: tuple[str, ...], levels: Levels) -> str:
+    """The largest element and where it is."""
+    array = np.asarray(value)
+    if np.all(np.isnan(array)):
+        return "no finite value"
+    where = np.unravel_index(np.nanargmax(np.abs(array)), array.shape)
+    names = []
+    for axis, i in zip(axes, where, strict=True):
+        if axis in _SUBSCRIPTS:
+            names.append(f"{axis} {_CARTESIAN[i]}")
+        elif axis == "mu":
+            names.append(f"mu {_number(levels.mu[i])} eV")
+        elif axis == "temperature":
+            names.append(f"T {_number(levels.temperatures[i])} K")
+    return f"{array[where]:.8g}" + (f" at {', '.join(names)}" if names else "")

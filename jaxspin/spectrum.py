@@ -1,0 +1,203 @@
+"""Eigensystems of H(k) on a tile of k-points, and everything else in the band basis.
+
+The k axis is last (see `algebra`): energies are (n, K), matrices (n, n, K), the velocity
+(d, n, n, K).
+"""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import linear_call
+from jaxtyping import Array, Bool, Complex, Float
+
+from jaxspin.algebra import dagger, matmul
+
+
+class Degeneracy(eqx.Module):
+    """How degenerate bands are treated: which pairs of bands count as one group."""
+
+    @abstractmethod
+    def threshold(self, energies: Float[Array, "n K"]) -> Float[Array, "..."]:
+        """Neighbouring bands split by no more than this (eV) belong to one group."""
+
+
+class Covariant(Degeneracy):
+    """Bands closer than `tolerance` (eV) form a group, and the group transforms as a whole.
+
+    Berry connections run between groups only, operators keep their blocks inside a group, and
+    the members share the mean energy of the group for their occupation. Every result is then
+    invariant under a random unitary inside each group. Groups chain: neighbours closer than the
+    tolerance belong together. Physically the tolerance stands for ħ/τ; splittings below it are
+    not resolved. In arithmetic of finite precision it is at least 64 rounding errors of the
+    largest energy at that k.
+    """
+
+    tolerance: float = 1e-6
+
+    def __check_init__(self):
+        if not self.tolerance >= 0:
+            raise ValueError(
+                f"Argument `tolerance` must be an energy in eV, at least 0, "
+                f"but is {self.tolerance!r}."
+            )
+
+    def threshold(self, energies):
+        scale = jax.lax.stop_gradient(jnp.max(jnp.abs(energies), axis=0))
+        return jnp.maximum(self.tolerance, 64 * jnp.finfo(scale.dtype).eps * scale)
+
+
+class Strict(Degeneracy):
+    """Every band stands for itself, however close its neighbour.
+
+    This is the band-diagonal formula as printed in paper 001. It is discontinuous where bands
+    become degenerate, and does not exist where they are: an exact degeneracy is an error.
+    """
+
+    def threshold(self, energies):
+        return -jnp.ones(energies.shape[1:], energies.dtype)
+
+
+class Bands(eqx.Module):
+    """The bands on a tile of K k-points.
+
+    `jaxspin.bands` returns the same class with the k axes leading instead.
+    """
+
+    #: Energies in ascending order, eV, (n, K).
+    energies: Float[Array, "n K"]
+    #: Energies at which the bands are occupied: the mean over each degenerate group, eV, (n, K).
+    levels: Float[Array, "n K"]
+    #: Column m is the eigenvector of band m, (n, n, K).
+    basis: Complex[Array, "n n K"]
+    #: Whether two bands belong to one degenerate group, (n, n, K).
+    same: Bool[Array, "n n K"]
+    #: ∂H/∂k in the band basis (ħ times the velocity), eV Å, (d, n, n, K).
+    velocity: Complex[Array, "d n n K"]
+    #: Spin in the band basis, units of ħ/2, (3, n, n, K); absent where it was not asked for.
+    spin: Complex[Array, "3 n n K"] | None
+
+    @property
+    def gap(self) -> Float[Array, "n n K"]:
+        """ε_m - ε_n between groups, and infinity inside a group (so that 1/gap is 0 there)."""
+        difference = self.energies[:, None] - self.energies[None, :]
+        return jnp.where(self.same, jnp.inf, difference)
+
+    @property
+    def gap_or_zero(self) -> Float[Array, "n n K"]:
+        """ε_m - ε_n between groups, and 0 inside a group."""
+        return jnp.where(self.same, 0, self.energies[:, None] - self.energies[None, :])
+
+    @property
+    def connection(self) -> Complex[Array, "d n n K"]:
+        """Berry connection between groups, R_mn = -i (∂H)_mn / (ε_m - ε_n), Å, (d, n, n, K)."""
+        return -1j * self.velocity / self.gap
+
+    def inside(self, operator: Complex[Array, "n n K"]) -> Complex[Array, "n n K"]:
+        """The part of an operator inside the degenerate groups (the band-diagonal part)."""
+        return jnp.where(self.same, operator, 0)
+
+    def between(self, operator: Complex[Array, "n n K"]) -> Complex[Array, "n n K"]:
+        """The part of an operator between degenerate groups (the band-off-diagonal part)."""
+        return jnp.where(self.same, 0, operator)
+
+
+def solve(model, k: Float[Array, "d K"], degeneracy: Degeneracy, spin: bool = True) -> Bands:
+    """The bands of a model on a tile of k-points; the one place where H(k) is lifted to tiles.
+
+    The velocity is the exact derivative of H (forward-mode differentiation of the model).
+    """
+    at_one = lambda k: (model(k), jax.jacfwd(model)(k))  # noqa: E731
+    hamiltonian, slope = jax.vmap(at_one, in_axes=-1, out_axes=-1)(k)
+    energies, basis = eigensystem(hamiltonian.astype(complex), degeneracy)
+    same = groups(energies, degeneracy)
+
+    def in_bands(operator):
+        return matmul(dagger(basis), matmul(operator, basis))
+
+    return Bands(
+        energies=energies,
+        levels=group_mean(energies, same),
+        basis=basis,
+        same=same,
+        velocity=in_bands(jnp.moveaxis(slope, 2, 0)),
+        spin=in_bands(jnp.asarray(model.spin())[..., None]) if spin else None,
+    )
+
+
+def groups(energies: Float[Array, "n K"], degeneracy: Degeneracy) -> Bool[Array, "n n K"]:
+    """Which bands belong to one degenerate group: chains of neighbours within the threshold."""
+    split = jnp.diff(energies, axis=0) > degeneracy.threshold(energies)
+    label = jnp.concatenate([jnp.zeros_like(split[:1], int), jnp.cumsum(split, axis=0)])
+    return label[:, None] == label[None, :]
+
+
+def group_mean(energies: Float[Array, "n K"], same: Bool[Array, "n n K"]) -> Float[Array, "n K"]:
+    """Mean energy of the group of each band."""
+    return jnp.sum(jnp.where(same, energies[None, :], 0), axis=1) / jnp.sum(same, axis=1)
+
+
+@jax.custom_jvp
+def eigensystem(
+    hamiltonian: Complex[Array, "n n K"], degeneracy: Degeneracy
+) -> tuple[Float[Array, "n K"], Complex[Array, "n n K"]]:
+    """Energies (ascending) and eigenvectors (columns) of a tile of Hermitian matrices.
+
+    The derivative, with M = U†(dH)U:  dε_m = M_mm,  dU = U X,  X_mn = M_mn/(ε_n - ε_m) between
+    degenerate groups and 0 inside them. That is exact for whatever depends on the groups only
+    (projectors, traces over a group, group energies) as long as dH does not split a group; a dH
+    that does is an error, not a number.
+    """
+    energies, basis = jnp.linalg.eigh(jnp.moveaxis(hamiltonian, -1, 0))
+    return jnp.moveaxis(energies, 0, -1), jnp.moveaxis(basis, 0, -1)
+
+
+@eigensystem.defjvp
+def _eigensystem_jvp(primals, tangents):
+    hamiltonian, degeneracy = primals
+    energies, basis = eigensystem(hamiltonian, degeneracy)
+    same = groups(energies, degeneracy)
+    change = matmul(dagger(basis), matmul(tangents[0], basis))
+    change = _refuse_to_split(change, same, energies)
+    gap = jnp.where(same, jnp.inf, energies[None, :] - energies[:, None])
+    slopes = jnp.einsum("mmK->mK", change).real
+    return (energies, basis), (slopes, matmul(basis, change / gap))
+
+
+_SPLITS = (
+    "The derivative was asked with respect to a parameter that splits bands which are degenerate "
+    "(within the tolerance of `Covariant`). The rule for derivatives covers parameters that keep "
+    "the degeneracy. Differentiate at a point where the bands are split by more than the "
+    "tolerance, or use a finite difference."
+)
+_REVERSE = (
+    "Reverse-mode differentiation was asked at degenerate bands, where it cannot be checked that "
+    "the parameters keep the degeneracy. Use forward mode (jax.jvp, jax.jacfwd)."
+)
+
+
+def _refuse_to_split(
+    change: Complex[Array, "n n K"], same: Bool[Array, "n n K"], energies: Float[Array, "n K"]
+) -> Complex[Array, "n n K"]:
+    """`change` unaltered, with a run-time error if it splits a degenerate group.
+
+    Written as a linear call, because the derivative of a derivative rule must be linear: forward
+    mode runs the first function, reverse mode the second on the cotangent.
+    """
+
+    def forward(residual, change):
+        same, _ = residual
+        mean = group_mean(jnp.einsum("mmK->mK", change).real, same)
+        identity = jnp.eye(same.shape[0])[..., None]
+        splitting = jnp.where(same, change - identity * mean[:, None], 0)
+        scale = jnp.max(jnp.abs(change)) + jnp.finfo(mean.dtype).tiny
+        lifted = jnp.max(jnp.abs(splitting)) > 1e-6 * scale
+        alone = jnp.all(jnp.sum(same, axis=1) == 1)
+        return eqx.error_if(change, lifted & ~alone, _SPLITS)
+
+    def backward(residual, cotangent):
+        same, _ = residual
+        return eqx.error_if(cotangent, jnp.any(jnp.sum(same, axis=1) > 1), _REVERSE)
+
+    return linear_call(forward, backward, (same, energies), change)
