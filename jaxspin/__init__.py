@@ -15,7 +15,7 @@ import jax
 if os.environ.get("JAXSPIN_ENABLE_X64", "1") != "0":
     jax.config.update("jax_enable_x64", True)
 
-from jaxspin import models as models, units as units  # noqa: E402
+from jaxspin import interop as interop, models as models, units as units  # noqa: E402
 from jaxspin.geometry import covariant_derivative as covariant_derivative  # noqa: E402
 from jaxspin.levels import Levels as Levels  # noqa: E402
 from jaxspin.meshes import (  # noqa: E402
@@ -27,6 +27,7 @@ from jaxspin.meshes import (  # noqa: E402
     Space as Space,
 )
 from jaxspin.models.base import Model as Model  # noqa: E402
+from jaxspin.models.hopping import HoppingModel as HoppingModel  # noqa: E402
 from jaxspin.response import (  # noqa: E402
     anomalous_hall as anomalous_hall,
     bands as bands,

@@ -5,7 +5,6 @@ jit, grad or vmap) its numbers are not known and the checks on them are left out
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -13,7 +12,7 @@ from jaxspin.algebra import is_traced
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.levels import Levels, fermi
 from jaxspin.meshes import Mesh
-from jaxspin.models.base import Model
+from jaxspin.models.base import Model, number_of_bands
 from jaxspin.spectrum import Strict, solve
 from jaxspin.units import BOLTZMANN
 
@@ -49,7 +48,7 @@ def check_spin(model) -> None:
     """
     if is_traced(model):
         return
-    n = model(_sample_points(model)[0]).shape[0]
+    n = number_of_bands(model)
     spin = np.asarray(model.spin())
     if spin.shape != (3, n, n):
         raise ValueError(
@@ -145,7 +144,7 @@ def check_bands(model, bands) -> tuple[int, ...] | None:
     """
     if bands is None:
         return None
-    n = jax.eval_shape(model, jax.ShapeDtypeStruct((model.dimension,), float)).shape[0]
+    n = number_of_bands(model)
     indices = tuple(bands)
     if not indices or not all(isinstance(i, int | np.integer) and 0 <= i < n for i in indices):
         raise ValueError(

@@ -6,6 +6,8 @@ mesh. Outside of jit, the loop runs in segments of a second or so, between which
 moves.
 """
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,8 @@ from jaxtyping import Array, Float
 from jaxspin.algebra import is_traced
 from jaxspin.levels import Levels, Scan, scans
 from jaxspin.meshes import Mesh
-from jaxspin.observables import Observable
+from jaxspin.models.base import number_of_bands
+from jaxspin.observables import Observable, Weights
 from jaxspin.progress import track
 from jaxspin.spectrum import Degeneracy, solve
 
@@ -56,11 +59,11 @@ def integrate(
 
 
 def _sum(observable, model, mesh, levels, degeneracy, progress, label):
-    bands = model_bands(model)
-    size = max(1, observable_size(observable, model, degeneracy))
-    sea, surface = scans(levels), ()
-    if _has_surface(observable, model, degeneracy):
-        surface = scans(levels, derivative=True)
+    bands = number_of_bands(model)
+    shape = _shape_of_weights(observable, model, degeneracy)
+    size = math.prod(shape.sea.shape[:-2])
+    sea = scans(levels)
+    surface = () if shape.surface is None else scans(levels, derivative=True)
     plan = tuple(scan for _, scan in (*sea, *surface))
     tile = int(np.clip(_TILE_ELEMENTS // bands**2, 32, 2048))
     tiles = -(-mesh.size // tile)
@@ -119,22 +122,9 @@ def _in_order(plan, finished: list[Array]) -> Float[Array, "t e c"]:
     return jnp.concatenate(finished)[np.argsort(order)]
 
 
-def model_bands(model) -> int:
-    """Number of bands of a model."""
-    return jax.eval_shape(model, jax.ShapeDtypeStruct((model.dimension,), float)).shape[0]
-
-
-def _weights_shape(observable, model, degeneracy):
+def _shape_of_weights(observable, model, degeneracy) -> Weights:
+    """The shapes of the weights of an observable, without computing them."""
     k = jax.ShapeDtypeStruct((model.dimension, 1), jnp.result_type(float))
     return eqx.filter_eval_shape(
         lambda k: observable(solve(model, k, degeneracy, observable.spin)), k
     )
-
-
-def observable_size(observable, model, degeneracy) -> int:
-    """Number of components of an observable for one band."""
-    return int(np.prod(_weights_shape(observable, model, degeneracy).sea.shape[:-2]))
-
-
-def _has_surface(observable, model, degeneracy) -> bool:
-    return _weights_shape(observable, model, degeneracy).surface is not None

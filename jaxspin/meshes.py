@@ -23,10 +23,8 @@ Points = tuple[Float[Array, "d K"], Float[Array, " K"]]
 class Mesh(eqx.Module):
     """A domain of k and a product quadrature rule on it."""
 
-    @property
-    @abstractmethod
-    def shape(self) -> tuple[int, ...]:
-        """Number of nodes along each coordinate of the rule."""
+    #: Number of nodes along each coordinate of the rule.
+    shape: eqx.AbstractVar[tuple[int, ...]]
 
     @property
     @abstractmethod
@@ -44,7 +42,11 @@ class Mesh(eqx.Module):
 
     @abstractmethod
     def coarser(self) -> "Mesh":
-        """The same rule with about half the nodes along each coordinate."""
+        """A rule of about half the nodes along each coordinate, to estimate the error with.
+
+        An angle keeps at least 5 nodes: an integrand of few harmonics is exact there, and one of
+        more is seen, because the number differs from that of the mesh itself.
+        """
 
     @property
     def size(self) -> int:
@@ -120,7 +122,7 @@ class Disk(Mesh):
         return _polar(self.cutoff * t, self.cutoff * weight, j, self.angular, jnp.ones(2))
 
     def coarser(self) -> "Disk":
-        return Disk(self.cutoff, *map(_half, self.shape))
+        return Disk(self.cutoff, _half(self.radial), _half_turn(self.angular))
 
 
 class Plane(Mesh):
@@ -157,7 +159,7 @@ class Plane(Mesh):
         return _polar(*_algebraic(self.radial, i), j, self.angular, self.scale)
 
     def coarser(self) -> "Plane":
-        return Plane(self.scale, *map(_half, self.shape))
+        return Plane(self.scale, _half(self.radial), _half_turn(self.angular))
 
 
 class Ball(Mesh):
@@ -192,7 +194,8 @@ class Ball(Mesh):
         return _spherical(*radius, *angles, self.shape[1:], jnp.ones(3))
 
     def coarser(self) -> "Ball":
-        return Ball(self.cutoff, *map(_half, self.shape))
+        counts = _half(self.radial), _half(self.polar), _half_turn(self.azimuthal)
+        return Ball(self.cutoff, *counts)
 
 
 class Space(Mesh):
@@ -229,7 +232,8 @@ class Space(Mesh):
         return _spherical(*_algebraic(self.radial, i), *angles, self.shape[1:], self.scale)
 
     def coarser(self) -> "Space":
-        return Space(self.scale, *map(_half, self.shape))
+        counts = _half(self.radial), _half(self.polar), _half_turn(self.azimuthal)
+        return Space(self.scale, *counts)
 
 
 class Path(eqx.Module):
@@ -314,6 +318,10 @@ def _spherical(radius, weight, i, j, counts, scale) -> Points:
 
 def _half(number: int) -> int:
     return max(1, number // 2)
+
+
+def _half_turn(number: int) -> int:
+    return max(number // 2, 5 if number != 5 else 6)
 
 
 def _counts(name: str, value: int | Sequence[int]) -> tuple[int, ...]:

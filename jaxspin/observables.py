@@ -107,11 +107,12 @@ class ProperSpinHallPublished(Observable):
 class KuboSpinHall(Observable):
     """The response of Shi, Zhang, Xiao and Niu, PRL 96, 076604 (2006).
 
-    K_ab = -i Σ_{m≠n} [X_nm (f_n - f_m) - Y_nm (∂_a f_n + ∂_a f_m)], a flow, b field:
-        X_nm = -½{s, R^a}_nm R^b_mn + ½i s_nm {V^b, R^a}_mn/(ε_n - ε_m)
-               - ½i s_nm R^b_mn (V^a_nn + V^a_mm)/(ε_n - ε_m)
-        Y_nm = -½i s_nm R^b_mn
-    where V = ∂H. The Y term lives on the Fermi surface.
+    With G the part of V = ∂H inside groups and B = s/(ε_n - ε_m) between them, a flow, b field:
+        K_ab = -i Σ_{n≠m} X_nm (f_n - f_m) - Σ_m f'_m Re(G^a s R^b)_mm
+        X_nm = -½{s, R^a}_nm R^b_mn + ½i B_nm {V^b, R^a}_mn - ½i {B, G^a}_nm R^b_mn
+    The last term of K lives on the Fermi surface. Where no bands are degenerate, G is the group
+    velocity, and this is the formula of Shi et al. band by band; terms that diverge inside a
+    degenerate group cancel in their sum and have been left out.
     """
 
     spin = True
@@ -119,17 +120,16 @@ class KuboSpinHall(Observable):
     def __call__(self, bands):
         flow, field = bands.connection[:, None, None], bands.connection[None, :, None]
         spin = bands.between(bands.spin)
-        speed = jnp.einsum("ammK->amK", bands.velocity).real[:, None, None]
-        mean_speed = (speed[..., :, None, :] + speed[..., None, :, :]) / 2
-        y = -0.5j * spin * transpose(field)
-        mixed = anticommutator(bands.velocity[None, :], bands.connection[:, None])[:, :, None]
+        scaled = spin / bands.gap
+        group_velocity = bands.inside(bands.velocity)[:, None, None]
+        driven = anticommutator(bands.velocity[None, :], bands.connection[:, None])[:, :, None]
         x = (
             -0.5 * bands.between(anticommutator(bands.spin, flow)) * transpose(field)
-            + 0.5j * spin * transpose(mixed) / bands.gap
-            + 2 * y * mean_speed / bands.gap
+            + 0.5j * scaled * transpose(driven)
+            - 0.5j * anticommutator(scaled, group_velocity) * transpose(field)
         )
         sea = jnp.sum(x - transpose(x), axis=-2).imag
-        surface = -jnp.sum(y + transpose(y), axis=-2).imag * speed
+        surface = -diagonal_of_product(matmul(group_velocity, spin), field).real
         return Weights(sea, surface)
 
 

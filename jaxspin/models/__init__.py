@@ -9,3 +9,10 @@ from jaxspin.models.continuum import (
     Rashba as Rashba,
     TopologicalInsulator as TopologicalInsulator,
 )
+from jaxspin.models.hopping import HoppingModel as HoppingModel
+from jaxspin.models.lattice import (
+    BernevigHughesZhang as BernevigHughesZhang,
+    Haldane as Haldane,
+    KaneMele as KaneMele,
+    QiWuZhang as QiWuZhang,
+)

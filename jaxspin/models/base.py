@@ -3,6 +3,7 @@
 from abc import abstractmethod
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
@@ -64,6 +65,11 @@ class Model(eqx.Module):
     __rmul__ = __mul__
 
 
+def number_of_bands(model: Model) -> int:
+    """Number of bands of a model, the size of H(k)."""
+    return jax.eval_shape(model, jax.ShapeDtypeStruct((model.dimension,), float)).shape[0]
+
+
 def parameter(default: object = ...) -> object:
     """A real model parameter: a field stored as a floating-point array, so that it can be
     differentiated, scanned and fitted."""
@@ -93,10 +99,10 @@ class Sum(Model):
                 "Argument `other` must be a model of the same dimension "
                 f"{a.dimension}, but has dimension {b.dimension}."
             )
-        if a.spin().shape != b.spin().shape:
+        if number_of_bands(a) != number_of_bands(b):
             raise ValueError(
-                f"Argument `other` must have {a.spin().shape[1]} bands, "
-                f"but has {b.spin().shape[1]}."
+                f"Argument `other` must have {number_of_bands(a)} bands, "
+                f"but has {number_of_bands(b)}."
             )
         if not _same_lattice(a.lattice, b.lattice):
             raise ValueError("Argument `other` must have the same lattice as the first model.")
@@ -154,7 +160,8 @@ class WithSpin(Model):
     operator: Complex[Array, "3 n n"] = eqx.field(converter=jnp.asarray)
 
     def __check_init__(self):
-        expected = self.model.spin().shape
+        n = number_of_bands(self.model)
+        expected = (3, n, n)
         if self.operator.shape != expected:
             raise ValueError(
                 f"Argument `operator` must have shape {expected}, but has {self.operator.shape}."

@@ -1,0 +1,3 @@
+"""Models to and from other codes, one module a code."""
+
+from jaxspin.interop import pythtb as pythtb
