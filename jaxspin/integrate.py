@@ -16,11 +16,11 @@ from jaxtyping import Array, Float
 
 from jaxspin.algebra import is_traced
 from jaxspin.levels import Levels, Scan, scans
-from jaxspin.meshes import Mesh
+from jaxspin.meshes import Mesh, Nodes
 from jaxspin.models.base import number_of_bands
 from jaxspin.observables import Observable, Weights
 from jaxspin.progress import track
-from jaxspin.spectrum import Degeneracy, solve
+from jaxspin.spectrum import Bands, Degeneracy, group_mean, solve
 
 _TILE_ELEMENTS = 2**15  # complex numbers in one n x n matrix of a tile: half a megabyte
 _SEGMENT = 2**16  # k-points between two looks at the clock
@@ -62,8 +62,9 @@ def _sum(observable, model, mesh, levels, degeneracy, progress, label):
     bands = number_of_bands(model)
     shape = _shape_of_weights(observable, model, degeneracy)
     size = math.prod(shape.sea.shape[:-2])
-    sea = scans(levels)
-    surface = () if shape.surface is None else scans(levels, derivative=True)
+    cells = mesh.domain != "periodic"  # on a uniform grid, points count as points
+    sea = scans(levels, cells)
+    surface = () if shape.surface is None else scans(levels, cells, derivative=True)
     plan = tuple(scan for _, scan in (*sea, *surface))
     tile = int(np.clip(_TILE_ELEMENTS // bands**2, 32, 2048))
     tiles = -(-mesh.size // tile)
@@ -93,14 +94,15 @@ def _add_tiles(observable, model, mesh, degeneracy, plan, seas, tile, totals, fi
         totals, splitting = carry
         index = number * tile + jnp.arange(tile)
         inside = index < mesh.size
-        k, weight = mesh.points(jnp.where(inside, index, 0), model.lattice)
-        weight = jnp.where(inside, weight, 0)
-        bands = solve(model, k, degeneracy, observable.spin)
+        nodes = mesh.points(jnp.where(inside, index, 0), model.lattice)
+        weight = jnp.where(inside, nodes.weight, 0)
+        bands = solve(model, nodes.k, degeneracy, observable.spin)
+        spread = _spread(bands, nodes)
         weights = observable(bands)
         sea = _flat(weights.sea, weight)
         surface = None if weights.surface is None else _flat(weights.surface, weight)
         totals = tuple(
-            scan.add(total, bands.levels, sea if i < seas else surface)
+            scan.add(total, bands.levels, spread, sea if i < seas else surface)
             for i, (scan, total) in enumerate(zip(plan, totals, strict=True))
         )
         closest = jnp.min(jnp.where(bands.same, jnp.inf, jnp.abs(bands.gap)))
@@ -110,6 +112,13 @@ def _add_tiles(observable, model, mesh, degeneracy, plan, seas, tile, totals, fi
 
 
 _add_tiles_compiled = eqx.filter_jit(_add_tiles)
+
+
+def _spread(bands: Bands, nodes: Nodes) -> Float[Array, "n K"]:
+    """How much each energy varies over the cell of its point: the root sum of squares over edges."""
+    velocity = jnp.einsum("immK->imK", bands.velocity).real
+    velocity = jax.vmap(group_mean, in_axes=(0, None))(velocity, bands.same)
+    return jnp.sqrt(jnp.sum(jnp.einsum("ciK,imK->cmK", nodes.edges, velocity) ** 2, axis=0))
 
 
 def _flat(weights: Float[Array, "*c n K"], weight: Float[Array, " K"]) -> Float[Array, "c n K"]:

@@ -74,20 +74,33 @@ class Scan(eqx.Module):
 
     @abstractmethod
     def add(
-        self, sums: Array, energies: Float[Array, "n K"], values: Float[Array, "c n K"]
+        self,
+        sums: Array,
+        energies: Float[Array, "n K"],
+        spread: Float[Array, "n K"],
+        values: Float[Array, "c n K"],
     ) -> Array:
-        """The sums with the bands of one tile added."""
+        """The sums with the bands of one tile added.
+
+        Args:
+            spread: by how much each energy varies over the cell of its mesh point, eV.
+        """
 
     @abstractmethod
     def finish(self, sums: Array) -> Float[Array, "t e c"]:
         """The sums for each temperature and Fermi energy."""
 
 
-def scans(levels: Levels, derivative: bool = False) -> tuple[tuple[tuple[int, ...], Scan], ...]:
+def scans(
+    levels: Levels, cells: bool, derivative: bool = False
+) -> tuple[tuple[tuple[int, ...], Scan], ...]:
     """The scans that together serve all temperatures: ((indices of temperatures, scan), ...).
 
-    With `derivative` they sum f'(ε) = ∂f/∂ε instead of f (a Fermi-surface term, 1/eV), which at
-    T = 0 is no function: those temperatures get `NoSurface`.
+    Args:
+        cells: at T = 0, let the energy vary over the cell of each point instead of being that of
+            the point (see `Cells`).
+        derivative: sum f'(ε) = ∂f/∂ε instead of f: a Fermi-surface term, 1/eV. At T = 0 that
+            exists for cells only.
     """
     temperatures = levels.temperatures
     if is_traced(temperatures):  # differentiated or mapped over: taken to be positive
@@ -96,8 +109,9 @@ def scans(levels: Levels, derivative: bool = False) -> tuple[tuple[tuple[int, ..
     warm = tuple(int(i) for i in np.flatnonzero(temperatures > 0))
     plan = []
     if cold:
-        zero = NoSurface if derivative else Step
-        plan.append((cold, zero(jnp.asarray(levels.mu), len(cold))))
+        mu = jnp.asarray(levels.mu)
+        use_cells = cells or derivative
+        plan.append((cold, Cells(mu, len(cold), derivative) if use_cells else Step(mu, len(cold))))
     if warm:
         plan.append((warm, _warm(levels.mu, temperatures[list(warm)], derivative)))
     return tuple(plan)
@@ -125,7 +139,7 @@ def _warm(mu, temperatures, derivative: bool) -> Scan:
 
 
 class Step(Scan):
-    """T = 0: a histogram over the requested Fermi energies themselves, hence exact."""
+    """T = 0, points: a histogram over the requested Fermi energies themselves, hence exact."""
 
     mu: Float[Array, " e"]
     copies: int = eqx.field(static=True)
@@ -133,13 +147,51 @@ class Step(Scan):
     def start(self, size):
         return jnp.zeros((size, self.mu.size + 1))
 
-    def add(self, sums, energies, values):
+    def add(self, sums, energies, spread, values):
         bins = jnp.searchsorted(jnp.sort(self.mu), _no_derivative(energies))
         return _scatter(sums, bins, values)
 
     def finish(self, sums):
         occupied = jnp.cumsum(sums, axis=1).T[jnp.argsort(jnp.argsort(self.mu))]
         return jnp.repeat(occupied[None], self.copies, axis=0)
+
+
+class Cells(Scan):
+    """T = 0, cells: each point fills gradually while mu passes the energies in its cell.
+
+    Over its cell an energy varies by `spread` (to first order, from the velocity), so that a point
+    at ε is filled to clip(1/2 + (mu - ε)/spread, 0, 1). A Fermi surface then converges with the
+    square of the mesh spacing, where counting points leaves the noise of those near it. With the
+    edges a = ε ± spread/2 the filling is a difference of ramps, (mu - a) for mu > a; two
+    histograms over the requested Fermi energies sum them exactly, for any number of levels.
+    """
+
+    mu: Float[Array, " e"]
+    copies: int = eqx.field(static=True)
+    derivative: bool = eqx.field(static=True)
+
+    def start(self, size):
+        return jnp.zeros((2, size, self.mu.size + 1))
+
+    def add(self, sums, energies, spread, values):
+        energies, spread = _no_derivative(energies), _no_derivative(spread)
+        mu = jnp.sort(self.mu)
+        middle = jnp.mean(mu)
+        low, high = energies - spread / 2, energies + spread / 2
+        first, last = jnp.searchsorted(mu, low), jnp.searchsorted(mu, high)
+        partly = first < last  # a requested level lies inside the cell
+        slope = values * jnp.where(partly, 1 / jnp.where(partly, spread, 1), 0)
+        slopes = _scatter(_scatter(sums[0], first, slope), last, -slope)
+        offset = jnp.where(partly, slope * (low - middle), -values)
+        offsets = _scatter(sums[1], first, offset)
+        return jnp.stack([slopes, _scatter(offsets, last, -slope * (high - middle))])
+
+    def finish(self, sums):
+        order = jnp.argsort(jnp.argsort(self.mu))
+        slopes, offsets = jnp.cumsum(sums, axis=-1)[..., order]
+        level = self.mu - jnp.mean(self.mu)
+        total = -slopes if self.derivative else level * slopes - offsets
+        return jnp.repeat(total.T[None], self.copies, axis=0)
 
 
 class Fermi(Scan):
@@ -152,7 +204,7 @@ class Fermi(Scan):
     def start(self, size):
         return jnp.zeros((self.thermal.size, self.mu.size, size))
 
-    def add(self, sums, energies, values):
+    def add(self, sums, energies, spread, values):
         thermal = self.thermal[:, None, None, None]
         weights = fermi(energies, self.mu[:, None, None], thermal, self.derivative)
         return sums + jnp.einsum("temK,cmK->tec", weights, values)
@@ -186,7 +238,7 @@ class Histogram(Scan):
     def start(self, size):
         return jnp.zeros((size, self.number))
 
-    def add(self, sums, energies, values):
+    def add(self, sums, energies, spread, values):
         x = jnp.clip((energies - self.first) / self.step, 1.0, self.number - 3.0)
         left = jax.lax.stop_gradient(jnp.floor(x))
         for offset, coefficient in enumerate(_cubic(x - left), start=-1):
@@ -197,30 +249,6 @@ class Histogram(Scan):
         nodes = self.first + self.step * jnp.arange(self.number)
         one = lambda mu: fermi(nodes, mu, self.thermal[:, None], self.derivative) @ sums.T  # noqa: E731
         return jnp.swapaxes(jax.lax.map(one, self.mu), 0, 1)
-
-
-class NoSurface(Scan):
-    """f' at T = 0, which a mesh cannot sum: NaN wherever a Fermi surface is met, else zero."""
-
-    mu: Float[Array, " e"]
-    copies: int = eqx.field(static=True)
-
-    def start(self, size):
-        # Least and largest number of occupied bands met so far, for each level.
-        return jnp.stack(
-            [jnp.full((self.mu.size, size), jnp.inf), jnp.full((self.mu.size, size), -jnp.inf)]
-        )
-
-    def add(self, sums, energies, values):
-        met = jnp.any(values != 0, axis=(0, 1))  # padding has no weight
-        filled = jnp.sum(energies <= self.mu[:, None, None], axis=1).astype(float)
-        least = jnp.min(jnp.where(met, filled, jnp.inf), axis=-1)[:, None]
-        most = jnp.max(jnp.where(met, filled, -jnp.inf), axis=-1)[:, None]
-        return jnp.stack([jnp.minimum(sums[0], least), jnp.maximum(sums[1], most)])
-
-    def finish(self, sums):
-        metal = sums[1] > sums[0]
-        return jnp.repeat(jnp.where(metal, jnp.nan, 0.0)[None], self.copies, axis=0)
 
 
 def fermi(energy, mu, thermal, derivative: bool = False):

@@ -17,7 +17,16 @@ from jaxtyping import Array, Float, Int
 
 from jaxspin.lattice import cell_volume, reciprocal_vectors
 
-Points = tuple[Float[Array, "d K"], Float[Array, " K"]]
+
+class Nodes(eqx.Module):
+    """The k-points of some indices of a mesh."""
+
+    #: Wave vectors, 1/Å, Cartesian.
+    k: Float[Array, "d K"]
+    #: Weights, including (2π)^-d.
+    weight: Float[Array, " K"]
+    #: Edges of the cell around each point, one vector for each coordinate of the rule, 1/Å.
+    edges: Float[Array, "c d K"]
 
 
 class Mesh(eqx.Module):
@@ -37,8 +46,8 @@ class Mesh(eqx.Module):
         """"periodic" (a Brillouin zone), "bounded" or "infinite" (continuum models)."""
 
     @abstractmethod
-    def points(self, index: Int[Array, " K"], lattice: Float[Array, "d d"] | None) -> Points:
-        """k-points (1/Å, Cartesian) and weights of the given flat indices."""
+    def points(self, index: Int[Array, " K"], lattice: Float[Array, "d d"] | None) -> Nodes:
+        """The points of the given flat indices."""
 
     @abstractmethod
     def coarser(self) -> "Mesh":
@@ -86,8 +95,13 @@ class Grid(Mesh):
         fraction = jnp.stack(
             [(n + s) / count for n, s, count in zip(nodes, self.shift, self.shape, strict=True)]
         )
-        k = jnp.einsum("iK,ij->jK", fraction, reciprocal_vectors(lattice))
-        return k, jnp.full(index.shape, 1.0) / (self.size * cell_volume(lattice))
+        reciprocal = reciprocal_vectors(lattice)
+        edges = reciprocal / jnp.array(self.shape)[:, None]
+        return Nodes(
+            k=jnp.einsum("iK,ij->jK", fraction, reciprocal),
+            weight=jnp.full(index.shape, 1.0) / (self.size * cell_volume(lattice)),
+            edges=jnp.broadcast_to(edges[..., None], (*edges.shape, index.size)),
+        )
 
     def coarser(self) -> "Grid":
         return Grid([max(1, n // 2) for n in self.shape], self.shift)
@@ -300,20 +314,48 @@ def _azimuth(index: Int[Array, " K"], number: int) -> Array:
     return 2 * jnp.pi * (index + 0.5) / number
 
 
-def _polar(radius, weight, j, angular, scale) -> Points:
+def _polar(radius, width, j, angular, scale) -> Nodes:
+    """Points of a polar rule whose radii carry the weights `width`."""
+    step = 2 * jnp.pi / angular
     phi = _azimuth(j, angular)
-    direction = jnp.stack([jnp.cos(phi), jnp.sin(phi)])
-    area = radius * weight * (2 * jnp.pi / angular) * jnp.prod(scale)
-    return scale[:, None] * radius * direction, area / (2 * jnp.pi) ** 2
+    outward = jnp.stack([jnp.cos(phi), jnp.sin(phi)])
+    around = jnp.stack([-jnp.sin(phi), jnp.cos(phi)])
+    return Nodes(
+        k=scale[:, None] * radius * outward,
+        weight=radius * width * step * jnp.prod(scale) / (2 * jnp.pi) ** 2,
+        edges=scale[:, None]
+        * jnp.stack([_across(radius, width) * outward, radius * step * around]),
+    )
 
 
-def _spherical(radius, weight, i, j, counts, scale) -> Points:
+def _spherical(radius, width, i, j, counts, scale) -> Nodes:
+    """Points of a spherical rule whose radii carry the weights `width`."""
     nodes, weights = _gauss_legendre(counts[0])
     cosine, ring = jnp.asarray(nodes)[i], jnp.asarray(weights)[i]
+    step = 2 * jnp.pi / counts[1]
     sine, phi = jnp.sqrt(1 - cosine**2), _azimuth(j, counts[1])
-    direction = jnp.stack([sine * jnp.cos(phi), sine * jnp.sin(phi), cosine])
-    volume = radius**2 * weight * ring * (2 * jnp.pi / counts[1]) * jnp.prod(scale)
-    return scale[:, None] * radius * direction, volume / (2 * jnp.pi) ** 3
+    flat = jnp.zeros_like(phi)
+    outward = jnp.stack([sine * jnp.cos(phi), sine * jnp.sin(phi), cosine])
+    downward = jnp.stack([cosine * jnp.cos(phi), cosine * jnp.sin(phi), -sine])
+    around = jnp.stack([-jnp.sin(phi), jnp.cos(phi), flat])
+    edges = jnp.stack(
+        [
+            _across(radius, width) * outward,
+            radius * ring / sine * downward,
+            radius * sine * step * around,
+        ]
+    )
+    return Nodes(
+        k=scale[:, None] * radius * outward,
+        weight=radius**2 * width * ring * step * jnp.prod(scale) / (2 * jnp.pi) ** 3,
+        edges=scale[:, None] * edges,
+    )
+
+
+def _across(radius, width):
+    """Radial edge of a cell. The outermost cells of an algebraic map are as wide as they are far,
+    too wide for energies linear in k; none of them may seem to reach the Fermi surface."""
+    return jnp.minimum(width, radius / 2)
 
 
 def _half(number: int) -> int:

@@ -133,8 +133,7 @@ def spin_hall(
     - "conventional": the current ½{s, v};
     - "proper_published": the conserved current, paper 001 Eqs. (1), (2) as printed;
     - "proper_corrected": the same derivation with its index error put right, s_mm Ω_m;
-    - "kubo": the response of Shi, Zhang, Xiao and Niu. At T = 0 it has a Fermi-surface term that
-      a mesh cannot sum: levels that cut a band are NaN there, and a warning says so.
+    - "kubo": the response of Shi, Zhang, Xiao and Niu, which has a Fermi-surface term.
 
     There is no default: the choice is physics and must be visible.
 
@@ -174,7 +173,6 @@ def spin_hall(
         extra={"torque_density": jnp.max(jnp.abs(torque.value))},
     )
     _warn_of_torque(main, torque, definition)
-    _warn_of_missing_surface(response)
     return response
 
 
@@ -376,20 +374,13 @@ def carrier_density(
 def density_of_states(
     model: Model, mesh: Mesh, levels: Levels, *, progress: bool | None = None
 ) -> Response:
-    """Thermal density of states, ∂n/∂mu = Σ_k Σ_m (-∂f/∂ε)(ε_m).
+    """Density of states, ∂n/∂mu = Σ_k Σ_m (-∂f/∂ε)(ε_m).
+
+    At T = 0 each k-point counts with the energies its mesh cell spans to first order in k.
 
     Returns:
         Response with axes (temperature?, mu), in 1/(eV Å^d).
-    Raises:
-        ValueError: at T = 0, where a sum over a mesh is a set of delta functions.
     """
-    checks.check_levels(levels)
-    if not is_traced(levels) and np.any(levels.temperatures == 0):
-        raise ValueError(
-            "Argument `levels` must have positive temperatures for a density of states, since at "
-            "T = 0 a sum over a mesh is a set of delta functions. A few kT of the mesh's level "
-            "spacing is a good choice."
-        )
     sums = _checked_sum(observables.States(), model, mesh, levels, Covariant(), progress, 1)
     return _response(
         sums,
@@ -574,12 +565,3 @@ def _warn_of_torque(main: Sums, torque: Sums, definition: str) -> None:
         return
     if _is_nonzero(torque, jnp.max(jnp.abs(main.value))):
         warnings.warn(_TORQUE, stacklevel=3)
-
-
-def _warn_of_missing_surface(response: Response) -> None:
-    if not is_traced(response) and bool(jnp.any(jnp.isnan(response.value))):
-        warnings.warn(
-            "The Kubo definition has a Fermi-surface term. At T = 0 it is NaN for the levels that "
-            "cut a band; give `Levels` a temperature.",
-            stacklevel=3,
-        )

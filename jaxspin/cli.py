@@ -1,0 +1,219 @@
+"""The command line: `jaxspin scan`, `jaxspin bands`, `jaxspin info`."""
+
+import contextlib
+import platform
+import time
+import warnings
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import h5netcdf
+import jax
+import matplotlib
+import typer
+import xarray
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from jaxspin import inputs, plot
+from jaxspin.results import Response
+
+app = typer.Typer(
+    help="Spin and charge transport of electrons in crystals, from a Hamiltonian H(k).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_DPI = 300
+
+File = Annotated[Path | None, typer.Argument(help="Input file, TOML.", show_default=False)]
+Example = Annotated[
+    str | None,
+    typer.Option(help=f"A built-in input instead of a file: {', '.join(inputs.EXAMPLES)}."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Where results go: a folder, or a path without ending."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite results of other inputs.")]
+Show = Annotated[bool, typer.Option("--show", help="Print the input and stop.")]
+
+
+@app.command()
+def scan(
+    file: File = None,
+    example: Example = None,
+    output: Output = None,
+    force: Force = False,
+    show: Show = False,
+) -> None:
+    """Compute a response against Fermi energy and temperature; write it and a figure of it.
+
+    Results carry the input that made them. An existing file is overwritten only if it carries the
+    same input, or with --force.
+    """
+    with _problems():
+        source = _source(file, example)
+        if show:
+            typer.echo(source.text, nl=False)
+            return
+        job = inputs.scan(source)
+        stem = _stem(job.stem, output)
+        targets = [_files(f"{stem}{ending}") for ending in job.runs]
+        _protect([path for pair in targets for path in pair], job.record, force)
+        for keywords, (numbers, picture) in zip(job.runs.values(), targets, strict=True):
+            start = time.perf_counter()
+            response = job.function(job.model, job.mesh, job.levels, **keywords).to(job.units)
+            response.value.block_until_ready()
+            seconds = time.perf_counter() - start
+            _save_response(response, numbers, job.record)
+            axes = plot.scan(response, components=job.components)
+            _save_figure(axes.figure, picture, job.record)
+            _summary(response, job.mesh.size, seconds, (numbers, picture))
+
+
+@app.command()
+def bands(
+    file: File = None,
+    example: Example = None,
+    output: Output = None,
+    force: Force = False,
+    show: Show = False,
+) -> None:
+    """Draw the band structure along the path of the input file."""
+    with _problems():
+        source = _source(file, example)
+        if show:
+            typer.echo(source.text, nl=False)
+            return
+        model, path, number, stem, record = inputs.bands(source)
+        picture = Path(f"{_stem(stem, output)}_bands.png")
+        _protect([picture], record, force)
+        axes = plot.bands(model, path, number=number)
+        _save_figure(axes.figure, picture, record)
+        _console().print(f"wrote {picture}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def info() -> None:
+    """Versions, devices and precision: what to say in a bug report."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_row("python", platform.python_version())
+    for package in ("jaxspin", "jax", "jaxlib", "numpy", "equinox"):
+        table.add_row(package, metadata.version(package))
+    for device in jax.devices():
+        table.add_row("device", f"{device.platform}: {device.device_kind}")
+    table.add_row("precision", "double" if jax.config.jax_enable_x64 else "single")
+    _console().print(table, highlight=False)
+
+
+# --- input ----------------------------------------------------------------------------------------
+
+
+def _source(file: Path | None, example: str | None) -> inputs.Source:
+    if (file is None) == (example is None):
+        raise ValueError(
+            "Give either an input file or --example NAME. "
+            "`jaxspin scan --example bi2se3 --show` prints an input to start from."
+        )
+    return inputs.read(file) if example is None else inputs.example(example)
+
+
+@contextlib.contextmanager
+def _problems() -> Iterator[None]:
+    """Errors in the input end in one line and exit code 2; warnings are printed at the end."""
+    console = Console(stderr=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from error
+        finally:
+            for message in dict.fromkeys(str(w.message) for w in caught):
+                console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)
+
+
+# --- output ---------------------------------------------------------------------------------------
+
+
+def _stem(stem: str, output: Path | None) -> Path:
+    """Path of the results without their ending."""
+    if output is None:
+        path = Path(stem)
+    elif output.is_dir():
+        path = output / Path(stem).name
+    else:
+        path = output
+    if not path.parent.is_dir():
+        raise ValueError(f"The results go into a folder that is not there: {path.parent}.")
+    return path.with_suffix("") if path.suffix in (".nc", ".png") else path
+
+
+def _files(stem: str) -> tuple[Path, Path]:
+    return Path(f"{stem}.nc"), Path(f"{stem}.png")
+
+
+def _protect(paths: list[Path], record: str, force: bool) -> None:
+    """No result of another input is overwritten."""
+    for path in paths:
+        if path.exists() and not force and _record(path) != record:
+            raise ValueError(
+                f"{path} exists and comes from another input. "
+                "Use --output to write elsewhere, or --force to overwrite it."
+            )
+
+
+def _record(path: Path) -> str | None:
+    """The input that a result carries; None if it carries none."""
+    try:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                return image.info.get("Comment")
+        with xarray.open_dataset(path, engine="h5netcdf") as dataset:
+            return dataset.attrs.get("input")
+    except (OSError, ValueError):
+        return None
+
+
+def _save_response(response: Response, path: Path, record: str) -> None:
+    response.save(path)
+    with h5netcdf.File(path, "a") as file:
+        file.attrs["input"] = record
+        file.attrs["jaxspin_version"] = metadata.version("jaxspin")
+
+
+def _save_figure(figure: Figure, path: Path, record: str) -> None:
+    software = f"jaxspin {metadata.version('jaxspin')}"
+    figure.savefig(path, dpi=_DPI, metadata={"Software": software, "Comment": record})
+    pyplot.close(figure)
+
+
+def _summary(response: Response, points: int, seconds: float, files: tuple[Path, ...]) -> None:
+    console = _console()
+    lines = [
+        repr(response),
+        f"  mesh     {points:,} k-points in {seconds:.1f} s, compilation included",
+        f"wrote {' and '.join(map(str, files))}",
+    ]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    return Console()
+
+
+@app.callback()
+def _start() -> None:
+    matplotlib.use("agg")  # figures go to files; no window system is needed
+
+
+if __name__ == "__main__":
+    app()

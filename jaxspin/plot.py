@@ -1,0 +1,502 @@
+"""Figures of responses, bands and Berry curvature.
+
+Axes in, axes out: each function draws on the `axes` it is given, or makes a figure of one column
+of a journal, and returns the axes. Nothing is shown or saved, and no global setting is touched.
+"""
+
+import itertools
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.colors import AsinhNorm, Normalize, to_rgb
+from matplotlib.lines import Line2D
+
+from jaxspin import checks, response as responses
+from jaxspin.algebra import is_traced
+from jaxspin.lattice import reciprocal_vectors
+from jaxspin.meshes import Path
+from jaxspin.models.base import Model
+from jaxspin.results import Response
+
+#: Okabe and Ito's palette, which colour-blind readers can tell apart (yellow left out: too pale).
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+
+_STYLE = {
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.8,
+    "axes.titlesize": 9,
+    "figure.figsize": (4.5, 3.2),
+    "font.size": 9,
+    "legend.fontsize": 8,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,
+    "lines.linewidth": 1.5,
+    "mathtext.fontset": "dejavusans",
+    "xtick.direction": "in",
+    "xtick.labelsize": 8,
+    "xtick.top": True,
+    "ytick.direction": "in",
+    "ytick.labelsize": 8,
+    "ytick.right": True,
+}
+_CARTESIAN = ("x", "y", "z")
+_LINE_STYLES = ("-", "--", "-.", ":")
+# Components below this part of the largest one are zero by symmetry, and two that agree to it are
+# equal by symmetry: far above rounding, far below what one can see.
+_SAME = 1e-6
+
+
+def scan(
+    response: Response, *, components: Sequence[str] | None = None, axes: Axes | None = None
+) -> Axes:
+    """Draw a response against the Fermi energy, or against temperature where there is only one mu.
+
+    A temperature axis gives one line style (up to four) or shade for each temperature. The
+    estimated error is drawn as a band where it is wider than the line.
+
+    Args:
+        components: labels "flow field ^ spin", such as ["zx^y", "xy^z"] for a spin Hall
+            conductivity, ["yx"] for an anomalous Hall conductivity. None draws those that do not
+            vanish, at most seven, one of each set that is equal up to the sign; the legend names
+            the others of the set.
+        axes: matplotlib axes to draw on; None makes a figure.
+    Returns:
+        The axes.
+    Raises:
+        ValueError: an unknown component, several responses at once (from vmap), no response.
+    """
+    _check_response(response)
+    curves = _all_curves(response)
+    chosen = _independent(curves) if components is None else _named(curves, components)
+    with matplotlib.rc_context(_STYLE):
+        axes = _axes_or_new(axes)
+        _draw_curves(axes, response, chosen)
+        _label_scan(axes, response)
+        _legend(axes, response, chosen)
+    return axes
+
+
+def bands(model: Model, path: Path, *, number: int = 300, axes: Axes | None = None) -> Axes:
+    """Draw the energies of all bands along a path.
+
+    Args:
+        path: `Path(points, labels)`; a label "G" or "Gamma" is shown as Γ, and labels may hold
+            mathtext.
+        number: number of k-points on the whole path, spread evenly by length.
+        axes: matplotlib axes to draw on; None makes a figure.
+    Returns:
+        The axes.
+    Raises:
+        ValueError: the path has another dimension than the model; other bad input.
+    """
+    checks.check_model(model)
+    _check_path(model, path)
+    _check_number(number)
+    k, distance, ticks = path.sample(number, model.lattice)
+    energies = np.asarray(responses.bands(model, k).energies)
+    with matplotlib.rc_context(_STYLE):
+        axes = _axes_or_new(axes)
+        axes.axhline(0, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
+        for tick in ticks[1:-1]:
+            axes.axvline(tick, color="0.6", linewidth=0.8, zorder=0)
+        axes.plot(distance, energies, color=PALETTE[0])
+        axes.set_xticks(ticks, [_GREEK.get(label, label) for label in path.labels])
+        axes.tick_params(axis="x", length=0)
+        axes.set_xlim(ticks[0], ticks[-1])
+        axes.set_ylabel("Energy (eV)")
+    return axes
+
+
+def curvature_map(
+    model: Model,
+    *,
+    band: int,
+    extent: float | None = None,
+    number: int = 200,
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw the Berry curvature Ω_xy of one band of a two-dimensional model over k.
+
+    The colours are symmetric about zero, and logarithmic away from it where the curvature spans
+    many orders of magnitude. The first Brillouin zone of a lattice model is outlined. A band of a
+    degenerate group shows the mean over the group.
+
+    Args:
+        band: index of the band; 0 is the lowest.
+        extent: half the side of the square of k that is drawn, 1/Å. None draws the Brillouin zone
+            of a lattice model; a continuum model needs a number.
+        number: number of k-points along each side.
+        axes: matplotlib axes to draw on; None makes a figure.
+    Returns:
+        The axes, with a colour bar next to them.
+    Raises:
+        ValueError: a model that is not two-dimensional, a band that is not there, no `extent`
+            for a continuum model; other bad input.
+    """
+    checks.check_model(model)
+    _check_curvature_arguments(model, extent)
+    _check_number(number)
+    zone = None if model.lattice is None else _brillouin_zone(reciprocal_vectors(model.lattice))
+    half = np.max(np.abs(zone), axis=0) * 1.04 if extent is None else np.full(2, float(extent))
+    k = np.stack(np.meshgrid(*(_centres(side, number) for side in half)), axis=-1)
+    curvature = np.asarray(responses.berry_curvature(model, k))
+    _check_band(band, curvature.shape[2])
+    with matplotlib.rc_context(_STYLE):
+        axes = _axes_or_new(axes)
+        _draw_map(axes, curvature[:, :, band, 0, 1], half)
+        if zone is not None:
+            axes.plot(*np.concatenate([zone, zone[:1]]).T, color="black", linewidth=1.0)
+            axes.set(xlim=(-half[0], half[0]), ylim=(-half[1], half[1]))
+        axes.set_xlabel(r"$k_x$ (1/Å)")
+        axes.set_ylabel(r"$k_y$ (1/Å)")
+        axes.set_title(f"band {band}")
+    return axes
+
+
+def component_labels(axes: Sequence[str], dimension: int) -> dict[str, dict[str, str]]:
+    """Labels of all components, "zx^y", with what each says: {"flow": "z", "field": "x", ...}.
+
+    Args:
+        axes: names of the axes of a response; those that are not components are passed over.
+        dimension: dimension of space, which flow and field have.
+
+    >>> list(component_labels(("mu", "flow", "field"), 2))
+    ['xx', 'xy', 'yx', 'yy']
+    """
+    sizes = {"flow": dimension, "field": dimension, "spin": 3}
+    present = [axis for axis in axes if axis in sizes]
+    choices = itertools.product(*(_CARTESIAN[: sizes[axis]] for axis in present))
+    every = [dict(zip(present, letters, strict=True)) for letters in choices]
+    return {_plain(letters): letters for letters in every}
+
+
+def _plain(letters: dict[str, str]) -> str:
+    spin = f"^{letters['spin']}" if "spin" in letters else ""
+    return letters.get("flow", "") + letters.get("field", "") + spin
+
+
+# --- curves of a scan -----------------------------------------------------------------------------
+
+
+class _Curve(NamedTuple):
+    """One component: value and error of shape (temperature, mu), and the name in the legend."""
+
+    name: str
+    value: np.ndarray
+    error: np.ndarray
+
+
+def _all_curves(response: Response) -> dict[str, _Curve]:
+    """Every component by its plain label."""
+    shape = (response.levels.temperatures.size, response.levels.mu.size, -1)
+    value, error = (np.asarray(a).reshape(shape) for a in (response.value, response.error))
+    fixed = dict(part.split() for part in response.selected.split(", ") if part)
+    symbol = _symbol(response.name)
+    return {
+        plain: _Curve(_tex(symbol, fixed | letters), value[..., i], error[..., i])
+        for i, (plain, letters) in enumerate(component_labels(*_component_axes(response)).items())
+    }
+
+
+def _component_axes(response: Response) -> tuple[tuple[str, ...], int]:
+    sizes = dict(zip(response.axes, response.value.shape, strict=True))
+    return response.axes, sizes.get("flow", sizes.get("field", 3))
+
+
+def _named(curves: dict[str, _Curve], components: Sequence[str]) -> list[_Curve]:
+    if isinstance(components, str) or not components:
+        raise ValueError(
+            f"Argument `components` must be a list of labels such as {_some(curves)}, "
+            f"but is {components!r}."
+        )
+    for label in components:
+        if label not in curves:
+            raise ValueError(
+                f"Argument `components` must hold labels such as {_some(curves)}, "
+                f"but holds {label!r}."
+            )
+    return [_dollars(curves[label]) for label in components]
+
+
+def _some(curves: dict[str, _Curve]) -> str:
+    labels = list(curves)
+    if labels == [""]:
+        return "none at all (this response has no components: leave the argument out)"
+    return ", ".join(map(repr, labels[:9])) + (", ..." if len(labels) > 9 else "")
+
+
+def _independent(curves: dict[str, _Curve]) -> list[_Curve]:
+    """One curve of each set that is equal up to the sign, largest sets' names joined."""
+    largest = max(_size(curve.value) for curve in curves.values())
+    families: list[tuple[np.ndarray, list[str]]] = []
+    kept: list[_Curve] = []
+    for curve in curves.values():
+        if _size(curve.value) <= _SAME * largest:
+            continue
+        sign, names = _family(curve, families, _SAME * largest)
+        if names is None:
+            families.append((curve.value, [curve.name]))
+            kept.append(curve)
+        else:
+            names.append(("=" if sign > 0 else "=-") + curve.name)
+    if not kept:
+        some = next(iter(curves.values()))
+        return [some._replace(name="all components")]
+    joined = [
+        _dollars(curve._replace(name=_joined(names)))
+        for curve, (_, names) in zip(kept, families, strict=True)
+    ]
+    order = np.argsort([-_size(curve.value) for curve in joined], kind="stable")
+    return [joined[i] for i in sorted(order[: len(PALETTE)])]
+
+
+def _family(curve, families, tolerance) -> tuple[int, list[str] | None]:
+    for value, names in families:
+        for sign in (1, -1):
+            if _size(curve.value - sign * value) <= tolerance:
+                return sign, names
+    return 1, None
+
+
+def _joined(names: list[str]) -> str:
+    return "".join(names[:4]) + (r"=\ldots" if len(names) > 4 else "")
+
+
+def _size(array: np.ndarray) -> float:
+    """The largest finite magnitude."""
+    return float(np.max(np.abs(np.nan_to_num(array))))
+
+
+def _dollars(curve: _Curve) -> _Curve:
+    return curve._replace(name=f"${curve.name}$")
+
+
+def _draw_curves(axes: Axes, response: Response, curves: list[_Curve]) -> None:
+    mu, temperatures = response.levels.mu, response.levels.temperatures
+    axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+    if _along_temperature(response):
+        for curve, color in zip(curves, itertools.cycle(PALETTE)):
+            _draw_line(axes, temperatures, curve.value[:, 0], curve.error[:, 0], color, "-")
+        return
+    for curve, color in zip(curves, itertools.cycle(PALETTE)):
+        for i in range(temperatures.size):
+            look = _shade(color, i, temperatures.size), _line_style(i, temperatures.size)
+            _draw_line(axes, mu, curve.value[i], curve.error[i], *look)
+
+
+def _draw_line(axes, x, y, error, color, style) -> None:
+    order = np.argsort(x)
+    x, y, error = np.asarray(x)[order], y[order], error[order]
+    marker = "o" if x.size == 1 else None
+    axes.plot(x, y, color=color, linestyle=style, marker=marker)
+    # A line is about half a per cent of the height of the axes.
+    if _size(error) > 0.005 * np.ptp(np.nan_to_num(y)):
+        axes.fill_between(x, y - error, y + error, color=color, alpha=0.2, linewidth=0)
+
+
+def _along_temperature(response: Response) -> bool:
+    return response.levels.mu.size == 1 and response.levels.temperatures.size > 1
+
+
+def _line_style(i: int, number: int) -> str:
+    return _LINE_STYLES[i] if number <= len(_LINE_STYLES) else "-"
+
+
+def _shade(color: str, i: int, number: int) -> tuple[float, ...]:
+    """The colour mixed with white, more for each temperature after the first."""
+    white = 0.0 if number == 1 else 0.6 * i / (number - 1)
+    return tuple(c + (1 - c) * white for c in to_rgb(color))
+
+
+# --- texts of a scan ------------------------------------------------------------------------------
+
+_SYMBOLS = {
+    "spin Hall conductivity": r"\sigma",
+    "anomalous Hall conductivity": r"\sigma",
+    "torque density": r"\tau",
+    "equilibrium spin current": r"\hbar J",
+    "carrier density": "n",
+    "density of states": r"\partial n/\partial\mu",
+}
+_GREEK = {"G": "Γ", "Gamma": "Γ", "GAMMA": "Γ", r"\Gamma": "Γ"}
+
+
+def _symbol(name: str) -> str:
+    return next((s for start, s in _SYMBOLS.items() if name.startswith(start)), "R")
+
+
+def _tex(symbol: str, letters: dict[str, str]) -> str:
+    """Mathtext of one component, without dollars."""
+    below = letters.get("flow", "") + letters.get("field", "")
+    above = letters.get("spin", "")
+    return symbol + (f"^{{{above}}}" if above else "") + (f"_{{{below}}}" if below else "")
+
+
+def _unit(units: str) -> str:
+    """A unit with mathtext: "hbar/2e S/m" becomes "$(\\hbar/2e)$ S/m"."""
+    text = re.sub(r"hbar/(2?e)", r"$(\\hbar/\1)$", units)
+    text = re.sub(r"e\^2/h", r"$e^2/h$", text)
+    text = re.sub(r"\be/(\d)(pi)?\b", lambda m: f"$e/{m[1]}{m[2] and chr(92) + m[2] or ''}$", text)
+    text = text.replace("Angstrom", "Å")
+    return re.sub(r"(?<=[Åm])\^(-?\d+)", r"$^{\1}$", text)
+
+
+def _label_scan(axes: Axes, response: Response) -> None:
+    mu, temperatures = response.levels.mu, response.levels.temperatures
+    quantity, _, detail = response.name.partition(" (")
+    given = [detail.rstrip(")")] if detail else []
+    if _along_temperature(response):
+        axes.set_xlabel("Temperature (K)")
+        given.append(rf"$\mu$ = {float(mu[0]):g} eV")
+    else:
+        axes.set_xlabel(r"Fermi energy $\mu$ (eV)")
+        if temperatures.size == 1:
+            given.append(f"$T$ = {float(temperatures[0]):g} K")
+    axes.set_ylabel(f"{quantity[:1].upper()}{quantity[1:]} [{_unit(response.units)}]")
+    axes.set_title(", ".join(given))
+    axes.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
+    axes.margins(x=0.0 if mu.size > 1 or _along_temperature(response) else 0.05)
+
+
+def _legend(axes: Axes, response: Response, curves: list[_Curve]) -> None:
+    handles = [
+        Line2D([], [], color=color, label=curve.name)
+        for curve, color in zip(curves, itertools.cycle(PALETTE))
+    ]
+    temperatures = response.levels.temperatures
+    number = temperatures.size
+    if number > 1 and not _along_temperature(response):
+        for i in np.unique(np.linspace(0, number - 1, min(number, 6)).astype(int)):
+            look = {"color": _shade("0.2", i, number), "linestyle": _line_style(i, number)}
+            handles.append(Line2D([], [], label=f"{float(temperatures[i]):g} K", **look))
+    if len(handles) > 1 or "_" in curves[0].name:  # a quantity without components needs none
+        axes.legend(handles=handles, loc="best")
+
+
+# --- maps over k ----------------------------------------------------------------------------------
+
+
+def _centres(half: float, number: int) -> np.ndarray:
+    """Centres of `number` pixels from -half to half."""
+    return half * (2 * np.arange(number) + 1 - number) / number
+
+
+def _draw_map(axes: Axes, values: np.ndarray, half: np.ndarray) -> None:
+    box = (-half[0], half[0], -half[1], half[1])
+    image = axes.imshow(
+        values, origin="lower", extent=box, cmap="RdBu_r", norm=_centred_norm(values)
+    )
+    bar = axes.figure.colorbar(image, ax=axes, label=r"Berry curvature $\Omega_{xy}$ (Å$^2$)")
+    if isinstance(image.norm, AsinhNorm):  # its own ticks overlap around zero
+        top = int(np.floor(np.log10(image.norm.vmax)))
+        decades = [n for n in range(top - 2, top + 1) if 10.0**n > 5 * image.norm.linear_width]
+        signed = [("-", n) for n in decades[::-1]] + [("", n) for n in decades]
+        bar.set_ticks(
+            [0.0, *(float(f"{sign}1e{n}") for sign, n in signed)],
+            labels=["0", *(f"${sign}10^{{{n}}}$" for sign, n in signed)],
+        )
+        bar.minorticks_off()
+
+
+def _centred_norm(values: np.ndarray) -> Normalize:
+    """Colours symmetric about zero; logarithmic where a linear scale would show only the peaks."""
+    largest = _size(values) or 1.0
+    if np.median(np.abs(values)) > largest / 100:
+        return Normalize(-largest, largest)
+    return AsinhNorm(largest / 1000, vmin=-largest, vmax=largest)  # smooth where SymLogNorm kinks
+
+
+def _brillouin_zone(vectors: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "n 2"]:
+    """Corners of the first Brillouin zone in order, for reciprocal vectors as rows, 1/Å.
+
+    They are the points where two planes k·G = G²/2 meet that no third plane cuts off.
+    """
+    first, second = _reduced(*np.asarray(vectors))
+    steps = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
+    planes = [i * first + j * second for i, j in steps]
+    corners = []
+    for g, h in itertools.combinations(planes, 2):
+        if abs(np.linalg.det([g, h])) > 1e-9 * (g @ g):
+            k = np.linalg.solve([g, h], [g @ g / 2, h @ h / 2])
+            if all(k @ p <= p @ p / 2 * (1 + 1e-9) for p in planes):
+                corners.append(k)
+    return np.array(sorted(corners, key=lambda k: np.arctan2(k[1], k[0])))
+
+
+def _reduced(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The shortest basis of the lattice of `a` and `b` (Lagrange and Gauss)."""
+    if a @ a > b @ b:
+        a, b = b, a
+    multiple = np.rint(a @ b / (a @ a))
+    return (a, b) if multiple == 0 else _reduced(b - multiple * a, a)
+
+
+# --- checks ---------------------------------------------------------------------------------------
+
+
+def _axes_or_new(axes: Axes | None) -> Axes:
+    if axes is None:
+        return pyplot.subplots(layout="constrained")[1]
+    if not isinstance(axes, Axes):
+        raise ValueError(
+            f"Argument `axes` must be one matplotlib Axes, but is of type {type(axes).__name__}."
+        )
+    return axes
+
+
+def _check_response(response) -> None:
+    if not isinstance(response, Response):
+        raise ValueError(
+            "Argument `response` must be a jaxspin.Response, "
+            f"but is of type {type(response).__name__}."
+        )
+    if is_traced(response):
+        raise ValueError("Argument `response` must be numbers, but is traced: draw outside jit.")
+    if response.value.ndim != len(response.axes):
+        raise ValueError(
+            f"Argument `response` must be one response with the axes {response.axes}, "
+            f"but holds values of shape {response.value.shape}: select one of them first."
+        )
+
+
+def _check_path(model: Model, path) -> None:
+    if not isinstance(path, Path):
+        raise ValueError(
+            f"Argument `path` must be a jaxspin.Path, but is of type {type(path).__name__}."
+        )
+    if path.points.shape[1] != model.dimension:
+        raise ValueError(
+            f"Argument `path` must have points of dimension {model.dimension}, as the model has, "
+            f"but has points of dimension {path.points.shape[1]}."
+        )
+
+
+def _check_number(number) -> None:
+    if not isinstance(number, int | np.integer) or number < 2:
+        raise ValueError(f"Argument `number` must be an integer above 1, but is {number!r}.")
+
+
+def _check_curvature_arguments(model: Model, extent) -> None:
+    if model.dimension != 2:
+        raise ValueError(
+            f"Argument `model` must have dimension 2 for a map, but has {model.dimension}."
+        )
+    if extent is None and model.lattice is None:
+        raise ValueError(
+            "Argument `extent` must be a number (1/Å) for a continuum model, but is None."
+        )
+    if extent is not None and not (np.ndim(extent) == 0 and 0 < extent < np.inf):
+        raise ValueError(f"Argument `extent` must be positive (1/Å), but is {extent!r}.")
+
+
+def _check_band(band, number: int) -> None:
+    if not isinstance(band, int | np.integer) or not 0 <= band < number:
+        raise ValueError(
+            f"Argument `band` must be a band index from 0 to {number - 1}, but is {band!r}."
+        )
