@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import is_traced, keep
 from jaxspin.units import BOLTZMANN
 
 
@@ -241,9 +241,8 @@ class Histogram(Scan):
     def add(self, sums, energies, spread, values):
         x = jnp.clip((energies - self.first) / self.step, 1.0, self.number - 3.0)
         left = jax.lax.stop_gradient(jnp.floor(x))
-        for offset, coefficient in enumerate(_cubic(x - left), start=-1):
-            sums = _scatter(sums, (left + offset).astype(int), coefficient * values)
-        return sums
+        nodes = left.astype(int) + jnp.arange(-1, 3)[:, None, None]
+        return _scatter(sums, nodes, _cubic(x - left) * values[:, None])
 
     def finish(self, sums):
         nodes = self.first + self.step * jnp.arange(self.number)
@@ -259,22 +258,23 @@ def fermi(energy, mu, thermal, derivative: bool = False):
     return -occupation * jax.nn.sigmoid((energy - mu) / thermal) / thermal
 
 
-def _cubic(x: Array) -> tuple[Array, Array, Array, Array]:
+def _cubic(x: Float[Array, "n K"]) -> Float[Array, "4 n K"]:
     """Lagrange coefficients at the nodes -1, 0, 1, 2 for 0 <= x < 1."""
-    return (
-        -x * (x - 1) * (x - 2) / 6,
-        (x + 1) * (x - 1) * (x - 2) / 2,
-        -(x + 1) * x * (x - 2) / 2,
-        (x + 1) * x * (x - 1) / 6,
+    return jnp.stack(
+        [
+            -x * (x - 1) * (x - 2) / 6,
+            (x + 1) * (x - 1) * (x - 2) / 2,
+            -(x + 1) * x * (x - 2) / 2,
+            (x + 1) * x * (x - 1) / 6,
+        ]
     )
 
 
-def _scatter(sums: Float[Array, "c b"], bins, values: Float[Array, "c n K"]) -> Array:
-    """Add each value to its bin: one flat scatter of scalars for all components."""
-    size, number = sums.shape
-    offsets = number * jnp.arange(size)[:, None, None]
-    flat = sums.reshape(-1).at[(offsets + bins).reshape(-1)].add(values.reshape(-1))
-    return flat.reshape(size, number)
+def _scatter(sums: Float[Array, "c b"], bins, values: Float[Array, "c *p n K"]) -> Array:
+    """Add each value to its bin, component by component (one scatter for all is slower)."""
+    bins = bins.reshape(-1)
+    pairs = zip(sums, keep(values), strict=True)
+    return jnp.stack([total.at[bins].add(value.reshape(-1)) for total, value in pairs])
 
 
 @jax.custom_jvp

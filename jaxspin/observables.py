@@ -17,7 +17,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
 from jaxspin import geometry
-from jaxspin.algebra import anticommutator, commutator, diagonal_of_product, matmul, transpose
+from jaxspin.algebra import (
+    anticommutator,
+    commutator,
+    diagonal_of_product,
+    keep,
+    matmul,
+    transpose,
+)
 from jaxspin.spectrum import Bands
 
 
@@ -123,7 +130,7 @@ class KuboSpinHall(Observable):
         scaled = spin / bands.gap
         group_velocity = bands.inside(bands.velocity)[:, None, None]
         driven = anticommutator(bands.velocity[None, :], bands.connection[:, None])[:, :, None]
-        x = (
+        x = keep(
             -0.5 * bands.between(anticommutator(bands.spin, flow)) * transpose(field)
             + 0.5j * scaled * transpose(driven)
             - 0.5j * anticommutator(scaled, group_velocity) * transpose(field)

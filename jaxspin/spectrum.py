@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import linear_call
 from jaxtyping import Array, Bool, Complex, Float
 
-from jaxspin.algebra import dagger, matmul
+from jaxspin.algebra import dagger, keep, matmul
 
 
 class Degeneracy(eqx.Module):
@@ -110,7 +110,7 @@ def solve(model, k: Float[Array, "d K"], degeneracy: Degeneracy, spin: bool = Tr
     """
     at_one = lambda k: (model(k), jax.jacfwd(model)(k))  # noqa: E731
     hamiltonian, slope = jax.vmap(at_one, in_axes=-1, out_axes=-1)(k)
-    energies, basis = eigensystem(hamiltonian.astype(complex), degeneracy)
+    energies, basis = map(keep, eigensystem(hamiltonian.astype(complex), degeneracy))
     same = groups(energies, degeneracy)
 
     def in_bands(operator):
