@@ -186,8 +186,9 @@ def check_tail(observable, model, mesh, levels, degeneracy) -> None:
             "has no end, for far from k = 0 a band is below a Fermi energy in some directions "
             f"and above it in others. {advice}"
         )
-    growth = np.abs(far[1]).max(axis=-1)
-    if np.any(growth > np.maximum(0.75 * np.abs(near[1]).max(axis=-1), 1e-9)):
+    here, there = (np.abs(integrand).max(axis=-1) for _, integrand in (near, far))
+    negligible = max(1e-9, 1e-5 * here.max())  # what only rounding leaves of a component
+    if np.any(there > np.maximum(0.75 * here, negligible)):
         raise ValueError(
             f"Argument `mesh` must not be a {type(mesh).__name__} for this model: far from k = 0 "
             f"the integrand does not fall off faster than |k|^-{mesh.dimension}, and the integral "
@@ -195,7 +196,7 @@ def check_tail(observable, model, mesh, levels, degeneracy) -> None:
         )
 
 
-_FAR = 1e3  # in units of the scale of the mesh
+_FAR = 50.0  # in units of the scale of the mesh
 
 
 def _at_distance(observable, model, mesh, levels, degeneracy, distance):
@@ -206,7 +207,9 @@ def _at_distance(observable, model, mesh, levels, degeneracy, distance):
     directions /= np.linalg.norm(directions, axis=1)[:, None]
     directions = np.concatenate([directions, -directions])
     k = jnp.asarray((directions * np.asarray(mesh.scale) * distance).T)
-    energies, weights = map(np.asarray, _weights(observable, model, k, degeneracy))
+    energies, weights = map(
+        np.asarray, _weights(observable, model, k, degeneracy, levels.window)
+    )
     mu = np.array([levels.mu.min(), levels.mu.max()])[:, None, None]
     thermal = BOLTZMANN * max(levels.temperatures.max(), 1e-3)
     volume = np.prod(np.asarray(mesh.scale)) * distance**d
@@ -216,8 +219,8 @@ def _at_distance(observable, model, mesh, levels, degeneracy, distance):
 
 
 @eqx.filter_jit
-def _weights(observable, model, k, degeneracy):
-    bands = solve(model, k, degeneracy, observable.spin)
+def _weights(observable, model, k, degeneracy, window):
+    bands = solve(model, k, degeneracy, observable.spin).settled(*window)
     return bands.levels, observable(bands).sea.reshape(-1, *bands.levels.shape)
 
 

@@ -9,13 +9,13 @@ exchange = [0.0, 0.0, 0.01]            # its arguments by name
 [mesh]
 type = "Space"                         # Grid, Disk, Ball, Plane, Space
 scale = [0.0793, 0.0793, 0.2020]       # its arguments by name
-radial = 256
-polar = 128
+radial = 192
+polar = 96
 azimuthal = 8
 
 [levels]
 mu = { start = -0.3, stop = 0.6, number = 181 }   # eV; or a number, or a list
-temperature = [50, 300]                # K; a number or a list
+temperature = [0, 300]                 # K; a number or a list
 
 [quantity]
 name = "spin_hall"
@@ -72,13 +72,13 @@ name = "TopologicalInsulator.bi2se3"
 # sqrt(|M0|/M2) in the plane and sqrt(|M0|/M1) along z.
 type = "Space"
 scale = [0.0793, 0.0793, 0.2020]
-radial = 256
-polar = 128
+radial = 192
+polar = 96
 azimuthal = 8
 
 [levels]
 mu = { start = -0.3, stop = 0.6, number = 181 } # eV
-temperature = [50, 300]                         # K
+temperature = [0, 300]                          # K
 
 [quantity]
 name = "spin_hall"
@@ -149,9 +149,7 @@ QUANTITIES = {
     "anomalous_hall": Quantity(
         response.anomalous_hall, ("flow", "field"), units.charge_conductivity
     ),
-    "spin_hall": Quantity(
-        response.spin_hall, ("flow", "field", "spin"), units.spin_conductivity
-    ),
+    "spin_hall": Quantity(response.spin_hall, ("flow", "field", "spin"), units.spin_conductivity),
     "torque_density": Quantity(
         response.torque_density, ("field", "spin"), lambda d: f"e/2 Angstrom^{1 - d}"
     ),
@@ -162,15 +160,11 @@ QUANTITIES = {
         part=lambda result: result.total,
     ),
     "carrier_density": Quantity(response.carrier_density, (), units.density),
-    "density_of_states": Quantity(
-        response.density_of_states, (), lambda d: f"1/(eV Angstrom^{d})"
-    ),
+    "density_of_states": Quantity(response.density_of_states, (), lambda d: f"1/(eV Angstrom^{d})"),
 }
 
 _TABLES = ("model", "mesh", "levels", "quantity", "output", "path")
-_MESHES = {
-    name: getattr(meshes, name) for name in ("Grid", "Disk", "Ball", "Plane", "Space")
-}
+_MESHES = {name: getattr(meshes, name) for name in ("Grid", "Disk", "Ball", "Plane", "Space")}
 _DEGENERACIES = {"Covariant": spectrum.Covariant, "Strict": spectrum.Strict}
 
 
@@ -305,7 +299,9 @@ def _import(path: FilePath) -> ModuleType:
     """The user's file, as a module."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise ValueError(f"Key `file` in table [model] must be a Python file, but is {path.name!r}.")
+        raise ValueError(
+            f"Key `file` in table [model] must be a Python file, but is {path.name!r}."
+        )
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -440,7 +436,7 @@ def _parameters(constructor: Callable[..., Any]) -> dict[str, inspect.Parameter]
     parameters = inspect.signature(constructor).parameters
     named = {k: p for k, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
     if len(named) < len(parameters):
-        fields = inspect.signature(constructor.__self__).parameters
+        fields = inspect.signature(getattr(constructor, "__self__")).parameters  # noqa: B009
         given = {k: p.replace(default=None) for k, p in fields.items() if p.default is p.empty}
         named = {**fields, **given, **named}
     return named

@@ -69,7 +69,7 @@ def _sum(observable, model, mesh, levels, degeneracy, progress, label):
     tile = int(np.clip(_TILE_ELEMENTS // bands**2, 32, 2048))
     tiles = -(-mesh.size // tile)
     start = (tuple(scan.start(size) for scan in plan), jnp.asarray(jnp.inf))
-    job = (observable, model, mesh, degeneracy, plan, len(sea), tile)
+    job = (observable, model, mesh, degeneracy, levels.window, plan, len(sea), tile)
     if is_traced(model, mesh, levels, observable):
         totals, splitting = _add_tiles(*job, start, 0, tiles)
     else:
@@ -87,8 +87,12 @@ def _sum(observable, model, mesh, levels, degeneracy, progress, label):
     return value.reshape(*levels.shape, size), splitting
 
 
-def _add_tiles(observable, model, mesh, degeneracy, plan, seas, tile, totals, first, count):
+def _add_tiles(
+    observable, model, mesh, degeneracy, window, plan, seas, tile, totals, first, count
+):
     """`totals` with tiles first, ..., first + count - 1 added (tiles past the end add nothing)."""
+
+    low, high = window
 
     def one(carry, number):
         totals, splitting = carry
@@ -98,6 +102,7 @@ def _add_tiles(observable, model, mesh, degeneracy, plan, seas, tile, totals, fi
         weight = jnp.where(inside, nodes.weight, 0)
         bands = solve(model, nodes.k, degeneracy, observable.spin)
         spread = _spread(bands, nodes)
+        bands = bands.settled(low - spread / 2, high + spread / 2)
         weights = observable(bands)
         sea = _flat(weights.sea, weight)
         surface = None if weights.surface is None else _flat(weights.surface, weight)

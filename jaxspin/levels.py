@@ -49,6 +49,12 @@ class Levels(eqx.Module):
         """Shape of the leading axes of a result: (temperature?, mu)."""
         return (*self.temperature.shape, *self.mu.shape)
 
+    @property
+    def window(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Energies below which a state is filled, and above which it is empty, at every level."""
+        reach = _REACH * BOLTZMANN * jnp.max(self.temperature)
+        return jnp.min(self.mu) - reach, jnp.max(self.mu) + reach
+
 
 def _numbers(name: str, value):
     """Concrete numbers stay NumPy, so that their values can choose shapes under jit."""

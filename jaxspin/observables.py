@@ -3,7 +3,7 @@
 An observable takes `Bands` and returns `Weights`: a real tensor W_m for every band, so that the
 response is Σ_k Σ_m f(ε_m) W_m, plus, where the theory has one, a Fermi-surface tensor that goes
 with ∂f/∂ε. A sum over pairs with (f_m - f_n) is the same thing, W_m collecting the pairs of band
-m; pairs inside a degenerate group, whose occupations are equal, never enter.
+m; pairs that are equally occupied at every level never enter (`Bands.open`).
 
 Component axes lead: (flow a, field b, spin s, band m, k). Formulas are those of the theory of the
 proper spin current (docs/definitions.md) in units where ħ = e = 1 and the spin operator is in
@@ -23,7 +23,6 @@ from jaxspin.algebra import (
     diagonal_of_product,
     keep,
     matmul,
-    transpose,
 )
 from jaxspin.spectrum import Bands
 
@@ -70,7 +69,8 @@ class AnomalousHall(Observable):
     spin = False
 
     def __call__(self, bands):
-        return Weights(-geometry.berry_curvature(bands))
+        r = bands.drive
+        return Weights(2 * diagonal_of_product(r[:, None], r[None, :]).imag)
 
 
 class ConventionalSpinHall(Observable):
@@ -115,28 +115,28 @@ class KuboSpinHall(Observable):
     """The response of Shi, Zhang, Xiao and Niu, PRL 96, 076604 (2006).
 
     With G the part of V = ∂H inside groups and B = s/(ε_n - ε_m) between them, a flow, b field:
-        K_ab = -i Σ_{n≠m} X_nm (f_n - f_m) - Σ_m f'_m Re(G^a s R^b)_mm
+        K_ab = -i Σ_{n≠m} X_nm (f_n - f_m) + Σ_m f'_m Re(G^a s R^b)_mm
         X_nm = -½{s, R^a}_nm R^b_mn + ½i B_nm {V^b, R^a}_mn - ½i {B, G^a}_nm R^b_mn
     The last term of K lives on the Fermi surface. Where no bands are degenerate, G is the group
     velocity, and this is the formula of Shi et al. band by band; terms that diverge inside a
-    degenerate group cancel in their sum and have been left out.
+    degenerate group cancel in their sum and have been left out. Because s, R, V are Hermitian and
+    B is anti-Hermitian, the terms of each band are the real or imaginary part of a diagonal.
     """
 
     spin = True
 
     def __call__(self, bands):
-        flow, field = bands.connection[:, None, None], bands.connection[None, :, None]
+        flow, field = bands.connection[:, None, None], bands.drive[None, :, None]
         spin = bands.between(bands.spin)
-        scaled = spin / bands.gap
+        scaled = keep(jnp.where(bands.open, spin / bands.gap, 0))
         group_velocity = bands.inside(bands.velocity)[:, None, None]
         driven = anticommutator(bands.velocity[None, :], bands.connection[:, None])[:, :, None]
-        x = keep(
-            -0.5 * bands.between(anticommutator(bands.spin, flow)) * transpose(field)
-            + 0.5j * scaled * transpose(driven)
-            - 0.5j * anticommutator(scaled, group_velocity) * transpose(field)
+        sea = (
+            -diagonal_of_product(bands.between(anticommutator(bands.spin, flow)), field).imag
+            + diagonal_of_product(scaled, driven).real
+            - diagonal_of_product(anticommutator(scaled, group_velocity), field).real
         )
-        sea = jnp.sum(x - transpose(x), axis=-2).imag
-        surface = -diagonal_of_product(matmul(group_velocity, spin), field).real
+        surface = diagonal_of_product(matmul(group_velocity, spin), field).real
         return Weights(sea, surface)
 
 
@@ -162,8 +162,7 @@ class SpinHallPieces(Observable):
             _driven(bands, spin_current(bands, inside)),
             _driven(bands, spin_current(bands, between)),
             _driven(bands, spin_current(bands, dipole)),
-            0.5 * diagonal_of_product(derivative, flow).real
-            + 0.5 * diagonal_of_product(flow, derivative).real,
+            diagonal_of_product(derivative, flow).real,
         ]
         return Weights(jnp.stack(pieces))
 
@@ -177,7 +176,7 @@ class Torque(Observable):
     spin = True
 
     def __call__(self, bands):
-        return Weights(2 * diagonal_of_product(bands.connection[:, None], bands.spin).imag)
+        return Weights(2 * diagonal_of_product(bands.drive[:, None], bands.spin).imag)
 
 
 class EquilibriumSpinCurrent(Observable):
@@ -232,5 +231,5 @@ def spin_current(bands: Bands, spin: Complex[Array, "3 n n K"]) -> Complex[Array
 
 def _driven(bands: Bands, current: Complex[Array, "d 3 n n K"]) -> Float[Array, "d d 3 n K"]:
     """Tr(current ρ_E), with ρ_E,mn = R^b_mn (f_m - f_n)/(ε_m - ε_n), collected on bands (6)."""
-    drive = bands.connection / bands.gap
+    drive = bands.drive / bands.gap
     return -2 * diagonal_of_product(current[:, None], drive[None, :, None]).real

@@ -1,14 +1,16 @@
 """Figures of responses, bands and Berry curvature.
 
-Axes in, axes out: each function draws on the `axes` it is given, or makes a figure of one column
-of a journal, and returns the axes. Nothing is shown or saved, and no global setting is touched.
+Axes in, axes out: each function draws on the `axes` it is given, or makes a figure that fits one
+column of a journal, and returns the axes. Nothing is shown or saved, no global setting is touched.
 """
 
 import itertools
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import matplotlib
 import numpy as np
 from jaxtyping import Float
@@ -17,7 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import AsinhNorm, Normalize, to_rgb
 from matplotlib.lines import Line2D
 
-from jaxspin import checks, response as responses
+from jaxspin import checks
+from jaxspin import response as responses
 from jaxspin.algebra import is_traced
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.meshes import Path
@@ -27,11 +30,14 @@ from jaxspin.results import Response
 #: Okabe and Ito's palette, which colour-blind readers can tell apart (yellow left out: too pale).
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
-_STYLE = {
+#: The look of figures made here. Axes you pass keep the style they were made with; to make them in
+#: this one: `with matplotlib.rc_context(plot.STYLE): figure, axes = pyplot.subplots()`.
+STYLE: dict[Any, Any] = {
     "axes.labelsize": 9,
     "axes.linewidth": 0.8,
     "axes.titlesize": 9,
     "figure.figsize": (4.5, 3.2),
+    "figure.titlesize": 9,
     "font.size": 9,
     "legend.fontsize": 8,
     "legend.edgecolor": "none",
@@ -74,7 +80,7 @@ def scan(
     _check_response(response)
     curves = _all_curves(response)
     chosen = _independent(curves) if components is None else _named(curves, components)
-    with matplotlib.rc_context(_STYLE):
+    with _style(axes):
         axes = _axes_or_new(axes)
         _draw_curves(axes, response, chosen)
         _label_scan(axes, response)
@@ -99,8 +105,8 @@ def bands(model: Model, path: Path, *, number: int = 300, axes: Axes | None = No
     _check_path(model, path)
     _check_number(number)
     k, distance, ticks = path.sample(number, model.lattice)
-    energies = np.asarray(responses.bands(model, k).energies)
-    with matplotlib.rc_context(_STYLE):
+    energies = np.asarray(responses.bands(model, jnp.asarray(k)).energies)
+    with _style(axes):
         axes = _axes_or_new(axes)
         axes.axhline(0, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
         for tick in ticks[1:-1]:
@@ -142,15 +148,15 @@ def curvature_map(
     checks.check_model(model)
     _check_curvature_arguments(model, extent)
     _check_number(number)
-    zone = None if model.lattice is None else _brillouin_zone(reciprocal_vectors(model.lattice))
+    zone = _brillouin_zone(model)
     half = np.max(np.abs(zone), axis=0) * 1.04 if extent is None else np.full(2, float(extent))
     k = np.stack(np.meshgrid(*(_centres(side, number) for side in half)), axis=-1)
-    curvature = np.asarray(responses.berry_curvature(model, k))
+    curvature = np.asarray(responses.berry_curvature(model, jnp.asarray(k)))
     _check_band(band, curvature.shape[2])
-    with matplotlib.rc_context(_STYLE):
+    with _style(axes):
         axes = _axes_or_new(axes)
         _draw_map(axes, curvature[:, :, band, 0, 1], half)
-        if zone is not None:
+        if len(zone):
             axes.plot(*np.concatenate([zone, zone[:1]]).T, color="black", linewidth=1.0)
             axes.set(xlim=(-half[0], half[0]), ylim=(-half[1], half[1]))
         axes.set_xlabel(r"$k_x$ (1/Å)")
@@ -172,7 +178,7 @@ def component_labels(axes: Sequence[str], dimension: int) -> dict[str, dict[str,
     sizes = {"flow": dimension, "field": dimension, "spin": 3}
     present = [axis for axis in axes if axis in sizes]
     choices = itertools.product(*(_CARTESIAN[: sizes[axis]] for axis in present))
-    every = [dict(zip(present, letters, strict=True)) for letters in choices]
+    every: list[dict[str, str]] = [dict(zip(present, one, strict=True)) for one in choices]
     return {_plain(letters): letters for letters in every}
 
 
@@ -342,7 +348,8 @@ def _unit(units: str) -> str:
     """A unit with mathtext: "hbar/2e S/m" becomes "$(\\hbar/2e)$ S/m"."""
     text = re.sub(r"hbar/(2?e)", r"$(\\hbar/\1)$", units)
     text = re.sub(r"e\^2/h", r"$e^2/h$", text)
-    text = re.sub(r"\be/(\d)(pi)?\b", lambda m: f"$e/{m[1]}{m[2] and chr(92) + m[2] or ''}$", text)
+    text = re.sub(r"\be/(\d)pi", r"$e/\1\\pi$", text)
+    text = re.sub(r"\be/2 ", "$e/2$ ", text)
     text = text.replace("Angstrom", "Å")
     return re.sub(r"(?<=[Åm])\^(-?\d+)", r"$^{\1}$", text)
 
@@ -392,7 +399,8 @@ def _draw_map(axes: Axes, values: np.ndarray, half: np.ndarray) -> None:
     image = axes.imshow(
         values, origin="lower", extent=box, cmap="RdBu_r", norm=_centred_norm(values)
     )
-    bar = axes.figure.colorbar(image, ax=axes, label=r"Berry curvature $\Omega_{xy}$ (Å$^2$)")
+    beside = axes.inset_axes((1.04, 0, 0.05, 1))  # of the height of the map
+    bar = axes.figure.colorbar(image, cax=beside, label=r"Berry curvature $\Omega_{xy}$ (Å$^2$)")
     if isinstance(image.norm, AsinhNorm):  # its own ticks overlap around zero
         top = int(np.floor(np.log10(image.norm.vmax)))
         decades = [n for n in range(top - 2, top + 1) if 10.0**n > 5 * image.norm.linear_width]
@@ -412,12 +420,19 @@ def _centred_norm(values: np.ndarray) -> Normalize:
     return AsinhNorm(largest / 1000, vmin=-largest, vmax=largest)  # smooth where SymLogNorm kinks
 
 
-def _brillouin_zone(vectors: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "n 2"]:
-    """Corners of the first Brillouin zone in order, for reciprocal vectors as rows, 1/Å.
+def _brillouin_zone(model: Model) -> Float[np.ndarray, "n 2"]:
+    """Corners of the first Brillouin zone in order, 1/Å; none for a continuum model."""
+    if model.lattice is None:
+        return np.zeros((0, 2))
+    return _nearest_to_origin(np.asarray(reciprocal_vectors(model.lattice)))
+
+
+def _nearest_to_origin(vectors: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "n 2"]:
+    """Corners of the cell of the lattice (vectors as rows) that is nearest to the origin, in order.
 
     They are the points where two planes k·G = G²/2 meet that no third plane cuts off.
     """
-    first, second = _reduced(*np.asarray(vectors))
+    first, second = _reduced(*vectors)
     steps = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
     planes = [i * first + j * second for i, j in steps]
     corners = []
@@ -438,6 +453,11 @@ def _reduced(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 # --- checks ---------------------------------------------------------------------------------------
+
+
+def _style(axes: Axes | None) -> AbstractContextManager:
+    """Our style for our own figure; the user's for the user's."""
+    return matplotlib.rc_context(STYLE) if axes is None else nullcontext()
 
 
 def _axes_or_new(axes: Axes | None) -> Axes:

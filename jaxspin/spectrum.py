@@ -73,6 +73,9 @@ class Bands(eqx.Module):
     basis: Complex[Array, "n n K"]
     #: Whether two bands belong to one degenerate group, (n, n, K).
     same: Bool[Array, "n n K"]
+    #: Whether the occupations of two bands can differ: not in one group, and not both filled or
+    #: both empty at every level of the scan, (n, n, K). Sums over (f_m - f_n) take these pairs.
+    open: Bool[Array, "n n K"]
     #: ∂H/∂k in the band basis (ħ times the velocity), eV Å, (d, n, n, K).
     velocity: Complex[Array, "d n n K"]
     #: Spin in the band basis, units of ħ/2, (3, n, n, K); absent where it was not asked for.
@@ -93,6 +96,21 @@ class Bands(eqx.Module):
     def connection(self) -> Complex[Array, "d n n K"]:
         """Berry connection between groups, R_mn = -i (∂H)_mn / (ε_m - ε_n), Å, (d, n, n, K)."""
         return -1j * self.velocity / self.gap
+
+    @property
+    def drive(self) -> Complex[Array, "d n n K"]:
+        """The Berry connection of open pairs, which a field mixes with weight f_m - f_n."""
+        return jnp.where(self.open, self.connection, 0)
+
+    def settled(self, low: Float[Array, "..."], high: Float[Array, "..."]) -> "Bands":
+        """The same bands, pairs closed that lie both below `low` or both above `high` (eV).
+
+        Closing them keeps the large terms of nearly degenerate partners, which cancel exactly in
+        f_m - f_n = 0, from leaving their rounding errors.
+        """
+        side = jnp.where(self.levels < low, -1, 0) + jnp.where(self.levels > high, 1, 0)
+        closed = side[:, None] * side[None, :] == 1
+        return eqx.tree_at(lambda bands: bands.open, self, self.open & ~closed)
 
     def inside(self, operator: Complex[Array, "n n K"]) -> Complex[Array, "n n K"]:
         """The part of an operator inside the degenerate groups (the band-diagonal part)."""
@@ -121,6 +139,7 @@ def solve(model, k: Float[Array, "d K"], degeneracy: Degeneracy, spin: bool = Tr
         levels=group_mean(energies, same),
         basis=basis,
         same=same,
+        open=~same,
         velocity=in_bands(jnp.moveaxis(slope, 2, 0)),
         spin=in_bands(jnp.asarray(model.spin())[..., None]) if spin else None,
     )
