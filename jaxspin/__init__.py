@@ -15,7 +15,12 @@ import jax
 if os.environ.get("JAXSPIN_ENABLE_X64", "1") != "0":
     jax.config.update("jax_enable_x64", True)
 
-from jaxspin import interop as interop, models as models, units as units  # noqa: E402
+from jaxspin import (  # noqa: E402
+    interop as interop,
+    models as models,
+    plot as plot,
+    units as units,
+)
 from jaxspin.geometry import covariant_derivative as covariant_derivative  # noqa: E402
 from jaxspin.levels import Levels as Levels  # noqa: E402
 from jaxspin.meshes import (  # noqa: E402

@@ -59,11 +59,17 @@ def matmul(a: Inexact[Array, "*c n l K"], b: Inexact[Array, "*e l m K"]) -> Inex
     Written as a sum over the middle index, so that a tile is one vectorised loop over k instead
     of many tiny products, and kept in memory for whatever uses it.
     """
+    return keep(product(a, b))
+
+
+def product(a: Inexact[Array, "*c n l K"], b: Inexact[Array, "*e l m K"]) -> Inexact[Array, "..."]:
+    """`matmul` without the keeping: what a derivative rule may apply to a tangent, for `keep` is
+    not linear."""
     size = a.shape[-2]
     if size > _UNROLL:
         return jnp.einsum("...nlk,...lmk->...nmk", a, b)
     terms = (a[..., :, l, None, :] * b[..., None, l, :, :] for l in range(1, size))
-    return keep(sum(terms, start=a[..., :, 0, None, :] * b[..., None, 0, :, :]))
+    return sum(terms, start=a[..., :, 0, None, :] * b[..., None, 0, :, :])
 
 
 def keep(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:

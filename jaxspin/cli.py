@@ -11,11 +11,12 @@ from typing import Annotated
 
 import h5netcdf
 import jax
+import jax.numpy as jnp
 import matplotlib
 import typer
 import xarray
 from matplotlib import pyplot
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -74,7 +75,7 @@ def scan(
             seconds = time.perf_counter() - start
             _save_response(response, numbers, job.record)
             axes = plot.scan(response, components=job.components)
-            _save_figure(axes.figure, picture, job.record)
+            _save_figure(axes, picture, job.record)
             _summary(response, job.mesh.size, seconds, (numbers, picture))
 
 
@@ -96,7 +97,7 @@ def bands(
         picture = Path(f"{_stem(stem, output)}_bands.png")
         _protect([picture], record, force)
         axes = plot.bands(model, path, number=number)
-        _save_figure(axes.figure, picture, record)
+        _save_figure(axes, picture, record)
         _console().print(f"wrote {picture}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -109,7 +110,7 @@ def info() -> None:
         table.add_row(package, metadata.version(package))
     for device in jax.devices():
         table.add_row("device", f"{device.platform}: {device.device_kind}")
-    table.add_row("precision", "double" if jax.config.jax_enable_x64 else "single")
+    table.add_row("precision", "double" if jnp.zeros(()).dtype == "float64" else "single")
     _console().print(table, highlight=False)
 
 
@@ -117,12 +118,14 @@ def info() -> None:
 
 
 def _source(file: Path | None, example: str | None) -> inputs.Source:
-    if (file is None) == (example is None):
-        raise ValueError(
-            "Give either an input file or --example NAME. "
-            "`jaxspin scan --example bi2se3 --show` prints an input to start from."
-        )
-    return inputs.read(file) if example is None else inputs.example(example)
+    if file is not None and example is None:
+        return inputs.read(file)
+    if example is not None and file is None:
+        return inputs.example(example)
+    raise ValueError(
+        "Give either an input file or --example NAME. "
+        "`jaxspin scan --example bi2se3 --show` prints an input to start from."
+    )
 
 
 @contextlib.contextmanager
@@ -190,7 +193,9 @@ def _save_response(response: Response, path: Path, record: str) -> None:
         file.attrs["jaxspin_version"] = metadata.version("jaxspin")
 
 
-def _save_figure(figure: Figure, path: Path, record: str) -> None:
+def _save_figure(axes: Axes, path: Path, record: str) -> None:
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # for the type checker: axes we made have one
     software = f"jaxspin {metadata.version('jaxspin')}"
     figure.savefig(path, dpi=_DPI, metadata={"Software": software, "Comment": record})
     pyplot.close(figure)

@@ -23,6 +23,10 @@ from jaxspin.progress import track
 from jaxspin.spectrum import Bands, Degeneracy, group_mean, solve
 
 _TILE_ELEMENTS = 2**15  # complex numbers in one n x n matrix of a tile: half a megabyte
+# With mu in a band of Bi2Se3 at T = 0, twice the difference from the coarser mesh, for the worst
+# component, was less than the true error in 8 of 320 values (8 meshes, 8 Fermi energies, 5
+# components; scale and counts varied). Smooth integrands are far inside.
+_SAFETY = 2.0
 _SEGMENT = 2**16  # k-points between two looks at the clock
 
 
@@ -31,7 +35,7 @@ class Sums(eqx.Module):
 
     #: The sums at each level, (*levels.shape, components).
     value: Float[Array, "*levels c"]
-    #: Their estimated error, the difference from the same rule on a coarser mesh.
+    #: Their estimated error, twice the difference from the same rule on a coarser mesh.
     error: Float[Array, "*levels c"]
     #: Smallest splitting between two degenerate groups met on the mesh, eV.
     smallest_splitting: Float[Array, ""]
@@ -55,7 +59,7 @@ def integrate(
     """
     fine, splitting = _sum(observable, model, mesh, levels, degeneracy, progress, label)
     coarse, _ = _sum(observable, model, mesh.coarser(), levels, degeneracy, False, label)
-    return Sums(fine, jnp.abs(fine - coarse), splitting)
+    return Sums(fine, _SAFETY * jnp.abs(fine - coarse), splitting)
 
 
 def _sum(observable, model, mesh, levels, degeneracy, progress, label):
@@ -71,7 +75,7 @@ def _sum(observable, model, mesh, levels, degeneracy, progress, label):
     start = (tuple(scan.start(size) for scan in plan), jnp.asarray(jnp.inf))
     job = (observable, model, mesh, degeneracy, levels.window, plan, len(sea), tile)
     if is_traced(model, mesh, levels, observable):
-        totals, splitting = _add_tiles(*job, start, 0, tiles)
+        totals, splitting = _add_tiles_compiled(*job, start, jnp.asarray(0), tiles)
     else:
         count = min(tiles, -(-_SEGMENT // tile))
         totals = start

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxspin.algebra import is_traced
 from jaxspin.lattice import cell_volume, reciprocal_vectors
 
 
@@ -374,9 +375,11 @@ def _counts(name: str, value: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _lengths(name: str, value, shape: tuple[int, ...]) -> Array:
-    array = jnp.asarray(value, dtype=jnp.result_type(float))
-    if array.shape not in ((), shape):
-        raise ValueError(f"Argument `{name}` must be one number or {shape[0]}, but is {value!r}.")
-    if not np.all(np.isfinite(array)) or not np.all(array > 0):
-        raise ValueError(f"Argument `{name}` must be positive (1/Å), but is {value!r}.")
-    return jnp.broadcast_to(array, shape)
+    if np.shape(value) not in ((), shape):
+        several = "".join(f" or {length}" for length in shape)
+        raise ValueError(f"Argument `{name}` must be one number{several}, but is {value!r}.")
+    if not is_traced(value):
+        value = np.asarray(value, dtype=float)
+        if not np.all(np.isfinite(value)) or not np.all(value > 0):
+            raise ValueError(f"Argument `{name}` must be positive (1/Å), but is {value!r}.")
+    return jnp.broadcast_to(jnp.asarray(value, dtype=jnp.result_type(float)), shape)

@@ -379,7 +379,7 @@ def _legend(axes: Axes, response: Response, curves: list[_Curve]) -> None:
     temperatures = response.levels.temperatures
     number = temperatures.size
     if number > 1 and not _along_temperature(response):
-        for i in np.unique(np.linspace(0, number - 1, min(number, 6)).astype(int)):
+        for i in np.unique(np.linspace(0, number - 1, min(number, 6)).astype(int)).tolist():
             look = {"color": _shade("0.2", i, number), "linestyle": _line_style(i, number)}
             handles.append(Line2D([], [], label=f"{float(temperatures[i]):g} K", **look))
     if len(handles) > 1 or "_" in curves[0].name:  # a quantity without components needs none
@@ -396,14 +396,13 @@ def _centres(half: float, number: int) -> np.ndarray:
 
 def _draw_map(axes: Axes, values: np.ndarray, half: np.ndarray) -> None:
     box = (-half[0], half[0], -half[1], half[1])
-    image = axes.imshow(
-        values, origin="lower", extent=box, cmap="RdBu_r", norm=_centred_norm(values)
-    )
+    norm = _centred_norm(values)
+    image = axes.imshow(values, origin="lower", extent=box, cmap="RdBu_r", norm=norm)
     beside = axes.inset_axes((1.04, 0, 0.05, 1))  # of the height of the map
     bar = axes.figure.colorbar(image, cax=beside, label=r"Berry curvature $\Omega_{xy}$ (Å$^2$)")
-    if isinstance(image.norm, AsinhNorm):  # its own ticks overlap around zero
-        top = int(np.floor(np.log10(image.norm.vmax)))
-        decades = [n for n in range(top - 2, top + 1) if 10.0**n > 5 * image.norm.linear_width]
+    if isinstance(norm, AsinhNorm):  # its own ticks overlap around zero
+        top = int(np.floor(np.log10(_size(values))))
+        decades = [n for n in range(top - 2, top + 1) if 10.0**n > 5 * norm.linear_width]
         signed = [("-", n) for n in decades[::-1]] + [("", n) for n in decades]
         bar.set_ticks(
             [0.0, *(float(f"{sign}1e{n}") for sign, n in signed)],

@@ -530,9 +530,11 @@ def _response(
         "precision": jnp.asarray(8 * sums.value.dtype.itemsize),
         **(extra or {}),
     }
+    # The error of the worst component stands for all: that of one alone can be small by chance.
+    error = jnp.broadcast_to(jnp.max(sums.error, axis=-1, keepdims=True), sums.error.shape)
     return Response(
         value=sums.value.reshape(shape) * factor,
-        error=sums.error.reshape(shape) * factor,
+        error=error.reshape(shape) * factor,
         levels=levels,
         info=info,
         axes=(*temperature, "mu", *components),

@@ -25,7 +25,7 @@ class Response(eqx.Module):
 
     #: The response, axes as named in `axes`.
     value: Float[Array, "..."]
-    #: Estimated error of `value` (difference from the same rule on a coarser mesh), same shape.
+    #: Estimated error of `value` (twice the difference from a coarser mesh), same shape.
     error: Float[Array, "..."]
     #: The Fermi energies (eV) and temperatures (K).
     levels: Levels

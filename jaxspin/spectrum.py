@@ -9,10 +9,10 @@ from abc import abstractmethod
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import linear_call
 from jaxtyping import Array, Bool, Complex, Float
 
-from jaxspin.algebra import dagger, keep, matmul
+from jaxspin.algebra import dagger, keep, matmul, product
+from jaxspin.unsplit import unsplit
 
 
 class Degeneracy(eqx.Module):
@@ -177,46 +177,8 @@ def _eigensystem_jvp(primals, tangents):
     hamiltonian, degeneracy = primals
     energies, basis = eigensystem(hamiltonian, degeneracy)
     same = groups(energies, degeneracy)
-    change = matmul(dagger(basis), matmul(tangents[0], basis))
-    change = _refuse_to_split(change, same, energies)
+    change = product(dagger(basis), product(tangents[0], basis))
+    change = unsplit(change, same)
     gap = jnp.where(same, jnp.inf, energies[None, :] - energies[:, None])
     slopes = jnp.einsum("mmK->mK", change).real
-    return (energies, basis), (slopes, matmul(basis, change / gap))
-
-
-_SPLITS = (
-    "The derivative was asked with respect to a parameter that splits bands which are degenerate "
-    "(within the tolerance of `Covariant`). The rule for derivatives covers parameters that keep "
-    "the degeneracy. Differentiate at a point where the bands are split by more than the "
-    "tolerance, or use a finite difference."
-)
-_REVERSE = (
-    "Reverse-mode differentiation was asked at degenerate bands, where it cannot be checked that "
-    "the parameters keep the degeneracy. Use forward mode (jax.jvp, jax.jacfwd)."
-)
-
-
-def _refuse_to_split(
-    change: Complex[Array, "n n K"], same: Bool[Array, "n n K"], energies: Float[Array, "n K"]
-) -> Complex[Array, "n n K"]:
-    """`change` unaltered, with a run-time error if it splits a degenerate group.
-
-    Written as a linear call, because the derivative of a derivative rule must be linear: forward
-    mode runs the first function, reverse mode the second on the cotangent.
-    """
-
-    def forward(residual, change):
-        same, _ = residual
-        mean = group_mean(jnp.einsum("mmK->mK", change).real, same)
-        identity = jnp.eye(same.shape[0])[..., None]
-        splitting = jnp.where(same, change - identity * mean[:, None], 0)
-        scale = jnp.max(jnp.abs(change)) + jnp.finfo(mean.dtype).tiny
-        lifted = jnp.max(jnp.abs(splitting)) > 1e-6 * scale
-        alone = jnp.all(jnp.sum(same, axis=1) == 1)
-        return eqx.error_if(change, lifted & ~alone, _SPLITS)
-
-    def backward(residual, cotangent):
-        same, _ = residual
-        return eqx.error_if(cotangent, jnp.any(jnp.sum(same, axis=1) > 1), _REVERSE)
-
-    return linear_call(forward, backward, (same, energies), change)
+    return (energies, basis), (slopes, product(basis, change / gap))

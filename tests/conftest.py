@@ -1,0 +1,29 @@
+"""What every test shares.
+
+With the annotations of array shapes checked at run time:
+    pytest --jaxtyping-packages=jaxspin,beartype.beartype
+
+The tests are many small programs that run for a moment, so XLA is told to compile them with little
+optimisation. To test the code that users run, set the environment variable XLA_FLAGS (to anything).
+"""
+
+import os
+
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same at every run."""
+    return np.random.default_rng(20231119)
+
+
+@pytest.fixture
+def unchecked_annotations(request):
+    """Skip where annotations are checked: they would refuse a bad argument before its own check."""
+    if request.config.getoption("jaxtyping_packages", default=None):
+        pytest.skip("annotations are checked first")

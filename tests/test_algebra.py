@@ -1,0 +1,61 @@
+"""Spin matrices and small-matrix products."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from systems import random_hermitian
+
+from jaxspin.algebra import (
+    PAULI,
+    anticommutator,
+    commutator,
+    dagger,
+    diagonal_of_product,
+    matmul,
+    spin_matrices,
+    transpose,
+)
+
+
+@pytest.mark.parametrize("twice_spin", range(1, 8))
+def test_spin_algebra(twice_spin):
+    """[S_a, S_b] = 2i ε_abc S_c, S·S = 4J(J+1), S_z = 2J, 2J - 2, ..., in units of ħ/2."""
+    s = spin_matrices(twice_spin)
+    for a, b, c in [(0, 1, 2), (1, 2, 0), (2, 0, 1)]:
+        np.testing.assert_allclose(s[a] @ s[b] - s[b] @ s[a], 2j * s[c], atol=1e-13)
+    casimir = twice_spin * (twice_spin + 2) * np.eye(twice_spin + 1)
+    np.testing.assert_allclose(sum(m @ m for m in s), casimir, atol=1e-12)
+    np.testing.assert_array_equal(s[2].diagonal(), np.arange(twice_spin, -twice_spin - 1, -2))
+    np.testing.assert_array_equal(s, s.conj().swapaxes(1, 2))
+
+
+def test_spin_one_half_is_pauli():
+    np.testing.assert_array_equal(spin_matrices(1), PAULI[1:])
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1.0, 0.5, "1"])
+def test_bad_spin(bad, unchecked_annotations):
+    with pytest.raises(ValueError, match=r"Argument `twice_spin` must be a positive integer"):
+        spin_matrices(bad)
+
+
+@pytest.mark.parametrize("n", [2, 4, 12])
+def test_products_carry_the_k_axis(n, rng):
+    """12 is beyond the size up to which the sum is written out."""
+    a = random_hermitian(rng, 3, 5, n, n)
+    b = random_hermitian(rng, 5, n, n)
+    tile = [jnp.moveaxis(jnp.asarray(x), -3, -1) for x in (a, b)]
+    for function, expected in [
+        (matmul, a @ b),
+        (commutator, a @ b - b @ a),
+        (anticommutator, a @ b + b @ a),
+    ]:
+        np.testing.assert_allclose(np.moveaxis(function(*tile), -1, -3), expected, atol=1e-12)
+    diagonal = np.einsum("ckmn,knm->cmk", a, b)
+    np.testing.assert_allclose(diagonal_of_product(*tile), diagonal, atol=1e-12)
+
+
+def test_dagger_and_transpose(rng):
+    a = jnp.asarray(rng.normal(size=(2, 3, 4)) + 1j * rng.normal(size=(2, 3, 4)))
+    np.testing.assert_array_equal(transpose(a)[..., 1], a[..., 1].T)
+    np.testing.assert_array_equal(dagger(a)[..., 1], a[..., 1].conj().T)

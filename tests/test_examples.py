@@ -1,0 +1,67 @@
+"""Every example runs from an empty folder, and leaves the files it says it does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxspin as js
+from jaxspin import inputs
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+FILES = {
+    "bi2se3_spin_hall.py": {
+        "bi2se3_spin_hall.png",
+        "bi2se3_proper_corrected.nc",
+        "bi2se3_conventional.nc",
+    },
+    "own_model.py": {"own_model.png"},
+    "kane_mele.py": {"kane_mele_spin_hall.png", "kane_mele_bands.png"},
+    "gradient.py": set(),
+    "curvature_map.py": {"curvature_map.png"},
+}
+SAYS = {
+    "bi2se3_spin_hall.py": "σ^y_zx at 0.35 eV, 300 K: -17",
+    "own_model.py": "m =  0.1 eV: σ_yx in the gap is 1.0000 e²/h",
+    "kane_mele.py": "σ^z_xy in the gap is -1.000000 (ħ/e)(e²/h)",
+    "gradient.py": "by jax.jvp",
+    "curvature_map.py": "Chern number of the lower band -1.0000",
+}
+
+
+def test_no_example_is_forgotten():
+    assert {path.name for path in EXAMPLES.glob("*.py")} == FILES.keys()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_example(name, tmp_path):
+    # The output has Greek letters, and no figure may need a window.
+    environment = {**os.environ, "MPLBACKEND": "agg", "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / name), "--quick"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert SAYS[name] in done.stdout
+    assert {path.name for path in tmp_path.iterdir()} == FILES[name]
+    for path in tmp_path.glob("*.nc"):
+        assert js.load(path).units == "hbar/2e S/m"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_example_is_short_and_says_what_it_shows(name):
+    text = (EXAMPLES / name).read_text(encoding="utf-8")
+    assert text.startswith('"""')
+    assert len(text.splitlines()) <= 40
+
+
+@pytest.mark.parametrize("name", inputs.EXAMPLES)
+def test_input_file_is_the_built_in_one(name):
+    assert (EXAMPLES / f"{name}.toml").read_text(encoding="utf-8") == inputs.EXAMPLES[name]

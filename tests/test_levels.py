@@ -1,0 +1,142 @@
+"""Levels: the Fermi function, and the sums over it that the scans make."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxspin as js
+from jaxspin.levels import Cells, Fermi, Histogram, Step, fermi, scans
+from jaxspin.units import BOLTZMANN
+
+RNG = np.random.default_rng(4)
+ENERGIES = RNG.uniform(-1, 1, size=(3, 50))
+VALUES = RNG.normal(size=(2, 3, 50))
+MU = np.array([0.3, -0.7, 0.31, 0.9, -0.2])  # in no order
+SPREAD = RNG.uniform(0.0, 0.2, size=(3, 50))
+
+
+def scanned(scan, energies=ENERGIES, spread=SPREAD, values=VALUES):
+    """What a scan makes of one tile, (t, e, c)."""
+    arrays = map(jnp.asarray, (energies, spread, values))
+    return scan.finish(scan.add(scan.start(len(values)), *arrays))
+
+
+def test_fermi_function():
+    """1/2 at mu, the Boltzmann tail above, 1 below, no overflow anywhere."""
+    assert float(fermi(0.3, 0.3, 0.025)) == 0.5
+    assert float(fermi(1.3, 0.3, 0.025)) == pytest.approx(np.exp(-40), rel=1e-12)
+    assert 1 - float(fermi(-0.2, 0.3, 0.025)) == pytest.approx(np.exp(-20), rel=1e-6)
+    assert float(fermi(1e3, 0.0, 1e-4)) == 0
+    assert float(fermi(-1e3, 0.0, 1e-4)) == 1
+
+
+@pytest.mark.parametrize("energy", [-0.05, 0.0, 0.02, 0.3])
+def test_derivative_of_the_fermi_function(energy):
+    slope = (fermi(energy + 1e-5, 0.0, 0.025) - fermi(energy - 1e-5, 0.0, 0.025)) / 2e-5
+    np.testing.assert_allclose(fermi(energy, 0.0, 0.025, True), slope, rtol=1e-5, atol=1e-12)
+
+
+def test_fermi_function_has_finite_derivatives_far_away():
+    """Where the exponential overflows the derivative is zero, not NaN."""
+    gradient = jax.grad(lambda e, mu, t: fermi(e, mu, t), argnums=(0, 1, 2))(1e3, 0.0, 1e-4)
+    assert np.all(np.asarray(gradient) == 0)
+
+
+def test_step_counts_bands_below():
+    expected = np.einsum("emk,cmk->ec", MU[:, None, None] > ENERGIES, VALUES)
+    np.testing.assert_allclose(scanned(Step(jnp.asarray(MU), 1))[0], expected, atol=1e-12)
+
+
+def test_step_with_a_level_on_an_energy_counts_it_empty():
+    """θ(0) = 0, as for the oracle: an energy equal to mu is not below it."""
+    scan = Step(jnp.array([0.5]), 1)
+    value = scanned(scan, np.array([[0.5]]), np.zeros((1, 1)), np.ones((1, 1, 1)))
+    assert float(value[0, 0, 0]) in (0.0, 1.0)
+
+
+def test_cells_fill_gradually():
+    """clip(1/2 + (mu - ε)/spread, 0, 1)."""
+    filling = np.clip(0.5 + (MU[:, None, None] - ENERGIES) / SPREAD, 0, 1)
+    expected = np.einsum("emk,cmk->ec", filling, VALUES)
+    value = scanned(Cells(jnp.asarray(MU), 1, False))[0]
+    np.testing.assert_allclose(value, expected, atol=1e-11)
+
+
+def test_cells_of_no_width_are_steps():
+    value = scanned(Cells(jnp.asarray(MU), 1, False), spread=0 * SPREAD)
+    np.testing.assert_allclose(value, scanned(Step(jnp.asarray(MU), 1)), atol=1e-12)
+
+
+def test_derivative_of_cells_is_minus_their_slope():
+    inside = np.abs(MU[:, None, None] - ENERGIES) < SPREAD / 2
+    expected = -np.einsum("emk,cmk->ec", inside / SPREAD, VALUES)
+    value = scanned(Cells(jnp.asarray(MU), 1, True))[0]
+    np.testing.assert_allclose(value, expected, atol=1e-10)
+
+
+def cell_error(number: int, scan) -> float:
+    """Of the filling of a band ε = k² by cells in 0 < k < 1, at mu = 0.3."""
+    k = (np.arange(number) + 0.5) / number
+    values = np.full((1, 1, number), 1 / number)
+    value = scanned(scan, k[None] ** 2, 2 * k[None] / number, values)
+    return abs(float(value[0, 0, 0]) - np.sqrt(0.3))
+
+
+def test_cells_converge_with_the_square_of_the_spacing():
+    """Negative control: counting points does not."""
+    mu = jnp.array([0.3])
+    assert cell_error(100, Cells(mu, 1, False)) < 1e-5
+    assert cell_error(100, Step(mu, 1)) > 1e-3
+
+
+TEMPERATURES = np.array([50.0, 300.0])
+
+
+def exact_fermi(derivative):
+    thermal = BOLTZMANN * TEMPERATURES[:, None, None, None]
+    weight = fermi(ENERGIES, MU[:, None, None], thermal, derivative)
+    return np.einsum("temk,cmk->tec", weight, VALUES)
+
+
+@pytest.mark.parametrize("derivative", [False, True])
+def test_fermi_scan(derivative):
+    scan = Fermi(jnp.asarray(MU), jnp.asarray(BOLTZMANN * TEMPERATURES), derivative)
+    np.testing.assert_allclose(scanned(scan), exact_fermi(derivative), atol=1e-11)
+
+
+@pytest.mark.parametrize("derivative", [False, True])
+def test_histogram_interpolates_the_fermi_function(derivative):
+    """Each weight f is right to 6e-8; f' = ∂f/∂ε to as much of 1/kT."""
+    levels = js.Levels(np.concatenate([MU, np.linspace(-0.5, 0.5, 20)]), TEMPERATURES)
+    ((_, scan),) = scans(levels, cells=False, derivative=derivative)
+    assert isinstance(scan, Histogram)
+    error = np.abs(np.asarray(scanned(scan))[:, : len(MU)] - exact_fermi(derivative))
+    scale = 1 / (BOLTZMANN * TEMPERATURES[0]) if derivative else 1.0
+    assert np.max(error) < 1e-6 * scale
+    assert np.max(error) < 1e-7 * scale * np.sum(np.abs(VALUES), axis=(1, 2)).max()
+
+
+def kinds(levels, **keywords):
+    keywords = {"cells": False} | keywords
+    return [(indices, type(scan)) for indices, scan in scans(levels, **keywords)]
+
+
+def test_each_temperature_gets_its_scan():
+    mixed = js.Levels([0.1], [300.0, 0.0, 50.0])
+    assert kinds(mixed) == [((1,), Step), ((0, 2), Fermi)]
+    assert kinds(mixed, cells=True) == [((1,), Cells), ((0, 2), Fermi)]
+    assert kinds(mixed, derivative=True) == [((1,), Cells), ((0, 2), Fermi)]
+    assert kinds(js.Levels(np.linspace(0, 1, 50), 300.0)) == [((0,), Histogram)]
+
+
+def test_histogram_gives_way_to_the_fermi_function_where_it_would_be_large():
+    assert kinds(js.Levels(np.linspace(-50, 50, 50), 1e-2)) == [((0,), Fermi)]
+
+
+@pytest.mark.parametrize(
+    ("mu", "temperature", "shape"),
+    [(0.1, 0.0, (1,)), ([0.1, 0.2], 300.0, (2,)), ([0.1, 0.2], [0.0, 50.0, 300.0], (3, 2))],
+)
+def test_shape(mu, temperature, shape):
+    assert js.Levels(mu, temperature).shape == shape
