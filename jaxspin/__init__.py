@@ -9,11 +9,14 @@ JAXSPIN_ENABLE_X64 is 0.
 """
 
 import os
+from importlib.metadata import version
 
 import jax
 
 if os.environ.get("JAXSPIN_ENABLE_X64", "1") != "0":
     jax.config.update("jax_enable_x64", True)
+
+__version__ = version("jaxspin")
 
 from jaxspin import (  # noqa: E402
     interop as interop,

@@ -41,10 +41,10 @@ def quantum_metric(bands: Bands) -> Float[Array, "d d n K"]:
 def orbital_moment(bands: Bands) -> Float[Array, "d d n K"]:
     """m_ab of each band, ½ Σ_n (ε_m - ε_n) Ω_ab,mn, in units of e/ħ: eV Å².
 
-    The component m_xy is m_z = -(e/2)⟨x v_y - y v_x⟩ (Sundaram and Niu; paper 001 sheet, 6).
+    The component m_xy is m_z = -(e/2)⟨x v_y - y v_x⟩ (Sundaram and Niu, PRB 59, 14915, 1999).
     """
     r = bands.connection
-    return -diagonal_of_product(bands.gap_or_zero * r[:, None], r[None, :]).imag
+    return -diagonal_of_product(bands.gap * r[:, None], r[None, :]).imag
 
 
 def covariant_derivative(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxspin.algebra import is_traced, keep
+from jaxspin.algebra import is_traced
 from jaxspin.units import BOLTZMANN
 
 
@@ -154,7 +154,7 @@ class Step(Scan):
         return jnp.zeros((size, self.mu.size + 1))
 
     def add(self, sums, energies, spread, values):
-        bins = jnp.searchsorted(jnp.sort(self.mu), _no_derivative(energies))
+        bins = jnp.searchsorted(jnp.sort(_no_derivative(self.mu)), _no_derivative(energies))
         return _scatter(sums, bins, values)
 
     def finish(self, sums):
@@ -177,7 +177,7 @@ class Cells(Scan):
     derivative: bool = eqx.field(static=True)
 
     def start(self, size):
-        return jnp.zeros((2, size, self.mu.size + 1))
+        return jnp.zeros((size, 2 * (self.mu.size + 1)))
 
     def add(self, sums, energies, spread, values):
         energies, spread = _no_derivative(energies), _no_derivative(spread)
@@ -187,14 +187,18 @@ class Cells(Scan):
         first, last = jnp.searchsorted(mu, low), jnp.searchsorted(mu, high)
         partly = first < last  # a requested level lies inside the cell
         slope = values * jnp.where(partly, 1 / jnp.where(partly, spread, 1), 0)
-        slopes = _scatter(_scatter(sums[0], first, slope), last, -slope)
         offset = jnp.where(partly, slope * (low - middle), -values)
-        offsets = _scatter(sums[1], first, offset)
-        return jnp.stack([slopes, _scatter(offsets, last, -slope * (high - middle))])
+        second = mu.size + 1  # the histogram of offsets follows that of slopes
+        return _scatter(
+            sums,
+            jnp.stack([first, last, second + first, second + last]),
+            jnp.stack([slope, -slope, offset, -slope * (high - middle)], axis=1),
+        )
 
     def finish(self, sums):
         order = jnp.argsort(jnp.argsort(self.mu))
-        slopes, offsets = jnp.cumsum(sums, axis=-1)[..., order]
+        histograms = sums.reshape(sums.shape[0], 2, -1)
+        slopes, offsets = jnp.moveaxis(jnp.cumsum(histograms, axis=-1), 1, 0)[..., order]
         level = self.mu - jnp.mean(self.mu)
         total = -slopes if self.derivative else level * slopes - offsets
         return jnp.repeat(total.T[None], self.copies, axis=0)
@@ -277,10 +281,14 @@ def _cubic(x: Float[Array, "n K"]) -> Float[Array, "4 n K"]:
 
 
 def _scatter(sums: Float[Array, "c b"], bins, values: Float[Array, "c *p n K"]) -> Array:
-    """Add each value to its bin, component by component (one scatter for all is slower)."""
+    """Add each value to its bin, one component after the other.
+
+    Not one scatter for all components, which is slower, nor one written out for each, which takes
+    seconds to compile.
+    """
     bins = bins.reshape(-1)
-    pairs = zip(sums, keep(values), strict=True)
-    return jnp.stack([total.at[bins].add(value.reshape(-1)) for total, value in pairs])
+    add = lambda pair: pair[0].at[bins].add(pair[1].reshape(-1))  # noqa: E731
+    return jax.lax.map(add, (sums, values))
 
 
 @jax.custom_jvp

@@ -85,8 +85,8 @@ class ConventionalSpinHall(Observable):
 class ProperSpinHallCorrected(Observable):
     """s_mm Ω_ab,m, for groups tr[s_G F_ab,G] over the group.
 
-    J^s = (e/ħ) E x Σ f s_mm Ω_m. This is paper 001's derivation carried through with the index of
-    its (C15)-(C17); its (C19) interchanges field and flow.
+    J^s = (e/ħ) E x Σ f s_mm Ω_m. This is the derivation of the paper carried through with
+    the index of its (C15)-(C17); its (C19) interchanges field and flow.
     """
 
     spin = True
@@ -100,7 +100,7 @@ class ProperSpinHallCorrected(Observable):
 class ProperSpinHallPublished(Observable):
     """Σ_n s_nn Ω_ab,mn, for groups the diagonal of i(R^a s_d R^b - R^b s_d R^a).
 
-    Paper 001 (1), (2), (C25) as printed: the spin of the partner band n instead of m.
+    Eqs. (1), (2), (C25) as printed: the spin of the partner band n instead of m.
     """
 
     spin = True
@@ -128,7 +128,7 @@ class KuboSpinHall(Observable):
     def __call__(self, bands):
         flow, field = bands.connection[:, None, None], bands.drive[None, :, None]
         spin = bands.between(bands.spin)
-        scaled = keep(jnp.where(bands.open, spin / bands.gap, 0))
+        scaled = keep(jnp.where(bands.open, spin * bands.inverse_gap, 0))
         group_velocity = bands.inside(bands.velocity)[:, None, None]
         driven = anticommutator(bands.velocity[None, :], bands.connection[:, None])[:, :, None]
         sea = (
@@ -154,8 +154,8 @@ class SpinHallPieces(Observable):
 
     def __call__(self, bands):
         inside, between = bands.inside(bands.spin), bands.between(bands.spin)
-        torque = 1j * bands.gap_or_zero * bands.spin
-        dipole = 1j * torque / bands.gap  # i t_nm/(ε_n - ε_m): its current with ρ_E is I1
+        torque = 1j * bands.gap * bands.spin
+        dipole = 1j * torque * bands.inverse_gap  # i t_nm/(ε_n - ε_m): its current with ρ_E is I1
         flow, field = bands.connection[:, None, None], bands.connection[None, :, None]
         derivative = bands.between(1j * commutator(field, inside))
         pieces = [
@@ -231,5 +231,5 @@ def spin_current(bands: Bands, spin: Complex[Array, "3 n n K"]) -> Complex[Array
 
 def _driven(bands: Bands, current: Complex[Array, "d 3 n n K"]) -> Float[Array, "d d 3 n K"]:
     """Tr(current ρ_E), with ρ_E,mn = R^b_mn (f_m - f_n)/(ε_m - ε_n), collected on bands (6)."""
-    drive = bands.drive / bands.gap
+    drive = bands.drive * bands.inverse_gap
     return -2 * diagonal_of_product(current[:, None], drive[None, :, None]).real

@@ -131,7 +131,7 @@ def spin_hall(
     J^s_a = σ^s_ab E_b, with the spin operator in units of ħ/2 (docs/definitions.md):
 
     - "conventional": the current ½{s, v};
-    - "proper_published": the conserved current, paper 001 Eqs. (1), (2) as printed;
+    - "proper_published": the conserved current, Eqs. (1), (2) of Liu et al. (2023) as printed;
     - "proper_corrected": the same derivation with its index error put right, s_mm Ω_m;
     - "kubo": the response of Shi, Zhang, Xiao and Niu, which has a Fermi-surface term.
 
@@ -157,7 +157,9 @@ def spin_hall(
         )
     chosen = DEFINITIONS[definition]
     both = observables.Together((chosen.observable, observables.Torque()))
-    sums = _checked_sum(both, model, mesh, levels, degeneracy, progress, 2)
+    sums = _checked_sum(
+        both, model, mesh, levels, degeneracy, progress, 2, converging=chosen.observable
+    )
     d = model.dimension
     main, torque = _split(sums, [(d, d, 3), (d, 3)])
     response = _response(
@@ -187,7 +189,7 @@ def spin_hall_pieces(
     """The parts J1, J2, I1, I2 of the proper spin Hall conductivity, computed separately.
 
     J1 + J2 is the conventional current, I1 + I2 the torque dipole, and with A the published and
-    B the corrected proper current: J2 + I1 = 0, J1 = (A+B)/2, I2 = (B-A)/2 (sheet, section 2).
+    B the corrected proper current: J2 + I1 = 0, J1 = (A+B)/2, I2 = (B-A)/2 (docs/definitions.md).
 
     Returns:
         `SpinHallPieces`: four Responses like those of `spin_hall`, and `residuals`, the largest
@@ -248,7 +250,7 @@ def torque_density(
 
     τ^s = (e/2) E_b Σ_k Σ_m f(ε_m) 2 Im Σ_n s_nm R^b_mn = -(e/2) E_b Σ f ∂_b s_mm.
     Zero with inversion symmetry and in insulators at T = 0. Where it is not zero, the proper spin
-    current depends on the origin (sheet, section 2.5), and a warning says so. For the Rashba
+    current depends on the origin (docs/definitions.md), and a warning says so. For the Rashba
     model with both bands filled Tr t_y ρ_E/E_x = (e/8π)(k_- - k_+).
 
     Returns:
@@ -277,9 +279,9 @@ class EquilibriumSpinCurrent(eqx.Module):
 
     #: The sum of both parts.
     total: Response
-    #: v_m s_mm: the spin carried with the group velocity, paper 004 Eq. (14) first term.
+    #: v_m s_mm: the spin carried with the group velocity, the first term of Eq. (14).
     trivial: Response
-    #: The part of the interband Berry connection, paper 004 Eq. (14) second term.
+    #: The part of the interband Berry connection, the second term of Eq. (14).
     topological: Response
 
     def __repr__(self) -> str:
@@ -497,8 +499,22 @@ def _has_spin(model) -> bool:
     return True
 
 
-def _checked_sum(observable, model, mesh, levels, degeneracy, progress, least_dimension) -> Sums:
-    """Every check at the door, then the sum."""
+def _checked_sum(
+    observable,
+    model,
+    mesh,
+    levels,
+    degeneracy,
+    progress,
+    least_dimension,
+    *,
+    converging: Observable | None = None,
+) -> Sums:
+    """Every check at the door, then the sum.
+
+    Args:
+        converging: what must converge on an infinite mesh, where that is not all of `observable`.
+    """
     checks.check_model(model)
     checks.check_mesh(model, mesh)
     checks.check_levels(levels)
@@ -510,7 +526,7 @@ def _checked_sum(observable, model, mesh, levels, degeneracy, progress, least_di
     if observable.spin:
         checks.check_spin(model)
     checks.check_degeneracy(model, degeneracy)
-    checks.check_tail(observable, model, mesh, levels, degeneracy)
+    checks.check_tail(converging or observable, model, mesh, levels, degeneracy)
     sums = integrate(observable, model, mesh, levels, degeneracy, progress=progress)
     checks.check_splitting(sums.smallest_splitting)
     return sums

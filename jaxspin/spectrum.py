@@ -51,7 +51,7 @@ class Covariant(Degeneracy):
 class Strict(Degeneracy):
     """Every band stands for itself, however close its neighbour.
 
-    This is the band-diagonal formula as printed in paper 001. It is discontinuous where bands
+    This is the band-diagonal formula as printed by Liu, Cullen and Culcer (2023). It is discontinuous where bands
     become degenerate, and does not exist where they are: an exact degeneracy is an error.
     """
 
@@ -83,19 +83,18 @@ class Bands(eqx.Module):
 
     @property
     def gap(self) -> Float[Array, "n n K"]:
-        """ε_m - ε_n between groups, and infinity inside a group (so that 1/gap is 0 there)."""
-        difference = self.energies[:, None] - self.energies[None, :]
-        return jnp.where(self.same, jnp.inf, difference)
-
-    @property
-    def gap_or_zero(self) -> Float[Array, "n n K"]:
         """ε_m - ε_n between groups, and 0 inside a group."""
         return jnp.where(self.same, 0, self.energies[:, None] - self.energies[None, :])
 
     @property
+    def inverse_gap(self) -> Float[Array, "n n K"]:
+        """1/(ε_m - ε_n) between groups, and 0 inside a group."""
+        return inverse_gap(self.energies, self.same)
+
+    @property
     def connection(self) -> Complex[Array, "d n n K"]:
         """Berry connection between groups, R_mn = -i (∂H)_mn / (ε_m - ε_n), Å, (d, n, n, K)."""
-        return -1j * self.velocity / self.gap
+        return -1j * self.velocity * self.inverse_gap
 
     @property
     def drive(self) -> Complex[Array, "d n n K"]:
@@ -157,6 +156,14 @@ def group_mean(energies: Float[Array, "n K"], same: Bool[Array, "n n K"]) -> Flo
     return jnp.sum(jnp.where(same, energies[None, :], 0), axis=1) / jnp.sum(same, axis=1)
 
 
+def inverse_gap(
+    energies: Float[Array, "n K"], same: Bool[Array, "n n K"]
+) -> Float[Array, "n n K"]:
+    """1/(ε_m - ε_n) between groups, and 0 inside them; no infinity, so derivatives are finite."""
+    difference = energies[:, None] - energies[None, :]
+    return jnp.where(same, 0, 1 / jnp.where(same, 1, difference))
+
+
 @jax.custom_jvp
 def eigensystem(
     hamiltonian: Complex[Array, "n n K"], degeneracy: Degeneracy
@@ -179,6 +186,6 @@ def _eigensystem_jvp(primals, tangents):
     same = groups(energies, degeneracy)
     change = product(dagger(basis), product(tangents[0], basis))
     change = unsplit(change, same)
-    gap = jnp.where(same, jnp.inf, energies[None, :] - energies[:, None])
+    mixing = -change * inverse_gap(energies, same)
     slopes = jnp.einsum("mmK->mK", change).real
-    return (energies, basis), (slopes, product(basis, change / gap))
+    return (energies, basis), (slopes, product(basis, mixing))

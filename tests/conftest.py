@@ -2,14 +2,10 @@
 
 With the annotations of array shapes checked at run time:
     pytest --jaxtyping-packages=jaxspin,beartype.beartype
-
-The tests are many small programs that run for a moment, so XLA is told to compile them with little
-optimisation. To test the code that users run, set the environment variable XLA_FLAGS (to anything).
 """
 
 import os
 
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 import numpy as np

@@ -100,7 +100,9 @@ def random_unitary(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def random_hopping(n: int, d: int, seed: int, spread: float = 1.0) -> js.HoppingModel:
-    """Random hopping between n orbitals at random places, with any spin operator.
+    """Random hopping between n orbitals, two a site, with any spin operator of each site.
+
+    A spin operator between sites would not be the same in the next Brillouin zone.
 
     Args:
         spread: how far the levels are apart, against hoppings of about 0.3.
@@ -108,14 +110,15 @@ def random_hopping(n: int, d: int, seed: int, spread: float = 1.0) -> js.Hopping
     rng = np.random.default_rng(seed)
     lattice = np.eye(d) + 0.2 * rng.normal(size=(d, d))
     half = np.array([(1, 0, 0), (0, 1, 0), (1, 1, 0), (0, -1, 1)])[: d + 1, :d]
+    site = np.arange(n) // 2
     home = spread * np.diag(np.arange(n)) + 0.3 * random_hermitian(rng, n, n)
     hops = 0.2 * (rng.normal(size=(d + 1, n, n)) + 1j * rng.normal(size=(d + 1, n, n)))
     return js.HoppingModel(
         lattice=lattice,
         cells=np.concatenate([np.zeros((1, d), int), half, -half]),
         blocks=np.concatenate([home[None], hops, hops.conj().swapaxes(1, 2)]),
-        centres=rng.uniform(size=(n, d)) @ lattice,
-        spin=random_hermitian(rng, 3, n, n),
+        centres=(rng.uniform(size=(n, d)) @ lattice)[site],
+        spin=random_hermitian(rng, 3, n, n) * (site[:, None] == site),
     )
 
 

@@ -48,11 +48,11 @@ def test_step_counts_bands_below():
     np.testing.assert_allclose(scanned(Step(jnp.asarray(MU), 1))[0], expected, atol=1e-12)
 
 
-def test_step_with_a_level_on_an_energy_counts_it_empty():
-    """θ(0) = 0, as for the oracle: an energy equal to mu is not below it."""
+def test_an_energy_at_the_level_is_below_it():
+    """θ(0) = 1."""
     scan = Step(jnp.array([0.5]), 1)
     value = scanned(scan, np.array([[0.5]]), np.zeros((1, 1)), np.ones((1, 1, 1)))
-    assert float(value[0, 0, 0]) in (0.0, 1.0)
+    assert float(value[0, 0, 0]) == 1
 
 
 def test_cells_fill_gradually():

@@ -15,7 +15,7 @@ FILES = {
 #: Lowest first; a module may import from lower layers, and from its own.
 LAYERS = (
     ("units", "algebra", "progress"),
-    ("lattice", "spectrum"),
+    ("lattice", "spectrum", "unsplit"),
     ("models", "meshes", "levels"),
     ("geometry", "observables"),
     ("integrate",),

@@ -87,7 +87,7 @@ FINITE_TEMPERATURE = {
 
 @pytest.mark.parametrize(
     ("temperature", "mesh"),
-    [(300, js.Space(2 * WIDTH, 160, 160, 5)), (50, js.Space(2 * WIDTH, 600, 320, 5))],
+    [(300, js.Space(WIDTH, 240, 160, 5)), (50, js.Space(2 * WIDTH, 600, 320, 5))],
     ids=["300 K", "50 K"],
 )
 def test_finite_temperature(temperature, mesh):

@@ -16,7 +16,9 @@ def _matrix(orbital: np.ndarray, spin: np.ndarray) -> np.ndarray:
 
 
 class TopologicalInsulator(Model):
-    """Bulk bands of the Bi2Se3 family, Liu et al. PRB 82, 045122 (2010), as paper 001 Eq. (10).
+    """Bulk bands of the Bi2Se3 family, Liu et al. PRB 82, 045122 (2010).
+
+    Written as in Liu, Cullen and Culcer, PRB 108, 195434 (2023), Eq. (10).
 
     Basis: orbital τ ⊗ spin σ, {1/2, -1/2, 1/2, -1/2}; k_p² = k_x² + k_y²:
 
@@ -28,8 +30,8 @@ class TopologicalInsulator(Model):
     Energies in eV, lengths in Å (A0 in eV Å, C1 in eV Å², R1 in eV Å³, ...). The last line is the
     hexagonal warping, derived from Liu et al. through the unitary map between the two bases.
 
-    `spin_basis` says what the spin operator is: "pauli" is 1⊗σ in the basis above, as paper 001
-    takes it; "liu2010" is (-τ_z σ_x, -τ_z σ_y, σ_z), which is 1⊗σ in the basis of Liu et al. Any
+    `spin_basis` says what the spin operator is: "pauli" is 1⊗σ in the basis above, as the
+    paper of 2023 takes it; "liu2010" is (-τ_z σ_x, -τ_z σ_y, σ_z), which is 1⊗σ in the basis of Liu et al. Any
     other operator: `models.WithSpin(model, operator)`.
     """
 

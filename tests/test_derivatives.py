@@ -1,0 +1,337 @@
+"""Derivatives: automatic ones against finite differences, at degenerate bands too."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from systems import CONVENTIONAL, KUBO, A, B, measure
+
+import jaxspin as js
+from jaxspin import integrate, models
+from jaxspin.spectrum import eigensystem
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_tiles():
+    """Tiles of about the size of these meshes; the derivatives would else be of padding."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(integrate, "_TILE_ELEMENTS", 16 * 40)
+        yield
+
+
+# --- Responses by parameters ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model as a function of its parameters, and what is differentiated."""
+
+    build: Callable[..., js.Model]
+    parameters: dict[str, float]
+    mesh: js.meshes.Mesh
+    mu: tuple[float, ...]
+    temperature: float
+    quantities: tuple[str, ...]
+
+    def __call__(self, values, mu, temperature):
+        model = self.build(**dict(zip(self.parameters, values, strict=True)))
+        found = measure(model, self.mesh, js.Levels(mu, temperature), self.quantities)
+        return jnp.concatenate([value.reshape(-1) for value in found.values()])
+
+    @property
+    def start(self):
+        """Parameters, Fermi energies and temperature, as one vector and as the three."""
+        return jnp.array([*self.parameters.values(), *self.mu, self.temperature])
+
+    def of(self, vector):
+        n = len(self.parameters)
+        return self(vector[:n], vector[n:-1], vector[-1])
+
+
+def bi2se3(**changes):
+    return models.TopologicalInsulator.bi2se3(**changes)
+
+
+def bi2se3_with_exchange(x, z, M0):
+    return bi2se3(exchange=jnp.stack([x, 0.0 * x, z]), M0=M0)
+
+
+SPACE = js.Space((0.0793, 0.0793, 0.2020), 8, 5, 4)
+CASES = {
+    "Bi2Se3, Kramers pairs": Case(
+        bi2se3, {"M0": -0.28, "A0": 3.33, "C2": 30.4}, SPACE, (0.35,), 900.0, (A, CONVENTIONAL)
+    ),
+    "Bi2Se3, exchange": Case(
+        bi2se3_with_exchange,
+        {"x": 0.003, "z": 0.004, "M0": -0.28},
+        SPACE,
+        (0.35,),
+        900.0,
+        ("anomalous_hall", B),
+    ),
+    "Haldane": Case(
+        models.Haldane,
+        {"onsite": -0.2, "hopping": -1.0, "next_hopping": 0.15, "phase": 1.3},
+        js.Grid((9, 9)),
+        (0.5, -1.0),
+        2000.0,
+        ("anomalous_hall",),
+    ),
+    "Kane-Mele": Case(
+        models.KaneMele,
+        {"onsite": 1.0, "hopping": 1.0, "spin_orbit": 0.3, "rashba": 0.25},
+        js.Grid((7, 7), 0.2),
+        (1.5,),
+        2000.0,
+        (CONVENTIONAL, "equilibrium"),
+    ),
+    "massive Dirac": Case(
+        models.MassiveDirac,
+        {"velocity": 1.0, "mass": 0.1, "warping": 0.2},
+        js.Disk(1.0, 10, 8),
+        (0.3,),
+        900.0,
+        ("anomalous_hall", A),
+    ),
+    "Rashba": Case(
+        models.Rashba,
+        {"kinetic": 0.5, "velocity": 0.3, "exchange": 0.1},
+        js.Disk(1.6, 10, 6),
+        (0.3,),
+        900.0,
+        (KUBO, "torque", "number", "states"),
+    ),
+}
+STEPS = {1: 672, 2: -168, 3: 32, 4: -3}  # eighth-order central difference, over 840
+
+
+def central_difference(function, at, step):
+    """df/dx at x = `at`, for a scalar x."""
+    pairs = (
+        (weight, function(at + j * step), function(at - j * step)) for j, weight in STEPS.items()
+    )
+    return sum(weight * (plus - minus) for weight, plus, minus in pairs) / (840 * step)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_parameter_and_level(name):
+    """By all parameters, the Fermi energies and the temperature, to 1e-6."""
+    case = CASES[name]
+    value = jax.jit(case.of)
+    jacobian = jax.jit(jax.jacfwd(case.of))(case.start)
+    for i, parameter in enumerate(case.start):
+        unit = jnp.zeros(len(case.start)).at[i].set(1.0)
+        step = 3e-3 * float(abs(parameter))
+        difference = central_difference(
+            lambda x, unit=unit: value(case.start + x * unit), 0.0, step
+        )
+        scale = np.max(np.abs(difference))
+        assert scale > 1e-9
+        np.testing.assert_allclose(jacobian[:, i], difference, atol=1e-6 * scale, rtol=0)
+
+
+def hall(phase):
+    """One number of one number, by the public function: σ_yx of Haldane's model, e²/h."""
+    model = models.Haldane(onsite=-0.2, hopping=-1.0, next_hopping=0.15, phase=phase)
+    response = js.anomalous_hall(model, js.Grid((9, 9)), js.Levels(0.5, 2000.0))
+    return response.to("e^2/h").component(flow="y", field="x").value[0]
+
+
+@pytest.fixture(scope="module")
+def slope():
+    """dσ/dphase by a finite difference of whole calculations."""
+    return central_difference(lambda x: float(hall(x)), 1.3, 1e-2)
+
+
+def test_reverse_mode_where_no_bands_are_degenerate(slope):
+    assert float(jax.grad(hall)(1.3)) == pytest.approx(slope, rel=1e-6)
+
+
+def test_jit_and_vmap_over_a_parameter():
+    phases = jnp.array([1.3, 0.4, -0.7])
+    many = jax.jit(jax.vmap(hall))(phases)
+    np.testing.assert_allclose(many, [float(hall(phase)) for phase in phases], rtol=1e-11)
+
+
+def test_vmap_of_forward_mode(slope):
+    derivatives = jax.vmap(jax.jacfwd(hall))(jnp.array([1.3, 0.4]))
+    assert float(derivatives[0]) == pytest.approx(slope, rel=1e-6)
+
+
+# --- What has no derivative -----------------------------------------------------------------------
+
+
+def test_zero_temperature_has_none():
+    def cold(mass):
+        model = models.QiWuZhang(A=1.0, m=mass)
+        return js.anomalous_hall(model, js.Grid((4, 4)), js.Levels(0.0)).value
+
+    with pytest.raises(ValueError, match=r"temperature 0 .*Argument `temperature`.* must be posit"):
+        jax.jvp(cold, (-1.0,), (1.0,))
+
+
+def with_exchange(z):
+    model = bi2se3(exchange=jnp.array([0.0, 0.0, 1.0]) * z)
+    return measure(model, SPACE, js.Levels(0.35, 900.0), (A,))[A]
+
+
+def test_splitting_a_kramers_pair_is_refused():
+    with pytest.raises(RuntimeError, match="splits bands which are degenerate"):
+        jax.block_until_ready(jax.jvp(with_exchange, (0.0,), (1.0,)))
+
+
+def test_reverse_mode_at_kramers_pairs_is_refused():
+    def total(mass):
+        return jnp.sum(measure(bi2se3(M0=mass), SPACE, js.Levels(0.35, 900.0), (A,))[A] ** 2)
+
+    with pytest.raises(RuntimeError, match="Reverse-mode differentiation"):
+        jax.block_until_ready(jax.grad(total)(-0.28))
+
+
+# --- Eigensystems ---------------------------------------------------------------------------------
+
+BHZ = models.BernevigHughesZhang(u=-1.0, A=1.0, C=0.3)
+K = jnp.array([0.37, -1.21])
+
+
+def projector(u, solver):
+    """On the lower pair of bands, for the model with this u."""
+    model = models.BernevigHughesZhang(u=u, A=1.0, C=0.3)
+    return projector_of(solver(model(K))[1])
+
+
+def projector_of(basis):
+    return basis[:, :2] @ basis[:, :2].conj().T
+
+
+def ours(h):
+    energies, basis = eigensystem(h[..., None], js.Covariant())
+    return energies[:, 0], basis[:, :, 0]
+
+
+def test_projector_on_degenerate_bands():
+    _, derivative = jax.jvp(lambda u: projector(u, ours), (-1.0,), (1.0,))
+    difference = central_difference(lambda u: projector(u, jnp.linalg.eigh), -1.0, 1e-2)
+    np.testing.assert_allclose(derivative, difference, atol=1e-11)
+
+
+def test_eigenvectors_of_jax_give_no_number_there():
+    """Negative control, at k = 0, where the pairs are degenerate to the last digit."""
+
+    def lower(u, solver):
+        model = models.BernevigHughesZhang(u=u, A=1.0, C=0.3)
+        return projector_of(solver(model(jnp.zeros(2)))[1])
+
+    _, derivative = jax.jvp(lambda u: lower(u, jnp.linalg.eigh), (-1.0,), (1.0,))
+    assert not np.all(np.isfinite(derivative))
+    _, derivative = jax.jvp(lambda u: lower(u, ours), (-1.0,), (1.0,))
+    np.testing.assert_allclose(derivative, 0, atol=1e-15)
+
+
+def test_energies():
+    model = models.KaneMele(onsite=1.0, hopping=1.0, spin_orbit=0.3, rashba=0.25)
+    slopes = jnp.einsum("imm->im", js.bands(model, K).velocity)
+    for i, axis in enumerate(jnp.eye(2)):
+        along = lambda x, axis=axis: jnp.linalg.eigvalsh(model(K + x * axis))  # noqa: E731
+        difference = central_difference(along, 0.0, 1e-2)
+        np.testing.assert_allclose(slopes[i], difference, atol=1e-11)
+
+
+# --- k in a smooth gauge --------------------------------------------------------------------------
+
+
+def smooth_basis(model, near, groups):
+    """k -> eigenvectors that turn as little as they can from those at `near`.
+
+    With the blocks of U(near)†U(k) inside the groups made positive, the Berry connection has no
+    part inside the groups at `near`.
+    """
+    origin = np.linalg.eigh(np.asarray(model(near)))[1]
+
+    def basis(k):
+        vectors = np.linalg.eigh(np.asarray(model(k)))[1]
+        for group in groups:
+            left, _, right = np.linalg.svd(vectors[:, group].conj().T @ origin[:, group])
+            vectors[:, group] = vectors[:, group] @ left @ right
+        return vectors
+
+    return basis
+
+
+SMOOTH = {
+    "bands apart": (models.KaneMele(1.0, 1.0, 0.3, 0.25), ([0], [1], [2], [3])),
+    "pairs": (BHZ, ([0, 1], [2, 3])),
+}
+
+
+def operator(k):
+    """A Hermitian matrix that depends on k."""
+    matrix = jnp.arange(16.0).reshape(4, 4) * (1 + 0.3j)
+    return jnp.cos(k[0]) * (matrix + matrix.conj().T) + k[1] ** 2 * jnp.diag(jnp.arange(4.0))
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_covariant_derivative(name):
+    """∂X - i[R, X] with R = i U†∂U by finite differences in a smooth gauge.
+
+    Compared through the basis, as U (DX/Dk) U†, for the bands of `covariant_derivative` come in
+    some other gauge.
+    """
+    model, groups = SMOOTH[name]
+    basis = smooth_basis(model, np.asarray(K), groups)
+    here = basis(K)
+
+    def in_bands(k):
+        return basis(k).conj().T @ np.asarray(operator(k)) @ basis(k)
+
+    value = js.covariant_derivative(operator, model)(K)
+    unitary = np.asarray(js.bands(model, K).basis)
+    for i, axis in enumerate(np.eye(2)):
+        along = lambda f, axis=axis: central_difference(lambda x: f(K + x * axis), 0.0, 1e-2)  # noqa: E731
+        r = 1j * here.conj().T @ along(basis)
+        expected = along(in_bands) - 1j * (r @ in_bands(K) - in_bands(K) @ r)
+        np.testing.assert_allclose(
+            unitary @ value[i] @ unitary.conj().T, here @ expected @ here.conj().T, atol=1e-9
+        )
+
+
+def test_without_the_connection_it_is_another_matrix():
+    """Negative control: the plain derivative of X in the band basis."""
+    model, groups = SMOOTH["bands apart"]
+    basis = smooth_basis(model, np.asarray(K), groups)
+    axis = np.eye(2)[0]
+    plain = central_difference(
+        lambda x: (
+            basis(K + x * axis).conj().T @ np.asarray(operator(K + x * axis)) @ basis(K + x * axis)
+        ),
+        0.0,
+        1e-2,
+    )
+    value = js.covariant_derivative(operator, model)(K)[0]
+    assert np.max(np.abs(np.abs(plain) - np.abs(value))) > 0.1
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_covariant_derivative_of_the_hamiltonian_is_the_velocity(name):
+    model, _ = SMOOTH[name]
+    value = js.covariant_derivative(model, model)(K)
+    np.testing.assert_allclose(value, js.bands(model, K).velocity, atol=1e-12)
+
+
+def test_covariant_derivative_of_a_constant_vanishes():
+    constant = jnp.asarray(np.arange(16.0).reshape(4, 4), complex)
+    value = js.covariant_derivative(lambda k: constant, BHZ)(K)
+    np.testing.assert_array_equal(value, 0)
+
+
+def test_berry_curvature_is_the_curl_of_the_connection():
+    """Ω_xy = ∂_x A_y - ∂_y A_x, by the phase around a small square, for each band."""
+    model, size = SMOOTH["bands apart"][0], 1e-3
+    corners = np.asarray(K) + size * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
+    vectors = [np.linalg.eigh(np.asarray(model(k)))[1] for k in corners]
+    links = [np.sum(vectors[j - 1].conj() * vectors[j], axis=0) for j in range(4)]
+    flux = -np.angle(np.prod(links, axis=0)) / size**2
+    np.testing.assert_allclose(js.berry_curvature(model, K)[:, 0, 1], flux, atol=1e-5)
