@@ -1,4 +1,4 @@
-"""Printing and keeping what a benchmark measured: a table, and a CSV file with machine and versions."""
+"""What a benchmark measured: printed as a table, kept as a CSV file with machine and versions."""
 
 import csv
 import os

@@ -55,9 +55,7 @@ def main() -> None:
     }
     jobs["conventional, NumPy"] = numpy_conventional
     first = {name: timed(job) for name, job in jobs.items()}
-    np.testing.assert_allclose(
-        first["conventional"][2], first["conventional, NumPy"][2], atol=1e-5
-    )
+    np.testing.assert_allclose(first["conventional"][2], first["conventional, NumPy"][2], atol=1e-5)
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
     for _ in range(3):
         for name, job in jobs.items():

@@ -18,15 +18,15 @@ if os.environ.get("JAXSPIN_ENABLE_X64", "1") != "0":
 
 __version__ = version("jaxspin")
 
-from jaxspin import (  # noqa: E402
+from jaxspin import (
     interop as interop,
     models as models,
     plot as plot,
     units as units,
 )
-from jaxspin.geometry import covariant_derivative as covariant_derivative  # noqa: E402
-from jaxspin.levels import Levels as Levels  # noqa: E402
-from jaxspin.meshes import (  # noqa: E402
+from jaxspin.geometry import covariant_derivative as covariant_derivative
+from jaxspin.levels import Levels as Levels
+from jaxspin.meshes import (
     Ball as Ball,
     Disk as Disk,
     Grid as Grid,
@@ -34,9 +34,9 @@ from jaxspin.meshes import (  # noqa: E402
     Plane as Plane,
     Space as Space,
 )
-from jaxspin.models.base import Model as Model  # noqa: E402
-from jaxspin.models.hopping import HoppingModel as HoppingModel  # noqa: E402
-from jaxspin.response import (  # noqa: E402
+from jaxspin.models.base import Model as Model
+from jaxspin.models.hopping import HoppingModel as HoppingModel
+from jaxspin.response import (
     anomalous_hall as anomalous_hall,
     bands as bands,
     berry_curvature as berry_curvature,
@@ -50,5 +50,5 @@ from jaxspin.response import (  # noqa: E402
     spin_hall_pieces as spin_hall_pieces,
     torque_density as torque_density,
 )
-from jaxspin.results import Response as Response, load as load  # noqa: E402
-from jaxspin.spectrum import Bands as Bands, Covariant as Covariant, Strict as Strict  # noqa: E402
+from jaxspin.results import Response as Response, load as load
+from jaxspin.spectrum import Bands as Bands, Covariant as Covariant, Strict as Strict

@@ -85,9 +85,9 @@ def keep(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
     return x / jnp.where(x == x, 1.0, 2.0).astype(x.dtype)
 
 
-
-
-def commutator(a: Inexact[Array, "*c n n K"], b: Inexact[Array, "*e n n K"]) -> Inexact[Array, "..."]:
+def commutator(
+    a: Inexact[Array, "*c n n K"], b: Inexact[Array, "*e n n K"]
+) -> Inexact[Array, "..."]:
     """[a, b] = ab - ba for each k."""
     return matmul(a, b) - matmul(b, a)
 

@@ -200,16 +200,14 @@ _FAR = 50.0  # in units of the scale of the mesh
 
 
 def _at_distance(observable, model, mesh, levels, degeneracy, distance):
-    """Number of occupied bands (mu, direction) and integrand times |k|^d (mu, component, direction)."""
+    """Occupied bands (mu, direction) and integrand times |k|^d (mu and component, direction)."""
     d = mesh.dimension
     random = np.random.default_rng(0).normal(size=(40, d))
     directions = np.concatenate([np.eye(d), random])
     directions /= np.linalg.norm(directions, axis=1)[:, None]
     directions = np.concatenate([directions, -directions])
     k = jnp.asarray((directions * np.asarray(mesh.scale) * distance).T)
-    energies, weights = map(
-        np.asarray, _weights(observable, model, k, degeneracy, levels.window)
-    )
+    energies, weights = map(np.asarray, _weights(observable, model, k, degeneracy, levels.window))
     mu = np.array([levels.mu.min(), levels.mu.max()])[:, None, None]
     thermal = BOLTZMANN * max(levels.temperatures.max(), 1e-3)
     volume = np.prod(np.asarray(mesh.scale)) * distance**d

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.algebra import is_traced
-from jaxspin.levels import Levels, Scan, scans
+from jaxspin.levels import Levels, scans
 from jaxspin.meshes import Mesh, Nodes
 from jaxspin.models.base import number_of_bands
 from jaxspin.observables import Observable, Weights
@@ -91,9 +91,7 @@ def _sum(observable, model, mesh, levels, degeneracy, progress, label):
     return value.reshape(*levels.shape, size), splitting
 
 
-def _add_tiles(
-    observable, model, mesh, degeneracy, window, plan, seas, tile, totals, first, count
-):
+def _add_tiles(observable, model, mesh, degeneracy, window, plan, seas, tile, totals, first, count):
     """`totals` with tiles first, ..., first + count - 1 added (tiles past the end add nothing)."""
 
     low, high = window
@@ -124,7 +122,7 @@ _add_tiles_compiled = eqx.filter_jit(_add_tiles)
 
 
 def _spread(bands: Bands, nodes: Nodes) -> Float[Array, "n K"]:
-    """How much each energy varies over the cell of its point: the root sum of squares over edges."""
+    """How much each energy varies over the cell of its point: root sum of squares over edges."""
     velocity = jnp.einsum("immK->imK", bands.velocity).real
     velocity = jax.vmap(group_mean, in_axes=(0, None))(velocity, bands.same)
     return jnp.sqrt(jnp.sum(jnp.einsum("ciK,imK->cmK", nodes.edges, velocity) ** 2, axis=0))

@@ -232,7 +232,7 @@ _REACH = 40
 
 
 class Histogram(Scan):
-    """T > 0, many levels: the weights are laid on the nodes of a fine energy mesh, and f acts there.
+    """T > 0, many levels: weights are laid on the nodes of a fine energy mesh, and f acts there.
 
     A weight at ε goes to the four nodes around it with the coefficients of cubic interpolation,
     so that Σ_j f(E_j) H_j interpolates f at ε.

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from jaxspin.algebra import is_traced
 from jaxspin.lattice import cell_volume, reciprocal_vectors
@@ -44,7 +44,7 @@ class Mesh(eqx.Module):
     @property
     @abstractmethod
     def domain(self) -> str:
-        """"periodic" (a Brillouin zone), "bounded" or "infinite" (continuum models)."""
+        """ "periodic" (a Brillouin zone), "bounded" or "infinite" (continuum models)."""
 
     @abstractmethod
     def points(self, index: Int[Array, " K"], lattice: Float[Array, "d d"] | None) -> Nodes:
@@ -74,9 +74,11 @@ class Grid(Mesh):
     shape: tuple[int, ...] = eqx.field(static=True)
     shift: tuple[float, ...] = eqx.field(static=True)
 
-    def __init__(self, shape: int | Sequence[int], shift: float | Sequence[float] = 0.0):
+    def __init__(self, shape: int | Sequence[int], shift: ArrayLike = 0.0):
         self.shape = _counts("shape", shape)
-        shifts = [shift] * len(self.shape) if np.ndim(shift) == 0 else list(shift)
+        shifts = (
+            np.broadcast_to(shift, len(self.shape)) if np.ndim(shift) == 0 else np.asarray(shift)
+        )
         if len(shifts) != len(self.shape) or not np.all(np.isfinite(shifts)):
             raise ValueError(
                 f"Argument `shift` must be a number or {len(self.shape)} numbers, but is {shift!r}."
@@ -115,7 +117,7 @@ class Disk(Mesh):
     radial: int = eqx.field(static=True)
     angular: int = eqx.field(static=True)
 
-    def __init__(self, cutoff: float, radial: int, angular: int):
+    def __init__(self, cutoff: ArrayLike, radial: int, angular: int):
         self.cutoff = _lengths("cutoff", cutoff, ())
         self.radial, self.angular = _counts("radial", radial)[0], _counts("angular", angular)[0]
 
@@ -153,7 +155,7 @@ class Plane(Mesh):
     radial: int = eqx.field(static=True)
     angular: int = eqx.field(static=True)
 
-    def __init__(self, scale: float | Sequence[float], radial: int, angular: int):
+    def __init__(self, scale: ArrayLike, radial: int, angular: int):
         self.scale = _lengths("scale", scale, (2,))
         self.radial, self.angular = _counts("radial", radial)[0], _counts("angular", angular)[0]
 
@@ -185,7 +187,7 @@ class Ball(Mesh):
     polar: int = eqx.field(static=True)
     azimuthal: int = eqx.field(static=True)
 
-    def __init__(self, cutoff: float, radial: int, polar: int, azimuthal: int):
+    def __init__(self, cutoff: ArrayLike, radial: int, polar: int, azimuthal: int):
         self.cutoff = _lengths("cutoff", cutoff, ())
         self.radial, self.polar = _counts("radial", radial)[0], _counts("polar", polar)[0]
         self.azimuthal = _counts("azimuthal", azimuthal)[0]
@@ -225,7 +227,7 @@ class Space(Mesh):
     polar: int = eqx.field(static=True)
     azimuthal: int = eqx.field(static=True)
 
-    def __init__(self, scale: float | Sequence[float], radial: int, polar: int, azimuthal: int):
+    def __init__(self, scale: ArrayLike, radial: int, polar: int, azimuthal: int):
         self.scale = _lengths("scale", scale, (3,))
         self.radial, self.polar = _counts("radial", radial)[0], _counts("polar", polar)[0]
         self.azimuthal = _counts("azimuthal", azimuthal)[0]
@@ -374,7 +376,7 @@ def _counts(name: str, value: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(int(n) for n in counts)
 
 
-def _lengths(name: str, value, shape: tuple[int, ...]) -> Array:
+def _lengths(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
     if np.shape(value) not in ((), shape):
         several = "".join(f" or {length}" for length in shape)
         raise ValueError(f"Argument `{name}` must be one number{several}, but is {value!r}.")

@@ -11,6 +11,7 @@ units of ħ/2. Numbers in brackets are equations of Liu, Cullen and Culcer, PRB 
 """
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -38,7 +39,7 @@ class Observable(eqx.Module):
     """A function from the bands at k to `Weights`."""
 
     #: Whether the observable needs the spin operator of the model.
-    spin: eqx.AbstractClassVar[bool]
+    spin: ClassVar[bool]
 
     @abstractmethod
     def __call__(self, bands: Bands) -> Weights:
@@ -145,7 +146,7 @@ class SpinHallPieces(Observable):
 
     With s_d and s_od the parts of the spin inside and between groups:
         J1 = ½ tr s_d {v_a, ρ_E},    J2 = ½ tr s_od {v_a, ρ_E},
-        I1 = i tr t ∂ρ_EQ/∂Q_a       from the torque t = i[H, s] and ρ_EQ = -½{v_a, ρ_E}/(ε_m - ε_n),
+        I1 = i tr t ∂ρ_EQ/∂Q_a   from the torque t = i[H, s] and ρ_EQ = -½{v_a, ρ_E}/(ε_m - ε_n),
         I2 = ½ Σ f_m {D_b s_od, R^a}_mm, with D_b s_od = i[R^b, s_d] between groups: (C22) with
         the index of (C15); the total derivative that integrates to zero is left out.
     """

@@ -19,8 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import AsinhNorm, Normalize, to_rgb
 from matplotlib.lines import Line2D
 
-from jaxspin import checks
-from jaxspin import response as responses
+from jaxspin import checks, response as responses
 from jaxspin.algebra import is_traced
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.meshes import Path

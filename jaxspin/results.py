@@ -112,16 +112,20 @@ class Response(eqx.Module):
 
     def save(self, path: str | PathLike) -> None:
         """Write a netCDF file with all metadata. `jaxspin.load` reads it back."""
-        data = {"value": self.to_xarray().drop_vars("error").rename("value")}
-        data["error"] = (self.axes, np.asarray(self.error))
-        data["temperature_all"] = ("any_temperature", self.levels.temperatures)
-        data["mu_all"] = ("any_mu", np.asarray(self.levels.mu))
+        data = {
+            "value": self.to_xarray().drop_vars("error").rename("value"),
+            "error": (self.axes, np.asarray(self.error)),
+            "temperature_all": ("any_temperature", np.asarray(self.levels.temperatures)),
+            "mu_all": ("any_mu", np.asarray(self.levels.mu)),
+        }
         dataset = xarray.Dataset(data, attrs={"created_by": "jaxspin", **self._attributes()})
         dataset.to_netcdf(path, engine="h5netcdf")
 
-    def _coordinates(self) -> dict[str, tuple[str, np.ndarray]]:
+    def _coordinates(self) -> dict[str, tuple]:
         size = dict(zip(self.axes, self.value.shape, strict=True))
-        labels = {axis: (axis, list(_CARTESIAN[: size[axis]])) for axis in size.keys() & _SUBSCRIPTS}
+        labels = {
+            axis: (axis, list(_CARTESIAN[: size[axis]])) for axis in size.keys() & _SUBSCRIPTS
+        }
         numbers = {
             "mu": ("mu", np.asarray(self.levels.mu), {"units": "eV"}),
             "temperature": ("temperature", np.asarray(self.levels.temperatures), {"units": "K"}),
@@ -146,12 +150,13 @@ class Response(eqx.Module):
             return f"Response({self.name}, axes={self.axes}, units={self.units!r}, traced)"
         heading = f"{self.name}, {self.selected}" if self.selected else self.name
         shape = ", ".join(f"{a} {n}" for a, n in zip(self.axes, self.value.shape, strict=True))
+        kelvin = _range(self.levels.temperatures, "K")
         lines = [
             f"{heading}  [{self.units}]",
             f"  formula  {self.formula}",
             f"  source   {self.source}",
             f"  axes     ({shape})",
-            f"  levels   {_range(self.levels.mu, 'eV')}; T = {_range(self.levels.temperatures, 'K')}",
+            f"  levels   {_range(self.levels.mu, 'eV')}; T = {kelvin}",
             f"  largest  {_largest(self.value, self.axes, self.levels)}",
             f"  error    at most {_number(np.nanmax(self.error))} {self.units} (estimated)",
         ]

@@ -51,8 +51,9 @@ class Covariant(Degeneracy):
 class Strict(Degeneracy):
     """Every band stands for itself, however close its neighbour.
 
-    This is the band-diagonal formula as printed by Liu, Cullen and Culcer (2023). It is discontinuous where bands
-    become degenerate, and does not exist where they are: an exact degeneracy is an error.
+    This is the band-diagonal formula as printed by Liu, Cullen and Culcer (2023). It is
+    discontinuous where bands become degenerate, and does not exist where they are: an exact
+    degeneracy is an error.
     """
 
     def threshold(self, energies):
@@ -156,9 +157,7 @@ def group_mean(energies: Float[Array, "n K"], same: Bool[Array, "n n K"]) -> Flo
     return jnp.sum(jnp.where(same, energies[None, :], 0), axis=1) / jnp.sum(same, axis=1)
 
 
-def inverse_gap(
-    energies: Float[Array, "n K"], same: Bool[Array, "n n K"]
-) -> Float[Array, "n n K"]:
+def inverse_gap(energies: Float[Array, "n K"], same: Bool[Array, "n n K"]) -> Float[Array, "n n K"]:
     """1/(ε_m - ε_n) between groups, and 0 inside them; no infinity, so derivatives are finite."""
     difference = energies[:, None] - energies[None, :]
     return jnp.where(same, 0, 1 / jnp.where(same, 1, difference))

@@ -1,4 +1,4 @@
-"""A check inside the derivative rule of eigensystems: a change of H must not split a group of bands.
+"""A check in the derivative rule of eigensystems: a change of H must not split a group of bands.
 
 The rule is exact only then. A derivative rule must be linear, and a check is not, so the check is
 a primitive of its own that JAX is told to be linear: forward mode runs it on the change itself,

@@ -249,10 +249,14 @@ def smooth_basis(model, near, groups):
     With the blocks of U(near)†U(k) inside the groups made positive, the Berry connection has no
     part inside the groups at `near`.
     """
-    origin = np.linalg.eigh(np.asarray(model(near)))[1]
+
+    def eigenvectors(k):
+        return np.linalg.eigh(np.asarray(model(jnp.asarray(k))))[1]
+
+    origin = eigenvectors(near)
 
     def basis(k):
-        vectors = np.linalg.eigh(np.asarray(model(k)))[1]
+        vectors = eigenvectors(k)
         for group in groups:
             left, _, right = np.linalg.svd(vectors[:, group].conj().T @ origin[:, group])
             vectors[:, group] = vectors[:, group] @ left @ right
@@ -331,7 +335,7 @@ def test_berry_curvature_is_the_curl_of_the_connection():
     """Ω_xy = ∂_x A_y - ∂_y A_x, by the phase around a small square, for each band."""
     model, size = SMOOTH["bands apart"][0], 1e-3
     corners = np.asarray(K) + size * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
-    vectors = [np.linalg.eigh(np.asarray(model(k)))[1] for k in corners]
+    vectors = [np.linalg.eigh(np.asarray(model(jnp.asarray(k))))[1] for k in corners]
     links = [np.sum(vectors[j - 1].conj() * vectors[j], axis=0) for j in range(4)]
     flux = -np.angle(np.prod(links, axis=0)) / size**2
     np.testing.assert_allclose(js.berry_curvature(model, K)[:, 0, 1], flux, atol=1e-5)

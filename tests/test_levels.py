@@ -1,5 +1,6 @@
 """Levels: the Fermi function, and the sums over it that the scans make."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,8 +19,12 @@ SPREAD = RNG.uniform(0.0, 0.2, size=(3, 50))
 
 def scanned(scan, energies=ENERGIES, spread=SPREAD, values=VALUES):
     """What a scan makes of one tile, (t, e, c)."""
-    arrays = map(jnp.asarray, (energies, spread, values))
-    return scan.finish(scan.add(scan.start(len(values)), *arrays))
+    return np.asarray(_scanned(scan, *map(jnp.asarray, (energies, spread, values))))
+
+
+@eqx.filter_jit
+def _scanned(scan, energies, spread, values):
+    return scan.finish(scan.add(scan.start(len(values)), energies, spread, values))
 
 
 def test_fermi_function():
@@ -95,7 +100,7 @@ TEMPERATURES = np.array([50.0, 300.0])
 
 def exact_fermi(derivative):
     thermal = BOLTZMANN * TEMPERATURES[:, None, None, None]
-    weight = fermi(ENERGIES, MU[:, None, None], thermal, derivative)
+    weight = np.asarray(fermi(ENERGIES, MU[:, None, None], thermal, derivative))
     return np.einsum("temk,cmk->tec", weight, VALUES)
 
 

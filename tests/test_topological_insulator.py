@@ -105,6 +105,7 @@ STRICT = {
     # (exchange axis, E_F): y_zx, x_yz, z_xy. The two of a field along y follow from the exchange
     # of x and y.
     ("x", 0.1): (1703.68195, 0, 3954.05123),
+    ("x", 0.30): (1701.10867, None, 3951.56382),  # None: see test_strict_small_pocket
     ("x", 0.40): (1741.6491, 2703.95434, 3944.7453),
     ("x", 0.60): (2472.1, 3870.8556, 4830.0),
     ("z", 0.1): (1578.03444, 1578.03444, 0),
@@ -150,9 +151,10 @@ def strict(axis: str):
 
 def at(response, temperature, mu, component):
     levels = response.levels
-    t = list(levels.temperatures).index(temperature)
     e = int(np.argmin(np.abs(levels.mu - mu)))
-    return float(response.value[t, e, *component]), float(response.error[t, e, *component])
+    t = [list(levels.temperatures).index(temperature)] if levels.temperature.ndim else []
+    where = (*t, e, *component)
+    return float(response.value[where]), float(response.error[where])
 
 
 def check_strict(value, error, expected):
@@ -164,8 +166,10 @@ def check_strict(value, error, expected):
 
 @pytest.mark.parametrize(("axis", "mu"), STRICT)
 def test_strict_zero_temperature(axis, mu):
-    for component, expected in zip([(Z, X, Y), (Y, Z, X), (X, Y, Z)], STRICT[axis, mu], strict=True):
-        check_strict(*at(strict(axis), 0.0, mu, component), expected)
+    rows = zip(((Z, X, Y), (Y, Z, X), (X, Y, Z)), STRICT[axis, mu], strict=True)
+    for component, expected in rows:
+        if expected is not None:
+            check_strict(*at(strict(axis), 0.0, mu, component), expected)
 
 
 @pytest.mark.parametrize(("axis", "temperature", "mu"), STRICT_TEMPERATURE)
@@ -176,7 +180,7 @@ def test_strict_finite_temperature(axis, temperature, mu):
 
 
 def test_strict_small_pocket():
-    """E_F = 0.30 with the field along x: a small Fermi surface wants points near k = 0."""
+    """E_F = 0.30, spin across the field: a small Fermi surface wants points near k = 0."""
     response = js.spin_hall(
         bi2se3("x"),
         js.Space(0.45 * WIDTH, 190, 64, 80),
@@ -184,9 +188,7 @@ def test_strict_small_pocket():
         definition="proper_published",
         degeneracy=js.Strict(),
     )
-    expected = {(Z, X, Y): 1701.10867, (Y, Z, X): 650.88824, (X, Y, Z): 3951.56382}
-    for component, number in expected.items():
-        check_strict(*at(response, 0.0, 0.30, component), number)
+    check_strict(*at(response, 0.0, 0.30, (Y, Z, X)), 650.88824)
 
 
 # --- limits, cutoffs, symmetry -------------------------------------------------------------------
@@ -230,19 +232,22 @@ def test_cutoff(cutoff, expected):
 
 def test_far_cutoff():
     response = js.spin_hall(
-        bi2se3(), js.Ball(20.0, 256, 128, 5), js.Levels(0.1), definition="proper_published"
+        bi2se3(), js.Ball(20.0, 400, 128, 5), js.Levels(0.1), definition="proper_published"
     )
     assert abs(at(response, 0.0, 0.1, (Z, X, Y))[0] - 40.543) < 1e-3
     assert abs(at(response, 0.0, 0.1, (X, Y, Z))[0] * 20.0 - 446.0) < 0.5
 
 
 def test_warping_diverges_with_the_cutoff():
-    """With hexagonal warping the sea does not converge; at a cutoff the numbers are these."""
+    """With hexagonal warping the sea does not converge; at a cutoff the numbers are these, to the
+    accuracy of the reference (1 % at the largest)."""
     model = bi2se3(warping=True)
     for cutoff, expected in ((0.3, -2917), (0.5, -22234), (1.0, -1.16e5), (2.0, -3.96e5)):
-        mesh = js.Ball(cutoff, 96, 64, 24)
+        mesh = js.Ball(cutoff, 80, 64, 60)
         response = js.spin_hall(model, mesh, js.Levels(0.1), definition="proper_published")
-        assert abs(at(response, 0.0, 0.1, (X, Y, Z))[0] / expected - 1) < 4e-3
+        assert abs(at(response, 0.0, 0.1, (X, Y, Z))[0] / expected - 1) < 1e-2
+    with pytest.raises(ValueError, match="cutoff"):
+        js.spin_hall(model, js.Space(WIDTH, 8, 8, 8), js.Levels(0.1), definition="proper_published")
 
 
 PATTERN = {(Z, X, Y), (Y, Z, X), (X, Y, Z), (X, Z, Y), (Z, Y, X), (Y, X, Z)}
@@ -262,8 +267,9 @@ def components(definition, model, mesh=None, degeneracy=None):
 @pytest.mark.parametrize("axis", [None, "x", "z"])
 @pytest.mark.parametrize("definition", ["proper_published", "proper_corrected", "conventional"])
 def test_which_components_vanish(definition, axis):
-    """21 of the 27 vanish, to 1e-10 of the largest."""
-    value = components(definition, bi2se3(axis))
+    """21 of the 27 vanish, to 1e-10 of the largest, by symmetry on any mesh. (Far from k = 0 the
+    exchange is lost in the rounding of k², so a ball shows it best.)"""
+    value = components(definition, bi2se3(axis), js.Ball(0.5, 32, 24, 8))
     others = [value[i] for i in np.ndindex(3, 3, 3) if i not in PATTERN]
     assert np.max(np.abs(others)) < 1e-10 * np.max(np.abs(value))
 
@@ -279,9 +285,7 @@ def test_independent_components():
 
 
 def test_exchange_along_x_splits_two_components():
-    strictly = components(
-        "proper_published", bi2se3("x"), js.Space(WIDTH, 48, 24, 24), js.Strict()
-    )
+    strictly = components("proper_published", bi2se3("x"), js.Space(WIDTH, 48, 24, 24), js.Strict())
     assert abs(strictly[Y, Z, X] - strictly[Z, X, Y]) > 10
 
 
@@ -302,7 +306,9 @@ def test_published_is_minus_corrected():
     """Without warping a chiral partner that keeps the spin makes A = -B, strict or not."""
     model = bi2se3("z")
     for degeneracy in (js.Covariant(), js.Strict()):
-        a, b = (components(f"proper_{d}", model, None, degeneracy) for d in ("published", "corrected"))
+        a, b = (
+            components(f"proper_{d}", model, None, degeneracy) for d in ("published", "corrected")
+        )
         np.testing.assert_allclose(a, -b, atol=1e-9 * np.max(np.abs(a)))
 
 

@@ -1,6 +1,7 @@
 """What a model is: a Hamiltonian H(k) at one k, and the spin operator that goes with it."""
 
 from abc import abstractmethod
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -60,7 +61,7 @@ class Model(eqx.Module):
         return Sum(self, other)
 
     def __mul__(self, scale: float | Float[Array, ""]) -> "Scaled":
-        return Scaled(self, scale)
+        return Scaled(self, jnp.asarray(scale))
 
     __rmul__ = __mul__
 
@@ -70,7 +71,7 @@ def number_of_bands(model: Model) -> int:
     return jax.eval_shape(model, jax.ShapeDtypeStruct((model.dimension,), float)).shape[0]
 
 
-def parameter(default: object = ...) -> object:
+def parameter(default: Any = ...) -> Any:
     """A real model parameter: a field stored as a floating-point array, so that it can be
     differentiated, scanned and fitted."""
     if default is ...:

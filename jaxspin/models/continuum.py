@@ -31,8 +31,8 @@ class TopologicalInsulator(Model):
     hexagonal warping, derived from Liu et al. through the unitary map between the two bases.
 
     `spin_basis` says what the spin operator is: "pauli" is 1⊗σ in the basis above, as the
-    paper of 2023 takes it; "liu2010" is (-τ_z σ_x, -τ_z σ_y, σ_z), which is 1⊗σ in the basis of Liu et al. Any
-    other operator: `models.WithSpin(model, operator)`.
+    paper of 2023 takes it; "liu2010" is (-τ_z σ_x, -τ_z σ_y, σ_z), which is 1⊗σ in the basis of
+    Liu et al. Any other operator: `models.WithSpin(model, operator)`.
     """
 
     A0: Float[Array, ""] = parameter()
