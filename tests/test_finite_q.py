@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 from finite_q import dagger
 
+import jaxspin as js
+
 PAULI = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
 CELLS = {2: [(1, 0), (0, 1), (1, 1), (1, -1)], 3: [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, -1, 1)]}
 
@@ -173,8 +175,25 @@ def formulas(lattice: Lattice, mesh: int, fermi: Fermi, groups=None) -> tuple:
     return pieces.i1().mean(0), pieces.i2().mean(0)
 
 
+def package(lattice: Lattice, mesh: int, fermi: Fermi, groups=None) -> tuple:
+    """The same I1 and I2 by `jaxspin.spin_hall_pieces`, in natural units."""
+    dimension = lattice.cells.shape[1]
+    zero = np.zeros((1, dimension), int)
+    model = js.HoppingModel(
+        np.eye(dimension),
+        np.concatenate([zero, lattice.cells, -lattice.cells]),
+        np.concatenate([lattice.onsite[None], lattice.blocks, dagger(lattice.blocks)]),
+        np.zeros((len(lattice.onsite), dimension)),
+        lattice.spin,
+    )
+    levels = js.Levels(fermi.mu, fermi.temperature / js.units.BOLTZMANN)
+    pieces = js.spin_hall_pieces(model, js.Grid((mesh,) * dimension, 0.5), levels)
+    natural = js.units.per_natural(pieces.I1.units)
+    return np.asarray(pieces.I1.value[0]) / natural, np.asarray(pieces.I2.value[0]) / natural
+
+
 #: Evaluations of the summed I1 and I2: (lattice, points an axis, Fermi, groups) -> (I1, I2).
-ROUTES = {"numpy": formulas}
+ROUTES = {"numpy": formulas, "jaxspin": package}
 
 
 def grid(lattice: Lattice, points: int) -> np.ndarray:
