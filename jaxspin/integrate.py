@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import is_traced, keep
 from jaxspin.levels import Levels, scans
 from jaxspin.meshes import Mesh, Nodes
 from jaxspin.models.base import number_of_bands
@@ -129,7 +129,7 @@ def _spread(bands: Bands, nodes: Nodes) -> Float[Array, "n K"]:
 
 
 def _flat(weights: Float[Array, "*c n K"], weight: Float[Array, " K"]) -> Float[Array, "c n K"]:
-    return (weights * weight).reshape(-1, *weights.shape[-2:])
+    return keep(weights * weight).reshape(-1, *weights.shape[-2:])
 
 
 def _in_order(plan, finished: list[Array]) -> Float[Array, "t e c"]:
