@@ -119,7 +119,7 @@ class Disk(Mesh):
 
     def __init__(self, cutoff: ArrayLike, radial: int, angular: int):
         self.cutoff = _lengths("cutoff", cutoff, ())
-        self.radial, self.angular = _counts("radial", radial)[0], _counts("angular", angular)[0]
+        self.radial, self.angular = _count("radial", radial), _count("angular", angular)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -157,7 +157,7 @@ class Plane(Mesh):
 
     def __init__(self, scale: ArrayLike, radial: int, angular: int):
         self.scale = _lengths("scale", scale, (2,))
-        self.radial, self.angular = _counts("radial", radial)[0], _counts("angular", angular)[0]
+        self.radial, self.angular = _count("radial", radial), _count("angular", angular)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -189,8 +189,8 @@ class Ball(Mesh):
 
     def __init__(self, cutoff: ArrayLike, radial: int, polar: int, azimuthal: int):
         self.cutoff = _lengths("cutoff", cutoff, ())
-        self.radial, self.polar = _counts("radial", radial)[0], _counts("polar", polar)[0]
-        self.azimuthal = _counts("azimuthal", azimuthal)[0]
+        self.radial, self.polar = _count("radial", radial), _count("polar", polar)
+        self.azimuthal = _count("azimuthal", azimuthal)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -229,8 +229,8 @@ class Space(Mesh):
 
     def __init__(self, scale: ArrayLike, radial: int, polar: int, azimuthal: int):
         self.scale = _lengths("scale", scale, (3,))
-        self.radial, self.polar = _counts("radial", radial)[0], _counts("polar", polar)[0]
-        self.azimuthal = _counts("azimuthal", azimuthal)[0]
+        self.radial, self.polar = _count("radial", radial), _count("polar", polar)
+        self.azimuthal = _count("azimuthal", azimuthal)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -367,6 +367,12 @@ def _half(number: int) -> int:
 
 def _half_turn(number: int) -> int:
     return max(number // 2, 5 if number != 5 else 6)
+
+
+def _count(name: str, value: int) -> int:
+    if np.ndim(value):
+        raise ValueError(f"Argument `{name}` must be one positive integer, but is {value!r}.")
+    return _counts(name, value)[0]
 
 
 def _counts(name: str, value: int | Sequence[int]) -> tuple[int, ...]:

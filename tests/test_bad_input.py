@@ -276,7 +276,6 @@ def test_bad_mesh(mesh, arguments, message):
         mesh(*arguments)
 
 
-@pytest.mark.xfail(reason="the first of several counts is taken", strict=True)
 def test_several_counts_for_one_coordinate():
     with pytest.raises(ValueError, match="Argument `radial` must be"):
         js.Disk(1.0, (4, 5), 4)
