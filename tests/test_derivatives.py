@@ -339,3 +339,27 @@ def test_berry_curvature_is_the_curl_of_the_connection():
     links = [np.sum(vectors[j - 1].conj() * vectors[j], axis=0) for j in range(4)]
     flux = -np.angle(np.prod(links, axis=0)) / size**2
     np.testing.assert_allclose(js.berry_curvature(model, K)[:, 0, 1], flux, atol=1e-5)
+
+
+def test_second_derivative_at_kramers_pairs():
+    """By M0 of Bi2Se3, against a difference of first derivatives."""
+
+    def hall(mass):
+        model = js.models.TopologicalInsulator.bi2se3(M0=mass)
+        levels, mesh = js.Levels(0.35, 300.0), js.Space((0.08, 0.08, 0.2), 10, 6, 6)
+        return js.spin_hall(model, mesh, levels, definition="conventional").value[0, 2, 0, 1]
+
+    slope = jax.jit(jax.jacfwd(hall))
+    step = 1e-4
+    difference = (slope(-0.28 + step) - slope(-0.28 - step)) / (2 * step)
+    assert abs(jax.jit(jax.jacfwd(jax.jacfwd(hall)))(-0.28) / difference - 1) < 1e-6
+
+
+def test_mu_at_zero_temperature_on_a_grid():
+    """The response is a staircase there: an error, not a slope of zero."""
+
+    def hall(mu):
+        return js.anomalous_hall(js.models.QiWuZhang(1.0, -1.0), js.Grid((4, 4)), js.Levels(mu))
+
+    with pytest.raises(ValueError, match="temperature"):
+        jax.jvp(hall, (1.2,), (1.0,))
