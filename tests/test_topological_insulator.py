@@ -78,6 +78,7 @@ FINITE_TEMPERATURE = {
     (50, 0.10): ("0", "0", "-8259.3580", "9365.3055", "-13799.322"),
     (50, 0.35): ("1848.3174", "3011.9031", "-8122.6443", "8953.9010", "-13193.137"),
     (50, 0.40): ("2700.2397", "4415.8138", "-7939.1060", "8528.6192", "-12566.505"),
+    (50, 0.50): ("3580.2626", "5796.7589", "-7503.3336", "7692.7654", "-11334.915"),
     (300, -0.20): ("-1988.8107", "-1271.7054", "-6034.2367", "4657.6806", "-6862.8656"),
     (300, 0.10): ("0.16402882", "2.210906", "-8259.0671", "9363.3798", "-13796.484"),
     (300, 0.35): ("1756.0213", "2858.9617", "-8095.4532", "8912.1425", "-13131.608"),
@@ -91,11 +92,13 @@ FINITE_TEMPERATURE = {
     ids=["300 K", "50 K"],
 )
 def test_finite_temperature(temperature, mesh):
-    """To the printed digits, one unit in the last."""
+    """To the printed digits, one unit in the last; at 50 K and 0.50 eV, where the printed digits
+    take more than two million points, to 5e-3."""
     rows = {mu: row for (t, mu), row in FINITE_TEMPERATURE.items() if t == temperature}
     value, _ = columns(bi2se3(), mesh, js.Levels(list(rows), temperature))
     expected = np.array([[float(x) for x in row] for row in rows.values()])
     tolerance = np.minimum(last_digit(rows.values()), 1e-3)
+    tolerance[[(temperature, mu) == (50, 0.50) for mu in rows]] = 5e-3
     assert np.all(np.abs(value - expected) < 1.01 * tolerance)
 
 
