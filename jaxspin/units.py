@@ -1,8 +1,8 @@
 """Constants (CODATA 2018, exact by definition of the SI) and the units of every result.
 
 Inside the package ħ = e = 1, energies are eV and lengths Å. A conductivity is (e²/ħ) times a
-k-integral in Å^(2-d); with e²/ħ = 2.434134807e-4 S that is 2434134.807 S/m per Å⁻¹ in three
-dimensions and 2.434134807e-4 S in two.
+k-integral in Å^(2-d); with e²/ħ = 2.434134806e-4 S that is 2434134.806 S/m per Å⁻¹ in three
+dimensions and 2.434134806e-4 S in two.
 """
 
 import math
