@@ -6,6 +6,7 @@ flow, second field, spin last; energies eV, lengths Å, temperatures K.
 """
 
 import warnings
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -409,7 +410,7 @@ def bands(model: Model, k: Float[Array, "*batch d"]) -> Bands:
     Raises:
         ValueError: `k` has another dimension than the model or is not finite.
     """
-    return _at(lambda bands: bands, model, k, spin=_has_spin(model))
+    return _at(_unchanged, model, k, spin=_has_spin(model))
 
 
 def berry_curvature(model: Model, k: Float[Array, "*batch d"]) -> Float[Array, "*batch n d d"]:
@@ -456,16 +457,39 @@ def spin_berry_curvature(
             f"but is {definition!r}."
         )
     observable = DEFINITIONS[definition].observable
-    return _per_band(lambda bands: observable(bands).sea, model, k, spin=True)
+    return _per_band(_Sea(observable), model, k, spin=True)
 
 
-def _per_band(function, model, k, spin: bool = False):
-    def averaged(bands):
-        tensor = function(bands)
+# What is compiled is a named function or a module, never a fresh lambda: jit would not know it
+# again at the next call.
+
+
+def _unchanged(bands: Bands) -> Bands:
+    return bands
+
+
+class _Sea(eqx.Module):
+    """The Fermi-sea weights of an observable."""
+
+    observable: Observable
+
+    def __call__(self, bands: Bands) -> Array:
+        return self.observable(bands).sea
+
+
+class _GroupMean(eqx.Module):
+    """A tensor of each band, averaged over its degenerate group, the band axis first."""
+
+    tensor: Callable[[Bands], Array]
+
+    def __call__(self, bands: Bands) -> Array:
         mean = bands.same / jnp.sum(bands.same, axis=1, keepdims=True)
-        return jnp.moveaxis(jnp.sum(mean * tensor[..., None, :, :], axis=-2), -2, 0)
+        averaged = jnp.sum(mean * self.tensor(bands)[..., None, :, :], axis=-2)
+        return jnp.moveaxis(averaged, -2, 0)
 
-    return _at(averaged, model, k, spin)
+
+def _per_band(tensor, model, k, spin: bool = False):
+    return _at(_GroupMean(tensor), model, k, spin)
 
 
 def _at(function, model, k, spin: bool):
