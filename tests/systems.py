@@ -60,8 +60,13 @@ class OneRule(Mesh):
     def domain(self):
         return self.mesh.domain
 
-    def points(self, index, lattice):
-        return self.mesh.points(index, lattice)
+    @property
+    def rules(self):
+        return self.mesh.rules
+
+    @property
+    def coordinates(self):
+        return self.mesh.coordinates
 
     def coarser(self):
         return self
