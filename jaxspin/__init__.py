@@ -5,7 +5,8 @@ a mesh (`Space`, `Grid`, ...) and `Levels(mu, temperature)`; hand the three to a
 `spin_hall`, and print, plot or save the `Response` that comes back.
 
 Importing jaxspin switches JAX to double precision, unless the environment variable
-JAXSPIN_ENABLE_X64 is 0.
+JAXSPIN_ENABLE_X64 is 0, and asks XLA to compile loops on the CPU as one piece of code, unless
+JAXSPIN_WHOLE_LOOPS is 0 or XLA_FLAGS already sets such options.
 """
 
 import os
@@ -15,6 +16,13 @@ import jax
 
 if os.environ.get("JAXSPIN_ENABLE_X64", "1") != "0":
     jax.config.update("jax_enable_x64", True)
+
+# A loop over a tile of k-points becomes one function of machine code instead of a hundred, each
+# called by an interpreter: twice as fast. Read by XLA when its backend starts, harmless later.
+_flags = os.environ.get("XLA_FLAGS", "")
+if os.environ.get("JAXSPIN_WHOLE_LOOPS", "1") != "0" and "backend_extra_options" not in _flags:
+    _whole_loops = "xla_cpu_small_while_loop_byte_threshold=1000000000"
+    os.environ["XLA_FLAGS"] = f"{_flags} --xla_backend_extra_options={_whole_loops}".strip()
 
 __version__ = version("jaxspin")
 

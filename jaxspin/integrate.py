@@ -1,28 +1,30 @@
 """The sum over a mesh: the only code that knows a mesh exists.
 
-The mesh is cut into tiles; a compiled loop computes the bands of one tile, their weights, and
-adds them to the sums of every level. Nothing is kept of a tile, so memory does not grow with the
-mesh. Outside of jit, the loop runs in segments of a second or so, between which a progress bar
-moves.
+The mesh is cut into boxes, each small enough for the processor's cache (a tile). A compiled loop
+computes the bands of one tile after the other and what they weigh; every few thousand k-points the
+weights are added to the sums of every level. Nothing else is kept, so memory does not grow with
+the mesh. Outside of jit the loop runs in segments of a fraction of a second. Every segment starts
+from zero and the segments are added in their order, so that it does not matter which device
+computed which, or whether the run was interrupted in between.
 """
 
 import math
+from collections.abc import Iterator
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxspin.algebra import is_traced, keep
-from jaxspin.levels import Levels, scans
-from jaxspin.meshes import Mesh, Nodes
-from jaxspin.models.base import number_of_bands
+from jaxspin.levels import Levels, Scan, scans
+from jaxspin.meshes import Coordinates, Mesh, Nodes
+from jaxspin.models.base import Model, number_of_bands
 from jaxspin.observables import Observable, Weights
 from jaxspin.progress import track
 from jaxspin.spectrum import Bands, Degeneracy, group_mean, solve
 
-_TILE_ELEMENTS = 2**15  # complex numbers in one n x n matrix of a tile: half a megabyte
 # With mu in a band of Bi2Se3 at T = 0, twice the difference from the coarser mesh, for the worst
 # component, was less than the true error in 8 of 320 values (8 meshes, 8 Fermi energies, 5
 # components; scale and counts varied). Smooth integrands are far inside.
@@ -41,6 +43,29 @@ class Sums(eqx.Module):
     smallest_splitting: Float[Array, ""]
 
 
+class Sum(eqx.Module):
+    """Everything that is fixed while the tiles of a mesh are summed."""
+
+    observable: Observable
+    model: Model
+    degeneracy: Degeneracy
+    #: Energies below which every state counts as filled, and above which as empty.
+    window: tuple[Float[Array, ""], Float[Array, ""]]
+    #: How the Fermi sea is accumulated (the first `seas`), and the Fermi surface.
+    plan: tuple[Scan, ...]
+    seas: int = eqx.field(static=True)
+    coordinates: Coordinates
+    #: Nodes and widths along each coordinate, filled up with nodes of no width.
+    nodes: tuple[Float[Array, " L"], ...]
+    widths: tuple[Float[Array, " L"], ...]
+    #: Number of boxes along each coordinate.
+    counts: Int[Array, " c"]
+    #: The sides of a box: a box is a tile.
+    box: tuple[int, ...] = eqx.field(static=True)
+    #: Number of tiles whose weights are added to the sums at once.
+    block: int = eqx.field(static=True)
+
+
 def integrate(
     observable: Observable,
     model,
@@ -57,75 +82,133 @@ def integrate(
         observable: gives the weights W (and W') of each band.
         progress: show a progress bar; None shows it where standard error is a terminal.
     """
-    fine, splitting = _sum(observable, model, mesh, levels, degeneracy, progress, label)
-    coarse, _ = _sum(observable, model, mesh.coarser(), levels, degeneracy, False, label)
+    fine, splitting = _sum(observable, model, mesh, mesh, levels, degeneracy, progress, label)
+    coarser = mesh.coarser()
+    coarse, _ = _sum(observable, model, coarser, mesh, levels, degeneracy, False, label)
     return Sums(fine, _SAFETY * jnp.abs(fine - coarse), splitting)
 
 
-def _sum(observable, model, mesh, levels, degeneracy, progress, label):
-    bands = number_of_bands(model)
+def _sum(observable, model, mesh, like, levels, degeneracy, progress, label):
+    """The sum over `mesh`, in the boxes and tables of the mesh `like`, so that both share what is
+    compiled."""
     shape = _shape_of_weights(observable, model, degeneracy)
     size = math.prod(shape.sea.shape[:-2])
     cells = mesh.domain != "periodic"  # on a uniform grid, points count as points
     sea = scans(levels, cells)
     surface = () if shape.surface is None else scans(levels, cells, derivative=True)
     plan = tuple(scan for _, scan in (*sea, *surface))
-    tile = int(np.clip(_TILE_ELEMENTS // bands**2, 32, 2048))
-    tiles = -(-mesh.size // tile)
+    bands = number_of_bands(model)
+    box = sides(like.shape, tile_size(bands))
+    nodes, widths, counts = _tables(mesh, like, box)
+    job = Sum(
+        observable=observable,
+        model=model,
+        degeneracy=degeneracy,
+        window=levels.window,
+        plan=plan,
+        seas=len(sea),
+        coordinates=mesh.coordinates,
+        nodes=nodes,
+        widths=widths,
+        counts=jnp.asarray(counts),
+        box=box,
+        block=_block(like.shape, box, bands * size),
+    )
     start = (tuple(scan.start(size) for scan in plan), jnp.asarray(jnp.inf))
-    job = (observable, model, mesh, degeneracy, levels.window, plan, len(sea), tile)
+    blocks = -(-math.prod(counts) // job.block)
     if is_traced(model, mesh, levels, observable):
-        totals, splitting = _add_tiles_compiled(*job, start, jnp.asarray(0), tiles)
+        totals, splitting = _add_blocks(job, start, 0, blocks)
     else:
-        count = min(tiles, -(-_SEGMENT // tile))
-        totals = start
-        for first in track(range(0, tiles, count), count * tile, mesh.size, label, progress):
-            totals = jax.block_until_ready(
-                _add_tiles_compiled(*job, totals, jnp.asarray(first), count)
-            )
-        totals, splitting = totals
+        totals, splitting = _in_segments(job, start, blocks, mesh.size, label, progress)
     finished = [scan.finish(total) for scan, total in zip(plan, totals, strict=True)]
     value = _in_order(sea, finished[: len(sea)])
     if surface:
         value = value + _in_order(surface, finished[len(sea) :])
-    return value.reshape(*levels.shape, size), splitting
+    value = shape.complete(value)
+    return value.reshape(*levels.shape, -1), splitting
 
 
-def _add_tiles(observable, model, mesh, degeneracy, window, plan, seas, tile, totals, first, count):
-    """`totals` with tiles first, ..., first + count - 1 added (tiles past the end add nothing)."""
+def _in_segments(job: Sum, start, blocks: int, points: int, label: str, progress):
+    per_segment = max(1, _SEGMENT // (job.block * math.prod(job.box)))
+    totals = start
+    segments = range(0, blocks, per_segment)
+    size = -(-points // len(segments))
+    for first in track(segments, size, points, label, progress):
+        count = min(per_segment, blocks - first)
+        part = _compiled()(job, start, jnp.asarray(first), jnp.asarray(count))
+        totals = _together(totals, part)
+    return totals
 
-    low, high = window
 
-    def one(carry, number):
+@eqx.filter_jit
+def _together(a, b):
+    (sums_a, splitting_a), (sums_b, splitting_b) = a, b
+    return jax.tree.map(jnp.add, sums_a, sums_b), jnp.minimum(splitting_a, splitting_b)
+
+
+def _add_blocks(job: Sum, totals, first, count):
+    """`totals` with the blocks first, ..., first + count - 1 added."""
+
+    def one(number, carry):
         totals, splitting = carry
-        index = number * tile + jnp.arange(tile)
-        inside = index < mesh.size
-        nodes = mesh.points(jnp.where(inside, index, 0), model.lattice)
-        weight = jnp.where(inside, nodes.weight, 0)
-        bands = solve(model, nodes.k, degeneracy, observable.spin)
-        spread = _spread(bands, nodes)
-        bands = bands.settled(low - spread / 2, high + spread / 2)
-        weights = observable(bands)
-        sea = _flat(weights.sea, weight)
-        surface = None if weights.surface is None else _flat(weights.surface, weight)
+        tiles = jax.lax.map(lambda i: _tile(job, number * job.block + i), jnp.arange(job.block))
+        levels, spread, sea, surface, closest = tiles
         totals = tuple(
-            scan.add(total, bands.levels, spread, sea if i < seas else surface)
-            for i, (scan, total) in enumerate(zip(plan, totals, strict=True))
+            scan.add(total, levels, spread, sea if i < job.seas else surface)
+            for i, (scan, total) in enumerate(zip(job.plan, totals, strict=True))
         )
-        closest = jnp.min(jnp.where(bands.same, jnp.inf, jnp.abs(bands.gap)))
-        return (totals, jnp.minimum(splitting, jax.lax.stop_gradient(closest))), None
+        return totals, jnp.minimum(splitting, jnp.min(closest))
 
-    return jax.lax.scan(one, totals, first + jnp.arange(count))[0]
-
-
-_add_tiles_compiled = eqx.filter_jit(_add_tiles)
+    return jax.lax.fori_loop(first, first + count, one, totals)
 
 
-def _spread(bands: Bands, nodes: Nodes) -> Float[Array, "n K"]:
+def _compiled():
+    return _add_blocks_on_cpu if jax.default_backend() == "cpu" else _add_blocks_compiled
+
+
+_add_blocks_compiled = eqx.filter_jit(_add_blocks)
+_add_blocks_on_cpu = eqx.filter_jit(
+    _add_blocks, compiler_options={"xla_cpu_prefer_vector_width": 512}
+)
+
+
+def _tile(job: Sum, number):
+    """Levels, spreads and weights of the bands on one tile, and the smallest splitting there."""
+    nodes = _nodes(job, number)
+    k, weight = nodes.k.reshape(nodes.k.shape[0], -1), nodes.weight.reshape(-1)
+    weight = jnp.where(number < jnp.prod(job.counts), weight, 0)
+    bands = solve(job.model, k, job.degeneracy, job.observable.spin)
+    spread = jnp.zeros_like(bands.levels)
+    if any(scan.fills_cells for scan in job.plan):
+        spread = _spread(bands, nodes.edges.reshape(*nodes.edges.shape[:2], -1))
+    low, high = job.window
+    bands = bands.settled(low - spread / 2, high + spread / 2)
+    weights = job.observable(bands)
+    sea = _flat(weights.sea, weight)
+    surface = None if weights.surface is None else _flat(weights.surface, weight)
+    splitting = jnp.where(bands.same | (weight == 0), jnp.inf, jnp.abs(bands.gap))
+    closest = jax.lax.stop_gradient(jnp.min(splitting))
+    return bands.levels, spread, sea, surface, closest
+
+
+def _nodes(job: Sum, number) -> Nodes:
+    """The nodes of one box."""
+    u, widths, dimensions = [], [], len(job.box)
+    for axis in reversed(range(dimensions)):
+        number, place = number // job.counts[axis], number % job.counts[axis]
+        shape = [1] * dimensions
+        shape[axis] = job.box[axis]
+        for table, cut in ((job.nodes, u), (job.widths, widths)):
+            part = jax.lax.dynamic_slice_in_dim(table[axis], place * job.box[axis], job.box[axis])
+            cut.append(part.reshape(shape))
+    return job.coordinates(u[::-1], widths[::-1], job.model.lattice)
+
+
+def _spread(bands: Bands, edges: Float[Array, "c d K"]) -> Float[Array, "n K"]:
     """How much each energy varies over the cell of its point: root sum of squares over edges."""
     velocity = jnp.einsum("immK->imK", bands.velocity).real
     velocity = jax.vmap(group_mean, in_axes=(0, None))(velocity, bands.same)
-    return jnp.sqrt(jnp.sum(jnp.einsum("ciK,imK->cmK", nodes.edges, velocity) ** 2, axis=0))
+    return jnp.sqrt(jnp.sum(jnp.einsum("ciK,imK->cmK", edges, velocity) ** 2, axis=0))
 
 
 def _flat(weights: Float[Array, "*c n K"], weight: Float[Array, " K"]) -> Float[Array, "c n K"]:
@@ -144,3 +227,56 @@ def _shape_of_weights(observable, model, degeneracy) -> Weights:
     return eqx.filter_eval_shape(
         lambda k: observable(solve(model, k, degeneracy, observable.spin)), k
     )
+
+
+_BLOCK = 4096  # k-points whose weights are added to the sums at once
+_BLOCK_ELEMENTS = 2**19  # and at most so many numbers
+
+
+def _block(shape: tuple[int, ...], box: tuple[int, ...], weights: int) -> int:
+    """Number of tiles in a block, `weights` being the number of weights of a k-point."""
+    points = math.prod(box)
+    tiles = math.prod(-(-n // side) for n, side in zip(shape, box, strict=True))
+    return max(1, min(_BLOCK // points, _BLOCK_ELEMENTS // (points * weights), tiles))
+
+
+def tile_size(bands: int) -> int:
+    """k-points in a tile."""
+    return int(np.clip(1024 // bands**2, 64, 256))
+
+
+def sides(shape: tuple[int, ...], tile: int) -> tuple[int, ...]:
+    """Sides of the boxes, of at most `tile` points, that cover a mesh with the least waste.
+
+    A box of a multiple of 8 points fills the lanes of the processor; each box costs about as much
+    as 8 more points.
+    """
+    best, least = (1,) * len(shape), math.inf
+    for box in _boxes(shape, tile):
+        lanes = -(-math.prod(box) // 8) * 8
+        cost = math.prod(-(-n // p) for n, p in zip(shape, box, strict=True)) * (lanes + 8)
+        if cost <= least:
+            best, least = box, cost
+    return best
+
+
+def _boxes(shape: tuple[int, ...], tile: int) -> Iterator[tuple[int, ...]]:
+    if not shape:
+        yield ()
+        return
+    for side in range(1, min(shape[0], tile) + 1):
+        for rest in _boxes(shape[1:], tile // side):
+            yield (side, *rest)
+
+
+def _tables(mesh: Mesh, like: Mesh, box: tuple[int, ...]):
+    """Nodes and widths along each coordinate, long enough for `like` too, and numbers of boxes."""
+    nodes, widths, counts = [], [], []
+    for rule, other, side in zip(mesh.rules, like.shape, box, strict=True):
+        number = len(rule.nodes)
+        counts.append(-(-number // side))
+        boxes = 2 ** math.ceil(math.log2(max(counts[-1], -(-other // side))))
+        spare = boxes * side - number
+        nodes.append(jnp.asarray(np.append(rule.nodes, np.full(spare, 0.5))))
+        widths.append(jnp.asarray(np.append(rule.widths, np.zeros(spare))))
+    return tuple(nodes), tuple(widths), counts

@@ -5,12 +5,14 @@ A scan is a property of the reduction. What is summed over the mesh is Σ_m f(ε
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxspin.algebra import is_traced
 from jaxspin.units import BOLTZMANN
@@ -74,6 +76,9 @@ def _numbers(name: str, value):
 class Scan(eqx.Module):
     """How Σ_m f(ε_m) W_m is accumulated over the mesh for a set of levels."""
 
+    #: Whether a point stands for the energies in its cell, or for its own alone.
+    fills_cells: ClassVar[bool] = False
+
     @abstractmethod
     def start(self, size: int) -> Array:
         """Empty sums for tensors of `size` components."""
@@ -82,11 +87,11 @@ class Scan(eqx.Module):
     def add(
         self,
         sums: Array,
-        energies: Float[Array, "n K"],
-        spread: Float[Array, "n K"],
-        values: Float[Array, "c n K"],
+        energies: Float[Array, "t n K"],
+        spread: Float[Array, "t n K"],
+        values: Float[Array, "t c n K"],
     ) -> Array:
-        """The sums with the bands of one tile added.
+        """The sums with the bands of some tiles added.
 
         Args:
             spread: by how much each energy varies over the cell of its mesh point, eV.
@@ -155,7 +160,7 @@ class Step(Scan):
 
     def add(self, sums, energies, spread, values):
         bins = jnp.searchsorted(jnp.sort(_no_derivative(self.mu)), _no_derivative(energies))
-        return _scatter(sums, bins, values)
+        return _scatter(sums, bins, values, lambda values: values)
 
     def finish(self, sums):
         occupied = jnp.cumsum(sums, axis=1).T[jnp.argsort(jnp.argsort(self.mu))]
@@ -175,6 +180,7 @@ class Cells(Scan):
     mu: Float[Array, " e"]
     copies: int = eqx.field(static=True)
     derivative: bool = eqx.field(static=True)
+    fills_cells = True
 
     def start(self, size):
         return jnp.zeros((size, 2 * (self.mu.size + 1)))
@@ -186,14 +192,16 @@ class Cells(Scan):
         low, high = energies - spread / 2, energies + spread / 2
         first, last = jnp.searchsorted(mu, low), jnp.searchsorted(mu, high)
         partly = first < last  # a requested level lies inside the cell
-        slope = values * jnp.where(partly, 1 / jnp.where(partly, spread, 1), 0)
-        offset = jnp.where(partly, slope * (low - middle), -values)
+        inverse = jnp.where(partly, 1 / jnp.where(partly, spread, 1), 0)
         second = mu.size + 1  # the histogram of offsets follows that of slopes
-        return _scatter(
-            sums,
-            jnp.stack([first, last, second + first, second + last]),
-            jnp.stack([slope, -slope, offset, -slope * (high - middle)], axis=1),
-        )
+        bins = jnp.stack([first, last, second + first, second + last])
+
+        def four(values):
+            slope = values * inverse
+            offset = jnp.where(partly, slope * (low - middle), -values)
+            return jnp.stack([slope, -slope, offset, -slope * (high - middle)])
+
+        return _scatter(sums, bins, values, four)
 
     def finish(self, sums):
         order = jnp.argsort(jnp.argsort(self.mu))
@@ -215,9 +223,9 @@ class Fermi(Scan):
         return jnp.zeros((self.thermal.size, self.mu.size, size))
 
     def add(self, sums, energies, spread, values):
-        thermal = self.thermal[:, None, None, None]
-        weights = fermi(energies, self.mu[:, None, None], thermal, self.derivative)
-        return sums + jnp.einsum("temK,cmK->tec", weights, values)
+        mu, thermal = (x[:, None, None, None] for x in (self.mu, self.thermal))
+        weights = fermi(energies, mu, thermal[:, None], self.derivative)
+        return sums + jnp.einsum("teimK,icmK->tec", weights, values)
 
     def finish(self, sums):
         return sums
@@ -251,8 +259,9 @@ class Histogram(Scan):
     def add(self, sums, energies, spread, values):
         x = jnp.clip((energies - self.first) / self.step, 1.0, self.number - 3.0)
         left = jax.lax.stop_gradient(jnp.floor(x))
-        nodes = left.astype(int) + jnp.arange(-1, 3)[:, None, None]
-        return _scatter(sums, nodes, _cubic(x - left) * values[:, None])
+        nodes = left.astype(int) + jnp.arange(-1, 3)[:, None, None, None]
+        share = _cubic(x - left)
+        return _scatter(sums, nodes, values, lambda values: share * values)
 
     def finish(self, sums):
         nodes = self.first + self.step * jnp.arange(self.number)
@@ -268,7 +277,7 @@ def fermi(energy, mu, thermal, derivative: bool = False):
     return -occupation * jax.nn.sigmoid((energy - mu) / thermal) / thermal
 
 
-def _cubic(x: Float[Array, "n K"]) -> Float[Array, "4 n K"]:
+def _cubic(x: Float[Array, "*n"]) -> Float[Array, "4 *n"]:
     """Lagrange coefficients at the nodes -1, 0, 1, 2 for 0 <= x < 1."""
     return jnp.stack(
         [
@@ -280,15 +289,25 @@ def _cubic(x: Float[Array, "n K"]) -> Float[Array, "4 n K"]:
     )
 
 
-def _scatter(sums: Float[Array, "c b"], bins, values: Float[Array, "c *p n K"]) -> Array:
-    """Add each value to its bin, one component after the other.
+def _scatter(
+    sums: Float[Array, "c b"],
+    bins: Int[Array, "*p t n K"],
+    values: Float[Array, "t c n K"],
+    shares: Callable[[Array], Array],
+) -> Array:
+    """Add the shares of each value (*p, t, n, K) to their bins, one component after the other.
 
     Not one scatter for all components, which is slower, nor one written out for each, which takes
     seconds to compile.
     """
     bins = bins.reshape(-1)
-    add = lambda pair: pair[0].at[bins].add(pair[1].reshape(-1))  # noqa: E731
-    return jax.lax.map(add, (sums, values))
+
+    def add(pair):
+        total, component = pair
+        chosen = jax.lax.dynamic_index_in_dim(values, component, axis=1, keepdims=False)
+        return total.at[bins].add(shares(chosen).reshape(-1))
+
+    return jax.lax.map(add, (sums, jnp.arange(sums.shape[0])))
 
 
 @jax.custom_jvp

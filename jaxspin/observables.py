@@ -10,17 +10,21 @@ proper spin current (docs/definitions.md) in units where ħ = e = 1 and the spin
 units of ħ/2. Numbers in brackets are equations of Liu, Cullen and Culcer, PRB 108, 195434 (2023).
 """
 
+import math
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from jaxspin import geometry
 from jaxspin.algebra import (
     anticommutator,
     commutator,
+    dagger,
     diagonal_of_product,
     keep,
     matmul,
@@ -33,6 +37,22 @@ class Weights(eqx.Module):
 
     sea: Float[Array, "*c n K"]
     surface: Float[Array, "*c n K"] | None = None
+    #: Where not all components are independent: for each component of the full tensor, laid end
+    #: to end, the independent component it is a multiple of, and the factor (1, -1 or 0).
+    expansion: tuple[tuple[int, int], ...] | None = eqx.field(static=True, default=None)
+
+    def complete(self, sums: Float[Array, "*levels c"]) -> Float[Array, "*levels full"]:
+        """All components of sums over the independent ones, components last."""
+        if self.expansion is None:
+            return sums
+        index, sign = np.array(self.expansion).T
+        return sums[..., index] * sign
+
+    @property
+    def full(self) -> Float[Array, "full n K"]:
+        """What each band contributes to all components, laid end to end."""
+        independent = self.sea.reshape(-1, *self.sea.shape[-2:])
+        return jnp.moveaxis(self.complete(jnp.moveaxis(independent, 0, -1)), -1, 0)
 
 
 class Observable(eqx.Module):
@@ -71,7 +91,7 @@ class AnomalousHall(Observable):
 
     def __call__(self, bands):
         r = bands.drive
-        return Weights(2 * diagonal_of_product(r[:, None], r[None, :]).imag)
+        return _antisymmetric(bands, lambda a, b: 2 * diagonal_of_product(r[a], r[b]).imag)
 
 
 class ConventionalSpinHall(Observable):
@@ -93,9 +113,13 @@ class ProperSpinHallCorrected(Observable):
     spin = True
 
     def __call__(self, bands):
-        inside = bands.inside(bands.spin)
-        curvature = geometry.curvature_matrices(bands)
-        return Weights(diagonal_of_product(inside, curvature[:, :, None]).real)
+        r, inside = bands.connection, bands.inside(bands.spin)
+
+        def weight(a, b):  # s_mm Ω_ab,m with Ω_ab,m = -2 Im (R^a R^b)_mm, symmetric in the group
+            both = matmul(r[a], r[b])
+            return -diagonal_of_product(inside, both).imag - diagonal_of_product(both, inside).imag
+
+        return _antisymmetric(bands, weight)
 
 
 class ProperSpinHallPublished(Observable):
@@ -107,9 +131,12 @@ class ProperSpinHallPublished(Observable):
     spin = True
 
     def __call__(self, bands):
-        r = bands.connection
-        partner = matmul(bands.inside(bands.spin), r[:, None])
-        return Weights(-2 * diagonal_of_product(r[:, None, None], partner).imag)
+        r, inside = bands.connection, bands.inside(bands.spin)
+
+        def weight(a, b):
+            return -2 * diagonal_of_product(matmul(r[a], inside), r[b]).imag
+
+        return _antisymmetric(bands, weight)
 
 
 class KuboSpinHall(Observable):
@@ -204,33 +231,62 @@ class Restricted(Observable):
 
     def __call__(self, bands):
         chosen = jnp.zeros(bands.energies.shape[0]).at[jnp.array(self.bands)].set(1.0)
-        return Weights(self.observable(bands).sea * chosen[:, None])
+        weights = self.observable(bands)
+        return Weights(weights.sea * chosen[:, None], expansion=weights.expansion)
 
 
 class Together(Observable):
     """Several observables in one pass; their components are laid end to end."""
 
     observables: tuple[Observable, ...]
-    spin = True
+
+    @property
+    def spin(self) -> bool:
+        return any(observable.spin for observable in self.observables)
 
     def __call__(self, bands):
         weights = [observable(bands) for observable in self.observables]
         sea = [w.sea.reshape(-1, *bands.energies.shape) for w in weights]
-        if all(w.surface is None for w in weights):
-            return Weights(jnp.concatenate(sea))
-        surface = [
-            jnp.zeros_like(s) if w.surface is None else w.surface.reshape(s.shape)
-            for w, s in zip(weights, sea, strict=True)
-        ]
-        return Weights(jnp.concatenate(sea), jnp.concatenate(surface))
+        expansion, offset = [], 0
+        for w, s in zip(weights, sea, strict=True):
+            own = w.expansion or [(i, 1) for i in range(len(s))]
+            expansion += [(offset + i, sign) for i, sign in own]
+            offset += len(s)
+        surface = None
+        if any(w.surface is not None for w in weights):
+            surface = jnp.concatenate(
+                [
+                    jnp.zeros_like(s) if w.surface is None else w.surface.reshape(s.shape)
+                    for w, s in zip(weights, sea, strict=True)
+                ]
+            )
+        return Weights(jnp.concatenate(sea), surface, tuple(expansion))
 
 
 def spin_current(bands: Bands, spin: Complex[Array, "3 n n K"]) -> Complex[Array, "d 3 n n K"]:
     """½{s, ∂H} for each flow and spin component, eV Å."""
-    return 0.5 * anticommutator(spin, bands.velocity[:, None])
+    product = 0.5 * matmul(spin, bands.velocity[:, None])
+    return keep(product + dagger(product))  # {s, v} = sv + (sv)†, both being Hermitian
 
 
 def _driven(bands: Bands, current: Complex[Array, "d 3 n n K"]) -> Float[Array, "d d 3 n K"]:
     """Tr(current ρ_E), with ρ_E,mn = R^b_mn (f_m - f_n)/(ε_m - ε_n), collected on bands (6)."""
     drive = bands.drive * bands.inverse_gap
     return -2 * diagonal_of_product(current[:, None], drive[None, :, None]).real
+
+
+def _antisymmetric(bands: Bands, weight: Callable[[int, int], Array]) -> Weights:
+    """Weights antisymmetric in (flow a, field b), from those of the pairs a < b: (*c, n, K)."""
+    d = bands.velocity.shape[0]
+    pairs = [(a, b) for a in range(d) for b in range(a + 1, d)]
+    sea = jnp.stack([keep(weight(a, b)) for a, b in pairs])
+    others = math.prod(sea.shape[1:-2])
+    sign = {pair: 1 for pair in pairs} | {(b, a): -1 for a, b in pairs}
+    place = {pair: i for i, pair in enumerate(pairs)}
+    expansion = [
+        (place.get((min(a, b), max(a, b)), 0) * others + c, sign.get((a, b), 0))
+        for a in range(d)
+        for b in range(d)
+        for c in range(others)
+    ]
+    return Weights(sea, expansion=tuple(expansion))

@@ -469,12 +469,13 @@ def _unchanged(bands: Bands) -> Bands:
 
 
 class _Sea(eqx.Module):
-    """The Fermi-sea weights of an observable."""
+    """The Fermi-sea weights of a spin Hall observable, (flow, field, spin, band, K)."""
 
     observable: Observable
 
     def __call__(self, bands: Bands) -> Array:
-        return self.observable(bands).sea
+        d = bands.velocity.shape[0]
+        return self.observable(bands).full.reshape(d, d, 3, *bands.energies.shape)
 
 
 class _GroupMean(eqx.Module):

@@ -127,7 +127,7 @@ def solve(model, k: Float[Array, "d K"], degeneracy: Degeneracy, spin: bool = Tr
     The velocity is the exact derivative of H (forward-mode differentiation of the model).
     """
     at_one = lambda k: (model(k), jax.jacfwd(model)(k))  # noqa: E731
-    hamiltonian, slope = jax.vmap(at_one, in_axes=-1, out_axes=-1)(k)
+    hamiltonian, slope = map(keep, jax.vmap(at_one, in_axes=-1, out_axes=-1)(keep(k)))
     energies, basis = map(keep, eigensystem(hamiltonian.astype(complex), degeneracy))
     same = groups(energies, degeneracy)
 

@@ -10,16 +10,8 @@ import pytest
 from systems import CONVENTIONAL, KUBO, A, B, measure
 
 import jaxspin as js
-from jaxspin import integrate, models
+from jaxspin import models
 from jaxspin.spectrum import eigensystem
-
-
-@pytest.fixture(autouse=True, scope="module")
-def small_tiles():
-    """Tiles of about the size of these meshes; the derivatives would else be of padding."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(integrate, "_TILE_ELEMENTS", 16 * 40)
-        yield
 
 
 # --- Responses by parameters ----------------------------------------------------------------------

@@ -123,8 +123,9 @@ def test_order_of_the_fermi_energies(order):
 
 
 def test_tiles_and_segments(monkeypatch):
-    """How a mesh is cut does not matter: 90 points in tiles of 32, two tiles at a time."""
-    monkeypatch.setattr(integrate, "_TILE_ELEMENTS", 1)
+    """How a mesh is cut does not matter: 90 points in tiles of at most 16, four at a time."""
+    monkeypatch.setattr(integrate, "tile_size", lambda bands: 16)
+    monkeypatch.setattr(integrate, "_BLOCK", 32)
     monkeypatch.setattr(integrate, "_SEGMENT", 64)
     assert_equal(responses(CRYSTAL), original())
 
@@ -221,6 +222,9 @@ def weights(bands: spectrum.Bands) -> dict[str, jax.Array]:
     for name, observable in OBSERVABLES.items():
         result = observable(bands)
         found[name] = result.sea
+        if result.expansion is not None:
+            d = bands.velocity.shape[0]
+            found[name] = result.full.reshape(d, d, *result.sea.shape[1:])
         if result.surface is not None:
             found[f"{name}, surface"] = result.surface
     found["quantum_metric"] = geometry.quantum_metric(bands)

@@ -24,7 +24,8 @@ def scanned(scan, energies=ENERGIES, spread=SPREAD, values=VALUES):
 
 @eqx.filter_jit
 def _scanned(scan, energies, spread, values):
-    return scan.finish(scan.add(scan.start(len(values)), energies, spread, values))
+    tile = energies[None], spread[None], values[None]
+    return scan.finish(scan.add(scan.start(len(values)), *tile))
 
 
 def test_fermi_function():
