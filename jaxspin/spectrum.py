@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float
 
 from jaxspin.algebra import dagger, keep, matmul, product
+from jaxspin.eigensolvers import eigh
 from jaxspin.unsplit import unsplit
 
 
@@ -174,8 +175,7 @@ def eigensystem(
     (projectors, traces over a group, group energies) as long as dH does not split a group; a dH
     that does is an error, not a number.
     """
-    energies, basis = jnp.linalg.eigh(jnp.moveaxis(hamiltonian, -1, 0))
-    return jnp.moveaxis(energies, 0, -1), jnp.moveaxis(basis, 0, -1)
+    return eigh(hamiltonian)
 
 
 @eigensystem.defjvp

@@ -15,7 +15,7 @@ FILES = {
 #: Lowest first; a module may import from lower layers, and from its own.
 LAYERS = (
     ("units", "algebra", "progress"),
-    ("lattice", "spectrum", "unsplit"),
+    ("lattice", "spectrum", "eigensolvers", "unsplit"),
     ("models", "meshes", "levels"),
     ("geometry", "observables"),
     ("integrate",),
