@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Inexact
 
+from jaxspin.compiled import staged
+
 _UNROLL = 10  # largest sum that is written out term by term; above it a library product is faster
 
 #: The Pauli matrices (identity, x, y, z), shape (4, 2, 2).
@@ -59,12 +61,11 @@ def matmul(a: Inexact[Array, "*c n l K"], b: Inexact[Array, "*e l m K"]) -> Inex
     Written as a sum over the middle index, so that a tile is one vectorised loop over k instead
     of many tiny products, and kept in memory for whatever uses it.
     """
-    return keep(product(a, b))
+    return _matmul(a, b)
 
 
 def product(a: Inexact[Array, "*c n l K"], b: Inexact[Array, "*e l m K"]) -> Inexact[Array, "..."]:
-    """`matmul` without the keeping: what a derivative rule may apply to a tangent, for `keep` is
-    not linear."""
+    """`matmul` as a part of whatever uses it."""
     size = a.shape[-2]
     if size > _UNROLL:
         return jnp.einsum("...nlk,...lmk->...nmk", a, b)
@@ -72,17 +73,7 @@ def product(a: Inexact[Array, "*c n l K"], b: Inexact[Array, "*e l m K"]) -> Ine
     return sum(terms, start=a[..., :, 0, None, :] * b[..., None, 0, :, :])
 
 
-def keep(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
-    """`x`, computed once.
-
-    XLA on CPU computes a cheap value again in every loop that uses it; a product of matrices that
-    27 components share would be computed 27 times (measured: 4 times the cost of the whole
-    conventional spin Hall integrand). It never repeats a division, so this divides by one, written
-    such that the compiler cannot know. Exact, NaN included.
-    """
-    if jnp.iscomplexobj(x):
-        return jax.lax.complex(keep(x.real), keep(x.imag))
-    return x / jnp.where(x == x, 1.0, 2.0).astype(x.dtype)
+_matmul = staged(product)
 
 
 def commutator(
@@ -103,7 +94,11 @@ def diagonal_of_product(
     a: Inexact[Array, "*c n l K"], b: Inexact[Array, "*e l n K"]
 ) -> Inexact[Array, "..."]:
     """Diagonal of the product ab for each k, without the rest of it: (..., n, K)."""
-    return jnp.sum(a * transpose(b), axis=-2)
+    size = a.shape[-2]
+    if size > _UNROLL:
+        return jnp.sum(a * transpose(b), axis=-2)
+    terms = (a[..., :, l, :] * b[..., l, :, :] for l in range(1, size))
+    return sum(terms, start=a[..., :, 0, :] * b[..., 0, :, :])
 
 
 def is_traced(*trees: object) -> bool:

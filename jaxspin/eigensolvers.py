@@ -4,27 +4,21 @@ A tile is (n, n, K), the k axis last (see `algebra`). LAPACK solves one small ma
 reaches a few per cent of what a core can do; the solvers here treat the K matrices as lanes of one
 vector. None of them is ever differentiated: the derivative rule stands in `spectrum`.
 
-Two precautions run through this file, both because XLA on CPU computes a cheap value again in
-each loop that needs it, and rounds it differently there when it contracts a*b + c:
-
-* `keep` stands wherever a copy that differs in its last digits would do harm: where rounding
-  noise is normalised (a reflector from a cancelled column, a rotation from a cancelled bulge) the
-  copies would have nothing in common, and the basis would not be orthogonal. For correctness.
-* `staged` has a function compiled apart, with its results in memory, and `fused` has a function
-  with all its stages and loops compiled into a single kernel. For speed: the attributes they set
-  are hints, and a version of XLA that does not know them gives the same numbers, slower.
+`compiled` says what `keep`, `staged` and `fused` are for. Here `keep` stands wherever a copy that
+differs in its last digits would do harm: where rounding noise is normalised (a reflector from a
+cancelled column, a rotation from a cancelled bulge) the copies would have nothing in common, and
+the basis would not be orthogonal.
 """
 
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
-from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Complex, Float
 
-from jaxspin.algebra import keep
+from jaxspin.compiled import fused, keep, staged
 
 _LANES = 64  # matrices in one kernel: 32 to 128 are best at n = 3 to 12 (benchmarks/eigensolvers)
 _VENDOR_BATCH = 32768  # GPU libraries reject or overflow on larger batches (reports up to 65535)
@@ -58,37 +52,6 @@ def solver(n: int, backend: str) -> Callable[[Complex[Array, "n n K"]], Eigensys
     """The algorithm for n bands on a backend."""
     largest = SOLVERS.get(backend, SOLVERS["gpu"])
     return next(algorithm for size, algorithm in largest if n <= size)
-
-
-# --------------------------------------------------------------------------- compiled in one piece
-
-
-def _hinted(function: Callable, **hints: str) -> Callable:
-    """`function`, called in the compiled program with these attributes on the call alone."""
-
-    @wraps(function)
-    def unhinted(*args):
-        with set_xla_metadata(inlineable="true", xla_cpu_small_call="false"):
-            return function(*args)
-
-    compiled = jax.jit(unhinted)
-
-    @wraps(function)
-    def call(*args):
-        if jax.default_backend() != "cpu":
-            return function(*args)
-        with set_xla_metadata(**hints):
-            return compiled(*args)
-
-    return call
-
-
-#: A function whose results are computed once and stand in memory.
-staged = partial(_hinted, inlineable="false", xla_cpu_small_call="false")
-#: A function that becomes one kernel, loops and stages included. XLA's threshold for doing this by
-#: itself is a kilobyte; with a kernel launch for every few lines of a stage it is 2 times slower.
-#: It must not hold scatters, custom calls or reductions other than to a scalar.
-fused = partial(_hinted, inlineable="false", xla_cpu_small_call="true")
 
 
 # --------------------------------------------------------------------------- scaling

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxspin.algebra import is_traced, keep
+from jaxspin.algebra import is_traced
+from jaxspin.compiled import fused, keep, staged
 from jaxspin.levels import Levels, Scan, scans
 from jaxspin.meshes import Coordinates, Mesh, Nodes
 from jaxspin.models.base import Model, number_of_bands

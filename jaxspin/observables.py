@@ -26,9 +26,9 @@ from jaxspin.algebra import (
     commutator,
     dagger,
     diagonal_of_product,
-    keep,
     matmul,
 )
+from jaxspin.compiled import keep
 from jaxspin.spectrum import Bands
 
 

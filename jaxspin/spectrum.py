@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float
 
-from jaxspin.algebra import dagger, keep, matmul, product
+from jaxspin.algebra import dagger, matmul, product
+from jaxspin.compiled import keep, staged
 from jaxspin.eigensolvers import eigh
 from jaxspin.unsplit import unsplit
 

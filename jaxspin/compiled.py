@@ -1,0 +1,63 @@
+"""What is compiled with what: hints to XLA, on which the speed on a CPU depends.
+
+XLA on CPU computes a cheap value again in each loop, and each element of a loop, that uses it, and
+rounds it differently there when it contracts a*b + c. A product of matrices that 27 components
+share would be computed hundreds of times.
+
+* `keep` has one array computed once.
+* `staged` has a function compiled apart, with its results in memory.
+* `fused` has a function with all its stages and loops compiled into a single kernel, where each
+  line of it would otherwise be a kernel of its own, with its launch.
+
+The attributes that the last two set are hints: a version of XLA that does not know them gives the
+same numbers, slower.
+"""
+
+from collections.abc import Callable
+from functools import partial, wraps
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.xla_metadata import set_xla_metadata
+from jaxtyping import Array, Inexact
+
+
+def keep(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+    """`x`, computed once.
+
+    XLA on CPU computes a cheap value again in every loop that uses it; a product of matrices that
+    27 components share would be computed 27 times (measured: 4 times the cost of the whole
+    conventional spin Hall integrand). It never repeats a division, so this divides by one, written
+    such that the compiler cannot know. Exact, NaN included.
+    """
+    if jnp.iscomplexobj(x):
+        return jax.lax.complex(keep(x.real), keep(x.imag))
+    return x / jnp.where(x == x, 1.0, 2.0).astype(x.dtype)
+
+
+def _hinted(function: Callable, **hints: str) -> Callable:
+    """`function`, called in the compiled program with these attributes on the call alone."""
+
+    @wraps(function)
+    def unhinted(*args):
+        with set_xla_metadata(inlineable="true", xla_cpu_small_call="false"):
+            return function(*args)
+
+    compiled = jax.jit(unhinted)
+
+    @wraps(function)
+    def call(*args):
+        if jax.default_backend() != "cpu":
+            return function(*args)
+        with set_xla_metadata(**hints):
+            return compiled(*args)
+
+    return call
+
+
+#: A function whose results are computed once and stand in memory.
+staged = partial(_hinted, inlineable="false", xla_cpu_small_call="false")
+#: A function that becomes one kernel, loops and stages included. XLA's threshold for doing this by
+#: itself is a kilobyte; with a kernel launch for every few lines of a stage it is 2 times slower.
+#: It must not hold scatters, custom calls or reductions other than to a scalar.
+fused = partial(_hinted, inlineable="false", xla_cpu_small_call="true")
