@@ -5,6 +5,7 @@ The k axis is last (see `algebra`): energies are (n, K), matrices (n, n, K), the
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -121,13 +122,19 @@ class Bands(eqx.Module):
         return jnp.where(self.same, 0, operator)
 
 
-def solve(model, k: Float[Array, "d K"], degeneracy: Degeneracy, spin: bool = True) -> Bands:
-    """The bands of a model on a tile of k-points; the one place where H(k) is lifted to tiles.
+def solve(
+    model,
+    k: Float[Array, "d K"],
+    degeneracy: Degeneracy,
+    spin: bool = True,
+    box: Sequence[Float[Array, " _"]] | None = None,
+) -> Bands:
+    """The bands of a model on a tile of k-points.
 
-    The velocity is the exact derivative of H (forward-mode differentiation of the model).
+    Args:
+        box: the values of each u_i, where the tile is the box of k = Σ_i u_i b_i (`Model.box`).
     """
-    at_one = lambda k: (model(k), jax.jacfwd(model)(k))  # noqa: E731
-    hamiltonian, slope = jax.vmap(at_one, in_axes=-1, out_axes=-1)(k)
+    hamiltonian, slopes = model.tile(k) if box is None else model.box(box)
     energies, basis = map(keep, eigensystem(hamiltonian.astype(complex), degeneracy))
     same = groups(energies, degeneracy)
 
@@ -140,7 +147,7 @@ def solve(model, k: Float[Array, "d K"], degeneracy: Degeneracy, spin: bool = Tr
         basis=basis,
         same=same,
         open=~same,
-        velocity=in_bands(jnp.moveaxis(slope, 2, 0)),
+        velocity=in_bands(slopes),
         spin=in_bands(jnp.asarray(model.spin())[..., None]) if spin else None,
     )
 
