@@ -118,9 +118,8 @@ class HoppingModel(Model):
         One real matrix product over half of the cells: with R comes -R, and a Hermitian matrix is
         n² real numbers.
         """
-        half = np.array(_half(self.cells))
-        waves = _waves(_dot(jnp.array(half, float), _dot(self.vectors, k)))
-        site_phase = jnp.exp(1j * _dot(self.centres, k))
+        waves = _waves(_half(self.cells), list(_dot(self.vectors, k) / (2 * jnp.pi)))
+        site_phase = keep(jnp.exp(1j * _dot(self.centres, k)))
         bloch = _unpacked(_summed(_paired_blocks(self), waves))
         matrices = site_phase.conj()[:, None] * bloch * site_phase[None, :]
         return matrices[0], matrices[1:]
@@ -133,12 +132,13 @@ class HoppingModel(Model):
         In that basis H'_mn(k) = Σ_R e^{ik·R} H_mn(R), the velocity is the covariant derivative
         ∂H'_mn + i H'_mn (τ_n − τ_m), and the spin operator is the same. Sums run over one
         coordinate of R after the other, unless so few cells are filled that a sum over cells is
-        shorter; cosines are taken on the sides of the box only.
+        shorter. Cosines are taken on the sides of the box only.
         """
         if _separable(self.cells, [x.size for x in u]):
             packed = _summed_by_axes(self, u)
         else:
-            packed = _summed(_paired_blocks(self), _waves_on_box(_half(self.cells), u))
+            waves = _waves(_half(self.cells), jnp.meshgrid(*u, indexing="ij", sparse=True))
+            packed = _summed(_paired_blocks(self), waves)
         matrices = _unpacked(packed)
         return matrices[0], matrices[1:]
 
@@ -177,35 +177,31 @@ def _half(cells: tuple[tuple[int, ...], ...]) -> list[tuple[int, ...]]:
     return [home, *(cell for cell in cells if cell > home)]
 
 
-def _waves(angles: Float[Array, "h K"]) -> Float[Array, "j K"]:
-    """1, the cosines and the sines; the first angle is that of the home cell."""
-    others = angles[1:]
-    return jnp.concatenate([jnp.ones_like(angles[:1]), jnp.cos(others), jnp.sin(others)])
+def _waves(half: list[tuple[int, ...]], u: Sequence[Float[Array, "..."]]) -> Float[Array, "j K"]:
+    """1, then cos k·R and sin k·R of the cells of `half` but the home cell, k = Σ_i u_i b_i.
+
+    They are products of powers of e^{2πi u_i}; the u_i need only broadcast together. Kept, for the
+    library product that uses them would compute them again for each row.
+    """
+    sides = (_powers_at(x, r) for x, r in zip(u, np.array(half).T, strict=True))
+    waves = math.prod(sides).reshape(len(half), -1)
+    return keep(jnp.concatenate([waves.real, waves[1:].imag]))
 
 
-def _waves_on_box(half: list[tuple[int, ...]], u: Sequence[Float[Array, " _"]]) -> Array:
-    """`_waves` on a box, as products of waves on its sides."""
-    phases = []
-    for axis, x in enumerate(u):
-        powers = np.array(half)[:, axis]
-        table = _powers(x, max(abs(powers)))
-        side = jnp.stack([_power(table, p) for p in powers.tolist()])
-        phases.append(side.reshape(len(half), *(x.size if i == axis else 1 for i in range(len(u)))))
-    waves = math.prod(phases).reshape(len(half), -1)
-    return jnp.concatenate([waves.real, waves[1:].imag])
+def _powers_at(u: Float[Array, "..."], r: np.ndarray) -> Complex[Array, "h ..."]:
+    """e^{2πi r u} for each integer r, of either sign."""
+    largest = np.max(np.abs(r))
+    powers = keep(jnp.stack(_powers(u, largest)))
+    return jnp.concatenate([powers, powers[1:].conj()])[np.where(r >= 0, r, largest - r)]
 
 
-def _powers(u: Float[Array, " N"], largest: int) -> list[Complex[Array, " N"]]:
+def _powers(u: Float[Array, "..."], largest: int) -> list[Complex[Array, "..."]]:
     """e^{2πi r u} for r = 0, ..., largest: one cosine and one sine for each u."""
     wave = jax.lax.complex(jnp.cos(2 * jnp.pi * u), jnp.sin(2 * jnp.pi * u))
     table = [jnp.ones_like(wave)]
     for _ in range(largest):
         table.append(table[-1] * wave)
     return table
-
-
-def _power(table: list[Complex[Array, " N"]], r: int) -> Complex[Array, " N"]:
-    return table[r] if r >= 0 else table[-r].conj()
 
 
 def _paired_blocks(model: HoppingModel) -> Float[Array, "j c n n"]:
