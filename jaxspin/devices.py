@@ -30,7 +30,7 @@ def lanes(bands: int) -> list[jax.Device]:
     """
     chosen = jax.config.jax_default_device
     devices = jax.local_devices() if chosen is None else [chosen]
-    if len(devices) > 1 or jax.default_backend() != "cpu" or eigensolvers.threaded(bands):
+    if len(devices) > 1 or jax.default_backend() != "cpu" or eigensolvers.is_library(bands):
         return list(devices)
     return list(devices) * threads()
 

@@ -54,6 +54,11 @@ def solver(n: int, backend: str) -> Callable[[Complex[Array, "n n K"]], Eigensys
     return next(algorithm for size, algorithm in largest if n <= size)
 
 
+def is_library(n: int) -> bool:
+    """Whether the solver for n bands is a library's, called from the compiled code."""
+    return solver(n, jax.default_backend()) is library
+
+
 # --------------------------------------------------------------------------- scaling
 
 

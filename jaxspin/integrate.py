@@ -17,10 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxspin import eigensolvers
 from jaxspin.algebra import is_traced
-from jaxspin.compiled import fused, keep, staged
+from jaxspin.compiled import fused, staged
 from jaxspin.levels import Levels, Scan, scans
-from jaxspin.meshes import Coordinates, Mesh, Nodes
+from jaxspin.meshes import Coordinates, Mesh
 from jaxspin.models.base import Model, number_of_bands
 from jaxspin.observables import Observable, Weights
 from jaxspin.progress import track
@@ -149,10 +150,13 @@ def _together(a, b):
 
 def _add_blocks(job: Sum, totals, first, count):
     """`totals` with the blocks first, ..., first + count - 1 added."""
+    bands = number_of_bands(job.model)
+    tile = lambda number: _tile(job, number)  # noqa: E731
+    tile = tile if eigensolvers.is_library(bands) else fused(tile)
 
     def one(number, carry):
         totals, splitting = carry
-        tiles = jax.lax.map(lambda i: _tile(job, number * job.block + i), jnp.arange(job.block))
+        tiles = jax.lax.map(lambda i: tile(number * job.block + i), jnp.arange(job.block))
         levels, spread, sea, surface, closest = tiles
         totals = tuple(
             scan.add(total, levels, spread, sea if i < job.seas else surface)
@@ -175,25 +179,33 @@ _add_blocks_on_cpu = eqx.filter_jit(
 
 def _tile(job: Sum, number):
     """Levels, spreads and weights of the bands on one tile, and the smallest splitting there."""
-    nodes = _nodes(job, number)
-    k, weight = nodes.k.reshape(nodes.k.shape[0], -1), nodes.weight.reshape(-1)
-    weight = jnp.where(number < jnp.prod(job.counts), weight, 0)
-    bands = solve(job.model, k, job.degeneracy, job.observable.spin)
+    inside = number < jnp.prod(job.counts)
+    u, widths = _box(job, number)
+    k, weight, edges = staged(lambda *box: _nodes(job, inside, *box))(u, widths)
+    box = [x.reshape(-1) for x in u] if job.coordinates.periodic else None
+    bands = solve(job.model, k, job.degeneracy, job.observable.spin, box)
     spread = jnp.zeros_like(bands.levels)
     if any(scan.fills_cells for scan in job.plan):
-        spread = _spread(bands, nodes.edges.reshape(*nodes.edges.shape[:2], -1))
+        spread = staged(_spread)(bands, edges)
     low, high = job.window
     bands = bands.settled(low - spread / 2, high + spread / 2)
     weights = job.observable(bands)
-    sea = _flat(weights.sea, weight)
-    surface = None if weights.surface is None else _flat(weights.surface, weight)
+    sea = staged(_flat)(weights.sea, weight)
+    surface = None if weights.surface is None else staged(_flat)(weights.surface, weight)
     splitting = jnp.where(bands.same | (weight == 0), jnp.inf, jnp.abs(bands.gap))
     closest = jax.lax.stop_gradient(jnp.min(splitting))
     return bands.levels, spread, sea, surface, closest
 
 
-def _nodes(job: Sum, number) -> Nodes:
-    """The nodes of one box."""
+def _nodes(job: Sum, inside, u, widths):
+    """k, weights and edges of the points of a box."""
+    nodes = job.coordinates(u, widths, job.model.lattice)
+    flat = lambda x, axes: x.reshape(*x.shape[:axes], -1)  # noqa: E731
+    return flat(nodes.k, 1), jnp.where(inside, flat(nodes.weight, 0), 0), flat(nodes.edges, 2)
+
+
+def _box(job: Sum, number) -> tuple[list[Array], list[Array]]:
+    """Coordinates and widths of the sides of one box, each along its own axis."""
     u, widths, dimensions = [], [], len(job.box)
     for axis in reversed(range(dimensions)):
         number, place = number // job.counts[axis], number % job.counts[axis]
@@ -202,7 +214,7 @@ def _nodes(job: Sum, number) -> Nodes:
         for table, cut in ((job.nodes, u), (job.widths, widths)):
             part = jax.lax.dynamic_slice_in_dim(table[axis], place * job.box[axis], job.box[axis])
             cut.append(part.reshape(shape))
-    return job.coordinates(u[::-1], widths[::-1], job.model.lattice)
+    return u[::-1], widths[::-1]
 
 
 def _spread(bands: Bands, edges: Float[Array, "c d K"]) -> Float[Array, "n K"]:
@@ -213,7 +225,7 @@ def _spread(bands: Bands, edges: Float[Array, "c d K"]) -> Float[Array, "n K"]:
 
 
 def _flat(weights: Float[Array, "*c n K"], weight: Float[Array, " K"]) -> Float[Array, "c n K"]:
-    return keep(weights * weight).reshape(-1, *weights.shape[-2:])
+    return (weights * weight).reshape(-1, *weights.shape[-2:])
 
 
 def _in_order(plan, finished: list[Array]) -> Float[Array, "t e c"]:

@@ -10,6 +10,7 @@ import functools
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -41,6 +42,9 @@ class Nodes(eqx.Module):
 class Coordinates(eqx.Module):
     """A map from the unit cube to k."""
 
+    #: Whether k = Σ_i u_i b_i, with the reciprocal vectors b_i of the model.
+    periodic: ClassVar[bool] = False
+
     @abstractmethod
     def __call__(
         self,
@@ -61,6 +65,8 @@ class Coordinates(eqx.Module):
 
 class Reciprocal(Coordinates):
     """The Brillouin zone: k = Σ_i u_i b_i."""
+
+    periodic = True
 
     def __call__(self, u, widths, lattice):
         reciprocal = reciprocal_vectors(lattice)

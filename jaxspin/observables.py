@@ -279,7 +279,7 @@ def _antisymmetric(bands: Bands, weight: Callable[[int, int], Array]) -> Weights
     """Weights antisymmetric in (flow a, field b), from those of the pairs a < b: (*c, n, K)."""
     d = bands.velocity.shape[0]
     pairs = [(a, b) for a in range(d) for b in range(a + 1, d)]
-    sea = jnp.stack([keep(weight(a, b)) for a, b in pairs])
+    sea = jnp.stack([staged(lambda: weight(a, b))() for a, b in pairs])
     others = math.prod(sea.shape[1:-2])
     sign = {pair: 1 for pair in pairs} | {(b, a): -1 for a, b in pairs}
     place = {pair: i for i, pair in enumerate(pairs)}

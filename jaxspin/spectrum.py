@@ -5,6 +5,7 @@ The k axis is last (see `algebra`): energies are (n, K), matrices (n, n, K), the
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float
 
 from jaxspin.algebra import dagger, matmul, product
-from jaxspin.compiled import keep, staged
+from jaxspin.compiled import staged
 from jaxspin.eigensolvers import eigh
 from jaxspin.unsplit import unsplit
 
@@ -123,28 +124,41 @@ class Bands(eqx.Module):
         return jnp.where(self.same, 0, operator)
 
 
-def solve(model, k: Float[Array, "d K"], degeneracy: Degeneracy, spin: bool = True) -> Bands:
-    """The bands of a model on a tile of k-points; the one place where H(k) is lifted to tiles.
+def solve(
+    model,
+    k: Float[Array, "d K"],
+    degeneracy: Degeneracy,
+    spin: bool = True,
+    box: Sequence[Float[Array, " _"]] | None = None,
+) -> Bands:
+    """The bands of a model on a tile of k-points.
 
-    The velocity is the exact derivative of H (forward-mode differentiation of the model).
+    Args:
+        box: the values of each u_i, where the tile is the box of k = Σ_i u_i b_i (`Model.box`).
     """
-    at_one = lambda k: (model(k), jax.jacfwd(model)(k))  # noqa: E731
-    hamiltonian, slope = map(keep, jax.vmap(at_one, in_axes=-1, out_axes=-1)(keep(k)))
-    energies, basis = map(keep, eigensystem(hamiltonian.astype(complex), degeneracy))
-    same = groups(energies, degeneracy)
+    lift = staged(model.tile) if box is None else staged(model.box)
+    hamiltonian, slopes = lift(k if box is None else box)
+    energies, basis = eigensystem(hamiltonian.astype(complex), degeneracy)
+    levels, same = staged(lambda energies: _levels(energies, degeneracy))(energies)
+    bra = staged(dagger)(basis)
 
     def in_bands(operator):
-        return matmul(dagger(basis), matmul(operator, basis))
+        return matmul(bra, matmul(operator, basis))
 
     return Bands(
         energies=energies,
-        levels=group_mean(energies, same),
+        levels=levels,
         basis=basis,
         same=same,
         open=~same,
-        velocity=in_bands(jnp.moveaxis(slope, 2, 0)),
+        velocity=in_bands(slopes),
         spin=in_bands(jnp.asarray(model.spin())[..., None]) if spin else None,
     )
+
+
+def _levels(energies, degeneracy):
+    same = groups(energies, degeneracy)
+    return group_mean(energies, same), same
 
 
 def groups(energies: Float[Array, "n K"], degeneracy: Degeneracy) -> Bool[Array, "n n K"]:

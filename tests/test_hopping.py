@@ -23,7 +23,7 @@ def arguments(seed=0, n=4):
         "lattice": LATTICE,
         "cells": CELLS,
         "blocks": np.array([home + home.conj().T, first, first.conj().T, second, second.conj().T]),
-        "centres": rng.normal(size=(n, 3)),
+        "centres": np.repeat(rng.normal(size=(n // 2, 3)), 2, axis=0),
         "spin": [np.kron(np.eye(n // 2), sigma) for sigma in PAULI[1:]],
     }
 

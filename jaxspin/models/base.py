@@ -1,15 +1,17 @@
 """What a model is: a Hamiltonian H(k) at one k, and the spin operator that goes with it."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, Inexact
 
 from jaxspin.algebra import is_traced
+from jaxspin.lattice import reciprocal_vectors
 
 
 class Model(eqx.Module):
@@ -56,6 +58,34 @@ class Model(eqx.Module):
     def lattice(self) -> Float[Array, "d d"] | None:
         """Direct lattice vectors as rows, Å; None for a continuum model."""
         return None
+
+    def tile(
+        self, k: Float[Array, "d K"]
+    ) -> tuple[Inexact[Array, "n n K"], Inexact[Array, "d n n K"]]:
+        """H(k) and its slopes ∂H/∂k_i at many k, the k axis last.
+
+        This form serves every model: `__call__` and its forward-mode derivative, vectorised over
+        k. A model that has a faster one overrides it.
+        """
+        at_one = lambda k: (self(k), jax.jacfwd(self)(k))  # noqa: E731
+        hamiltonian, slopes = jax.vmap(at_one, in_axes=-1, out_axes=-1)(k)
+        return hamiltonian, jnp.moveaxis(slopes, 2, 0)
+
+    def box(
+        self, u: Sequence[Float[Array, " _"]]
+    ) -> tuple[Inexact[Array, "n n K"], Inexact[Array, "d n n K"]]:
+        """`tile` on the box of k = Σ_i u_i b_i, with b_i the reciprocal lattice vectors.
+
+        The basis may be another one than that of `tile`, as long as `spin()` is the spin operator
+        in both, and the slopes are the matrices of the same velocity. `Sum` and `WithSpin`
+        therefore take the default, for their parts need not agree on it.
+
+        Args:
+            u: the values of each u_i, one array for each axis. The K points are all combinations,
+                the last axis fastest.
+        """
+        points = jnp.stack([x.ravel() for x in jnp.meshgrid(*u, indexing="ij")])
+        return self.tile(reciprocal_vectors(self.lattice).T @ points)
 
     def __add__(self, other: "Model") -> "Sum":
         return Sum(self, other)
@@ -119,6 +149,9 @@ class Sum(Model):
     def __call__(self, k):
         return self.first(k) + self.second(k)
 
+    def tile(self, k):
+        return jax.tree.map(jnp.add, self.first.tile(k), self.second.tile(k))
+
     def spin(self):
         return self.first.spin()
 
@@ -145,6 +178,12 @@ class Scaled(Model):
 
     def __call__(self, k):
         return self.scale * self.model(k)
+
+    def tile(self, k):
+        return tuple(self.scale * matrices for matrices in self.model.tile(k))
+
+    def box(self, u):
+        return tuple(self.scale * matrices for matrices in self.model.box(u))
 
     def spin(self):
         return self.model.spin()
@@ -183,6 +222,9 @@ class WithSpin(Model):
 
     def __call__(self, k):
         return self.model(k)
+
+    def tile(self, k):
+        return self.model.tile(k)
 
     def spin(self):
         return self.operator
