@@ -11,11 +11,14 @@ import json
 import os
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import equinox as eqx
 import jax
 import numpy as np
+
+from jaxspin import distributed
 
 
 class Checkpoint:
@@ -43,12 +46,16 @@ class Checkpoint:
 class Run:
     """One run with its checkpoint, or, for None, without."""
 
-    def __init__(self, checkpoint: Checkpoint | str | os.PathLike | None, about: dict, suffix=""):
+    def __init__(
+        self, checkpoint: Checkpoint | str | os.PathLike | None, about: Callable[[], dict[str, str]]
+    ):
         if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
             checkpoint = Checkpoint(checkpoint)
-        self._seconds = checkpoint.seconds if checkpoint else np.inf
-        self._path = checkpoint and checkpoint.path.with_name(checkpoint.path.name + suffix)
-        self._about = about
+        self._path, self._about, self._seconds = None, {}, np.inf
+        if checkpoint is not None:
+            suffix = f".{distributed.rank()}" if distributed.size() > 1 else ""
+            self._path = checkpoint.path.with_name(checkpoint.path.name + suffix)
+            self._about, self._seconds = about(), checkpoint.seconds
         self._written = time.monotonic()
         self._content = self._read()
 

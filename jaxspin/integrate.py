@@ -10,6 +10,9 @@ computed which, or whether the run was interrupted in between.
 
 import math
 from collections.abc import Iterator
+from importlib.metadata import version
+from os import PathLike
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -17,9 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxspin import eigensolvers
+from jaxspin import distributed
 from jaxspin.algebra import is_traced
-from jaxspin.compiled import fused, staged
+from jaxspin.checkpoint import Checkpoint, Run, describe
+from jaxspin.compiled import staged
+from jaxspin.devices import in_order, lanes
 from jaxspin.levels import Levels, Scan, scans
 from jaxspin.meshes import Coordinates, Mesh
 from jaxspin.models.base import Model, number_of_bands
@@ -76,6 +81,7 @@ def integrate(
     degeneracy: Degeneracy,
     *,
     progress: bool | None = None,
+    checkpoint: Checkpoint | str | PathLike | None = None,
     label: str = "integrating",
 ) -> Sums:
     """Σ_k Σ_m [f(ε_m) W_m + f'(ε_m) W'_m] for every level, with an error estimate.
@@ -83,16 +89,39 @@ def integrate(
     Args:
         observable: gives the weights W (and W') of each band.
         progress: show a progress bar; None shows it where standard error is a terminal.
+        checkpoint: where to keep the partial sums, to go on from after an interruption.
     """
-    fine, splitting = _sum(observable, model, mesh, mesh, levels, degeneracy, progress, label)
+    arguments = (observable, model, levels, degeneracy)
     coarser = mesh.coarser()
-    coarse, _ = _sum(observable, model, coarser, mesh, levels, degeneracy, False, label)
+    if is_traced(model, mesh, levels, observable):
+        fine, splitting = _sum(*arguments, mesh, mesh, _at_once)
+        coarse, _ = _sum(*arguments, coarser, mesh, _at_once)
+        return Sums(fine, _SAFETY * jnp.abs(fine - coarse), splitting)
+    run = Run(checkpoint, lambda: _about(observable, model, mesh, levels, degeneracy))
+    coarse, _ = _sum(*arguments, coarser, mesh, _Segments("coarser", run, 0, label, False))
+    fine, splitting = _sum(
+        *arguments, mesh, mesh, _Segments("mesh", run, mesh.size, label, progress)
+    )
+    run.finish()
     return Sums(fine, _SAFETY * jnp.abs(fine - coarse), splitting)
 
 
-def _sum(observable, model, mesh, like, levels, degeneracy, progress, label):
+def _about(observable, model, mesh, levels, degeneracy) -> dict[str, str]:
+    """What a checkpoint must agree in."""
+    return {
+        "jaxspin": version("jaxspin"),
+        "precision": str(jnp.result_type(float)),
+        "backend": jax.default_backend(),
+        "process": f"{distributed.rank()} of {distributed.size()}",
+        **describe(
+            quantity=observable, model=model, mesh=mesh, levels=levels, degeneracy=degeneracy
+        ),
+    }
+
+
+def _sum(observable, model, levels, degeneracy, mesh, like, add):
     """The sum over `mesh`, in the boxes and tables of the mesh `like`, so that both share what is
-    compiled."""
+    compiled. `add` makes the totals of all blocks."""
     shape = _shape_of_weights(observable, model, degeneracy)
     size = math.prod(shape.sea.shape[:-2])
     cells = mesh.domain != "periodic"  # on a uniform grid, points count as points
@@ -117,29 +146,54 @@ def _sum(observable, model, mesh, like, levels, degeneracy, progress, label):
         block=_block(like.shape, box, bands * size),
     )
     start = (tuple(scan.start(size) for scan in plan), jnp.asarray(jnp.inf))
-    blocks = -(-math.prod(counts) // job.block)
-    if is_traced(model, mesh, levels, observable):
-        totals, splitting = _add_blocks(job, start, 0, blocks)
-    else:
-        totals, splitting = _in_segments(job, start, blocks, mesh.size, label, progress)
+    totals, splitting = add(job, start, -(-math.prod(counts) // job.block))
     finished = [scan.finish(total) for scan, total in zip(plan, totals, strict=True)]
     value = _in_order(sea, finished[: len(sea)])
     if surface:
         value = value + _in_order(surface, finished[len(sea) :])
-    value = shape.complete(value)
-    return value.reshape(*levels.shape, -1), splitting
+    return shape.complete(value).reshape(*levels.shape, -1), splitting
 
 
-def _in_segments(job: Sum, start, blocks: int, points: int, label: str, progress):
-    per_segment = max(1, _SEGMENT // (job.block * math.prod(job.box)))
-    totals = start
-    segments = range(0, blocks, per_segment)
-    size = -(-points // len(segments))
-    for first in track(segments, size, points, label, progress):
-        count = min(per_segment, blocks - first)
-        part = _compiled()(job, start, jnp.asarray(first), jnp.asarray(count))
-        totals = _together(totals, part)
-    return totals
+def _at_once(job: Sum, start, blocks: int):
+    """All blocks in one computation, as a derivative needs it."""
+    return _add_blocks(job, start, 0, blocks)
+
+
+class _Segments(NamedTuple):
+    """All blocks, some thousand k-points at a time, on all devices and processes."""
+
+    stage: str
+    run: Run
+    points: int
+    label: str
+    progress: bool | None
+
+    def __call__(self, job: Sum, start, blocks: int):
+        length = max(1, _SEGMENT // (job.block * math.prod(job.box)))
+        done, totals = self.run.resume(self.stage, start)
+        mine = range(0, blocks, length)[distributed.rank() :: distributed.size()]
+        devices = lanes(number_of_bands(job.model))
+        placed = {device: jax.device_put(_arrays((job, start)), device) for device in set(devices)}
+
+        def segment(first, device):
+            count = min(length, blocks - first)
+            with jax.default_device(device):
+                where = jnp.asarray(first), jnp.asarray(count)
+                part = _compiled()(*eqx.combine(placed[device], (job, start)), *where)
+                return jax.block_until_ready(part)
+
+        parts = in_order(segment, mine[done:], devices)
+        size = -(-self.points // max(1, len(mine)))
+        bar = track(parts, size, self.points, done, self.label, self.progress)
+        for number, part in enumerate(bar, start=done + 1):
+            part = jax.device_put(part, devices[0])
+            totals = _together(totals, part)
+            self.run.keep(self.stage, number, totals, final=number == len(mine))
+        return distributed.total(totals)
+
+
+def _arrays(tree):
+    return eqx.filter(tree, eqx.is_array)
 
 
 @eqx.filter_jit
@@ -150,13 +204,10 @@ def _together(a, b):
 
 def _add_blocks(job: Sum, totals, first, count):
     """`totals` with the blocks first, ..., first + count - 1 added."""
-    bands = number_of_bands(job.model)
-    tile = lambda number: _tile(job, number)  # noqa: E731
-    tile = tile if eigensolvers.is_library(bands) else fused(tile)
 
     def one(number, carry):
         totals, splitting = carry
-        tiles = jax.lax.map(lambda i: tile(number * job.block + i), jnp.arange(job.block))
+        tiles = jax.lax.map(lambda i: _tile(job, number * job.block + i), jnp.arange(job.block))
         levels, spread, sea, surface, closest = tiles
         totals = tuple(
             scan.add(total, levels, spread, sea if i < job.seas else surface)

@@ -28,7 +28,7 @@ from jaxspin.algebra import (
     diagonal_of_product,
     matmul,
 )
-from jaxspin.compiled import keep
+from jaxspin.compiled import keep, staged
 from jaxspin.spectrum import Bands
 
 

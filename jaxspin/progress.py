@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -15,6 +16,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+T = TypeVar("T")
+
 
 class _Rate(ProgressColumn):
     """k-points per second."""
@@ -25,11 +28,12 @@ class _Rate(ProgressColumn):
 
 
 def track(
-    segments: Iterable[int], size: int, total: int, label: str, show: bool | None
-) -> Iterator[int]:
+    segments: Iterable[T], size: int, total: int, done: int, label: str, show: bool | None
+) -> Iterator[T]:
     """Yield the segments of a sum over `total` k-points, `size` k-points each, showing progress.
 
     Args:
+        done: number of segments that were done before.
         show: True, False, or None for "only where standard error is a terminal".
     """
     visible = sys.stderr.isatty() if show is None else show
@@ -42,10 +46,10 @@ def track(
     )
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not visible) as bar:
-        task = bar.add_task(label, total=total)
+        task = bar.add_task(label, total=total, completed=done * size)
         for segment in segments:
-            yield segment
             bar.advance(task, size)
+            yield segment
 
 
 def _short(number: float) -> str:
