@@ -59,5 +59,6 @@ def _hinted(function: Callable, **hints: str) -> Callable:
 staged = partial(_hinted, inlineable="false", xla_cpu_small_call="false")
 #: A function that becomes one kernel, loops and stages included. XLA's threshold for doing this by
 #: itself is a kilobyte; with a kernel launch for every few lines of a stage it is 2 times slower.
-#: It must not hold scatters, custom calls or reductions other than to a scalar.
+#: It must not hold scatters, custom calls or reductions other than to a scalar (XLA ends the
+#: process: "fusion kind not implemented").
 fused = partial(_hinted, inlineable="false", xla_cpu_small_call="true")

@@ -6,7 +6,6 @@ process returns the whole result.
 """
 
 import jax
-import numpy as np
 
 
 def start(

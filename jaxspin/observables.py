@@ -13,6 +13,7 @@ units of ħ/2. Numbers in brackets are equations of Liu, Cullen and Culcer, PRB 
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 import equinox as eqx
@@ -20,7 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from jaxspin import geometry
 from jaxspin.algebra import (
     anticommutator,
     commutator,
@@ -279,9 +279,9 @@ def _antisymmetric(bands: Bands, weight: Callable[[int, int], Array]) -> Weights
     """Weights antisymmetric in (flow a, field b), from those of the pairs a < b: (*c, n, K)."""
     d = bands.velocity.shape[0]
     pairs = [(a, b) for a in range(d) for b in range(a + 1, d)]
-    sea = jnp.stack([staged(lambda: weight(a, b))() for a, b in pairs])
+    sea = jnp.stack([staged(partial(weight, a, b))() for a, b in pairs])
     others = math.prod(sea.shape[1:-2])
-    sign = {pair: 1 for pair in pairs} | {(b, a): -1 for a, b in pairs}
+    sign = dict.fromkeys(pairs, 1) | {(b, a): -1 for a, b in pairs}
     place = {pair: i for i, pair in enumerate(pairs)}
     expansion = [
         (place.get((min(a, b), max(a, b)), 0) * others + c, sign.get((a, b), 0))
