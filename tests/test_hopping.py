@@ -193,6 +193,14 @@ def test_bad_arguments(change, message):
         HoppingModel(**arguments() | change)
 
 
+def test_spin_between_places_is_refused():
+    spin = np.array(arguments()["spin"])
+    spin[0, 1, 2] = spin[0, 2, 1] = 1e-3
+    with pytest.raises(ValueError, match=r"`spin` must not couple .* the orbitals 1 and 2"):
+        HoppingModel(**arguments() | {"spin": spin})
+    HoppingModel(**arguments() | {"spin": spin, "centres": np.zeros((4, 3))})
+
+
 def test_rounding_of_a_file_is_accepted(model):
     """Rounded to six decimals, with errors that are not Hermitian, H(k) is Hermitian and close."""
     noise = 1e-6 * np.random.default_rng(3).uniform(-1, 1, size=(5, 4, 4))

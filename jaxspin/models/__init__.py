@@ -3,7 +3,13 @@
 Start from `TopologicalInsulator.bi2se3()`, `Rashba` or `KaneMele`, or subclass `Model`.
 """
 
-from jaxspin.models.base import Model as Model, Scaled as Scaled, Sum as Sum, WithSpin as WithSpin
+from jaxspin.models.base import (
+    MatrixSum as MatrixSum,
+    Model as Model,
+    Scaled as Scaled,
+    Sum as Sum,
+    WithSpin as WithSpin,
+)
 from jaxspin.models.continuum import (
     MassiveDirac as MassiveDirac,
     Rashba as Rashba,

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.algebra import PAULI
-from jaxspin.models.base import Model, parameter
+from jaxspin.models.base import MatrixSum, parameter
 
 _ONE, _X, _Y, _Z = PAULI
 
@@ -15,7 +15,7 @@ def _matrix(orbital: np.ndarray, spin: np.ndarray) -> np.ndarray:
     return np.kron(orbital, spin)
 
 
-class TopologicalInsulator(Model):
+class TopologicalInsulator(MatrixSum):
     """Bulk bands of the Bi2Se3 family, Liu et al. PRB 82, 045122 (2010).
 
     Written as in Liu, Cullen and Culcer, PRB 108, 195434 (2023), Eq. (10).
@@ -103,7 +103,14 @@ class TopologicalInsulator(Model):
     def dimension(self) -> int:
         return 3
 
-    def __call__(self, k):
+    @property
+    def matrices(self):
+        return np.array([matrix for matrix, _ in self._terms(jnp.zeros(3))])
+
+    def coefficients(self, k):
+        return [coefficient for _, coefficient in self._terms(k)]
+
+    def _terms(self, k):
         kx, ky, kz = k
         kp2, kz2 = kx**2 + ky**2, kz**2
         offset = self.C0 + self.C1 * kz2 + self.C2 * kp2
@@ -112,15 +119,15 @@ class TopologicalInsulator(Model):
         cosine_3, sine_3 = kx**3 - 3 * kx * ky**2, 3 * kx**2 * ky - ky**3
         mx, my, mz = self.exchange
         return (
-            offset * _matrix(_ONE, _ONE)
-            - mass * _matrix(_Z, _ONE)
-            + a * kx * _matrix(_X, _X)
-            + a * ky * _matrix(_X, _Y)
-            + (b * kz + self.R2 * sine_3) * _matrix(_X, _Z)
-            + self.R1 * cosine_3 * _matrix(_Y, _ONE)
-            + mx * _matrix(_ONE, _X)
-            + my * _matrix(_ONE, _Y)
-            + mz * _matrix(_ONE, _Z)
+            (_matrix(_ONE, _ONE), offset),
+            (_matrix(_Z, _ONE), -mass),
+            (_matrix(_X, _X), a * kx),
+            (_matrix(_X, _Y), a * ky),
+            (_matrix(_X, _Z), b * kz + self.R2 * sine_3),
+            (_matrix(_Y, _ONE), self.R1 * cosine_3),
+            (_matrix(_ONE, _X), mx),
+            (_matrix(_ONE, _Y), my),
+            (_matrix(_ONE, _Z), mz),
         )
 
     def spin(self):
@@ -135,7 +142,7 @@ _BI2TE3 = (2.87, 0.30, -0.18, 6.55, 49.68, -0.30, 2.79, 57.38, 45.02, -89.37)
 _SB2TE3 = (3.40, 0.84, 0.001, -12.39, -10.78, -0.22, 19.64, 48.51, 103.20, -244.67)
 
 
-class MassiveDirac(Model):
+class MassiveDirac(MatrixSum):
     """A two-dimensional Dirac cone, for example the surface of a topological insulator.
 
     H = v (k_x σ_y - k_y σ_x) + [M + λ (k_x³ - 3 k_x k_y²)] σ_z + tilt·k, basis (up, down).
@@ -150,18 +157,20 @@ class MassiveDirac(Model):
     def dimension(self) -> int:
         return 2
 
-    def __call__(self, k):
+    @property
+    def matrices(self):
+        return np.array([_ONE, _X, _Y, _Z])
+
+    def coefficients(self, k):
         kx, ky = k
         mass = self.mass + self.warping * (kx**3 - 3 * kx * ky**2)
-        return (
-            self.velocity * kx * _Y - self.velocity * ky * _X + mass * _Z + (self.tilt @ k) * _ONE
-        )
+        return self.tilt @ k, -self.velocity * ky, self.velocity * kx, mass
 
     def spin(self):
         return jnp.asarray(PAULI[1:])
 
 
-class Rashba(Model):
+class Rashba(MatrixSum):
     """The two-dimensional electron gas with Rashba coupling and an exchange field along z.
 
     H = kinetic k² + v (k_x σ_y - k_y σ_x) + M σ_z, basis (up, down); kinetic = ħ²/2m.
@@ -175,14 +184,13 @@ class Rashba(Model):
     def dimension(self) -> int:
         return 2
 
-    def __call__(self, k):
+    @property
+    def matrices(self):
+        return np.array([_ONE, _X, _Y, _Z])
+
+    def coefficients(self, k):
         kx, ky = k
-        return (
-            self.kinetic * (k @ k) * _ONE
-            + self.velocity * kx * _Y
-            - self.velocity * ky * _X
-            + self.exchange * _Z
-        )
+        return self.kinetic * (k @ k), -self.velocity * ky, self.velocity * kx, self.exchange
 
     def spin(self):
         return jnp.asarray(PAULI[1:])
