@@ -13,7 +13,6 @@ import jaxspin as js
 from jaxspin import models
 from jaxspin.spectrum import eigensystem
 
-
 # --- Responses by parameters ----------------------------------------------------------------------
 
 

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Inexact
 
-from jaxspin.algebra import is_traced, keep
+from jaxspin.algebra import is_traced
+from jaxspin.compiled import keep
 from jaxspin.lattice import reciprocal_vectors
 
 
