@@ -14,10 +14,11 @@ FILES = {
 
 #: Lowest first; a module may import from lower layers, and from its own.
 LAYERS = (
-    ("units", "algebra", "progress"),
+    ("compiled", "units", "algebra", "progress", "distributed"),
     ("lattice", "spectrum", "eigensolvers", "unsplit"),
     ("models", "meshes", "levels"),
     ("geometry", "observables"),
+    ("devices", "checkpoint"),
     ("integrate",),
     ("results", "checks"),
     ("response",),
