@@ -145,7 +145,7 @@ def _sum(observable, model, levels, degeneracy, mesh, like, add):
         box=box,
         block=_block(like.shape, box, bands * size),
     )
-    start = (tuple(scan.start(size) for scan in plan), jnp.asarray(jnp.inf))
+    start = (tuple(scan.start(size, math.prod(box)) for scan in plan), jnp.asarray(jnp.inf))
     totals, splitting = add(job, start, -(-math.prod(counts) // job.block))
     finished = [scan.finish(total) for scan, total in zip(plan, totals, strict=True)]
     value = _in_order(sea, finished[: len(sea)])
@@ -204,18 +204,31 @@ def _together(a, b):
 
 def _add_blocks(job: Sum, totals, first, count):
     """`totals` with the blocks first, ..., first + count - 1 added."""
+    kinds = ["sea"] * job.seas + ["surface"] * (len(job.plan) - job.seas)
+    later = {kind for scan, kind in zip(job.plan, kinds, strict=True) if not scan.one_by_one}
 
-    def one(number, carry):
-        totals, splitting = carry
-        tiles = jax.lax.map(lambda i: _tile(job, number * job.block + i), jnp.arange(job.block))
-        levels, spread, sea, surface, closest = tiles
-        totals = tuple(
-            scan.add(total, levels, spread, sea if i < job.seas else surface)
-            for i, (scan, total) in enumerate(zip(job.plan, totals, strict=True))
+    def added(totals, tiles, one_by_one):
+        levels, spread, weights = tiles
+        return tuple(
+            scan.add(total, levels, spread, weights[kind])
+            if scan.one_by_one == one_by_one
+            else total
+            for scan, kind, total in zip(job.plan, kinds, totals, strict=True)
         )
-        return totals, jnp.minimum(splitting, jnp.min(closest))
 
-    return jax.lax.fori_loop(first, first + count, one, totals)
+    def tile(carry, number):
+        totals, smallest = carry
+        levels, spread, weights, splitting = _tile(job, number)
+        totals = added(totals, (levels, spread, weights), True)
+        kept = (levels, spread, {kind: weights[kind] for kind in later}) if later else None
+        return (totals, jnp.minimum(smallest, splitting)), kept
+
+    def block(number, carry):
+        numbers = number * job.block + jnp.arange(job.block)
+        (totals, smallest), tiles = jax.lax.scan(tile, carry, numbers)
+        return (added(totals, tiles, False) if later else totals), smallest
+
+    return jax.lax.fori_loop(first, first + count, block, totals)
 
 
 def _compiled():
@@ -241,11 +254,10 @@ def _tile(job: Sum, number):
     low, high = job.window
     bands = bands.settled(low - spread / 2, high + spread / 2)
     weights = job.observable(bands)
-    sea = staged(_flat)(weights.sea, weight)
-    surface = None if weights.surface is None else staged(_flat)(weights.surface, weight)
+    found = {"sea": weights.sea, "surface": weights.surface}
+    found = {kind: staged(_flat)(w, weight) for kind, w in found.items() if w is not None}
     splitting = jnp.where(bands.same | (weight == 0), jnp.inf, jnp.abs(bands.gap))
-    closest = jax.lax.stop_gradient(jnp.min(splitting))
-    return bands.levels, spread, sea, surface, closest
+    return bands.levels, spread, found, jax.lax.stop_gradient(jnp.min(splitting))
 
 
 def _nodes(job: Sum, inside, u, widths):
@@ -294,7 +306,7 @@ def _shape_of_weights(observable, model, degeneracy) -> Weights:
 
 
 _BLOCK = 4096  # k-points whose weights are added to the sums at once
-_BLOCK_ELEMENTS = 2**19  # and at most so many numbers
+_BLOCK_ELEMENTS = 2**17  # and at most so many numbers, a megabyte
 
 
 def _block(shape: tuple[int, ...], box: tuple[int, ...], weights: int) -> int:
@@ -313,15 +325,15 @@ def sides(shape: tuple[int, ...], tile: int) -> tuple[int, ...]:
     """Sides of the boxes, of at most `tile` points, that cover a mesh with the least waste.
 
     A box of a multiple of 8 points fills the lanes of the processor; each box costs about as much
-    as 8 more points.
+    as 8 more points. Hopping models like the last side best at 16 to 32.
     """
-    best, least = (1,) * len(shape), math.inf
-    for box in _boxes(shape, tile):
+
+    def cost(box):
         lanes = -(-math.prod(box) // 8) * 8
-        cost = math.prod(-(-n // p) for n, p in zip(shape, box, strict=True)) * (lanes + 8)
-        if cost <= least:
-            best, least = box, cost
-    return best
+        boxes = math.prod(-(-n // side) for n, side in zip(shape, box, strict=True))
+        return boxes * (lanes + 8), abs(box[-1] - 32)
+
+    return min(_boxes(shape, tile), key=cost)
 
 
 def _boxes(shape: tuple[int, ...], tile: int) -> Iterator[tuple[int, ...]]:

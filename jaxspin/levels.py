@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import is_traced, matmul
 from jaxspin.units import BOLTZMANN
 
 
@@ -78,18 +78,20 @@ class Scan(eqx.Module):
 
     #: Whether a point stands for the energies in its cell, or for its own alone.
     fills_cells: ClassVar[bool] = False
+    #: Whether tiles are added one by one (n, K), or many at a time, (t, n, K).
+    one_by_one: ClassVar[bool] = False
 
     @abstractmethod
-    def start(self, size: int) -> Array:
-        """Empty sums for tensors of `size` components."""
+    def start(self, size: int, lanes: int) -> Array:
+        """Empty sums for tensors of `size` components and tiles of `lanes` k-points."""
 
     @abstractmethod
     def add(
         self,
         sums: Array,
-        energies: Float[Array, "t n K"],
-        spread: Float[Array, "t n K"],
-        values: Float[Array, "t c n K"],
+        energies: Float[Array, "*t n K"],
+        spread: Float[Array, "*t n K"],
+        values: Float[Array, "*t c n K"],
     ) -> Array:
         """The sums with the bands of some tiles added.
 
@@ -149,22 +151,38 @@ def _warm(mu, temperatures, derivative: bool) -> Scan:
     )
 
 
+# Most bands of most points lie far from every level. Were they all added to the same two bins, each
+# addition would wait for the one before; so those that are filled at every level go to these many
+# bins in turn, and those that are empty at every level to as many others.
+_ASIDE = 64
+
+
+def _in_turn(energies: Float[Array, "*t n K"]) -> Int[Array, "n K"]:
+    n, lanes = energies.shape[-2:]
+    return jnp.arange(n * lanes).reshape(n, lanes) % _ASIDE
+
+
 class Step(Scan):
     """T = 0, points: a histogram over the requested Fermi energies themselves, hence exact."""
 
     mu: Float[Array, " e"]
     copies: int = eqx.field(static=True)
 
-    def start(self, size):
-        return jnp.zeros((size, self.mu.size + 1))
+    def start(self, size, lanes):
+        return jnp.zeros((size, self.mu.size + 1 + 2 * _ASIDE))
 
     def add(self, sums, energies, spread, values):
-        bins = jnp.searchsorted(jnp.sort(_no_derivative(self.mu)), _no_derivative(energies))
-        return _scatter(sums, bins, values, lambda values: values)
+        mu = jnp.sort(_no_derivative(self.mu))
+        bins = jnp.searchsorted(mu, _no_derivative(energies))
+        aside = mu.size + 1 + _in_turn(energies)
+        bins = jnp.where(bins == 0, aside, jnp.where(bins == mu.size, aside + _ASIDE, bins))
+        return _scatter(sums, bins[..., None], values, lambda values: values[..., None])
 
     def finish(self, sums):
-        occupied = jnp.cumsum(sums, axis=1).T[jnp.argsort(jnp.argsort(self.mu))]
-        return jnp.repeat(occupied[None], self.copies, axis=0)
+        size = self.mu.size + 1
+        filled = jnp.sum(sums[:, size : size + _ASIDE], axis=1, keepdims=True)
+        occupied = filled + jnp.cumsum(sums[:, :size], axis=1)
+        return jnp.repeat(occupied.T[jnp.argsort(jnp.argsort(self.mu))][None], self.copies, axis=0)
 
 
 class Cells(Scan):
@@ -182,8 +200,8 @@ class Cells(Scan):
     derivative: bool = eqx.field(static=True)
     fills_cells = True
 
-    def start(self, size):
-        return jnp.zeros((size, 2 * (self.mu.size + 1)))
+    def start(self, size, lanes):
+        return jnp.zeros((size, 2 * (self.mu.size + 1) + 4 * _ASIDE))
 
     def add(self, sums, energies, spread, values):
         energies, spread = _no_derivative(energies), _no_derivative(spread)
@@ -194,21 +212,28 @@ class Cells(Scan):
         partly = first < last  # a requested level lies inside the cell
         inverse = jnp.where(partly, 1 / jnp.where(partly, spread, 1), 0)
         second = mu.size + 1  # the histogram of offsets follows that of slopes
-        bins = jnp.stack([first, last, second + first, second + last])
+        bins = jnp.stack([first, last, second + first, second + last], axis=-1)
+        filled, empty = last == 0, first == mu.size
+        aside = 2 * second + jnp.where(filled, 0, 2 * _ASIDE) + _in_turn(energies)
+        aside = aside[..., None] + jnp.array([_ASIDE, _ASIDE, 0, _ASIDE])
+        bins = jnp.where((filled | empty)[..., None], aside, bins)
 
         def four(values):
             slope = values * inverse
             offset = jnp.where(partly, slope * (low - middle), -values)
-            return jnp.stack([slope, -slope, offset, -slope * (high - middle)])
+            return jnp.stack([slope, -slope, offset, -slope * (high - middle)], axis=-1)
 
         return _scatter(sums, bins, values, four)
 
     def finish(self, sums):
         order = jnp.argsort(jnp.argsort(self.mu))
-        histograms = sums.reshape(sums.shape[0], 2, -1)
+        size = 2 * (self.mu.size + 1)
+        filled = -jnp.sum(sums[:, size : size + _ASIDE], axis=1)
+        histograms = sums[:, :size].reshape(sums.shape[0], 2, -1)
         slopes, offsets = jnp.moveaxis(jnp.cumsum(histograms, axis=-1), 1, 0)[..., order]
         level = self.mu - jnp.mean(self.mu)
-        total = -slopes if self.derivative else level * slopes - offsets
+        occupied = filled[:, None] + level * slopes - offsets
+        total = -slopes if self.derivative else occupied
         return jnp.repeat(total.T[None], self.copies, axis=0)
 
 
@@ -219,16 +244,18 @@ class Fermi(Scan):
     thermal: Float[Array, " t"]
     derivative: bool = eqx.field(static=True)
 
-    def start(self, size):
-        return jnp.zeros((self.thermal.size, self.mu.size, size))
+    one_by_one = True
+
+    def start(self, size, lanes):
+        return jnp.zeros((self.thermal.size, self.mu.size, size, lanes))
 
     def add(self, sums, energies, spread, values):
-        mu, thermal = (x[:, None, None, None] for x in (self.mu, self.thermal))
+        mu, thermal = (x[:, None, None] for x in (self.mu, self.thermal))
         weights = fermi(energies, mu, thermal[:, None], self.derivative)
-        return sums + jnp.einsum("teimK,icmK->tec", weights, values)
+        return sums + matmul(weights, jnp.swapaxes(values, 0, 1))
 
     def finish(self, sums):
-        return sums
+        return jnp.sum(sums, axis=-1)
 
 
 # Cubic interpolation of f on nodes kT/16 apart is exact to 6e-8 of f at the worst energy, with an
@@ -253,19 +280,26 @@ class Histogram(Scan):
     number: int = eqx.field(static=True)
     derivative: bool = eqx.field(static=True)
 
-    def start(self, size):
-        return jnp.zeros((size, self.number))
+    def start(self, size, lanes):
+        return jnp.zeros((size, self.number + 8 * _ASIDE))
 
     def add(self, sums, energies, spread, values):
-        x = jnp.clip((energies - self.first) / self.step, 1.0, self.number - 3.0)
+        x = (energies - self.first) / self.step
+        filled, empty = x < 1, x > self.number - 3
+        x = jnp.clip(x, 1.0, self.number - 3.0)
         left = jax.lax.stop_gradient(jnp.floor(x))
-        nodes = left.astype(int) + jnp.arange(-1, 3)[:, None, None, None]
-        share = _cubic(x - left)
-        return _scatter(sums, nodes, values, lambda values: share * values)
+        aside = self.number + 4 * (_in_turn(energies) + jnp.where(filled, 0, _ASIDE))
+        start = jnp.where(filled | empty, aside, left.astype(int) - 1)
+        whole = jnp.where(filled[..., None], jnp.array([1.0, 0.0, 0.0, 0.0]), 0.0)
+        shares = jnp.where((filled | empty)[..., None], whole, _cubic(x - left))
+        return _scatter(sums, start[..., None], values, lambda values: shares * values[..., None])
 
     def finish(self, sums):
         nodes = self.first + self.step * jnp.arange(self.number)
-        one = lambda mu: fermi(nodes, mu, self.thermal[:, None], self.derivative) @ sums.T  # noqa: E731
+        filled = jnp.sum(sums[:, self.number : self.number + 4 * _ASIDE], axis=1)
+        filled = 0 if self.derivative else filled
+        near = sums[:, : self.number].T
+        one = lambda mu: fermi(nodes, mu, self.thermal[:, None], self.derivative) @ near + filled  # noqa: E731
         return jnp.swapaxes(jax.lax.map(one, self.mu), 0, 1)
 
 
@@ -277,7 +311,7 @@ def fermi(energy, mu, thermal, derivative: bool = False):
     return -occupation * jax.nn.sigmoid((energy - mu) / thermal) / thermal
 
 
-def _cubic(x: Float[Array, "*n"]) -> Float[Array, "4 *n"]:
+def _cubic(x: Float[Array, "*n"]) -> Float[Array, "*n 4"]:
     """Lagrange coefficients at the nodes -1, 0, 1, 2 for 0 <= x < 1."""
     return jnp.stack(
         [
@@ -285,27 +319,41 @@ def _cubic(x: Float[Array, "*n"]) -> Float[Array, "4 *n"]:
             (x + 1) * (x - 1) * (x - 2) / 2,
             -(x + 1) * x * (x - 2) / 2,
             (x + 1) * x * (x - 1) / 6,
-        ]
+        ],
+        axis=-1,
     )
 
 
 def _scatter(
     sums: Float[Array, "c b"],
-    bins: Int[Array, "*p t n K"],
+    bins: Int[Array, "t n K p"],
     values: Float[Array, "t c n K"],
-    shares: Callable[[Array], Array],
+    shares: Callable[[Array], Float[Array, "t n K q"]],
 ) -> Array:
-    """Add the shares of each value (*p, t, n, K) to their bins, one component after the other.
+    """Add the q shares of each value to their bins, one component after the other.
 
-    Not one scatter for all components, which is slower, nor one written out for each, which takes
-    seconds to compile.
+    With p = q each share has its bin; with p = 1 the shares of a value lie side by side from its
+    bin on, and are added at once. Not one scatter for all components, which is slower, nor one
+    written out for each, which takes seconds to compile.
     """
-    bins = bins.reshape(-1)
 
     def add(pair):
         total, component = pair
         chosen = jax.lax.dynamic_index_in_dim(values, component, axis=1, keepdims=False)
-        return total.at[bins].add(shares(chosen).reshape(-1))
+        parts = shares(chosen)
+        wide = parts.shape[-1] // bins.shape[-1]
+        numbers = jax.lax.ScatterDimensionNumbers(
+            update_window_dims=(1,),
+            inserted_window_dims=(),
+            scatter_dims_to_operand_dims=(0,),
+        )
+        return jax.lax.scatter_add(
+            total,
+            bins.reshape(-1, 1),
+            parts.reshape(-1, wide),
+            numbers,
+            mode=jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS,
+        )
 
     return jax.lax.map(add, (sums, jnp.arange(sums.shape[0])))
 

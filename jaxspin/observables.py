@@ -115,9 +115,9 @@ class ProperSpinHallCorrected(Observable):
     def __call__(self, bands):
         r, inside = bands.connection, bands.inside(bands.spin)
 
-        def weight(a, b):  # s_mm Ω_ab,m with Ω_ab,m = -2 Im (R^a R^b)_mm, symmetric in the group
-            both = matmul(r[a], r[b])
-            return -diagonal_of_product(inside, both).imag - diagonal_of_product(both, inside).imag
+        def weight(a, b):  # i F_ab = R^b R^a - R^a R^b, and R^b R^a = (R^a R^b)†
+            product = matmul(r[a], r[b])
+            return diagonal_of_product(inside, dagger(product) - product).imag
 
         return _antisymmetric(bands, weight)
 

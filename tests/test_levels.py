@@ -24,8 +24,10 @@ def scanned(scan, energies=ENERGIES, spread=SPREAD, values=VALUES):
 
 @eqx.filter_jit
 def _scanned(scan, energies, spread, values):
-    tile = energies[None], spread[None], values[None]
-    return scan.finish(scan.add(scan.start(len(values)), *tile))
+    tile = energies, spread, values
+    if not scan.one_by_one:
+        tile = [x[None] for x in tile]
+    return scan.finish(scan.add(scan.start(len(values), energies.shape[-1]), *tile))
 
 
 def test_fermi_function():

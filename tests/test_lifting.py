@@ -65,7 +65,7 @@ def form(request, monkeypatch):
     return request.param
 
 
-CASES = [(n, d, reach) for n in (2, 4) for d in (1, 2, 3) for reach in (0, 1)]
+CASES = [(n, d, reach) for d in (1, 2, 3) for n, reach in ((4, 0), (2, 1))]
 
 
 @pytest.mark.parametrize(("n", "d", "reach"), CASES)
@@ -123,7 +123,7 @@ def test_derivatives_by_parameters(form, field):
     box = lambda x: size(lambda m: m.box(u), x)  # noqa: E731
     tile = lambda x: size(lambda m: m.tile(points(m)), x)  # noqa: E731
     assert_same([jax.grad(box)(x), jax.grad(tile)(x)], [plain, plain])
-    step = jnp.ones_like(x)
+    step = jnp.sin(jnp.arange(x.size)).reshape(x.shape).astype(x.dtype)
     slope = jnp.sum(plain * step).real
     np.testing.assert_allclose(jax.jvp(box, (x,), (step,))[1], slope, rtol=1e-10)
 
