@@ -28,7 +28,7 @@ import jaxspin as js
 
 LEVELS = np.linspace(-3.0, 3.0, 101)
 SAME = 16  # points along each axis of the mesh that all codes compute
-LARGE = {2: 256, 4: 128, 8: 64, 18: 32}
+LARGE = {2: 192, 4: 128, 8: 64, 18: 32}
 CHUNK = {2: 4096, 4: 2048, 8: 1024, 18: 256}  # the fastest for NumPy
 E2_HBAR = js.units.per_natural("S/m")
 
