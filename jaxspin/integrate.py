@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxspin.adaptive import Refinement, refine
 from jaxspin.algebra import is_traced, keep
 from jaxspin.levels import Levels, scans
-from jaxspin.meshes import Mesh, Nodes
+from jaxspin.meshes import Adaptive, Mesh, Nodes
 from jaxspin.models.base import number_of_bands
 from jaxspin.observables import Observable, Weights
 from jaxspin.progress import track
@@ -39,12 +40,14 @@ class Sums(eqx.Module):
     error: Float[Array, "*levels c"]
     #: Smallest splitting between two degenerate groups met on the mesh, eV.
     smallest_splitting: Float[Array, ""]
+    #: Where the points of an adaptive mesh went.
+    refinement: Refinement | None = None
 
 
 def integrate(
     observable: Observable,
     model,
-    mesh: Mesh,
+    mesh: Mesh | Adaptive,
     levels: Levels,
     degeneracy: Degeneracy,
     *,
@@ -57,9 +60,17 @@ def integrate(
         observable: gives the weights W (and W') of each band.
         progress: show a progress bar; None shows it where standard error is a terminal.
     """
+    if isinstance(mesh, Adaptive):
+        return _refined(observable, model, mesh, levels, degeneracy)
     fine, splitting = _sum(observable, model, mesh, levels, degeneracy, progress, label)
     coarse, _ = _sum(observable, model, mesh.coarser(), levels, degeneracy, False, label)
     return Sums(fine, _SAFETY * jnp.abs(fine - coarse), splitting)
+
+
+def _refined(observable, model, mesh: Adaptive, levels: Levels, degeneracy) -> Sums:
+    value, error, splitting, refinement = refine(observable, model, mesh, levels, degeneracy)
+    value, error = (jnp.asarray(x).reshape(*levels.shape, -1) for x in (value, error))
+    return Sums(value, error, jnp.asarray(splitting), refinement)
 
 
 def _sum(observable, model, mesh, levels, degeneracy, progress, label):

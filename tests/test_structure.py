@@ -18,6 +18,8 @@ LAYERS = (
     ("lattice", "spectrum", "unsplit"),
     ("models", "meshes", "levels"),
     ("geometry", "observables"),
+    ("cells",),
+    ("adaptive",),
     ("integrate",),
     ("results", "checks"),
     ("response",),
