@@ -37,6 +37,8 @@ class Refinement(eqx.Module):
     #: The map from the unit cube to k, and the lattice it refers to.
     coordinates: Coordinates
     lattice: Float[Array, "d d"] | None
+    #: "periodic", "bounded" or "infinite", as that of a mesh.
+    domain: str = eqx.field(static=True)
     #: Number of k-points evaluated in all.
     points: int = eqx.field(static=True)
     #: Whether the tolerance was met.
@@ -84,9 +86,10 @@ def refine(
     refinement = Refinement(
         cells.lower,
         cells.width,
-        np.max(cells.error / tolerance, axis=(1, 2)),
+        np.max(cells.error / tolerance, axis=(1, 2), initial=0.0),
         adaptive.mesh.coordinates,
         model.lattice,
+        adaptive.domain,
         evaluate.points,
         converged,
     )
@@ -230,7 +233,7 @@ def _totals(cells: _Cells, adaptive: Adaptive):
 _CANCELLED = 1e-3
 _MARKED = 0.7
 _COMPARABLE = 0.3
-_NARROWEST = 2.0**-45
+_NARROWEST = 2.0**-30
 
 
 def _worst(cells: _Cells, open_levels, tolerance):

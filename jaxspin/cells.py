@@ -179,7 +179,7 @@ def _summed(
         # Members of a degenerate group share their occupation, and only their sum is the same in
         # every basis: a polynomial goes through the mean.
         mean = same / jnp.sum(same, axis=0)
-        tensor = jnp.einsum("mlK,clK->cmK", mean, tensor)
+        tensor = jnp.sum(mean * tensor[:, None], axis=2)
     for i in range(occupations.thermal.size):
         mu = occupations.mu[:, None, None, None]
         f = fermi(energies, mu, occupations.thermal[i], derivative)
@@ -201,7 +201,8 @@ def _cold(energies, mu, derivative, ratios, stretch, towards):
 
     A null rule sees the weights alone: the step itself is integrated exactly. What the first axis
     has to fear besides is that energies are not polynomials: the step moves when their highest
-    coefficient is dropped.
+    coefficient is dropped. What the others have to fear is a Fermi surface that enters a cell by
+    less than its outermost line of nodes.
     """
     g = (energies - mu[:, None, None, None]) * stretch  # (e, n, B, node)
     low, high = _range(g)
@@ -209,16 +210,20 @@ def _cold(energies, mu, derivative, ratios, stretch, towards):
 
     def trivial(g):
         filled = jnp.where(derivative, 0.0, jnp.where(g < 0, 1.0, 0.0))
-        return filled, jnp.zeros_like(g)
+        return filled, jnp.zeros_like(g), jnp.zeros((axes - 1, *g.shape))
 
     def by_line(g):
         lines = jnp.moveaxis(g.reshape(*g.shape[:-1], ORDER, -1), -2, 0)  # (q, e, n, B, line)
         exact = _fill(lines, derivative, towards)
         lowered = _fill(jnp.einsum("ij,j...->i...", _LOWERED, lines), derivative, towards)
         back = lambda x: jnp.moveaxis(x, 0, -2).reshape(g.shape)  # noqa: E731
-        return back(exact), back(exact - jnp.einsum("ij,i...->j...", _LOWERED_T, lowered))
+        moved = back(exact - jnp.einsum("ij,i...->j...", _LOWERED_T, lowered))
+        seen = jnp.any(lines < 0, axis=0) != jnp.any(lines >= 0, axis=0)  # no level in this line
+        missed = [_missed(g, seen, i, axes) for i in range(1, axes)]
+        return back(exact), moved, jnp.stack(missed) if missed else jnp.zeros((0, *g.shape))
 
-    filled, moved = jax.lax.cond(jnp.any(crossed), by_line, trivial, g)
+    axes = ratios.shape[0] - 1
+    filled, moved, missed = jax.lax.cond(jnp.any(crossed), by_line, trivial, g)
     if derivative:
         first = moved
     else:
@@ -226,8 +231,34 @@ def _cold(energies, mu, derivative, ratios, stretch, towards):
         mean = jnp.einsum("i,...ij->...j", _WIDTHS, lines)
         mean = jnp.broadcast_to(mean[..., None, :], lines.shape).reshape(filled.shape)
         first = moved + ratios[1] * mean
-    others = [ratios[i] * filled for i in range(2, ratios.shape[0])]
+    # (The null rule of a full turn is zero, and it has no sides.)
+    others = [
+        ratios[i] * filled + jnp.where(ratios[i] == 0, 0, missed[i - 2])
+        for i in range(2, ratios.shape[0])
+    ]
     return jnp.stack([filled, first, *others])
+
+
+def _missed(g, uniform, axis, axes):
+    """What hides between a side of the cell and the line of nodes next to it.
+
+    Where a line of nodes along the first axis has no level in it but the line in the side has, the
+    area between the level and the side, the level taken to be straight between the two lines; for
+    the nodes of the outermost lines, relative to their weight.
+    """
+    shape = g.shape[:3]
+    box = jnp.moveaxis(g.reshape(*shape, *[ORDER] * axes), 3 + axis, 3)
+    uniform = jnp.moveaxis(uniform.reshape(*shape, *[ORDER] * (axes - 1)), 2 + axis, 3)
+    extend = lambda x: jnp.einsum("ij,enbj...->ienb...", _WITH_ENDS, x)  # noqa: E731
+    result = jnp.zeros_like(box)
+    for end, extrapolated in ((0, _SIDES[0]), (-1, _SIDES[1])):
+        side = extend(jnp.einsum("j,enbj...->enb...", extrapolated, box))
+        line = extend(box[:, :, :, end])
+        other = (side < 0) != (box[:, :, :, end, 0] < 0)
+        depth = jnp.where(other, jnp.abs(side) / (jnp.abs(side) + jnp.abs(line) + _TINY), 0)
+        part = jnp.where(uniform[:, :, :, end], jnp.einsum("i,i...->...", _AREA, depth), 0)
+        result = result.at[:, :, :, end].set(part[:, :, :, None] * (_NODES[0] / _WIDTHS[0]))
+    return jnp.moveaxis(result, 3, 3 + axis).reshape(g.shape)
 
 
 # --- polynomials through the nodes of a line, y in [-1, 1] ----------------------------------------
@@ -239,6 +270,11 @@ _COEFFICIENTS = np.linalg.inv(_VANDERMONDE)  # values at the nodes -> coefficien
 _TOP = legendre.legval(_X, np.eye(ORDER)[-1])
 _LOWERED = np.eye(ORDER) - np.outer(_TOP, _TOP * _W) / np.sum(_W * _TOP**2)
 _LOWERED_T = _W[:, None] * _LOWERED / _W[None, :]  # acts on weights relative to those of Gauss
+# Values at the nodes -> at the two ends, and at nodes and ends.
+_SIDES = polynomial.polyvander([-1.0, 1.0], ORDER - 1) @ _COEFFICIENTS
+_WITH_ENDS = np.concatenate([np.eye(ORDER), _SIDES])
+_AREA = np.concatenate([_WIDTHS, [_NODES[0] / 2] * 2])
+_TINY = 1e-30
 _PIECES = ORDER
 _EDGES = np.linspace(-1, 1, _PIECES + 1)
 _POWERS = ORDER + 1
