@@ -198,8 +198,13 @@ def _first_cells(mesh, evaluate) -> _Cells:
     turn = np.full(len(lower), angle)
     boxes = _Boxes(lower, width, turn, np.zeros_like(turn))
     value, null, _ = evaluate(boxes)
-    worth = np.ones(null.shape[:3])
+    worth = np.full(null.shape[:3], _UNSEEN)
     return _judged(boxes, value, null, worth, 0.0)
+
+
+# What null rules are taken to be worth before any cell was halved: the curvature of a gap of 10⁻³
+# of the bandwidth between the nodes leaves 1/25 of itself to see.
+_UNSEEN = 30.0
 
 
 def _judged(boxes, value, null, worth, least) -> _Cells:
@@ -289,7 +294,7 @@ def _halved(cells: _Cells, chosen, axes, boxes: _Boxes, evaluate, tolerance) -> 
     # The calibration holds where the null rules shrink as those of a smooth integrand do.
     before = (parents.null / parents.worth)[family]
     shrunk = null.max(axis=3) / np.maximum(before, _tiny(value))
-    doubt = np.where(axes[family][:, :, None], np.maximum(1.0, _SMOOTH * shrunk) ** 2, 1.0)
+    doubt = np.where(axes[family][:, :, None], np.clip(_SMOOTH * shrunk, 1.0, 1e6) ** 2, 1.0)
     worth = np.where(worth < 1, np.minimum(1.0, worth * doubt), worth)
     worth = np.where(cut[:, None], np.maximum(worth, _CUT), worth)
     # Part of the change is kept, where the halves are not resolved exactly.

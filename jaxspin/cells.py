@@ -218,8 +218,7 @@ def _cold(energies, mu, derivative, ratios, stretch, towards):
         lowered = _fill(jnp.einsum("ij,j...->i...", _LOWERED, lines), derivative, towards)
         back = lambda x: jnp.moveaxis(x, 0, -2).reshape(g.shape)  # noqa: E731
         moved = back(exact - jnp.einsum("ij,i...->j...", _LOWERED_T, lowered))
-        seen = jnp.any(lines < 0, axis=0) != jnp.any(lines >= 0, axis=0)  # no level in this line
-        missed = [_missed(g, seen, i, axes) for i in range(1, axes)]
+        missed = [_missed(g, i, axes) for i in range(1, axes)]
         return back(exact), moved, jnp.stack(missed) if missed else jnp.zeros((0, *g.shape))
 
     axes = ratios.shape[0] - 1
@@ -239,7 +238,7 @@ def _cold(energies, mu, derivative, ratios, stretch, towards):
     return jnp.stack([filled, first, *others])
 
 
-def _missed(g, uniform, axis, axes):
+def _missed(g, axis, axes):
     """What hides between a side of the cell and the line of nodes next to it.
 
     Where a line of nodes along the first axis has no level in it but the line in the side has, the
@@ -248,15 +247,15 @@ def _missed(g, uniform, axis, axes):
     """
     shape = g.shape[:3]
     box = jnp.moveaxis(g.reshape(*shape, *[ORDER] * axes), 3 + axis, 3)
-    uniform = jnp.moveaxis(uniform.reshape(*shape, *[ORDER] * (axes - 1)), 2 + axis, 3)
     extend = lambda x: jnp.einsum("ij,enbj...->ienb...", _WITH_ENDS, x)  # noqa: E731
     result = jnp.zeros_like(box)
     for end, extrapolated in ((0, _SIDES[0]), (-1, _SIDES[1])):
         side = extend(jnp.einsum("j,enbj...->enb...", extrapolated, box))
         line = extend(box[:, :, :, end])
-        other = (side < 0) != (box[:, :, :, end, 0] < 0)
+        uniform = jnp.all(line < 0, axis=0) | jnp.all(line >= 0, axis=0)
+        other = (side < 0) != (line < 0)
         depth = jnp.where(other, jnp.abs(side) / (jnp.abs(side) + jnp.abs(line) + _TINY), 0)
-        part = jnp.where(uniform[:, :, :, end], jnp.einsum("i,i...->...", _AREA, depth), 0)
+        part = jnp.where(uniform, jnp.einsum("i,i...->...", _AREA, depth), 0)
         result = result.at[:, :, :, end].set(part[:, :, :, None] * (_NODES[0] / _WIDTHS[0]))
     return jnp.moveaxis(result, 3, 3 + axis).reshape(g.shape)
 

@@ -190,15 +190,17 @@ def refinement(response: Response, *, axes: Axes | None = None) -> Axes:
         )
     shown, labels = _cells_in_plane(cells)
     outlines = _outlines(cells, shown)
-    density = np.log10(1 / np.maximum(_area(outlines), 1e-300))
+    area = np.maximum(_area(outlines), 1e-300)
+    density = -np.log10(area)
     with _style(axes):
         axes = _axes_or_new(axes)
-        drawn = PolyCollection(
-            list(outlines), array=density, cmap="cividis", edgecolors="white", linewidths=0.2
-        )
+        drawn = PolyCollection(list(outlines), array=density, cmap="cividis", edgecolors="white")
         axes.add_collection(drawn)
         axes.set_aspect("equal")
         _frame_cells(axes, cells, outlines)
+        across = np.sqrt(area) / (axes.get_xlim()[1] - axes.get_xlim()[0])
+        drawn.set_linewidths(np.clip(10 * across, 0, 0.3))  # the lines must not hide small cells
+        drawn.set_clim(np.quantile(density, 0.05), density.max())  # the last cells are endless
         beside = axes.inset_axes((1.04, 0, 0.05, 1))
         axes.figure.colorbar(drawn, cax=beside, label=r"$\log_{10}$ of cells per Å$^{-2}$")
         axes.set(xlabel=labels[0], ylabel=labels[1])
@@ -494,7 +496,7 @@ def _reduced(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 # --- cells of an adaptive mesh --------------------------------------------------------------------
 
-_SIDE = 6  # points along each side of a cell, which is curved in polar coordinates
+_SIDE = 48  # points along each side of a cell, which is curved in polar coordinates
 
 
 def _cells_in_plane(cells: Refinement) -> tuple[np.ndarray, tuple[str, str]]:
