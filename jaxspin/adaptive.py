@@ -7,7 +7,6 @@ time, for all levels and components at once; the error of an integral is the sum
 cells.
 """
 
-import math
 import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -236,8 +235,12 @@ def _totals(cells: _Cells, adaptive: Adaptive):
 # A level whose cells cancel to less than this part of their sum of magnitudes has no relative
 # error: its tolerance is relative to this part.
 _CANCELLED = 1e-3
-_MARKED = 0.7
-_COMPARABLE = 0.3
+# Cells that hold this part of the error are halved in one round, along every axis whose null rule
+# is this part of the largest. With these two, gaps of 0.1 to 5e-4 in the Haldane model took 10,000
+# to 29,000 points to 1e-6; values of 0.5 to 0.8 and 0.2 to 0.5 took up to a third more.
+_MARKED = 0.6
+_COMPARABLE = 0.2
+# Narrower cells stay as they are: what a singularity on a line still holds in them is below 1e-8.
 _NARROWEST = 2.0**-30
 
 

@@ -6,6 +6,7 @@ polynomials through the nodes, and the weights are integrated exactly between th
 energy passes mu. What is left to the other coordinates is continuous.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -86,7 +87,10 @@ def integrals(
     cells, axes = boxes.lower.shape
     nodes, widths, null = _rules(boxes)
     points = coordinates(
-        [_along(i, axes, boxes.lower[:, i, None] + boxes.width[:, i, None] * nodes[i]) for i in range(axes)],
+        [
+            _along(i, axes, boxes.lower[:, i, None] + boxes.width[:, i, None] * nodes[i])
+            for i in range(axes)
+        ],
         [_along(i, axes, boxes.width[:, i, None] * widths[i]) for i in range(axes)],
         model.lattice,
     )
@@ -151,7 +155,7 @@ def _stretch(boxes, nodes, axes, infinite):
 
 
 def _range(g: Float[Array, "*s B q"]) -> tuple[Array, Array]:
-    """Bounds for a function in each cell, from its nodes; generous, because it goes on past them."""
+    """Generous bounds for a function in each cell, from its nodes: it goes on past them."""
     low, high = jnp.min(g, axis=-1), jnp.max(g, axis=-1)
     margin = 0.5 * (high - low)
     return low - margin, high + margin
@@ -287,7 +291,7 @@ def _fill(g: Float[Array, "q *s"], derivative: bool, towards) -> Float[Array, "q
     of node j; or the integral of -δ(energy - mu) ℓ_j."""
     c = list(jnp.einsum("pj,j...->p...", _COEFFICIENTS, g))
     edges = [jnp.full_like(c[0], y) for y in _EDGES]
-    turns = [_turn(c, a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    turns = [_turn(c, a, b) for a, b in itertools.pairwise(edges)]
     points = [edges[0]]
     for turn, edge in zip(turns, edges[1:], strict=True):
         points += [turn, edge]
@@ -295,7 +299,8 @@ def _fill(g: Float[Array, "q *s"], derivative: bool, towards) -> Float[Array, "q
     if towards is not None:  # beyond the last node before infinity no energy passes a level
         last = g[-1] < 0
         outer = (towards[0] + towards[1] < 1e-12)[:, None]
-        inside = [jnp.where(outer & (y > _X[-1]), last, i) for y, i in zip(points, inside, strict=True)]
+        pairs = zip(points, inside, strict=True)
+        inside = [jnp.where(outer & (y > _X[-1]), last, below) for y, below in pairs]
     moments = [jnp.zeros_like(c[0]) for _ in range(_POWERS)]
 
     # Between two points the polynomial is monotonic.

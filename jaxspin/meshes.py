@@ -398,9 +398,7 @@ class Adaptive(eqx.Module):
     atol: float = eqx.field(static=True)
     max_points: int = eqx.field(static=True)
 
-    def __init__(
-        self, mesh: Mesh, rtol: float, atol: float = 0.0, max_points: int = 2_000_000
-    ):
+    def __init__(self, mesh: Mesh, rtol: float, atol: float = 0.0, max_points: int = 2_000_000):
         if not isinstance(mesh, Mesh):
             raise ValueError(
                 "Argument `mesh` must be a mesh (Grid, Disk, Ball, Plane or Space), "

@@ -65,14 +65,16 @@ def test_density_of_states_at_zero_temperature():
     np.testing.assert_allclose(response.value * np.pi, 1.0, rtol=1e-6)
 
 
-# --- Bi2Se3 ----------------------------------------------------------------------------------------
+# --- Bi2Se3 ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("definition", [A, CONVENTIONAL])
 def test_fermi_surfaces_of_bi2se3(definition):
     """T = 0 with mu in the bands to five digits, eight Fermi energies at once."""
     mesh = js.Adaptive(js.Space(WIDTH, 20, 20, 5), rtol=1e-5)
-    response = js.spin_hall(bi2se3(), mesh, js.Levels(list(ZERO_TEMPERATURE)), definition=definition)
+    response = js.spin_hall(
+        bi2se3(), mesh, js.Levels(list(ZERO_TEMPERATURE)), definition=definition
+    )
     assert response.info["converged"]
     for i, column in enumerate(COLUMNS):
         if column[0] == definition:
@@ -90,7 +92,7 @@ def test_strict_in_the_gap():
     assert abs(float(value[0]) - 1578.03444) < 5e-7 * 1578
 
 
-# --- limits ----------------------------------------------------------------------------------------
+# --- limits ---------------------------------------------------------------------------------------
 
 
 def test_too_few_points_warn():
@@ -130,12 +132,12 @@ def test_bad_arguments(arguments, message):
 
 
 def test_the_mesh_inside_is_checked():
+    mesh = js.Adaptive(js.Disk(1.0, 10, 5), rtol=1e-3)
     with pytest.raises(ValueError, match="must be a Grid for a lattice model"):
-        mesh = js.Adaptive(js.Disk(1.0, 10, 5), rtol=1e-3)
         js.anomalous_hall(haldane(0.1), mesh, js.Levels(0.0))
 
 
-# --- honesty ---------------------------------------------------------------------------------------
+# --- honesty --------------------------------------------------------------------------------------
 
 
 def draw(name: str, rng: np.random.Generator):
@@ -213,7 +215,7 @@ def test_an_estimate_without_refinement_is_seen_to_be_poor():
     assert float(response.error[0, 1, 0]) >= true
 
 
-# --- the picture -----------------------------------------------------------------------------------
+# --- the picture ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
