@@ -313,8 +313,8 @@ def _halved(cells: _Cells, chosen, axes, boxes: _Boxes, evaluate, tolerance) -> 
 _SAFETY = 2.0
 _WORTH = (1e-4, 10.0)
 _SMOOTH = 16.0
-_CUT = 0.5
-_REMAINS = 0.02
+_CUT = 1.0
+_REMAINS = 0.1
 
 
 def _tiny(array: np.ndarray) -> float:
