@@ -310,6 +310,13 @@ def _halved(cells: _Cells, chosen, axes, boxes: _Boxes, evaluate, tolerance) -> 
     return cells.of(rest).and_(born)
 
 
+# A null rule is worth twice what it was worth in the cell above, within these limits. That holds if
+# it has shrunk to 1/16 (a smooth integrand: 1/32 at each halving); if not, it is worth more, up to
+# its whole. In a cell that a Fermi surface of T = 0 cuts it is worth at least itself. A tenth of
+# what a halving changed is always left over. With these, the error was smaller than the true one in
+# 1 of 200 random cases (two- and four-band models, gaps of 1 to 1e-3 of the bandwidth, tolerances
+# 1e-4 to 1e-2, T = 0 and T > 0), and in the median 90 times larger; with 0.02 instead of a tenth
+# and half instead of the whole it was in 2.
 _SAFETY = 2.0
 _WORTH = (1e-4, 10.0)
 _SMOOTH = 16.0
