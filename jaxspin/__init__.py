@@ -35,6 +35,7 @@ from jaxspin import (
 from jaxspin.geometry import covariant_derivative as covariant_derivative
 from jaxspin.levels import Levels as Levels
 from jaxspin.meshes import (
+    Adaptive as Adaptive,
     Ball as Ball,
     Disk as Disk,
     Grid as Grid,

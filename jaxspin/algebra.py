@@ -76,6 +76,24 @@ def product(a: Inexact[Array, "*c n l K"], b: Inexact[Array, "*e l m K"]) -> Ine
 _matmul = staged(product)
 
 
+def sandwich(
+    basis: Inexact[Array, "n n K"], a: Inexact[Array, "*c n n K"]
+) -> Inexact[Array, "*c n n K"]:
+    """U†aU for each k: an operator in the basis of the columns of U."""
+    return _onto(basis, matmul(a, basis))
+
+
+@staged
+def _onto(basis, a):
+    """U†a, without writing U† down."""
+    size = len(basis)
+    if size > _UNROLL:
+        return jnp.einsum("lnk,...lmk->...nmk", jnp.conj(basis), a)
+    bra = jnp.conj(basis)
+    terms = (bra[l, :, None, :] * a[..., l, None, :, :] for l in range(1, size))
+    return sum(terms, start=bra[0, :, None, :] * a[..., 0, None, :, :])
+
+
 def commutator(
     a: Inexact[Array, "*c n n K"], b: Inexact[Array, "*e n n K"]
 ) -> Inexact[Array, "..."]:

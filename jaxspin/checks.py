@@ -11,7 +11,7 @@ import numpy as np
 from jaxspin.algebra import is_traced
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.levels import Levels, fermi
-from jaxspin.meshes import Mesh
+from jaxspin.meshes import Adaptive, Mesh
 from jaxspin.models.base import Model, number_of_bands
 from jaxspin.spectrum import Strict, solve
 from jaxspin.units import BOLTZMANN
@@ -65,9 +65,10 @@ def check_mesh(model, mesh) -> None:
     Raises:
         ValueError: naming what does not fit and what would.
     """
+    mesh = mesh.mesh if isinstance(mesh, Adaptive) else mesh
     if not isinstance(mesh, Mesh):
         raise ValueError(
-            "Argument `mesh` must be a mesh (Grid, Disk, Ball, Plane or Space), "
+            "Argument `mesh` must be a mesh (Grid, Disk, Ball, Plane, Space or Adaptive), "
             f"but is of type {type(mesh).__name__}."
         )
     if mesh.dimension != model.dimension:
@@ -173,6 +174,7 @@ def check_tail(observable, model, mesh, levels, degeneracy) -> None:
     Raises:
         ValueError: with the advice to use a cutoff (Disk or Ball).
     """
+    mesh = mesh.mesh if isinstance(mesh, Adaptive) else mesh
     if mesh.domain != "infinite" or is_traced(model, mesh, levels):
         return
     near, far = (

@@ -21,12 +21,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxspin import distributed
+from jaxspin.adaptive import Refinement, refine
 from jaxspin.algebra import is_traced
 from jaxspin.checkpoint import Checkpoint, Run, describe
 from jaxspin.compiled import staged
 from jaxspin.devices import in_order, lanes
 from jaxspin.levels import Levels, Scan, scans
-from jaxspin.meshes import Coordinates, Mesh
+from jaxspin.meshes import Adaptive, Coordinates, Mesh
 from jaxspin.models.base import Model, number_of_bands
 from jaxspin.observables import Observable, Weights
 from jaxspin.progress import track
@@ -48,6 +49,8 @@ class Sums(eqx.Module):
     error: Float[Array, "*levels c"]
     #: Smallest splitting between two degenerate groups met on the mesh, eV.
     smallest_splitting: Float[Array, ""]
+    #: Where the points of an adaptive mesh went.
+    refinement: Refinement | None = None
 
 
 class Sum(eqx.Module):
@@ -76,7 +79,7 @@ class Sum(eqx.Module):
 def integrate(
     observable: Observable,
     model,
-    mesh: Mesh,
+    mesh: Mesh | Adaptive,
     levels: Levels,
     degeneracy: Degeneracy,
     *,
@@ -91,6 +94,8 @@ def integrate(
         progress: show a progress bar; None shows it where standard error is a terminal.
         checkpoint: where to keep the partial sums, to go on from after an interruption.
     """
+    if isinstance(mesh, Adaptive):
+        return _refined(observable, model, mesh, levels, degeneracy, checkpoint)
     arguments = (observable, model, levels, degeneracy)
     coarser = mesh.coarser()
     if is_traced(model, mesh, levels, observable):
@@ -104,6 +109,17 @@ def integrate(
     )
     run.finish()
     return Sums(fine, _SAFETY * jnp.abs(fine - coarse), splitting)
+
+
+def _refined(observable, model, mesh: Adaptive, levels: Levels, degeneracy, checkpoint) -> Sums:
+    if checkpoint is not None:
+        raise ValueError("Argument `checkpoint` must be None for an Adaptive mesh.")
+    value, error, splitting, refinement = refine(observable, model, mesh, levels, degeneracy)
+    shape = _shape_of_weights(observable, model, degeneracy)
+    value, error = (
+        shape.complete(jnp.asarray(x).reshape(*levels.shape, -1)) for x in (value, error)
+    )
+    return Sums(value, jnp.abs(error), jnp.asarray(splitting), refinement)
 
 
 def _about(observable, model, mesh, levels, degeneracy) -> dict[str, str]:
@@ -129,7 +145,7 @@ def _sum(observable, model, levels, degeneracy, mesh, like, add):
     surface = () if shape.surface is None else scans(levels, cells, derivative=True)
     plan = tuple(scan for _, scan in (*sea, *surface))
     bands = number_of_bands(model)
-    box = sides(like.shape, tile_size(bands))
+    box = sides(like.shape, tile_size(bands, mesh.domain == "periodic"))
     nodes, widths, counts = _tables(mesh, like, box)
     job = Sum(
         observable=observable,
@@ -316,8 +332,11 @@ def _block(shape: tuple[int, ...], box: tuple[int, ...], weights: int) -> int:
     return max(1, min(_BLOCK // points, _BLOCK_ELEMENTS // (points * weights), tiles))
 
 
-def tile_size(bands: int) -> int:
-    """k-points in a tile."""
+def tile_size(bands: int, periodic: bool) -> int:
+    """k-points in a tile. The products of small matrices like their operands in the fastest cache;
+    hopping models, on periodic meshes, share work between the points of a box."""
+    if periodic:
+        return int(np.clip(8192 // bands**2, 128, 512))
     return int(np.clip(1024 // bands**2, 64, 256))
 
 

@@ -383,6 +383,50 @@ class Space(Mesh):
         return Space(self.scale, *counts)
 
 
+class Adaptive(eqx.Module):
+    """A mesh that is refined where the error is, until a tolerance is met.
+
+    The cells of the domain of `mesh` are halved until, at every level and for every component, the
+    estimated error is at most `atol` or `rtol` times the largest component of that level, or until
+    `max_points` k-points have been evaluated, which gives a warning. Where the largest component
+    is less than 10⁻³ of what its cells add up to in magnitude (a zero by cancellation), `rtol` is
+    relative to that part.
+
+    Args:
+        mesh: the domain and, by its number of nodes, the first cells (of 5 nodes an axis).
+        rtol: tolerance relative to the largest component.
+        atol: tolerance in natural units (ħ = e = 1, eV, Å).
+        max_points: largest number of k-points to evaluate.
+    """
+
+    mesh: Mesh
+    rtol: float = eqx.field(static=True)
+    atol: float = eqx.field(static=True)
+    max_points: int = eqx.field(static=True)
+
+    def __init__(self, mesh: Mesh, rtol: float, atol: float = 0.0, max_points: int = 2_000_000):
+        if not isinstance(mesh, Mesh):
+            raise ValueError(
+                "Argument `mesh` must be a mesh (Grid, Disk, Ball, Plane or Space), "
+                f"but is of type {type(mesh).__name__}."
+            )
+        self.mesh = mesh
+        self.rtol, self.atol = _tolerance("rtol", rtol), _tolerance("atol", atol)
+        if self.rtol == 0 and self.atol == 0:
+            raise ValueError("Argument `rtol` must be positive where `atol` is 0, but is 0.")
+        self.max_points = _count("max_points", max_points)
+
+    @property
+    def dimension(self) -> int:
+        """Dimension of k."""
+        return self.mesh.dimension
+
+    @property
+    def domain(self) -> str:
+        """That of the mesh."""
+        return self.mesh.domain
+
+
 class Path(eqx.Module):
     """A path of straight lines through named points, for band structures.
 
@@ -490,6 +534,12 @@ def _counts(name: str, value: int | Sequence[int]) -> tuple[int, ...]:
     if not counts or not all(isinstance(n, int | np.integer) and n >= 1 for n in counts):
         raise ValueError(f"Argument `{name}` must be positive integers, but is {value!r}.")
     return tuple(int(n) for n in counts)
+
+
+def _tolerance(name: str, value: float) -> float:
+    if np.ndim(value) or not 0 <= value < np.inf:
+        raise ValueError(f"Argument `{name}` must be a number, at least 0, but is {value!r}.")
+    return float(value)
 
 
 def _lengths(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:

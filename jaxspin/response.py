@@ -325,6 +325,7 @@ def equilibrium_spin_current(
         parts[0].value + parts[1].value,
         jnp.abs(parts[0].error + parts[1].error),
         sums.smallest_splitting,
+        sums.refinement,
     )
     formulas = {
         "total": "ħJ^s_a = Σ f_m <m|½{s, ∂_a H}|m>",
@@ -569,6 +570,7 @@ def _response(
         "smallest_splitting": sums.smallest_splitting,
         "degeneracy_tolerance": jnp.asarray(getattr(degeneracy, "tolerance", 0.0)),
         "precision": jnp.asarray(8 * sums.value.dtype.itemsize),
+        **_reached(sums),
         **(extra or {}),
     }
     # The error of the worst component stands for all: that of one alone can be small by chance.
@@ -580,15 +582,27 @@ def _response(
         info=info,
         axes=(*temperature, "mu", *components),
         units=unit,
+        refinement=sums.refinement,
         **texts,
     )
+
+
+def _reached(sums: Sums) -> dict[str, Array]:
+    """How far an adaptive mesh went."""
+    if sums.refinement is None:
+        return {}
+    points, converged = sums.refinement.points, sums.refinement.converged
+    return {"points": jnp.asarray(points), "converged": jnp.asarray(converged)}
 
 
 def _split(sums: Sums, shapes) -> list[Sums]:
     """Cut components that were laid end to end."""
     edges = np.cumsum([np.prod(shape) for shape in shapes])[:-1]
     values, errors = (jnp.split(array, edges, axis=-1) for array in (sums.value, sums.error))
-    return [Sums(v, e, sums.smallest_splitting) for v, e in zip(values, errors, strict=True)]
+    return [
+        Sums(v, e, sums.smallest_splitting, sums.refinement)
+        for v, e in zip(values, errors, strict=True)
+    ]
 
 
 _TORQUE = (

@@ -10,6 +10,7 @@ import xarray
 from jaxtyping import Array, Float
 
 from jaxspin import units as unit
+from jaxspin.adaptive import Refinement
 from jaxspin.algebra import is_traced
 from jaxspin.levels import Levels
 
@@ -43,6 +44,8 @@ class Response(eqx.Module):
     source: str = eqx.field(static=True)
     #: Labels of components already selected, e.g. "z x y".
     selected: str = eqx.field(static=True, default="")
+    #: Where the points of an adaptive mesh went; a file does not keep it.
+    refinement: Refinement | None = None
 
     def to(self, units: str) -> "Response":
         """The same response in other units.

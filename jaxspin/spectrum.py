@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float
 
-from jaxspin.algebra import dagger, matmul, product
+from jaxspin.algebra import dagger, product, sandwich
 from jaxspin.compiled import staged
 from jaxspin.eigensolvers import eigh
 from jaxspin.unsplit import unsplit
@@ -140,10 +140,9 @@ def solve(
     hamiltonian, slopes = lift(k if box is None else box)
     energies, basis = eigensystem(hamiltonian.astype(complex), degeneracy)
     levels, same = staged(lambda energies: _levels(energies, degeneracy))(energies)
-    bra = staged(dagger)(basis)
 
     def in_bands(operator):
-        return matmul(bra, matmul(operator, basis))
+        return sandwich(basis, operator)
 
     return Bands(
         energies=energies,

@@ -124,7 +124,7 @@ def test_order_of_the_fermi_energies(order):
 
 def test_tiles_and_segments(monkeypatch):
     """How a mesh is cut does not matter: 90 points in tiles of at most 16, four at a time."""
-    monkeypatch.setattr(integrate, "tile_size", lambda bands: 16)
+    monkeypatch.setattr(integrate, "tile_size", lambda bands, periodic: 16)
     monkeypatch.setattr(integrate, "_BLOCK", 32)
     monkeypatch.setattr(integrate, "_SEGMENT", 64)
     assert_equal(responses(CRYSTAL), original())
