@@ -1,8 +1,8 @@
 """Scaling with cores and with devices. Claim: two cores are 1.8 times as fast as one.
 
-Wall time, the fastest of some rounds, for nothing else says what a core gains on a machine that
-others use too; where they use it, the processor time of a run is longer than its share of the wall
-time. The corrected proper spin Hall conductivity of Bi2Se3; the numbers must agree to every digit.
+Wall time, the fastest of some rounds. It means little while others use the machine: the processor
+time of a run over its wall time says how many cores it got. The corrected proper spin Hall
+conductivity of Bi2Se3; the numbers must agree to every digit.
 
     python benchmarks/cores.py
 """
@@ -22,7 +22,7 @@ def one(threads: list[int]) -> None:
     import jaxspin as js
 
     model = js.models.TopologicalInsulator.bi2se3()
-    mesh = js.Space((0.0793, 0.0793, 0.2020), 320, 128, 16)
+    mesh = js.Space((0.0793, 0.0793, 0.2020), 512, 256, 32)
 
     def run(threads: int):
         os.environ["JAXSPIN_THREADS"] = str(threads)
@@ -33,7 +33,7 @@ def one(threads: list[int]) -> None:
     times = alternated({n: lambda n=n: run(n) for n in threads}, ROUNDS)
     for n, time in times.items():
         digest = float(np.sum(time.value)).hex()
-        print("row", n, mesh.size, time.best_wall, time.cpu, digest)
+        print("row", n, mesh.size, time.best_wall, time.cpu, digest)  # the fastest, the median
 
 
 def children(threads: list[int], devices: int) -> list[list[str]]:
@@ -63,6 +63,7 @@ def main() -> None:
             "k-points": points,
             "best wall s": three(float(wall)),
             "cpu s": three(float(cpu)),
+            "cores it got": three(float(cpu) / float(wall)),
             "faster than one": three(reference / float(wall)),
         }
         for kind, number, points, wall, cpu, _ in measured

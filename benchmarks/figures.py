@@ -1,4 +1,4 @@
-"""The figures of docs/performance.md, from the tables in results/.
+"""The figures and the table of goals of docs/performance.md, from the tables in results/.
 
 python benchmarks/figures.py
 """
@@ -11,9 +11,11 @@ import matplotlib
 matplotlib.use("agg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
-from record import read
+from record import RESULTS, read
 
-FOLDER = Path(__file__).parent.parent / "docs" / "performance"
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+FOLDER = PAGE.with_suffix("")
+BEGIN, END = "<!-- goals: written by benchmarks/figures.py -->\n", "<!-- end of the goals -->\n"
 STYLE = {
     "figure.figsize": (5.2, 3.5),
     "figure.dpi": 150,
@@ -58,6 +60,7 @@ def throughput(axes: Axes) -> None:
     ticks = [2, 4, 8, 18]
     axes.set_xticks(ticks, map(str, ticks))
     axes.minorticks_off()
+    axes.set_ylim(top=10 * axes.get_ylim()[1])
     axes.set(xlabel="bands", ylabel="k-points per second of one core")
     axes.set_title("Anomalous Hall conductivity, 101 levels, 81 cells", fontsize=9)
 
@@ -84,8 +87,9 @@ def convergence(axes: Axes) -> None:
             if not rows:
                 continue
             points, error = columns(rows, "evaluations", "error")
-            error = [max(e, 1e-13) for e in error]
-            axes.loglog(points, error, line, color=color, label=f"{mesh}, gap {gap} t")
+            error = [max(e, 1e-13) for e in error]  # where rounding is all that is left
+            label = f"{mesh}, gap {gap} t"
+            axes.loglog(points, error, linestyle=line, color=color, label=label)
     axes.axhline(1e-6, color="0.4", linestyle=":", linewidth=1, marker="")
     axes.set(xlabel="k-points", ylabel="error, e²/h")
     axes.set_title("Hall conductivity of Haldane's model, filled band", fontsize=9)
@@ -126,7 +130,19 @@ FIGURES: dict[str, Callable[[Axes], None]] = {
 }
 
 
+def goals() -> None:
+    """The table of goals, put into the page."""
+    machine = (RESULTS / "goals.csv").read_text().splitlines()[0].lstrip("# ")
+    lines = ["| what | goal | measured | met |", "|---|---|---|---|"]
+    lines += ["| " + " | ".join(row.values()) + " |" for row in read("goals")]
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    table = "\n".join([*lines, "", f"Measured on {machine}.", ""])
+    PAGE.write_text(before + BEGIN + table + END + after, encoding="utf-8")
+
+
 def main() -> None:
+    goals()
     FOLDER.mkdir(exist_ok=True)
     for name, draw in FIGURES.items():
         if not read(name):
