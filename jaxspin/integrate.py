@@ -9,9 +9,9 @@ computed which, or whether the run was interrupted in between.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
-from os import PathLike
 from typing import NamedTuple
 
 import equinox as eqx
@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxspin import distributed
 from jaxspin.algebra import is_traced
-from jaxspin.checkpoint import Checkpoint, Run, describe
+from jaxspin.checkpoint import CheckpointLike, Run, as_checkpoint, code, describe
 from jaxspin.compiled import staged
 from jaxspin.devices import in_order, lanes
 from jaxspin.levels import Levels, Scan, scans
@@ -81,7 +81,7 @@ def integrate(
     degeneracy: Degeneracy,
     *,
     progress: bool | None = None,
-    checkpoint: Checkpoint | str | PathLike | None = None,
+    checkpoint: CheckpointLike = None,
     label: str = "integrating",
 ) -> Sums:
     """Σ_k Σ_m [f(ε_m) W_m + f'(ε_m) W'_m] for every level, with an error estimate.
@@ -90,32 +90,45 @@ def integrate(
         observable: gives the weights W (and W') of each band.
         progress: show a progress bar; None shows it where standard error is a terminal.
         checkpoint: where to keep the partial sums, to go on from after an interruption.
+    Raises:
+        ValueError: a checkpoint that is not of this sum, or of one that is being differentiated.
+        RuntimeError: another process has died or ended (see `distributed`).
     """
     arguments = (observable, model, levels, degeneracy)
     coarser = mesh.coarser()
     if is_traced(model, mesh, levels, observable):
+        if checkpoint is not None:
+            raise ValueError(
+                "Argument `checkpoint` must be None inside jit, grad and vmap, "
+                f"but is {checkpoint!r}."
+            )
         fine, splitting = _sum(*arguments, mesh, mesh, _at_once)
         coarse, _ = _sum(*arguments, coarser, mesh, _at_once)
         return Sums(fine, _SAFETY * jnp.abs(fine - coarse), splitting)
-    run = Run(checkpoint, lambda: _about(observable, model, mesh, levels, degeneracy))
-    coarse, _ = _sum(*arguments, coarser, mesh, _Segments("coarser", run, 0, label, False))
-    fine, splitting = _sum(
-        *arguments, mesh, mesh, _Segments("mesh", run, mesh.size, label, progress)
-    )
+    about = partial(_about, observable, model, mesh, levels, degeneracy)
+    run = Run(as_checkpoint(checkpoint), about)
+    quiet = _Segments("coarser", run, about, 0, label, False)
+    coarse, _ = _sum(*arguments, coarser, mesh, quiet)
+    shown = _Segments("mesh", run, about, mesh.size, label, progress)
+    fine, splitting = _sum(*arguments, mesh, mesh, shown)
     run.finish()
     return Sums(fine, _SAFETY * jnp.abs(fine - coarse), splitting)
 
 
 def _about(observable, model, mesh, levels, degeneracy) -> dict[str, str]:
-    """What a checkpoint must agree in."""
+    """What a checkpoint, and the sums of other processes, must agree in."""
+    box, block = _layout(model, mesh, _shape_of_weights(observable, model, degeneracy))
+    k = jax.ShapeDtypeStruct((model.dimension,), jnp.result_type(float))
     return {
         "jaxspin": version("jaxspin"),
-        "precision": str(jnp.result_type(float)),
-        "backend": jax.default_backend(),
-        "process": f"{distributed.rank()} of {distributed.size()}",
         **describe(
             quantity=observable, model=model, mesh=mesh, levels=levels, degeneracy=degeneracy
         ),
+        "model.__call__": code(model, k),
+        **({"model.spin": code(model.spin)} if observable.spin else {}),
+        "tile": " x ".join(map(str, box)),
+        "tiles in a block": str(block),
+        "blocks in a segment": str(_segment(box, block)),
     }
 
 
@@ -128,8 +141,7 @@ def _sum(observable, model, levels, degeneracy, mesh, like, add):
     sea = scans(levels, cells)
     surface = () if shape.surface is None else scans(levels, cells, derivative=True)
     plan = tuple(scan for _, scan in (*sea, *surface))
-    bands = number_of_bands(model)
-    box = sides(like.shape, tile_size(bands))
+    box, block = _layout(model, like, shape)
     nodes, widths, counts = _tables(mesh, like, box)
     job = Sum(
         observable=observable,
@@ -143,7 +155,7 @@ def _sum(observable, model, levels, degeneracy, mesh, like, add):
         widths=widths,
         counts=jnp.asarray(counts),
         box=box,
-        block=_block(like.shape, box, bands * size),
+        block=block,
     )
     start = (tuple(scan.start(size) for scan in plan), jnp.asarray(jnp.inf))
     totals, splitting = add(job, start, -(-math.prod(counts) // job.block))
@@ -164,13 +176,14 @@ class _Segments(NamedTuple):
 
     stage: str
     run: Run
+    about: Callable[[], dict[str, str]]
     points: int
     label: str
     progress: bool | None
 
     def __call__(self, job: Sum, start, blocks: int):
-        length = max(1, _SEGMENT // (job.block * math.prod(job.box)))
-        done, totals = self.run.resume(self.stage, start)
+        length = _segment(job.box, job.block)
+        state = self.run.resume(self.stage, start)
         mine = range(0, blocks, length)[distributed.rank() :: distributed.size()]
         devices = lanes(number_of_bands(job.model))
         placed = {device: jax.device_put(_arrays((job, start)), device) for device in set(devices)}
@@ -182,14 +195,24 @@ class _Segments(NamedTuple):
                 part = _compiled()(*eqx.combine(placed[device], (job, start)), *where)
                 return jax.block_until_ready(part)
 
-        parts = in_order(segment, mine[done:], devices)
+        parts = in_order(segment, mine[state[0] :], devices)
         size = -(-self.points // max(1, len(mine)))
-        bar = track(parts, size, self.points, done, self.label, self.progress)
-        for number, part in enumerate(bar, start=done + 1):
-            part = jax.device_put(part, devices[0])
-            totals = _together(totals, part)
-            self.run.keep(self.stage, number, totals, final=number == len(mine))
-        return distributed.total(totals)
+        progress = self.progress if distributed.rank() == 0 else False
+        try:
+            for part in track(parts, size, self.points, state[0], self.label, progress):
+                done, totals = state
+                state = done + 1, _together(totals, jax.device_put(part, devices[0]))
+                self.run.keep(self.stage, *state, now=state[0] == len(mine))
+                distributed.check()
+        except BaseException:  # Ctrl-C too
+            self.run.keep(self.stage, *state, now=True)
+            raise
+        return distributed.total(_anywhere(state[1]), _together, self.about)
+
+
+def _anywhere(tree):
+    """The arrays of a sum, no longer tied to the device where they were added."""
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), tree)
 
 
 def _arrays(tree):
@@ -297,11 +320,18 @@ _BLOCK = 4096  # k-points whose weights are added to the sums at once
 _BLOCK_ELEMENTS = 2**19  # and at most so many numbers
 
 
-def _block(shape: tuple[int, ...], box: tuple[int, ...], weights: int) -> int:
-    """Number of tiles in a block, `weights` being the number of weights of a k-point."""
-    points = math.prod(box)
-    tiles = math.prod(-(-n // side) for n, side in zip(shape, box, strict=True))
-    return max(1, min(_BLOCK // points, _BLOCK_ELEMENTS // (points * weights), tiles))
+def _layout(model: Model, mesh: Mesh, weights: Weights) -> tuple[tuple[int, ...], int]:
+    """The sides of a box, and the number of tiles in a block."""
+    bands = number_of_bands(model)
+    box = sides(mesh.shape, tile_size(bands))
+    points, numbers = math.prod(box), bands * math.prod(weights.sea.shape[:-2])
+    tiles = math.prod(-(-n // side) for n, side in zip(mesh.shape, box, strict=True))
+    return box, max(1, min(_BLOCK // points, _BLOCK_ELEMENTS // (points * numbers), tiles))
+
+
+def _segment(box: tuple[int, ...], block: int) -> int:
+    """Number of blocks in a segment."""
+    return max(1, _SEGMENT // (block * math.prod(box)))
 
 
 def tile_size(bands: int) -> int:
