@@ -129,7 +129,7 @@ class Run:
         if self._path is None or not self._path.exists():
             return {}
         try:
-            with np.load(self._path, allow_pickle=False) as archive:
+            with self._path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 content = dict(archive)
             saved = dict(json.loads(str(content.pop("about"))))
         except (zipfile.BadZipFile, ValueError, KeyError, EOFError, TypeError) as error:
