@@ -36,7 +36,7 @@ class Checkpoint:
             be written in.
     """
 
-    def __init__(self, path: str | os.PathLike, seconds: float = 30.0):
+    def __init__(self, path: str | os.PathLike, seconds: float | int = 30.0):
         self.path = Path(_as_path(path))
         self.seconds = seconds
         if not seconds >= 0:

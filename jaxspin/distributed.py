@@ -41,7 +41,7 @@ def start(
     processes: int | None = None,
     rank: int | None = None,
     *,
-    timeout: float = 60.0,
+    timeout: float | int = 60.0,
 ) -> None:
     """Join the processes of this run; to be called before anything is computed.
 
@@ -135,7 +135,7 @@ def _place(coordinator, processes, rank):
 class _Group:
     """This process among the others."""
 
-    def __init__(self, rank: int, size: int, timeout: float):
+    def __init__(self, rank: int, size: int, timeout: float | int):
         self.rank, self.size, self.timeout = rank, size, timeout
         self._store = _store()
         self._others = [other for other in range(size) if other != rank]

@@ -116,6 +116,10 @@ def test_the_default_device_is_the_only_one():
             assert set(devices.lanes(4)) == {device}
 
 
+# Numbers stand for devices from here on.
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.parametrize("lanes", [1, 2, 5])
 def test_results_come_in_order(lanes):
     def slow(item, lane):
@@ -127,6 +131,7 @@ def test_results_come_in_order(lanes):
     assert {lane for _, lane in results} <= set(range(lanes))
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 def test_a_lane_has_one_item_at_a_time():
     busy, most, lock = [0, 0], [0, 0], threading.Lock()
 
@@ -142,6 +147,7 @@ def test_a_lane_has_one_item_at_a_time():
     assert most == [1, 1]
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.parametrize("lanes", [1, 3])
 def test_an_error_in_a_lane_comes_out(lanes):
     begun = []
@@ -158,6 +164,7 @@ def test_an_error_in_a_lane_comes_out(lanes):
     assert len(begun) < 20
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 def test_few_results_wait():
     """A reader that is slower than the lanes does not fill the memory."""
     begun = []

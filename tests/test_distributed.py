@@ -47,10 +47,8 @@ def begin(folder: Path, number: int, script: str, pause: float = 0.0, environmen
     processes = []
     for rank in range(number):
         where = (address, number, rank) if environment is None else ()
-        if number == 1 and environment is None:
-            script, where = script, None
         text = RUN.replace("SCRIPT", script)
-        if where is None:
+        if number == 1:
             text = re.sub(r"js.distributed.start\(.*\)", "", text)
         extra = {} if environment is None else environment(rank, address)
         with (folder / f"error.{rank}").open("w") as error:
@@ -195,12 +193,8 @@ def test_processes_with_different_models_are_refused(tmp_path):
     )
     codes = end(begin(tmp_path, 2, script))
     assert all(codes)
-    for message in errors(tmp_path).values():
-        assert (
-            "`model.m` is -1.0 in process 0 and -1.1 in process 1" in message
-            or ("`model.m` is -1.1 in process 1 and -1.0 in process 0" in message)
-            or "has ended" in message
-        )
+    told = " ".join(errors(tmp_path).values())
+    assert re.search(r"`model\.m` is -1\.[01] in process [01] and -1\.[01] in process [01]", told)
 
 
 @pytest.mark.timeout(3 * LIMIT)
@@ -255,4 +249,4 @@ def test_a_launcher_completes_the_address(no_launcher, monkeypatch):
 
 def test_one_process_is_alone():
     assert (distributed.rank(), distributed.size()) == (0, 1)
-    assert distributed.total(3, None, None) == 3
+    assert distributed.total(3, max, dict) == 3
