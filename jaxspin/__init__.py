@@ -27,11 +27,13 @@ if os.environ.get("JAXSPIN_WHOLE_LOOPS", "1") != "0" and "backend_extra_options"
 __version__ = version("jaxspin")
 
 from jaxspin import (
+    distributed as distributed,
     interop as interop,
     models as models,
     plot as plot,
     units as units,
 )
+from jaxspin.checkpoint import Checkpoint as Checkpoint
 from jaxspin.geometry import covariant_derivative as covariant_derivative
 from jaxspin.levels import Levels as Levels
 from jaxspin.meshes import (

@@ -4,6 +4,8 @@ Every check is made on a few k-points with a fixed seed. Where the model is bein
 jit, grad or vmap) its numbers are not known and the checks on them are left out.
 """
 
+from functools import partial
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -218,7 +220,8 @@ def _at_distance(observable, model, mesh, levels, degeneracy, distance):
     return (energies < mu).sum(axis=1), even.reshape(-1, len(directions)) / 2
 
 
-@eqx.filter_jit
+# Called once, on a few dozen k: what counts is the time to compile.
+@partial(eqx.filter_jit, compiler_options={"xla_backend_optimization_level": 0})
 def _weights(observable, model, k, degeneracy, window):
     bands = solve(model, k, degeneracy, observable.spin).settled(*window)
     return bands.levels, observable(bands).sea.reshape(-1, *bands.levels.shape)

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from jaxspin import checks, geometry, observables, units
 from jaxspin.algebra import is_traced
+from jaxspin.checkpoint import CheckpointLike, as_checkpoint
 from jaxspin.integrate import Sums, integrate
 from jaxspin.levels import Levels
 from jaxspin.meshes import Mesh
@@ -83,7 +84,12 @@ class SpinHallPieces(eqx.Module):
 
 
 def anomalous_hall(
-    model: Model, mesh: Mesh, levels: Levels, *, progress: bool | None = None
+    model: Model,
+    mesh: Mesh,
+    levels: Levels,
+    *,
+    progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
 ) -> Response:
     """Intrinsic anomalous Hall conductivity.
 
@@ -93,10 +99,15 @@ def anomalous_hall(
     Args:
         mesh: `Grid` for a lattice model; `Disk`, `Ball`, `Plane`, `Space` for a continuum model.
         progress: show a progress bar; None shows it where standard error is a terminal.
+        checkpoint: a file, or `Checkpoint(path, seconds)`, in which the sums so far are kept. The
+            same call goes on from it after an interruption, to the same result bit by bit, and
+            removes it at the end (docs/running.md).
     Returns:
         Response with axes (temperature?, mu, flow, field), in S/m (3D) or S (2D).
     Raises:
-        ValueError: for bad input (see docs/conventions.md), named before the sum starts.
+        ValueError: for bad input (see docs/conventions.md), named before the sum starts; for a
+            checkpoint of another sum, with the parameter that differs.
+        RuntimeError: of several processes one has died (docs/running.md).
 
     >>> import jaxspin as js
     >>> chern = js.models.QiWuZhang(A=1.0, m=-1.0)
@@ -104,7 +115,9 @@ def anomalous_hall(
     >>> round(float(hall.to("e^2/h").component(flow="y", field="x").value[0]), 6)
     1.0
     """
-    sums = _checked_sum(observables.AnomalousHall(), model, mesh, levels, Covariant(), progress, 2)
+    sums = _checked_sum(
+        observables.AnomalousHall(), model, mesh, levels, Covariant(), progress, checkpoint, 2
+    )
     return _response(
         sums,
         model,
@@ -126,6 +139,7 @@ def spin_hall(
     definition: str,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
     progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
 ) -> Response:
     """Intrinsic spin Hall conductivity, all components, by one of four definitions.
 
@@ -142,6 +156,9 @@ def spin_hall(
         degeneracy: `Covariant(tolerance)` treats bands closer than the tolerance (eV) as one
             group; `Strict()` takes every band for itself.
         progress: show a progress bar; None shows it where standard error is a terminal.
+        checkpoint: a file, or `Checkpoint(path, seconds)`, in which the sums so far are kept. The
+            same call goes on from it after an interruption, to the same result bit by bit, and
+            removes it at the end (docs/running.md).
     Returns:
         Response with axes (temperature?, mu, flow, field, spin), in (ħ/2e) S/m (3D) or (ħ/2e) S
         (2D). `info["torque_density"]` is the largest spin generation rate |Tr t ρ_E| (units
@@ -159,7 +176,7 @@ def spin_hall(
     chosen = DEFINITIONS[definition]
     both = observables.Together((chosen.observable, observables.Torque()))
     sums = _checked_sum(
-        both, model, mesh, levels, degeneracy, progress, 2, converging=chosen.observable
+        both, model, mesh, levels, degeneracy, progress, checkpoint, 2, converging=chosen.observable
     )
     d = model.dimension
     main, torque = _split(sums, [(d, d, 3), (d, 3)])
@@ -186,12 +203,15 @@ def spin_hall_pieces(
     *,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
     progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
 ) -> SpinHallPieces:
     """The parts J1, J2, I1, I2 of the proper spin Hall conductivity, computed separately.
 
     J1 + J2 is the conventional current, I1 + I2 the torque dipole, and with A the published and
     B the corrected proper current: J2 + I1 = 0, J1 = (A+B)/2, I2 = (B-A)/2 (docs/definitions.md).
 
+    Args:
+        progress, checkpoint: as in `anomalous_hall`.
     Returns:
         `SpinHallPieces`: four Responses like those of `spin_hall`, and `residuals`, the largest
         violations of "J2 + I1", "J1 - (A+B)/2", "I2 - (B-A)/2" and "J1 + J2 - conventional".
@@ -202,7 +222,7 @@ def spin_hall_pieces(
     together = observables.Together(
         (observables.SpinHallPieces(), *(other.observable for other in others))
     )
-    sums = _checked_sum(together, model, mesh, levels, degeneracy, progress, 2)
+    sums = _checked_sum(together, model, mesh, levels, degeneracy, progress, checkpoint, 2)
     d = model.dimension
     unit = units.spin_conductivity(d)
     *pieces, published, corrected, conventional = _split(sums, [(d, d, 3)] * 7)
@@ -246,6 +266,7 @@ def torque_density(
     *,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
     progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
 ) -> Response:
     """Spin generated per time and volume by the field, Tr t ρ_E with t = (i/ħ)[H, s].
 
@@ -254,10 +275,14 @@ def torque_density(
     current depends on the origin (docs/definitions.md), and a warning says so. For the Rashba
     model with both bands filled Tr t_y ρ_E/E_x = (e/8π)(k_- - k_+).
 
+    Args:
+        progress, checkpoint: as in `anomalous_hall`.
     Returns:
         Response with axes (temperature?, mu, field, spin), units "e/2 Angstrom^(1-d)" per field.
     """
-    sums = _checked_sum(observables.Torque(), model, mesh, levels, degeneracy, progress, 1)
+    sums = _checked_sum(
+        observables.Torque(), model, mesh, levels, degeneracy, progress, checkpoint, 1
+    )
     d = model.dimension
     response = _response(
         sums,
@@ -298,6 +323,7 @@ def equilibrium_spin_current(
     *,
     bands: tuple[int, ...] | None = None,
     progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
 ) -> EquilibriumSpinCurrent:
     """Spin current of the undisturbed crystal, with its trivial and topological parts.
 
@@ -307,6 +333,7 @@ def equilibrium_spin_current(
 
     Args:
         bands: restrict the sum to the bands of these indices (0 is the lowest).
+        progress, checkpoint: as in `anomalous_hall`.
     Returns:
         `EquilibriumSpinCurrent`: three Responses with axes (temperature?, mu, flow, spin), in
         eV Å^(1-d).
@@ -318,7 +345,7 @@ def equilibrium_spin_current(
     observable: Observable = observables.EquilibriumSpinCurrent()
     if indices is not None:
         observable = observables.Restricted(observable, indices)
-    sums = _checked_sum(observable, model, mesh, levels, Covariant(), progress, 1)
+    sums = _checked_sum(observable, model, mesh, levels, Covariant(), progress, checkpoint, 1)
     d = model.dimension
     parts = _split(sums, [(d, 3), (d, 3)])
     total = Sums(
@@ -351,17 +378,26 @@ def equilibrium_spin_current(
 
 
 def carrier_density(
-    model: Model, mesh: Mesh, levels: Levels, *, progress: bool | None = None
+    model: Model,
+    mesh: Mesh,
+    levels: Levels,
+    *,
+    progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
 ) -> Response:
     """Number of electrons per volume of crystal, n = Σ_k Σ_m f(ε_m).
 
     Every occupied band of the model counts. A continuum model with a filled valence band has no
     finite density on an infinite mesh; that is an error.
 
+    Args:
+        progress, checkpoint: as in `anomalous_hall`.
     Returns:
         Response with axes (temperature?, mu), in Å^-d.
     """
-    sums = _checked_sum(observables.Number(), model, mesh, levels, Covariant(), progress, 1)
+    sums = _checked_sum(
+        observables.Number(), model, mesh, levels, Covariant(), progress, checkpoint, 1
+    )
     return _response(
         sums,
         model,
@@ -376,16 +412,25 @@ def carrier_density(
 
 
 def density_of_states(
-    model: Model, mesh: Mesh, levels: Levels, *, progress: bool | None = None
+    model: Model,
+    mesh: Mesh,
+    levels: Levels,
+    *,
+    progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
 ) -> Response:
     """Density of states, ∂n/∂mu = Σ_k Σ_m (-∂f/∂ε)(ε_m).
 
     At T = 0 each k-point counts with the energies its mesh cell spans to first order in k.
 
+    Args:
+        progress, checkpoint: as in `anomalous_hall`.
     Returns:
         Response with axes (temperature?, mu), in 1/(eV Å^d).
     """
-    sums = _checked_sum(observables.States(), model, mesh, levels, Covariant(), progress, 1)
+    sums = _checked_sum(
+        observables.States(), model, mesh, levels, Covariant(), progress, checkpoint, 1
+    )
     return _response(
         sums,
         model,
@@ -532,6 +577,7 @@ def _checked_sum(
     levels,
     degeneracy,
     progress,
+    checkpoint,
     least_dimension,
     *,
     converging: Observable | None = None,
@@ -541,6 +587,7 @@ def _checked_sum(
     Args:
         converging: what must converge on an infinite mesh, where that is not all of `observable`.
     """
+    checkpoint = as_checkpoint(checkpoint)
     checks.check_model(model)
     checks.check_mesh(model, mesh)
     checks.check_levels(levels)
@@ -553,7 +600,9 @@ def _checked_sum(
         checks.check_spin(model)
     checks.check_degeneracy(model, degeneracy)
     checks.check_tail(converging or observable, model, mesh, levels, degeneracy)
-    sums = integrate(observable, model, mesh, levels, degeneracy, progress=progress)
+    sums = integrate(
+        observable, model, mesh, levels, degeneracy, progress=progress, checkpoint=checkpoint
+    )
     checks.check_splitting(sums.smallest_splitting)
     return sums
 
