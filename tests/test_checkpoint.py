@@ -24,7 +24,8 @@ class Interrupted(Exception):
 
 @pytest.fixture(autouse=True)
 def _small_segments(monkeypatch):
-    """256 k-points a segment: 8 on the coarser mesh, 16 on the mesh."""
+    """256 k-points a segment: 4 on the coarser mesh, 16 on the mesh."""
+    monkeypatch.setattr(integrate, "tile_size", lambda bands, periodic: 128)
     monkeypatch.setattr(integrate, "_SEGMENT", 256)
     monkeypatch.setattr(integrate, "_BLOCK", 256)
 
@@ -61,13 +62,13 @@ def changed(path, **entries):
 # --- going on -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("after", [8, 9, 13, 23])
+@pytest.mark.parametrize("after", [4, 5, 9, 19])
 def test_goes_on_to_the_same_bits(tmp_path, monkeypatch, after):
     expected = hall()
     path = interrupted(tmp_path / "sums.npz", monkeypatch, after)
     with np.load(path) as archive:
-        assert archive["coarser.done"] == 8
-        assert archive["mesh.done"] == after - 8
+        assert archive["coarser.done"] == 4
+        assert archive["mesh.done"] == after - 4
     computed = []
     keep = integrate.Run.keep
 
@@ -77,7 +78,7 @@ def test_goes_on_to_the_same_bits(tmp_path, monkeypatch, after):
 
     monkeypatch.setattr(integrate.Run, "keep", counted)
     result = hall(checkpoint=path)
-    assert computed == ["mesh"] * (24 - after)  # nothing twice
+    assert computed == ["mesh"] * (20 - after)  # nothing twice
     np.testing.assert_array_equal(result.value, expected.value)
     np.testing.assert_array_equal(result.error, expected.error)
     np.testing.assert_array_equal(*(r.info["smallest_splitting"] for r in (result, expected)))
@@ -89,7 +90,7 @@ def test_ctrl_c_leaves_the_sums_so_far(tmp_path, monkeypatch):
     monkeypatch.setattr(module.Run, "_is_due", lambda self: False)
     path = interrupted(tmp_path / "sums.npz", monkeypatch, 13, KeyboardInterrupt)
     with np.load(path) as archive:
-        assert archive["mesh.done"] == 5
+        assert archive["mesh.done"] == 9
     np.testing.assert_array_equal(hall(checkpoint=path).value, expected.value)
 
 
