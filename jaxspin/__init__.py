@@ -30,6 +30,7 @@ from jaxspin import (
     interop as interop,
     models as models,
     plot as plot,
+    symmetry as symmetry,
     units as units,
 )
 from jaxspin.geometry import covariant_derivative as covariant_derivative
@@ -61,3 +62,4 @@ from jaxspin.response import (
 )
 from jaxspin.results import Response as Response, load as load
 from jaxspin.spectrum import Bands as Bands, Covariant as Covariant, Strict as Strict
+from jaxspin.symmetry import Symmetric as Symmetric

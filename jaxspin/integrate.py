@@ -9,7 +9,7 @@ computed which, or whether the run was interrupted in between.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from os import PathLike
 from typing import NamedTuple
@@ -68,6 +68,8 @@ class Sum(eqx.Module):
     #: Nodes and widths along each coordinate, filled up with nodes of no width.
     nodes: tuple[Float[Array, " L"], ...]
     widths: tuple[Float[Array, " L"], ...]
+    #: How many nodes of the full rule each node stands for.
+    times: tuple[Float[Array, " L"], ...]
     #: Number of boxes along each coordinate.
     counts: Int[Array, " c"]
     #: The sides of a box: a box is a tile.
@@ -86,6 +88,7 @@ def integrate(
     progress: bool | None = None,
     checkpoint: Checkpoint | str | PathLike | None = None,
     label: str = "integrating",
+    complete: Callable[[Array], Array] = lambda sums: sums,
 ) -> Sums:
     """Σ_k Σ_m [f(ε_m) W_m + f'(ε_m) W'_m] for every level, with an error estimate.
 
@@ -93,6 +96,8 @@ def integrate(
         observable: gives the weights W (and W') of each band.
         progress: show a progress bar; None shows it where standard error is a terminal.
         checkpoint: where to keep the partial sums, to go on from after an interruption.
+        complete: what is linear and left to do with the sums over all components, such as the
+            average over symmetries.
     """
     if isinstance(mesh, Adaptive):
         return _refined(observable, model, mesh, levels, degeneracy, checkpoint)
@@ -101,13 +106,17 @@ def integrate(
     if is_traced(model, mesh, levels, observable):
         fine, splitting = _sum(*arguments, mesh, mesh, _at_once)
         coarse, _ = _sum(*arguments, coarser, mesh, _at_once)
-        return Sums(fine, _SAFETY * jnp.abs(fine - coarse), splitting)
+        return _compared(complete(fine), complete(coarse), splitting)
     run = Run(checkpoint, lambda: _about(observable, model, mesh, levels, degeneracy))
     coarse, _ = _sum(*arguments, coarser, mesh, _Segments("coarser", run, 0, label, False))
     fine, splitting = _sum(
         *arguments, mesh, mesh, _Segments("mesh", run, mesh.size, label, progress)
     )
     run.finish()
+    return _compared(complete(fine), complete(coarse), splitting)
+
+
+def _compared(fine: Array, coarse: Array, splitting: Array) -> Sums:
     return Sums(fine, _SAFETY * jnp.abs(fine - coarse), splitting)
 
 
@@ -146,7 +155,7 @@ def _sum(observable, model, levels, degeneracy, mesh, like, add):
     plan = tuple(scan for _, scan in (*sea, *surface))
     bands = number_of_bands(model)
     box = sides(like.shape, tile_size(bands, mesh.domain == "periodic"))
-    nodes, widths, counts = _tables(mesh, like, box)
+    (nodes, widths, times), counts = _tables(mesh, like, box)
     job = Sum(
         observable=observable,
         model=model,
@@ -157,6 +166,7 @@ def _sum(observable, model, levels, degeneracy, mesh, like, add):
         coordinates=mesh.coordinates,
         nodes=nodes,
         widths=widths,
+        times=times,
         counts=jnp.asarray(counts),
         box=box,
         block=_block(like.shape, box, bands * size),
@@ -260,8 +270,8 @@ _add_blocks_on_cpu = eqx.filter_jit(
 def _tile(job: Sum, number):
     """Levels, spreads and weights of the bands on one tile, and the smallest splitting there."""
     inside = number < jnp.prod(job.counts)
-    u, widths = _box(job, number)
-    k, weight, edges = staged(lambda *box: _nodes(job, inside, *box))(u, widths)
+    u, widths, times = _box(job, number)
+    k, weight, edges = staged(lambda *box: _nodes(job, inside, *box))(u, widths, times)
     box = [x.reshape(-1) for x in u] if job.coordinates.periodic else None
     bands = solve(job.model, k, job.degeneracy, job.observable.spin, box)
     spread = jnp.zeros_like(bands.levels)
@@ -276,24 +286,25 @@ def _tile(job: Sum, number):
     return bands.levels, spread, found, jax.lax.stop_gradient(jnp.min(splitting))
 
 
-def _nodes(job: Sum, inside, u, widths):
+def _nodes(job: Sum, inside, u, widths, times):
     """k, weights and edges of the points of a box."""
     nodes = job.coordinates(u, widths, job.model.lattice)
+    weight = nodes.weight * math.prod(times)
     flat = lambda x, axes: x.reshape(*x.shape[:axes], -1)  # noqa: E731
-    return flat(nodes.k, 1), jnp.where(inside, flat(nodes.weight, 0), 0), flat(nodes.edges, 2)
+    return flat(nodes.k, 1), jnp.where(inside, flat(weight, 0), 0), flat(nodes.edges, 2)
 
 
-def _box(job: Sum, number) -> tuple[list[Array], list[Array]]:
-    """Coordinates and widths of the sides of one box, each along its own axis."""
-    u, widths, dimensions = [], [], len(job.box)
+def _box(job: Sum, number) -> tuple[list[Array], list[Array], list[Array]]:
+    """Coordinates, widths and times of the sides of one box, each along its own axis."""
+    u, widths, times, dimensions = [], [], [], len(job.box)
     for axis in reversed(range(dimensions)):
         number, place = number // job.counts[axis], number % job.counts[axis]
         shape = [1] * dimensions
         shape[axis] = job.box[axis]
-        for table, cut in ((job.nodes, u), (job.widths, widths)):
+        for table, cut in ((job.nodes, u), (job.widths, widths), (job.times, times)):
             part = jax.lax.dynamic_slice_in_dim(table[axis], place * job.box[axis], job.box[axis])
             cut.append(part.reshape(shape))
-    return u[::-1], widths[::-1]
+    return u[::-1], widths[::-1], times[::-1]
 
 
 def _spread(bands: Bands, edges: Float[Array, "c d K"]) -> Float[Array, "n K"]:
@@ -365,13 +376,15 @@ def _boxes(shape: tuple[int, ...], tile: int) -> Iterator[tuple[int, ...]]:
 
 
 def _tables(mesh: Mesh, like: Mesh, box: tuple[int, ...]):
-    """Nodes and widths along each coordinate, long enough for `like` too, and numbers of boxes."""
-    nodes, widths, counts = [], [], []
+    """Nodes, widths and times along each coordinate, long enough for `like` too, and numbers of
+    boxes."""
+    rows, counts = [], []
     for rule, other, side in zip(mesh.rules, like.shape, box, strict=True):
         number = len(rule.nodes)
         counts.append(-(-number // side))
         boxes = 2 ** math.ceil(math.log2(max(counts[-1], -(-other // side))))
-        spare = boxes * side - number
-        nodes.append(jnp.asarray(np.append(rule.nodes, np.full(spare, 0.5))))
-        widths.append(jnp.asarray(np.append(rule.widths, np.zeros(spare))))
-    return tuple(nodes), tuple(widths), counts
+        fill = lambda x, value, n=boxes * side - number: jnp.asarray(  # noqa: E731
+            np.append(x, np.full(n, value))
+        )
+        rows.append((fill(rule.nodes, 0.5), fill(rule.widths, 0.0), fill(rule.times, 1.0)))
+    return tuple(zip(*rows, strict=True)), counts

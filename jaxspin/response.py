@@ -23,8 +23,18 @@ from jaxspin.models.base import Model
 from jaxspin.observables import Observable
 from jaxspin.results import Response
 from jaxspin.spectrum import Bands, Covariant, Degeneracy, solve
+from jaxspin.symmetry import Symmetric, Tensor, averaged
 
 _PAPER = "Liu, Cullen and Culcer, Phys. Rev. B 108, 195434 (2023)"
+
+
+# How what is summed transforms. With time reversal the anomalous Hall conductivity changes sign;
+# the intrinsic spin responses, where the sign of the spin makes up for it, do not.
+_HALL = Tensor("anomalous Hall response", ("flow", "field"), time_reversal=-1)
+_SPIN_HALL = Tensor("spin Hall response", ("flow", "field", "spin"))
+_TORQUE_DENSITY = Tensor("torque density", ("field", "spin"))
+_SPIN_CURRENT = Tensor("equilibrium spin current", ("flow", "spin"))
+_NUMBER = Tensor("number of electrons", ())
 
 
 class Definition(eqx.Module):
@@ -104,7 +114,9 @@ def anomalous_hall(
     >>> round(float(hall.to("e^2/h").component(flow="y", field="x").value[0]), 6)
     1.0
     """
-    sums = _checked_sum(observables.AnomalousHall(), model, mesh, levels, Covariant(), progress, 2)
+    sums = _checked_sum(
+        observables.AnomalousHall(), (_HALL,), model, mesh, levels, Covariant(), progress, 2
+    )
     return _response(
         sums,
         model,
@@ -159,7 +171,15 @@ def spin_hall(
     chosen = DEFINITIONS[definition]
     both = observables.Together((chosen.observable, observables.Torque()))
     sums = _checked_sum(
-        both, model, mesh, levels, degeneracy, progress, 2, converging=chosen.observable
+        both,
+        (_SPIN_HALL, _TORQUE_DENSITY),
+        model,
+        mesh,
+        levels,
+        degeneracy,
+        progress,
+        2,
+        converging=chosen.observable,
     )
     d = model.dimension
     main, torque = _split(sums, [(d, d, 3), (d, 3)])
@@ -202,7 +222,7 @@ def spin_hall_pieces(
     together = observables.Together(
         (observables.SpinHallPieces(), *(other.observable for other in others))
     )
-    sums = _checked_sum(together, model, mesh, levels, degeneracy, progress, 2)
+    sums = _checked_sum(together, (_SPIN_HALL,) * 7, model, mesh, levels, degeneracy, progress, 2)
     d = model.dimension
     unit = units.spin_conductivity(d)
     *pieces, published, corrected, conventional = _split(sums, [(d, d, 3)] * 7)
@@ -257,7 +277,9 @@ def torque_density(
     Returns:
         Response with axes (temperature?, mu, field, spin), units "e/2 Angstrom^(1-d)" per field.
     """
-    sums = _checked_sum(observables.Torque(), model, mesh, levels, degeneracy, progress, 1)
+    sums = _checked_sum(
+        observables.Torque(), (_TORQUE_DENSITY,), model, mesh, levels, degeneracy, progress, 1
+    )
     d = model.dimension
     response = _response(
         sums,
@@ -318,7 +340,8 @@ def equilibrium_spin_current(
     observable: Observable = observables.EquilibriumSpinCurrent()
     if indices is not None:
         observable = observables.Restricted(observable, indices)
-    sums = _checked_sum(observable, model, mesh, levels, Covariant(), progress, 1)
+    tensors = (_SPIN_CURRENT, _SPIN_CURRENT)
+    sums = _checked_sum(observable, tensors, model, mesh, levels, Covariant(), progress, 1)
     d = model.dimension
     parts = _split(sums, [(d, 3), (d, 3)])
     total = Sums(
@@ -361,7 +384,9 @@ def carrier_density(
     Returns:
         Response with axes (temperature?, mu), in Å^-d.
     """
-    sums = _checked_sum(observables.Number(), model, mesh, levels, Covariant(), progress, 1)
+    sums = _checked_sum(
+        observables.Number(), (_NUMBER,), model, mesh, levels, Covariant(), progress, 1
+    )
     return _response(
         sums,
         model,
@@ -385,7 +410,9 @@ def density_of_states(
     Returns:
         Response with axes (temperature?, mu), in 1/(eV Å^d).
     """
-    sums = _checked_sum(observables.States(), model, mesh, levels, Covariant(), progress, 1)
+    sums = _checked_sum(
+        observables.States(), (_NUMBER,), model, mesh, levels, Covariant(), progress, 1
+    )
     return _response(
         sums,
         model,
@@ -527,6 +554,7 @@ def _has_spin(model) -> bool:
 
 def _checked_sum(
     observable,
+    tensors: tuple[Tensor, ...],
     model,
     mesh,
     levels,
@@ -539,6 +567,7 @@ def _checked_sum(
     """Every check at the door, then the sum.
 
     Args:
+        tensors: what the components of `observable` are, in their order.
         converging: what must converge on an infinite mesh, where that is not all of `observable`.
     """
     checks.check_model(model)
@@ -553,7 +582,14 @@ def _checked_sum(
         checks.check_spin(model)
     checks.check_degeneracy(model, degeneracy)
     checks.check_tail(converging or observable, model, mesh, levels, degeneracy)
-    sums = integrate(observable, model, mesh, levels, degeneracy, progress=progress)
+    arguments = (levels, degeneracy)
+    if isinstance(mesh, Symmetric):
+        folded = mesh.folded(model.lattice)
+        checks.check_symmetry(observable, tensors, model, mesh, degeneracy)
+        average = averaged(mesh.operations, tensors, model.dimension)
+        sums = integrate(observable, model, folded, *arguments, progress=progress, complete=average)
+    else:
+        sums = integrate(observable, model, mesh, *arguments, progress=progress)
     checks.check_splitting(sums.smallest_splitting)
     return sums
 
