@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxspin.algebra import is_traced
 from jaxspin.meshes import Mesh, Reflection, Rule
 
 
@@ -166,6 +167,11 @@ class Symmetric(eqx.Module):
         coordinates, actions = self.mesh.coordinates, []
         for operation in self.operations:
             action = _reflections(operation, self.mesh, lattice)
+            if action is None and is_traced(self.mesh, lattice):
+                raise ValueError(
+                    f"Argument `operations` must be of a mesh and lattice that are known, but "
+                    f"here they are being traced, and {operation.name} depends on them."
+                )
             if action is None:
                 raise ValueError(
                     f"Argument `operations` must act on each coordinate of the "
