@@ -31,6 +31,7 @@ from jaxspin import (
     interop as interop,
     models as models,
     plot as plot,
+    symmetry as symmetry,
     units as units,
 )
 from jaxspin.checkpoint import Checkpoint as Checkpoint
@@ -63,3 +64,4 @@ from jaxspin.response import (
 )
 from jaxspin.results import Response as Response, load as load
 from jaxspin.spectrum import Bands as Bands, Covariant as Covariant, Strict as Strict
+from jaxspin.symmetry import Symmetric as Symmetric

@@ -68,6 +68,8 @@ class Sum(eqx.Module):
     #: Nodes and widths along each coordinate, filled up with nodes of no width.
     nodes: tuple[Float[Array, " L"], ...]
     widths: tuple[Float[Array, " L"], ...]
+    #: How many nodes of the full rule each node stands for.
+    times: tuple[Float[Array, " L"], ...]
     #: Number of boxes along each coordinate.
     counts: Int[Array, " c"]
     #: The sides of a box: a box is a tile.
@@ -86,6 +88,7 @@ def integrate(
     progress: bool | None = None,
     checkpoint: CheckpointLike = None,
     label: str = "integrating",
+    complete: Callable[[Array], Array] = lambda sums: sums,
 ) -> Sums:
     """Σ_k Σ_m [f(ε_m) W_m + f'(ε_m) W'_m] for every level, with an error estimate.
 
@@ -93,6 +96,8 @@ def integrate(
         observable: gives the weights W (and W') of each band.
         progress: show a progress bar; None shows it where standard error is a terminal.
         checkpoint: where to keep the partial sums, to go on from after an interruption.
+        complete: what is linear and left to do with the sums over all components, such as the
+            average over symmetries.
     Raises:
         ValueError: a checkpoint that is not of this sum, or of one that is being differentiated.
         RuntimeError: another process has died or ended (see `distributed`).
@@ -111,7 +116,7 @@ def integrate(
             )
         fine, splitting = _sum(*arguments, mesh, _at_once)
         coarse, _ = _sum(*arguments, coarser, _at_once)
-        return Sums(fine, _SAFETY * jnp.abs(fine - coarse), splitting)
+        return _compared(complete(fine), complete(coarse), splitting)
     about = partial(_about, observable, model, mesh, levels, degeneracy, layout)
     run = Run(as_checkpoint(checkpoint), about)
     quiet = _Segments("coarser", run, about, 0, label, False)
@@ -119,6 +124,10 @@ def integrate(
     shown = _Segments("mesh", run, about, mesh.size, label, progress)
     fine, splitting = _sum(*arguments, mesh, shown)
     run.finish()
+    return _compared(complete(fine), complete(coarse), splitting)
+
+
+def _compared(fine: Array, coarse: Array, splitting: Array) -> Sums:
     return Sums(fine, _SAFETY * jnp.abs(fine - coarse), splitting)
 
 
@@ -156,7 +165,7 @@ def _sum(observable, model, levels, degeneracy, shape, layout, mesh, add):
     sea = scans(levels, cells)
     surface = () if shape.surface is None else scans(levels, cells, derivative=True)
     plan = tuple(scan for _, scan in (*sea, *surface))
-    nodes, widths, counts = _tables(mesh, layout)
+    (nodes, widths, times), counts = _tables(mesh, layout)
     job = Sum(
         observable=observable,
         model=model,
@@ -167,6 +176,7 @@ def _sum(observable, model, levels, degeneracy, shape, layout, mesh, add):
         coordinates=mesh.coordinates,
         nodes=nodes,
         widths=widths,
+        times=times,
         counts=jnp.asarray(counts),
         box=layout.box,
         block=layout.block,
@@ -281,8 +291,8 @@ _add_blocks_on_cpu = eqx.filter_jit(
 def _tile(job: Sum, number):
     """Levels, spreads and weights of the bands on one tile, and the smallest splitting there."""
     inside = number < jnp.prod(job.counts)
-    u, widths = _box(job, number)
-    k, weight, edges = staged(lambda *box: _nodes(job, inside, *box))(u, widths)
+    u, widths, times = _box(job, number)
+    k, weight, edges = staged(lambda *box: _nodes(job, inside, *box))(u, widths, times)
     box = [x.reshape(-1) for x in u] if job.coordinates.periodic else None
     bands = solve(job.model, k, job.degeneracy, job.observable.spin, box)
     spread = jnp.zeros_like(bands.levels)
@@ -297,24 +307,25 @@ def _tile(job: Sum, number):
     return bands.levels, spread, found, jax.lax.stop_gradient(jnp.min(splitting))
 
 
-def _nodes(job: Sum, inside, u, widths):
+def _nodes(job: Sum, inside, u, widths, times):
     """k, weights and edges of the points of a box."""
     nodes = job.coordinates(u, widths, job.model.lattice)
+    weight = nodes.weight * math.prod(times)
     flat = lambda x, axes: x.reshape(*x.shape[:axes], -1)  # noqa: E731
-    return flat(nodes.k, 1), jnp.where(inside, flat(nodes.weight, 0), 0), flat(nodes.edges, 2)
+    return flat(nodes.k, 1), jnp.where(inside, flat(weight, 0), 0), flat(nodes.edges, 2)
 
 
-def _box(job: Sum, number) -> tuple[list[Array], list[Array]]:
-    """Coordinates and widths of the sides of one box, each along its own axis."""
-    u, widths, dimensions = [], [], len(job.box)
+def _box(job: Sum, number) -> tuple[list[Array], list[Array], list[Array]]:
+    """Coordinates, widths and times of the sides of one box, each along its own axis."""
+    u, widths, times, dimensions = [], [], [], len(job.box)
     for axis in reversed(range(dimensions)):
         number, place = number // job.counts[axis], number % job.counts[axis]
         shape = [1] * dimensions
         shape[axis] = job.box[axis]
-        for table, cut in ((job.nodes, u), (job.widths, widths)):
+        for table, cut in ((job.nodes, u), (job.widths, widths), (job.times, times)):
             part = jax.lax.dynamic_slice_in_dim(table[axis], place * job.box[axis], job.box[axis])
             cut.append(part.reshape(shape))
-    return u[::-1], widths[::-1]
+    return u[::-1], widths[::-1], times[::-1]
 
 
 def _spread(bands: Bands, edges: Float[Array, "c d K"]) -> Float[Array, "n K"]:
@@ -406,12 +417,13 @@ def _boxes(shape: tuple[int, ...], tile: int) -> Iterator[tuple[int, ...]]:
 
 
 def _tables(mesh: Mesh, layout: _Layout):
-    """Nodes and widths along each coordinate, and numbers of boxes."""
-    nodes, widths, counts = [], [], []
+    """Nodes, widths and times along each coordinate, and numbers of boxes."""
+    rows, counts = [], []
     for rule, side, room in zip(mesh.rules, layout.box, layout.room, strict=True):
         number = len(rule.nodes)
-        spare = room * side - number
-        nodes.append(jnp.asarray(np.append(rule.nodes, np.full(spare, 0.5))))
-        widths.append(jnp.asarray(np.append(rule.widths, np.zeros(spare))))
         counts.append(-(-number // side))
-    return tuple(nodes), tuple(widths), counts
+        fill = lambda x, value, n=room * side - number: jnp.asarray(  # noqa: E731
+            np.append(x, np.full(n, value))
+        )
+        rows.append((fill(rule.nodes, 0.5), fill(rule.widths, 0.0), fill(rule.times, 1.0)))
+    return tuple(zip(*rows, strict=True)), counts

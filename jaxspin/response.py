@@ -24,8 +24,18 @@ from jaxspin.models.base import Model
 from jaxspin.observables import Observable
 from jaxspin.results import Response
 from jaxspin.spectrum import Bands, Covariant, Degeneracy, solve
+from jaxspin.symmetry import Symmetric, Tensor, averaged
 
 _PAPER = "Liu, Cullen and Culcer, Phys. Rev. B 108, 195434 (2023)"
+
+
+# How what is summed transforms. With time reversal the anomalous Hall conductivity changes sign;
+# the intrinsic spin responses, where the sign of the spin makes up for it, do not.
+_HALL = Tensor("anomalous Hall response", ("flow", "field"), time_reversal=-1)
+_SPIN_HALL = Tensor("spin Hall response", ("flow", "field", "spin"))
+_TORQUE_DENSITY = Tensor("torque density", ("field", "spin"))
+_SPIN_CURRENT = Tensor("equilibrium spin current", ("flow", "spin"))
+_NUMBER = Tensor("number of electrons", ())
 
 
 class Definition(eqx.Module):
@@ -116,7 +126,15 @@ def anomalous_hall(
     1.0
     """
     sums = _checked_sum(
-        observables.AnomalousHall(), model, mesh, levels, Covariant(), progress, checkpoint, 2
+        observables.AnomalousHall(),
+        (_HALL,),
+        model,
+        mesh,
+        levels,
+        Covariant(),
+        progress,
+        checkpoint,
+        2,
     )
     return _response(
         sums,
@@ -176,7 +194,16 @@ def spin_hall(
     chosen = DEFINITIONS[definition]
     both = observables.Together((chosen.observable, observables.Torque()))
     sums = _checked_sum(
-        both, model, mesh, levels, degeneracy, progress, checkpoint, 2, converging=chosen.observable
+        both,
+        (_SPIN_HALL, _TORQUE_DENSITY),
+        model,
+        mesh,
+        levels,
+        degeneracy,
+        progress,
+        checkpoint,
+        2,
+        converging=chosen.observable,
     )
     d = model.dimension
     main, torque = _split(sums, [(d, d, 3), (d, 3)])
@@ -222,7 +249,9 @@ def spin_hall_pieces(
     together = observables.Together(
         (observables.SpinHallPieces(), *(other.observable for other in others))
     )
-    sums = _checked_sum(together, model, mesh, levels, degeneracy, progress, checkpoint, 2)
+    sums = _checked_sum(
+        together, (_SPIN_HALL,) * 7, model, mesh, levels, degeneracy, progress, checkpoint, 2
+    )
     d = model.dimension
     unit = units.spin_conductivity(d)
     *pieces, published, corrected, conventional = _split(sums, [(d, d, 3)] * 7)
@@ -281,7 +310,15 @@ def torque_density(
         Response with axes (temperature?, mu, field, spin), units "e/2 Angstrom^(1-d)" per field.
     """
     sums = _checked_sum(
-        observables.Torque(), model, mesh, levels, degeneracy, progress, checkpoint, 1
+        observables.Torque(),
+        (_TORQUE_DENSITY,),
+        model,
+        mesh,
+        levels,
+        degeneracy,
+        progress,
+        checkpoint,
+        1,
     )
     d = model.dimension
     response = _response(
@@ -345,7 +382,10 @@ def equilibrium_spin_current(
     observable: Observable = observables.EquilibriumSpinCurrent()
     if indices is not None:
         observable = observables.Restricted(observable, indices)
-    sums = _checked_sum(observable, model, mesh, levels, Covariant(), progress, checkpoint, 1)
+    tensors = (_SPIN_CURRENT, _SPIN_CURRENT)
+    sums = _checked_sum(
+        observable, tensors, model, mesh, levels, Covariant(), progress, checkpoint, 1
+    )
     d = model.dimension
     parts = _split(sums, [(d, 3), (d, 3)])
     total = Sums(
@@ -396,7 +436,7 @@ def carrier_density(
         Response with axes (temperature?, mu), in Å^-d.
     """
     sums = _checked_sum(
-        observables.Number(), model, mesh, levels, Covariant(), progress, checkpoint, 1
+        observables.Number(), (_NUMBER,), model, mesh, levels, Covariant(), progress, checkpoint, 1
     )
     return _response(
         sums,
@@ -429,7 +469,7 @@ def density_of_states(
         Response with axes (temperature?, mu), in 1/(eV Å^d).
     """
     sums = _checked_sum(
-        observables.States(), model, mesh, levels, Covariant(), progress, checkpoint, 1
+        observables.States(), (_NUMBER,), model, mesh, levels, Covariant(), progress, checkpoint, 1
     )
     return _response(
         sums,
@@ -572,6 +612,7 @@ def _has_spin(model) -> bool:
 
 def _checked_sum(
     observable,
+    tensors: tuple[Tensor, ...],
     model,
     mesh,
     levels,
@@ -585,6 +626,7 @@ def _checked_sum(
     """Every check at the door, then the sum.
 
     Args:
+        tensors: what the components of `observable` are, in their order.
         converging: what must converge on an infinite mesh, where that is not all of `observable`.
     """
     checkpoint = as_checkpoint(checkpoint)
@@ -600,9 +642,15 @@ def _checked_sum(
         checks.check_spin(model)
     checks.check_degeneracy(model, degeneracy)
     checks.check_tail(converging or observable, model, mesh, levels, degeneracy)
-    sums = integrate(
-        observable, model, mesh, levels, degeneracy, progress=progress, checkpoint=checkpoint
-    )
+    arguments = (levels, degeneracy)
+    options = {"progress": progress, "checkpoint": checkpoint}
+    if isinstance(mesh, Symmetric):
+        folded = mesh.folded(model.lattice)
+        checks.check_symmetry(observable, tensors, model, mesh, degeneracy)
+        average = averaged(mesh.operations, tensors, model.dimension)
+        sums = integrate(observable, model, folded, *arguments, **options, complete=average)
+    else:
+        sums = integrate(observable, model, mesh, *arguments, **options)
     checks.check_splitting(sums.smallest_splitting)
     return sums
 
