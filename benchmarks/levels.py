@@ -1,58 +1,55 @@
-"""Claim: a scan of 501 Fermi energies and 3 temperatures costs less than 1.5 times one of each.
+"""Cost against the number of levels. Claim: 1,000 Fermi energies cost at most 1.5 times one.
 
-Bi2Se3, conventional spin Hall conductivity, all 27 components. Run: python benchmarks/levels.py
+Bi2Se3, conventional spin Hall conductivity, all 27 components, at T = 0 and at 300 K. One core.
+
+    python benchmarks/levels.py
 """
 
-import time
-
 import numpy as np
-from record import cpu_time, write
+from record import alternated, on_one_core, same, three, write
 
 import jaxspin as js
 
 MODEL = js.models.TopologicalInsulator.bi2se3()
-MESH = js.Space((0.0793, 0.0793, 0.2020), 128, 96, 8)
-SCANS = {
-    "one level, 300 K": js.Levels(0.1, 300.0),
-    "one level, 0 K": js.Levels(0.1),
-    "501 levels x 3 temperatures": js.Levels(np.linspace(-0.4, 0.6, 501), [50.0, 150.0, 300.0]),
-    "501 levels x (0, 50, 300 K)": js.Levels(np.linspace(-0.4, 0.6, 501), [0.0, 50.0, 300.0]),
-}
+MESH = js.Space((0.0793, 0.0793, 0.2020), 256, 192, 8)
+NUMBERS = (1, 10, 100, 1000)
+TEMPERATURES = (0.0, 300.0)
 
 
-def run(levels) -> tuple[float, float, np.ndarray]:
-    wall, cpu = time.perf_counter(), cpu_time()
-    response = js.spin_hall(MODEL, MESH, levels, definition="conventional", progress=False)
-    return time.perf_counter() - wall, cpu_time() - cpu, np.asarray(response.value)
+def levels(number: int) -> np.ndarray:
+    """0.1 eV, in the gap, and others around it."""
+    return np.append(0.1, np.linspace(-0.4, 0.6, number - 1))
+
+
+def run(number: int, kelvin):
+    scan = js.Levels(levels(number), kelvin)
+    return js.spin_hall(MODEL, MESH, scan, definition="conventional", progress=False).value
 
 
 def main() -> None:
-    for levels in SCANS.values():
-        run(levels)  # compile
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in SCANS}
-    for _ in range(5):  # alternating, so that a drift of the machine falls on all
-        for name, levels in SCANS.items():
-            wall, cpu, value = run(levels)
-            times[name].append((wall, cpu))
-            if name == "one level, 300 K":
-                assert abs(value[0, 2, 0, 1] + 8259.0671) < 1e-3, "wrong value"
-    reference = np.median([t[0] for t in times["one level, 300 K"]])
-    reference_cpu = np.median([t[1] for t in times["one level, 300 K"]])
+    jobs = {(n, t): lambda n=n, t=t: run(n, t) for t in TEMPERATURES for n in NUMBERS}
+    jobs[1000, (50.0, 150.0, 300.0)] = lambda: run(1000, (50.0, 150.0, 300.0))
+    times = alternated(jobs)
+    same(times[1, 300.0].value[0, 2, 0, 1], -8259.0671, 1e-6)  # another quadrature's
     rows = []
-    for name, samples in times.items():
-        wall, cpu = np.median(samples, axis=0)
+    for (number, kelvin), time in times.items():
+        several = isinstance(kelvin, tuple)
+        one = times[1, kelvin[-1] if several else kelvin]
+        value = time.value[-1] if several else time.value
+        same(value[0], one.value[0], 1e-6)
         rows.append(
             {
-                "scan": name,
+                "levels": number,
+                "temperature K": "50, 150, 300" if several else kelvin,
                 "k-points": MESH.size,
-                "wall s": round(wall, 3),
-                "cpu s": round(cpu, 3),
-                "wall ratio": round(wall / reference, 2),
-                "cpu ratio": round(cpu / reference_cpu, 2),
+                "first call s": three(time.first_wall),
+                "cpu s": three(time.cpu),
+                "cost of one level": three(time.cpu / one.cpu),
             }
         )
     write("levels", rows)
 
 
 if __name__ == "__main__":
+    on_one_core()
     main()

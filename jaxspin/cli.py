@@ -1,6 +1,7 @@
 """The command line: `jaxspin scan`, `jaxspin bands`, `jaxspin info`."""
 
 import contextlib
+import os
 import platform
 import time
 import warnings
@@ -242,9 +243,37 @@ def _console() -> Console:
     return Console()
 
 
+# --- start ----------------------------------------------------------------------------------------
+
+
 @app.callback()
 def _start() -> None:
     matplotlib.use("agg")  # figures go to files; no window system is needed
+    _keep_what_is_compiled()
+
+
+def _keep_what_is_compiled() -> None:
+    """Let JAX keep compiled programs on disk, so that the next run does not compile them again.
+
+    Where JAX_COMPILATION_CACHE_DIR, or the user's own setting of JAX, names a folder, it is that
+    one. A folder that cannot be made is no reason to stop.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        folder = _cache_folder()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+    # The smallest pieces are compiled about as fast as they are read.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def _cache_folder() -> Path:
+    """Where programs of this user keep what they can make again: LOCALAPPDATA on Windows,
+    XDG_CACHE_HOME elsewhere, or its default."""
+    named = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME")
+    return (Path(named) if named else Path.home() / ".cache") / "jaxspin"
 
 
 if __name__ == "__main__":

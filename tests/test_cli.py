@@ -6,10 +6,12 @@ import shutil
 import tomllib
 from pathlib import Path
 
+import jax
 import matplotlib.image
 import numpy as np
 import pytest
 import xarray
+from jax.experimental.compilation_cache import compilation_cache
 from typer.testing import CliRunner
 
 import jaxspin as js
@@ -54,6 +56,20 @@ def run(*arguments: str | Path):
 @pytest.fixture(autouse=True)
 def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """What is compiled is kept in a folder of the test, not the user's; JAX is left as it was."""
+    folder = tmp_path_factory.mktemp("cache")
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(folder))
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    yield folder / "jaxspin"
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 def tiny(*changes: tuple[str, str], name: str = "tiny.toml") -> Path:
@@ -294,6 +310,31 @@ def test_foreign_files_are_not_overwritten(name):
     Path(name).write_text("a user's own", encoding="utf-8")
     refused(run("scan", tiny()), f"{name} exists")
     assert Path(name).read_text(encoding="utf-8") == "a user's own"
+
+
+# --- what is compiled is kept ---------------------------------------------------------------------
+
+
+def test_compiled_programs_are_kept(cache):
+    assert not cache.exists()
+    assert run("info").exit_code == 0
+    assert jax.config.jax_compilation_cache_dir == str(cache)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.jit(lambda x: x + 20231119)(1.0)
+    assert any(cache.iterdir())
+
+
+def test_the_users_own_cache_is_respected(cache, tmp_path):
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
+    assert run("info").exit_code == 0
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "own")
+    assert not cache.exists()
+
+
+def test_a_cache_folder_that_cannot_be_made_is_no_error(cache):
+    cache.write_text("a file in its place", encoding="utf-8")
+    assert run("info").exit_code == 0
+    assert jax.config.jax_compilation_cache_dir is None
 
 
 # --- what it says where the input is wrong --------------------------------------------------------
