@@ -225,6 +225,15 @@ def test_what_the_mesh_cannot_use_is_refused(mesh, lattice, operation, match):
         Symmetric(mesh, operation).folded(lattice)
 
 
+def test_a_traced_lattice_folds_only_what_needs_no_lattice():
+    def size(operation):
+        return lambda lattice: Symmetric(SQUARE, operation).folded(lattice).size + 0 * lattice[0, 0]
+
+    assert jax.jit(size(INVERSION))(QWZ.lattice) == 5 * 6
+    with pytest.raises(ValueError, match="here they are being traced, and mirror x"):
+        jax.jit(size(mirror("x")))(QWZ.lattice)
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match="`operations` must be operations"):
         Symmetric(SQUARE, [])
