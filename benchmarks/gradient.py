@@ -7,14 +7,13 @@ the peak of a process of its own.
     python benchmarks/gradient.py
 """
 
-import resource
 import subprocess
 import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from record import alternated, on_one_core, same, three, write
+from record import alternated, on_one_core, peak_memory, same, three, write
 
 import jaxspin as js
 
@@ -44,7 +43,7 @@ def compiled(mode: str, counts):
 def memory(mode: str, counts) -> float:
     """Peak memory of this process, MiB."""
     jax.block_until_ready(compiled(mode, counts)())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_memory()
 
 
 def memory_elsewhere(mode: str, counts) -> float:

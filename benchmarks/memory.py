@@ -7,12 +7,11 @@ Peak resident memory of whole processes, Bi2Se3, corrected proper spin current.
 LARGEST is 6, 7 or 8, for up to 10^6 (the default), 10^7 or 10^8 k-points; the last take minutes.
 """
 
-import resource
 import subprocess
 import sys
 import time
 
-from record import three, write
+from record import peak_memory, three, write
 
 COUNTS = {
     5: (100, 64, 16),
@@ -34,7 +33,7 @@ def one(counts: tuple[int, int, int]) -> None:
         progress=False,
     )
     seconds = time.perf_counter() - start
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, seconds)
+    print(peak_memory(), seconds)
 
 
 def main(largest: int) -> None:

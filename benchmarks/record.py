@@ -52,6 +52,18 @@ def cpu_time() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def peak_memory() -> float:
+    """Peak resident memory of this process, MiB.
+
+    Not `ru_maxrss` where there is a choice: a process inherits that of the one that started it.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def timed(job: Callable[[], Any]) -> tuple[float, float, Any]:
     """Wall seconds, processor seconds and the result of one call."""
     wall, cpu = time.perf_counter(), cpu_time()

@@ -1,7 +1,6 @@
 """Meshes reduced by symmetries: the same numbers from fewer points, and no false symmetry."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from systems import QUANTITIES, B
@@ -63,7 +62,7 @@ CASES = {
         QWZ,
         SQUARE,
         ["anomalous_hall", B, "torque"],
-        {2: [rotation(2)], 4: [rotation(2), mirror("x", time_reversal=True)]},
+        {2: [rotation(2)], 4: [rotation(2), rotation(2, "x", time_reversal=True)]},
     ),
     "KaneMele": (
         KANE_MELE,
@@ -100,6 +99,9 @@ def test_equals_the_full_mesh(name):
     for operations in lists.values():
         reduced = summed(model, Symmetric(mesh, operations), quantities)
         np.testing.assert_allclose(reduced.value, full.value, rtol=0, atol=1e-12 * scale)
+        if mesh.domain == "periodic":  # elsewhere the coarser mesh may need other angles to fold
+            worst = np.max(full.error)
+            np.testing.assert_allclose(reduced.error, full.error, rtol=0, atol=1e-10 * worst)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -111,20 +113,6 @@ def test_number_of_points(name):
         assert mesh.size / factor <= folded.size <= mesh.size / factor * 1.8
         times = [np.sum(rule.times) for rule in folded.rules]
         assert times == list(mesh.shape)
-        whole, part = (
-            m.points(jnp.arange(m.size), model.lattice).weight.sum() for m in (mesh, folded)
-        )
-        np.testing.assert_allclose(part, whole, rtol=1e-13)
-
-
-def test_error_is_that_of_the_full_mesh():
-    """The coarser mesh folds as well; only the worst component counts, after the average."""
-    mesh = js.Grid((16, 16))
-    whole, part = (
-        js.anomalous_hall(HALDANE, m, js.Levels(0.0)) for m in (mesh, Symmetric(mesh, INVERSION))
-    )
-    np.testing.assert_allclose(part.error, whole.error, rtol=1e-9)
-    assert part.units == whole.units
 
 
 def test_coarser_mesh_has_a_number_of_angles_that_folds():
@@ -138,24 +126,23 @@ def test_coarser_mesh_has_a_number_of_angles_that_folds():
 
 def test_without_the_average_the_tensor_is_wrong():
     """Negative control: the sum over the folded mesh alone is not the response."""
-    observable, tensors = both([B])
-    mesh, operations = SPACE, [rotation(3)]
+    observable, tensors = both(["torque"])
+    operations = [rotation(8)]
     full, bare = (
-        integrate(observable, BI2SE3, m, LEVELS, js.Covariant(), progress=False).value
-        for m in (mesh, Symmetric(mesh, operations).folded())
+        integrate(observable, DIRAC, mesh, LEVELS, js.Covariant(), progress=False).value
+        for mesh in (DISK, Symmetric(DISK, operations).folded())
     )
     scale = np.max(np.abs(full))
-    assert np.max(np.abs(bare - full)) > 1e-3 * scale
-    mended = averaged(operations, tensors, 3)(bare)
+    assert np.max(np.abs(bare - full)) > 1e-2 * scale
+    mended = averaged(operations, tensors, 2)(bare)
     np.testing.assert_allclose(mended, full, rtol=0, atol=1e-12 * scale)
 
 
 def test_exchange_breaks_time_reversal():
+    """The bands do not show it, for the model keeps its inversion; the response does."""
     magnet = js.models.TopologicalInsulator.bi2se3(exchange=(0.0, 0.02, 0.1))
-    match = "time reversal changes its bands by .* eV at k ="
-    refuse(magnet, SPACE, ["states"], TIME_REVERSAL, match)
-    with pytest.raises(ValueError, match=match):
-        js.carrier_density(magnet, Symmetric(js.Ball(0.1, 4, 4, 6), TIME_REVERSAL), LEVELS)
+    with pytest.raises(ValueError, match="time reversal does not carry the anomalous Hall"):
+        js.anomalous_hall(magnet, Symmetric(SPACE, TIME_REVERSAL), LEVELS)
 
 
 @pytest.mark.parametrize(
@@ -176,6 +163,14 @@ def test_exchange_breaks_time_reversal():
             TIME_REVERSAL,
             "time reversal does not carry the anomalous Hall response at k =",
             id="a mass breaks time reversal, which the bands do not show",
+        ),
+        pytest.param(
+            js.models.MassiveDirac(velocity=3.0, mass=0.1, tilt=(0.5, 0.0)),
+            DISK,
+            "states",
+            TIME_REVERSAL,
+            "time reversal changes its bands by .* eV at k =",
+            id="a tilt breaks time reversal",
         ),
         pytest.param(
             QWZ,
@@ -228,6 +223,15 @@ def test_a_rotation_that_warping_keeps():
 def test_what_the_mesh_cannot_use_is_refused(mesh, lattice, operation, match):
     with pytest.raises(ValueError, match=match):
         Symmetric(mesh, operation).folded(lattice)
+
+
+def test_a_traced_lattice_folds_only_what_needs_no_lattice():
+    def size(operation):
+        return lambda lattice: Symmetric(SQUARE, operation).folded(lattice).size + 0 * lattice[0, 0]
+
+    assert jax.jit(size(INVERSION))(QWZ.lattice) == 5 * 6
+    with pytest.raises(ValueError, match="here they are being traced, and mirror x"):
+        jax.jit(size(mirror("x")))(QWZ.lattice)
 
 
 def test_bad_arguments():
