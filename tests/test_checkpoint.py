@@ -117,7 +117,7 @@ def test_written_every_so_many_seconds(tmp_path, monkeypatch):
     hall(checkpoint=js.Checkpoint(tmp_path / "sums.npz", seconds=1e6))
     assert len(writings) == 2
     hall(checkpoint=js.Checkpoint(tmp_path / "sums.npz", seconds=0))
-    assert len(writings) == 2 + 24
+    assert len(writings) == 2 + 20
 
 
 def test_a_full_disk_does_not_end_the_run(tmp_path, monkeypatch):
