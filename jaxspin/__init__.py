@@ -27,11 +27,14 @@ if os.environ.get("JAXSPIN_WHOLE_LOOPS", "1") != "0" and "backend_extra_options"
 __version__ = version("jaxspin")
 
 from jaxspin import (
+    distributed as distributed,
     interop as interop,
     models as models,
     plot as plot,
+    symmetry as symmetry,
     units as units,
 )
+from jaxspin.checkpoint import Checkpoint as Checkpoint
 from jaxspin.geometry import covariant_derivative as covariant_derivative
 from jaxspin.levels import Levels as Levels
 from jaxspin.meshes import (
@@ -61,3 +64,4 @@ from jaxspin.response import (
 )
 from jaxspin.results import Response as Response, load as load
 from jaxspin.spectrum import Bands as Bands, Covariant as Covariant, Strict as Strict
+from jaxspin.symmetry import Symmetric as Symmetric

@@ -1,21 +1,24 @@
 """Checkpoints: the partial sums of a long run, in a file from which the run can go on.
 
-The file is a NumPy archive (.npz, no pickle): `about`, a JSON text that says what is being summed,
-and for every sum of the run (its mesh, and the coarser one) the number of segments done and the
-partial sums, `STAGE.done` and `STAGE.0`, `STAGE.1`, ... It is written beside its place and then
-renamed, so that at any moment there is a whole one. It is removed at the end of the run.
+The file is a NumPy archive (.npz, no pickle); docs/running.md lists what is in it. It is written
+beside its place and then renamed, so that at any moment there is a whole one. It is removed at the
+end of the run.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
+import re
 import time
+import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxspin import distributed
@@ -25,37 +28,59 @@ class Checkpoint:
     """Where a long run keeps its partial sums, and how often it writes them.
 
     Args:
-        path: the file. Several processes add their number to its name.
+        path: the file, for one response alone. Several processes add their number to its name.
         seconds: time between two writings.
 
     Raises:
-        ValueError: `seconds` is negative, or the folder of `path` does not exist.
+        ValueError: `seconds` is negative, `path` is a folder, or its folder is not there or cannot
+            be written in.
     """
 
-    def __init__(self, path: str | os.PathLike, seconds: float = 30.0):
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike, seconds: float | int = 30.0):
+        self.path = Path(_as_path(path))
         self.seconds = seconds
         if not seconds >= 0:
             raise ValueError(f"Argument `seconds` must be at least 0, but is {seconds!r}.")
+        if self.path.is_dir():
+            raise ValueError(f"Argument `checkpoint` must be a file, but {self.path} is a folder.")
         if not self.path.parent.is_dir():
             raise ValueError(
                 f"Argument `checkpoint` must be in an existing folder, but is {self.path}."
             )
+        if not os.access(self.path.parent, os.W_OK):
+            raise ValueError(
+                "Argument `checkpoint` must be in a folder that can be written in, "
+                f"but is {self.path}."
+            )
+
+
+#: A checkpoint, the path of one, or None.
+CheckpointLike = Checkpoint | str | os.PathLike | None
+
+
+def as_checkpoint(checkpoint: CheckpointLike) -> Checkpoint | None:
+    """A checkpoint given by its path alone, or None.
+
+    Raises:
+        ValueError: as `Checkpoint`.
+    """
+    if checkpoint is None or isinstance(checkpoint, Checkpoint):
+        return checkpoint
+    return Checkpoint(checkpoint)
 
 
 class Run:
-    """One run with its checkpoint, or, for None, without."""
+    """One run with its checkpoint, or, for None, without.
 
-    def __init__(
-        self, checkpoint: Checkpoint | str | os.PathLike | None, about: Callable[[], dict[str, str]]
-    ):
-        if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
-            checkpoint = Checkpoint(checkpoint)
+    Args:
+        about: makes what the file must agree in, by the names a user knows.
+    """
+
+    def __init__(self, checkpoint: Checkpoint | None, about: Callable[[], dict[str, str]]):
         self._path, self._about, self._seconds = None, {}, np.inf
         if checkpoint is not None:
-            suffix = f".{distributed.rank()}" if distributed.size() > 1 else ""
-            self._path = checkpoint.path.with_name(checkpoint.path.name + suffix)
-            self._about, self._seconds = about(), checkpoint.seconds
+            self._path, self._seconds = _own_file(checkpoint.path), checkpoint.seconds
+            self._about = {**_surroundings(), **about()}
         self._written = time.monotonic()
         self._content = self._read()
 
@@ -64,74 +89,182 @@ class Run:
         if f"{stage}.done" not in self._content:
             return 0, start
         leaves, structure = jax.tree.flatten(start)
-        saved = [jax.numpy.asarray(self._content[f"{stage}.{i}"]) for i in range(len(leaves))]
+        try:
+            saved = [jnp.asarray(self._content[f"{stage}.{i}"]) for i in range(len(leaves))]
+        except KeyError as error:
+            raise _unreadable(self._path) from error
         return int(self._content[f"{stage}.done"]), jax.tree.unflatten(structure, saved)
 
-    def keep(self, stage: str, done: int, totals, final: bool) -> None:
-        """Write the sums if it is time to, or if the stage is at its end."""
-        if self._path is None or not (final or self._is_due()):
+    def keep(self, stage: str, done: int, totals, *, now: bool) -> None:
+        """Note the sums, and write them if it is time to, or `now`."""
+        if self._path is None or not (now or self._is_due()):
             return
         self._content[f"{stage}.done"] = np.asarray(done)
         for i, leaf in enumerate(jax.tree.leaves(totals)):
             self._content[f"{stage}.{i}"] = np.asarray(leaf)
-        self._write()
+        try:
+            self._write()
+        except OSError as error:  # a full disk must not end a run of hours
+            warnings.warn(f"The checkpoint {self._path} cannot be written: {error}.", stacklevel=2)
+        self._written = time.monotonic()
 
     def finish(self) -> None:
         """The run is complete: the file is of no more use."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+            _new(self._path).unlink(missing_ok=True)
 
     def _is_due(self) -> bool:
         return time.monotonic() - self._written >= self._seconds
 
     def _write(self) -> None:
-        new = self._path.with_name(f".{self._path.name}.{os.getpid()}.new")
+        new = _new(self._path)
         with new.open("wb") as file:
             np.savez(file, about=np.asarray(json.dumps(self._about)), **self._content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, self._path)
-        self._written = time.monotonic()
 
     def _read(self) -> dict[str, np.ndarray]:
         if self._path is None or not self._path.exists():
             return {}
         try:
-            with np.load(self._path, allow_pickle=False) as archive:
+            with self._path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 content = dict(archive)
-            saved = json.loads(str(content.pop("about")))
-        except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
+            saved = dict(json.loads(str(content.pop("about"))))
+        except (zipfile.BadZipFile, ValueError, KeyError, EOFError, TypeError) as error:
+            raise _unreadable(self._path) from error
+        field = first_difference(saved, self._about)
+        if field is not None:
             raise ValueError(
-                f"Argument `checkpoint` must be a checkpoint of jaxspin or a new file, "
-                f"but {self._path} is neither."
-            ) from error
-        for field in sorted(saved.keys() | self._about.keys()):
-            before, now = saved.get(field), self._about.get(field)
-            if before != now:
-                raise ValueError(
-                    f"Argument `checkpoint` must be of this very run, but in {self._path} "
-                    f"`{field}` is {before}, and here it is {now}. Use another file, or remove "
-                    "this one."
-                )
+                f"Argument `checkpoint` must be of this very run, but in {self._path} `{field}` "
+                f"is {saved.get(field)}, and here it is {self._about.get(field)}. Use another "
+                "file, or remove this one."
+            )
         return content
 
 
-def describe(**parts) -> dict[str, str]:
-    """What distinguishes one run from another, by name: every number of every part."""
-    about = {}
-    for name, part in parts.items():
-        arrays, structure = eqx.partition(part, eqx.is_array_like)
-        about[name] = f"{type(part).__name__} {_digest(repr(structure))}"
-        for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
-            about[name + jax.tree_util.keystr(path)] = _number(leaf)
-    return about
+def _own_file(path: Path) -> Path:
+    """The file of this process.
+
+    Raises:
+        ValueError: there are files of another number of processes; they would be forgotten.
+    """
+    rank, size = distributed.rank(), distributed.size()
+    name = f"{path.name}.{rank}-of-{size}" if size > 1 else path.name
+    pattern = re.compile(re.escape(path.name) + r"(\.\d+-of-(\d+))?")
+    for other in sorted(path.parent.iterdir()):
+        match = pattern.fullmatch(other.name)
+        if match and int(match[2] or 1) != size:
+            raise ValueError(
+                f"Argument `checkpoint` must be of this very run, but {other} is of a run of "
+                f"{match[2] or 1} processes, and here there are {size}. Start as many, use "
+                "another file, or remove this one."
+            )
+    return path.with_name(name)
+
+
+def _new(path: Path) -> Path:
+    """What is being written; always the same name, so that killed runs leave one at most."""
+    return path.with_name(f".{path.name}.new")
+
+
+def _as_path(path) -> str | os.PathLike:
+    if isinstance(path, str | os.PathLike) and str(path):
+        return path
+    raise ValueError(f"Argument `checkpoint` must be a path or a Checkpoint, but is {path!r}.")
+
+
+def _unreadable(path: Path) -> ValueError:
+    return ValueError(
+        f"Argument `checkpoint` must be a checkpoint of jaxspin or a new file, but {path} is "
+        "neither. Use another file, or remove this one."
+    )
+
+
+# --- what a checkpoint must agree in --------------------------------------------------------------
+
+
+def first_difference(a: Mapping[str, str], b: Mapping[str, str]) -> str | None:
+    """The first name under which two descriptions differ; those of parts before their whole."""
+    names = [*a, *(name for name in b if name not in a)]
+    return next((name for name in names if a.get(name) != b.get(name)), None)
+
+
+def _surroundings() -> dict[str, str]:
+    return {
+        "format": "1",
+        "jax": jax.__version__,
+        "precision": str(jnp.result_type(float)),
+        "backend": jax.default_backend(),
+        "process": f"{distributed.rank()} of {distributed.size()}",
+    }
+
+
+def describe(**parts: object) -> dict[str, str]:
+    """What distinguishes one run from another: every number and every choice, by name.
+
+    The same in every process: no addresses, no order of a set.
+    """
+    return {name: text for part in parts for name, text in _fields(part, parts[part])}
+
+
+def code(function: Callable, *arguments: object) -> str:
+    """What a function computes: a digest of its operations and of the arrays it holds."""
+    traced = jax.make_jaxpr(function)(*arguments)
+    constants = "".join(_number(constant) for constant in traced.consts)
+    return _digest(_without_addresses(str(traced)) + constants)
+
+
+def _fields(name: str, value: object) -> Iterator[tuple[str, str]]:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield name, f"{type(value).__module__}.{type(value).__qualname__}"
+        for field in dataclasses.fields(value):
+            yield from _fields(f"{name}.{field.name}", getattr(value, field.name))
+    elif isinstance(value, str) or value is None:
+        yield name, repr(value)
+    elif eqx.is_array_like(value):
+        yield name, _number(value)
+    elif isinstance(value, tuple | list):
+        yield from _items(name, value)
+    elif isinstance(value, Mapping):
+        yield f"{name}", f"{len(value)} entries"
+        for key, item in value.items():
+            yield from _fields(f"{name}[{key!r}]", item)
+    elif hasattr(value, "__qualname__"):  # a function or a class
+        yield name, f"{value.__module__}.{value.__qualname__}"
+    else:
+        text = _without_addresses(repr(value))
+        yield name, f"{type(value).__module__}.{type(value).__qualname__} {_digest(text)}"
+
+
+def _items(name: str, value: tuple | list) -> Iterator[tuple[str, str]]:
+    """A sequence of numbers is one field, one of anything else a field for each item."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # of different lengths
+        array = np.asarray(None)
+    if array.dtype.kind in "biufc" and not any(map(dataclasses.is_dataclass, value)):
+        yield name, _number(array)
+        return
+    yield name, f"{len(value)} items"
+    for i, item in enumerate(value):
+        yield from _fields(f"{name}[{i}]", item)
 
 
 def _number(leaf) -> str:
     array = np.asarray(leaf)
     if array.size <= 4:
         return repr(array.tolist())
-    return f"{array.dtype}{list(array.shape)} {_digest(np.ascontiguousarray(array).tobytes())}"
+    shape = " x ".join(map(str, array.shape))
+    real = array.dtype.kind in "iuf"
+    reach = f"from {array.min():.6g} to {array.max():.6g}, " if real else ""
+    digest = _digest(np.ascontiguousarray(array).tobytes())
+    return f"{shape} numbers ({reach}{array.dtype}, digest {digest})"
+
+
+def _without_addresses(text: str) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
 def _digest(data: str | bytes) -> str:

@@ -4,7 +4,10 @@ Every check is made on a few k-points with a fixed seed. Where the model is bein
 jit, grad or vmap) its numbers are not known and the checks on them are left out.
 """
 
+from functools import partial
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -14,6 +17,7 @@ from jaxspin.levels import Levels, fermi
 from jaxspin.meshes import Adaptive, Mesh
 from jaxspin.models.base import Model, number_of_bands
 from jaxspin.spectrum import Strict, solve
+from jaxspin.symmetry import Operation, Symmetric, Tensor, on_components
 from jaxspin.units import BOLTZMANN
 
 _SAMPLES = 5
@@ -65,11 +69,11 @@ def check_mesh(model, mesh) -> None:
     Raises:
         ValueError: naming what does not fit and what would.
     """
-    mesh = mesh.mesh if isinstance(mesh, Adaptive) else mesh
+    mesh = mesh.mesh if isinstance(mesh, Adaptive | Symmetric) else mesh
     if not isinstance(mesh, Mesh):
         raise ValueError(
-            "Argument `mesh` must be a mesh (Grid, Disk, Ball, Plane, Space or Adaptive), "
-            f"but is of type {type(mesh).__name__}."
+            "Argument `mesh` must be a mesh (Grid, Disk, Ball, Plane, Space, Adaptive or "
+            f"Symmetric), but is of type {type(mesh).__name__}."
         )
     if mesh.dimension != model.dimension:
         raise ValueError(
@@ -174,7 +178,7 @@ def check_tail(observable, model, mesh, levels, degeneracy) -> None:
     Raises:
         ValueError: with the advice to use a cutoff (Disk or Ball).
     """
-    mesh = mesh.mesh if isinstance(mesh, Adaptive) else mesh
+    mesh = mesh.mesh if isinstance(mesh, Adaptive | Symmetric) else mesh
     if mesh.domain != "infinite" or is_traced(model, mesh, levels):
         return
     near, far = (
@@ -198,6 +202,86 @@ def check_tail(observable, model, mesh, levels, degeneracy) -> None:
         )
 
 
+def check_symmetry(
+    observable, tensors: tuple[Tensor, ...], model, mesh: Symmetric, degeneracy
+) -> None:
+    """The operations of `mesh` are symmetries of the model and of the observable.
+
+    At random k and their images: the energies are the same, and what the filled states contribute
+    at the image is the transformed tensor, for several Fermi energies.
+
+    Raises:
+        ValueError: naming the operation that is not, and where.
+    """
+    if is_traced(model, mesh):
+        return
+    here = _random_k(mesh, model.lattice)
+    maps = [operation.on_k(model.dimension) for operation in mesh.operations]
+    k = np.concatenate([here, *(matrix @ here for matrix in maps)], axis=1)
+    energies, filled, size = _filled(observable, model, jnp.asarray(k), degeneracy)
+    (energy, *energy_images), (tensor, *tensor_images) = (
+        np.split(np.asarray(x), len(maps) + 1, axis=-1) for x in (energies, filled)
+    )
+    rounding = _ROUNDING * (1 if energy.dtype.itemsize >= 8 else 1e4)
+    allowed = rounding * np.max(np.abs(energy))
+    # The floor, in natural units, is for responses that are zero but for rounding.
+    noise = 100 * rounding * np.asarray(size)[..., : here.shape[1]].max(axis=(0, 2)) + rounding
+    for operation, e, t in zip(mesh.operations, energy_images, tensor_images, strict=True):
+        _check_energies(operation, here, np.abs(e - energy).max(axis=0), allowed)
+        expected = np.einsum(
+            "dc,ecK->edK", on_components(operation, tensors, model.dimension), tensor
+        )
+        _check_tensors(operation, tensors, model.dimension, here, np.abs(t - expected), noise)
+
+
+def _check_energies(operation: Operation, k, change, allowed) -> None:
+    if np.max(change) > allowed:
+        worst = int(np.argmax(change))
+        raise ValueError(
+            "Argument `mesh` must be reduced by symmetries of the model only, but "
+            f"{operation.name} changes its bands by {change[worst]:.1e} eV at k = {k[:, worst]}."
+        )
+
+
+def _check_tensors(operation: Operation, tensors, dimension, k, change, noise) -> None:
+    edges = np.cumsum([tensor.size(dimension) for tensor in tensors])[:-1]
+    parts = np.split(change, edges, axis=1), np.split(noise, edges)
+    for tensor, difference, allowed in zip(tensors, *parts, strict=True):
+        worst = difference.max(axis=(0, 1))
+        if np.max(worst) > np.max(allowed):
+            raise ValueError(
+                "Argument `mesh` must be reduced by symmetries of the model only, but "
+                f"{operation.name} does not carry the {tensor.name} at "
+                f"k = {k[:, int(np.argmax(worst))]} into that at its image."
+            )
+
+
+def _random_k(mesh: Symmetric, lattice) -> np.ndarray:
+    """A few k inside the domain of a mesh, the same at every call, (d, K)."""
+    coordinates, axes = mesh.mesh.coordinates, len(mesh.mesh.shape)
+    u = np.random.default_rng(20231119).uniform(0.1, 0.9, size=(axes, _SAMPLES))
+    return np.asarray(coordinates(list(jnp.asarray(u)), [jnp.ones(())] * axes, lattice).k)
+
+
+@eqx.filter_jit
+def _filled(observable, model, k, degeneracy):
+    """Energies; what filled states contribute, (mu, component, K); and the size of its terms.
+
+    For three Fermi energies between the typical bands, at a tenth of their spread.
+    """
+    bands = solve(model, k, degeneracy, observable.spin)
+    weights = observable(bands)
+    mu = jnp.quantile(bands.levels, jnp.array([0.3, 0.5, 0.7]))[:, None, None]
+    thermal = 0.1 * jnp.std(bands.levels)
+    filling = jax.nn.sigmoid((mu - bands.levels) / thermal)
+    slope = -filling * (1 - filling)  # ∂f/∂ε times kT
+    terms = filling[:, None] * weights.full
+    if weights.surface is not None:
+        surface = eqx.tree_at(lambda w: w.sea, weights, weights.surface).full
+        terms = terms + slope[:, None] * surface
+    return bands.energies, terms.sum(axis=2), jnp.abs(terms).sum(axis=2)
+
+
 _FAR = 50.0  # in units of the scale of the mesh
 
 
@@ -218,7 +302,8 @@ def _at_distance(observable, model, mesh, levels, degeneracy, distance):
     return (energies < mu).sum(axis=1), even.reshape(-1, len(directions)) / 2
 
 
-@eqx.filter_jit
+# Called once, on a few dozen k: what counts is the time to compile.
+@partial(eqx.filter_jit, compiler_options={"xla_backend_optimization_level": 0})
 def _weights(observable, model, k, degeneracy, window):
     bands = solve(model, k, degeneracy, observable.spin).settled(*window)
     return bands.levels, observable(bands).sea.reshape(-1, *bands.levels.shape)

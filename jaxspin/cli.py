@@ -44,6 +44,13 @@ Output = Annotated[
     typer.Option("--output", "-o", help="Where results go: a folder, or a path without ending."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite results of other inputs.")]
+Kept = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        help="A file for the sums so far; after an interruption the same command goes on from it.",
+    ),
+]
 Show = Annotated[bool, typer.Option("--show", help="Print the input and stop.")]
 
 
@@ -53,6 +60,7 @@ def scan(
     example: Example = None,
     output: Output = None,
     force: Force = False,
+    checkpoint: Kept = None,
     show: Show = False,
 ) -> None:
     """Compute a response against Fermi energy and temperature; write it and a figure of it.
@@ -69,9 +77,13 @@ def scan(
         stem = _stem(job.stem, output)
         targets = [_files(f"{stem}{ending}") for ending in job.runs]
         _protect([path for pair in targets for path in pair], job.record, force)
-        for keywords, (numbers, picture) in zip(job.runs.values(), targets, strict=True):
+        for (ending, keywords), (numbers, picture) in zip(job.runs.items(), targets, strict=True):
             start = time.perf_counter()
-            response = job.function(job.model, job.mesh, job.levels, **keywords).to(job.units)
+            with _kept(checkpoint, ending) as file:
+                response = job.function(
+                    job.model, job.mesh, job.levels, checkpoint=file, **keywords
+                )
+            response = response.to(job.units)
             response.value.block_until_ready()
             seconds = time.perf_counter() - start
             _save_response(response, numbers, job.record)
@@ -143,6 +155,21 @@ def _problems() -> Iterator[None]:
         finally:
             for message in dict.fromkeys(str(w.message) for w in caught):
                 console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _kept(checkpoint: Path | None, ending: str) -> Iterator[Path | None]:
+    """The checkpoint of one of the results; after Ctrl-C, how to go on."""
+    if checkpoint is None:
+        yield None
+        return
+    file = checkpoint.with_name(f"{checkpoint.stem}{ending}{checkpoint.suffix}")
+    try:
+        yield file
+    except KeyboardInterrupt:
+        advice = f"interrupted. The sums so far are in {file}; the same command goes on from there."
+        Console(stderr=True).print(advice, markup=False, highlight=False, soft_wrap=True)
+        raise
 
 
 # --- output ---------------------------------------------------------------------------------------

@@ -3,22 +3,122 @@
 Every process runs the same script. After `start()` the segments of every sum are dealt out to the
 processes in turn, the partial sums are added at the end in the order of the processes, and each
 process returns the whole result.
+
+Nothing is communicated inside a computation. The partial sums go through the key-value store that
+process 0 holds, and so does, every second, a sign of life of each process. A process that waits
+for another waits as long as that one lives; that one died, or ended early, is an error within
+`timeout` seconds, in the midst of a sum too.
 """
 
+import atexit
+import io
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
 import jax
+import jax.numpy as jnp
+import numpy as np
+
+T = TypeVar("T")
+
+_BEAT = 1.0  # seconds between two signs of life
+_PIECE = 2**20  # bytes in one message; those of the store are limited to a few million
+_ROOT = "jaxspin"
+_LEFT = "left"
+#: What Open MPI, MPICH and SLURM tell each process: how many there are, and which it is.
+_LAUNCHERS = (
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    ("PMI_SIZE", "PMI_RANK"),
+    ("SLURM_NTASKS", "SLURM_PROCID"),
+)
 
 
 def start(
-    coordinator: str | None = None, processes: int | None = None, rank: int | None = None
+    coordinator: str | None = None,
+    processes: int | None = None,
+    rank: int | None = None,
+    *,
+    timeout: float | int = 60.0,
 ) -> None:
     """Join the processes of this run; to be called before anything is computed.
 
-    Under SLURM or Open MPI (`srun`, `mpirun`) nothing needs to be said. Elsewhere each process
-    says where the first one listens ("host:port"), how many there are, and which it is (from 0).
+    Under SLURM (`srun`) and Open MPI 4 (`mpirun`) nothing needs to be said. Under Open MPI 5 and
+    MPICH `coordinator` is needed. Elsewhere each process says all three.
 
+    Args:
+        coordinator: where the first process listens, "host:port", the same for all.
+        processes: how many there are.
+        rank: which this one is, from 0.
+        timeout: seconds without a sign of life after which a process counts as dead.
     Raises:
         ValueError: only some of the arguments are given, or no launcher is found.
+        RuntimeError: called twice, or after something was computed.
     """
+    global _group
+    if _group is not None:
+        raise RuntimeError("`jaxspin.distributed.start` must be called once, but was before.")
+    if not timeout >= 5 * _BEAT:
+        raise ValueError(f"Argument `timeout` must be at least {5 * _BEAT}, but is {timeout!r}.")
+    coordinator, processes, rank = _place(coordinator, processes, rank)
+    # Without this the death of any process aborts the others with a core dump.
+    jax.config.update("jax_enable_recoverability", True)
+    try:
+        jax.distributed.initialize(coordinator, processes, rank)
+    except ValueError as error:
+        raise ValueError(
+            "Arguments `coordinator`, `processes` and `rank` must be given where no launcher "
+            f"(SLURM, Open MPI) is found: {error}"
+        ) from error
+    _group = _Group(jax.process_index(), jax.process_count(), timeout)
+
+
+def size() -> int:
+    """Number of processes."""
+    return 1 if _group is None else _group.size
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return 0 if _group is None else _group.rank
+
+
+def check() -> None:
+    """To be called now and then during a sum: are the others still at it?
+
+    Raises:
+        RuntimeError: one has died or ended.
+    """
+    if _group is not None:
+        _group.check()
+
+
+def total(sums: T, add: Callable[[T, T], T], about: Callable[[], Mapping[str, str]]) -> T:
+    """The sums of all processes, added in their order; the same in each of them.
+
+    Args:
+        about: says what is summed, to be compared between the processes.
+    Raises:
+        RuntimeError: a process has died or ended, or is at another sum.
+    """
+    if _group is None:
+        return sums
+    everyone = _group.exchange(sums, about())
+    result = everyone[0]
+    for part in everyone[1:]:
+        result = add(result, part)
+    return result
+
+
+def _place(coordinator, processes, rank):
+    """The arguments of `start`, completed where a launcher says how many and which."""
+    if coordinator is not None and processes is None and rank is None:
+        for names in _LAUNCHERS:
+            if all(name in os.environ for name in names):
+                processes, rank = (int(os.environ[name]) for name in names)
+                break
     given = [argument is not None for argument in (coordinator, processes, rank)]
     if any(given) and not all(given):
         raise ValueError(
@@ -27,21 +127,144 @@ def start(
         )
     if all(given) and not 0 <= rank < processes:
         raise ValueError(f"Argument `rank` must be from 0 to {processes - 1}, but is {rank!r}.")
-    jax.distributed.initialize(coordinator, processes, rank)
+    if coordinator is not None and not coordinator.rpartition(":")[2].isdigit():
+        raise ValueError(f'Argument `coordinator` must be "host:port", but is {coordinator!r}.')
+    return coordinator, processes, rank
 
 
-def size() -> int:
-    """Number of processes."""
-    return jax.process_count()
+class _Group:
+    """This process among the others."""
+
+    def __init__(self, rank: int, size: int, timeout: float | int):
+        self.rank, self.size, self.timeout = rank, size, timeout
+        self._store = _store()
+        self._others = [other for other in range(size) if other != rank]
+        #: The last sign of life of each, and when it came.
+        self._signs = dict.fromkeys(self._others, ("", time.monotonic()))
+        self._exchanges = 0
+        self._leaving = threading.Event()
+        self._watch = threading.Thread(target=self._live, daemon=True)
+        self._watch.start()
+        atexit.register(self._leave)
+
+    def check(self) -> None:
+        lost = self._lost()
+        if lost:
+            raise RuntimeError(lost)
+
+    def exchange(self, sums: T, about: Mapping[str, str]) -> list[T]:
+        """The sums of every process, in order."""
+        self._exchanges += 1
+        self._post(sums, about)
+        everyone = [self._take(other, sums, about) for other in range(self.size)]
+        # That all have posted says that all are done with what was posted before.
+        self._store.key_value_delete(f"{_ROOT}/sums/{self._exchanges - 1}/{self.rank}")
+        return everyone
+
+    def _post(self, sums, about) -> None:
+        file = io.BytesIO()
+        texts = {f"about.{name}": np.asarray(text) for name, text in about.items()}
+        leaves = {f"sums.{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(sums))}
+        np.savez(file, **texts, **leaves)
+        data, place = file.getvalue(), self._sums_of(self.rank)
+        for i, first in enumerate(range(0, len(data), _PIECE)):
+            self._store.key_value_set_bytes(f"{place}/{i}", data[first : first + _PIECE])
+        self._store.key_value_set(f"{place}/pieces", str(-(-len(data) // _PIECE)))
+
+    def _take(self, other: int, like: T, about: Mapping[str, str]) -> T:
+        place = self._sums_of(other)
+        pieces = int(self._wait(self._store.blocking_key_value_get, f"{place}/pieces"))
+        get = self._store.blocking_key_value_get_bytes
+        data = b"".join(self._wait(get, f"{place}/{i}") for i in range(pieces))
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            content = dict(archive)
+        texts = {k.removeprefix("about."): str(v) for k, v in content.items() if "about." in k}
+        for name in {**about, **texts}:
+            if about.get(name) != texts.get(name):
+                raise RuntimeError(
+                    f"Processes must all compute the same, but `{name}` is {about.get(name)} in "
+                    f"process {self.rank} and {texts.get(name)} in process {other}."
+                )
+        leaves, structure = jax.tree.flatten(like)
+        saved = [jnp.asarray(content[f"sums.{i}"]) for i in range(len(leaves))]
+        return jax.tree.unflatten(structure, saved)
+
+    def _wait(self, get: Callable[[str, int], T], key: str) -> T:
+        """Wait for what another process posts, as long as all are alive."""
+        while True:
+            lost = self._lost()  # before the last look: who ended in order has posted before
+            try:
+                return get(key, int(1000 * _BEAT))
+            except jax.errors.JaxRuntimeError as error:
+                if lost:
+                    raise RuntimeError(lost) from error
+                if "DEADLINE_EXCEEDED" not in str(error):
+                    raise
+
+    def _sums_of(self, other: int) -> str:
+        return f"{_ROOT}/sums/{self._exchanges}/{other}"
+
+    def _lost(self) -> str:
+        """Which processes have died or ended, as an error message; nothing if all are there."""
+        now = time.monotonic()
+        reasons = []
+        for other, (sign, since) in self._signs.items():
+            if sign == _LEFT:
+                reasons.append(f"process {other} of {self.size} has ended")
+            elif now - since > self.timeout:
+                silence = f"has given no sign of life for {self.timeout:g} s"
+                reasons.append(f"process {other} of {self.size} {silence}")
+        if not reasons:
+            return ""
+        return (
+            f"The sum cannot be completed: {', '.join(reasons)}. Start all processes again; where "
+            "`checkpoint` was given, the sums so far are in the file of each process, and the run "
+            "goes on from there."
+        )
+
+    def _live(self) -> None:
+        """Give a sign of life every second, and look for those of the others."""
+        beats = 0
+        while not self._leaving.wait(_BEAT):
+            beats += 1
+            self._sign(str(beats))
+            self._look()
+
+    def _sign(self, text: str) -> None:
+        try:
+            self._store.key_value_set(f"{_ROOT}/alive/{self.rank}", text, allow_overwrite=True)
+        except jax.errors.JaxRuntimeError:
+            return  # the others notice the silence
+
+    def _look(self) -> None:
+        try:
+            signs = dict(self._store.key_value_dir_get(f"{_ROOT}/alive/"))
+        except jax.errors.JaxRuntimeError:
+            return
+        for other in self._others:
+            sign = signs.get(f"{_ROOT}/alive/{other}", "")
+            if sign != self._signs[other][0]:
+                self._signs[other] = sign, time.monotonic()
+
+    def _leave(self) -> None:
+        """Say so at the end of the process. The first has the store, and waits for the others."""
+        self._leaving.set()
+        self._watch.join(2 * self.timeout)
+        self._sign(_LEFT)
+        while self.rank == 0 and any(self._is_here(other) for other in self._others):
+            time.sleep(_BEAT / 2)
+            self._look()
+
+    def _is_here(self, other: int) -> bool:
+        sign, since = self._signs[other]
+        return sign != _LEFT and time.monotonic() - since <= self.timeout
 
 
-def rank() -> int:
-    """Number of this process, from 0."""
-    return jax.process_index()
+def _store():
+    """The key-value store of the run, which JAX does not make public."""
+    from jax._src.distributed import global_state
+
+    return global_state.client
 
 
-def total(sums):
-    """(sums, smallest splitting) of all processes together."""
-    if size() == 1:
-        return sums
-    raise NotImplementedError
+_group: _Group | None = None

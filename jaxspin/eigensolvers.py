@@ -371,18 +371,14 @@ _householder_ql_kernel = fused(partial(_householder_ql, iterate=_while_any))
 def closed_form(hamiltonian: Complex[Array, "n n K"]) -> Eigensystem:
     """n = 1 and 2."""
     if len(hamiltonian) > 1:
-        return _closed_form(hamiltonian)
+        scale = _scale(hamiltonian)
+        energies, real, imaginary = _two_levels(*_scaled(hamiltonian, scale), scale)
+        real, imaginary = jnp.stack(real), jnp.stack(imaginary)
+        basis = jax.lax.complex(real, imaginary).reshape(hamiltonian.shape)
+        return jnp.stack(energies), basis
     energies = hamiltonian[0].real
     exists = jnp.where(jnp.isfinite(energies), 1, jnp.nan).astype(energies.dtype)
     return energies * exists, exists[None].astype(hamiltonian.dtype)
-
-
-@fused
-def _closed_form(hamiltonian):
-    scale = _scale(hamiltonian)
-    energies, real, imaginary = _two_levels(*_scaled(hamiltonian, scale), scale)
-    real, imaginary = jnp.stack(real), jnp.stack(imaginary)
-    return jnp.stack(energies), jax.lax.complex(real, imaginary).reshape(hamiltonian.shape)
 
 
 @staged

@@ -355,7 +355,7 @@ def _quantity(
     known = {
         name: parameter
         for name, parameter in inspect.signature(quantity.function).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name != "progress"
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in ("progress", "checkpoint")
     }
     _check_keys("quantity", rest, known, ("name", "units"))
     if "degeneracy" in rest:

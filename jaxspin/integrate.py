@@ -9,9 +9,9 @@ computed which, or whether the run was interrupted in between.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
-from os import PathLike
 from typing import NamedTuple
 
 import equinox as eqx
@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 from jaxspin import distributed
 from jaxspin.adaptive import Refinement, refine
 from jaxspin.algebra import is_traced
-from jaxspin.checkpoint import Checkpoint, Run, describe
+from jaxspin.checkpoint import CheckpointLike, Run, as_checkpoint, code, describe
 from jaxspin.compiled import staged
 from jaxspin.devices import in_order, lanes
 from jaxspin.levels import Levels, Scan, scans
@@ -68,6 +68,8 @@ class Sum(eqx.Module):
     #: Nodes and widths along each coordinate, filled up with nodes of no width.
     nodes: tuple[Float[Array, " L"], ...]
     widths: tuple[Float[Array, " L"], ...]
+    #: How many nodes of the full rule each node stands for.
+    times: tuple[Float[Array, " L"], ...]
     #: Number of boxes along each coordinate.
     counts: Int[Array, " c"]
     #: The sides of a box: a box is a tile.
@@ -84,8 +86,9 @@ def integrate(
     degeneracy: Degeneracy,
     *,
     progress: bool | None = None,
-    checkpoint: Checkpoint | str | PathLike | None = None,
+    checkpoint: CheckpointLike = None,
     label: str = "integrating",
+    complete: Callable[[Array], Array] = lambda sums: sums,
 ) -> Sums:
     """Σ_k Σ_m [f(ε_m) W_m + f'(ε_m) W'_m] for every level, with an error estimate.
 
@@ -93,21 +96,38 @@ def integrate(
         observable: gives the weights W (and W') of each band.
         progress: show a progress bar; None shows it where standard error is a terminal.
         checkpoint: where to keep the partial sums, to go on from after an interruption.
+        complete: what is linear and left to do with the sums over all components, such as the
+            average over symmetries.
+    Raises:
+        ValueError: a checkpoint that is not of this sum, or of one that is being differentiated.
+        RuntimeError: another process has died or ended (see `distributed`).
     """
     if isinstance(mesh, Adaptive):
         return _refined(observable, model, mesh, levels, degeneracy, checkpoint)
-    arguments = (observable, model, levels, degeneracy)
     coarser = mesh.coarser()
+    shape = _shape_of_weights(observable, model, degeneracy)
+    layout = _layout(model, (mesh, coarser), shape)
+    arguments = (observable, model, levels, degeneracy, shape, layout)
     if is_traced(model, mesh, levels, observable):
-        fine, splitting = _sum(*arguments, mesh, mesh, _at_once)
-        coarse, _ = _sum(*arguments, coarser, mesh, _at_once)
-        return Sums(fine, _SAFETY * jnp.abs(fine - coarse), splitting)
-    run = Run(checkpoint, lambda: _about(observable, model, mesh, levels, degeneracy))
-    coarse, _ = _sum(*arguments, coarser, mesh, _Segments("coarser", run, 0, label, False))
-    fine, splitting = _sum(
-        *arguments, mesh, mesh, _Segments("mesh", run, mesh.size, label, progress)
-    )
+        if checkpoint is not None:
+            raise ValueError(
+                "Argument `checkpoint` must be None inside jit, grad and vmap, "
+                f"but is {checkpoint!r}."
+            )
+        fine, splitting = _sum(*arguments, mesh, _at_once)
+        coarse, _ = _sum(*arguments, coarser, _at_once)
+        return _compared(complete(fine), complete(coarse), splitting)
+    about = partial(_about, observable, model, mesh, levels, degeneracy, layout)
+    run = Run(as_checkpoint(checkpoint), about)
+    quiet = _Segments("coarser", run, about, 0, label, False)
+    coarse, _ = _sum(*arguments, coarser, quiet)
+    shown = _Segments("mesh", run, about, mesh.size, label, progress)
+    fine, splitting = _sum(*arguments, mesh, shown)
     run.finish()
+    return _compared(complete(fine), complete(coarse), splitting)
+
+
+def _compared(fine: Array, coarse: Array, splitting: Array) -> Sums:
     return Sums(fine, _SAFETY * jnp.abs(fine - coarse), splitting)
 
 
@@ -122,31 +142,30 @@ def _refined(observable, model, mesh: Adaptive, levels: Levels, degeneracy, chec
     return Sums(value, jnp.abs(error), jnp.asarray(splitting), refinement)
 
 
-def _about(observable, model, mesh, levels, degeneracy) -> dict[str, str]:
-    """What a checkpoint must agree in."""
+def _about(observable, model, mesh, levels, degeneracy, layout) -> dict[str, str]:
+    """What a checkpoint, and the sums of other processes, must agree in."""
+    k = jax.ShapeDtypeStruct((model.dimension,), jnp.result_type(float))
     return {
         "jaxspin": version("jaxspin"),
-        "precision": str(jnp.result_type(float)),
-        "backend": jax.default_backend(),
-        "process": f"{distributed.rank()} of {distributed.size()}",
         **describe(
             quantity=observable, model=model, mesh=mesh, levels=levels, degeneracy=degeneracy
         ),
+        "model.__call__": code(model, k),
+        **({"model.spin": code(model.spin)} if observable.spin else {}),
+        "tile": " x ".join(map(str, layout.box)),
+        "tiles in a block": str(layout.block),
+        "blocks in a segment": str(_segment(layout.box, layout.block)),
     }
 
 
-def _sum(observable, model, levels, degeneracy, mesh, like, add):
-    """The sum over `mesh`, in the boxes and tables of the mesh `like`, so that both share what is
-    compiled. `add` makes the totals of all blocks."""
-    shape = _shape_of_weights(observable, model, degeneracy)
+def _sum(observable, model, levels, degeneracy, shape, layout, mesh, add):
+    """The sum over `mesh`; `add` makes the totals of all blocks."""
     size = math.prod(shape.sea.shape[:-2])
     cells = mesh.domain != "periodic"  # on a uniform grid, points count as points
     sea = scans(levels, cells)
     surface = () if shape.surface is None else scans(levels, cells, derivative=True)
     plan = tuple(scan for _, scan in (*sea, *surface))
-    bands = number_of_bands(model)
-    box = sides(like.shape, tile_size(bands, mesh.domain == "periodic"))
-    nodes, widths, counts = _tables(mesh, like, box)
+    (nodes, widths, times), counts = _tables(mesh, layout)
     job = Sum(
         observable=observable,
         model=model,
@@ -157,12 +176,13 @@ def _sum(observable, model, levels, degeneracy, mesh, like, add):
         coordinates=mesh.coordinates,
         nodes=nodes,
         widths=widths,
+        times=times,
         counts=jnp.asarray(counts),
-        box=box,
-        block=_block(like.shape, box, bands * size),
+        box=layout.box,
+        block=layout.block,
     )
-    start = (tuple(scan.start(size, math.prod(box)) for scan in plan), jnp.asarray(jnp.inf))
-    totals, splitting = add(job, start, -(-math.prod(counts) // job.block))
+    start = (tuple(scan.start(size, math.prod(layout.box)) for scan in plan), jnp.asarray(jnp.inf))
+    totals, splitting = add(job, start, -(-math.prod(counts) // layout.block))
     finished = [scan.finish(total) for scan, total in zip(plan, totals, strict=True)]
     value = _in_order(sea, finished[: len(sea)])
     if surface:
@@ -180,13 +200,14 @@ class _Segments(NamedTuple):
 
     stage: str
     run: Run
+    about: Callable[[], dict[str, str]]
     points: int
     label: str
     progress: bool | None
 
     def __call__(self, job: Sum, start, blocks: int):
-        length = max(1, _SEGMENT // (job.block * math.prod(job.box)))
-        done, totals = self.run.resume(self.stage, start)
+        length = _segment(job.box, job.block)
+        state = self.run.resume(self.stage, start)
         mine = range(0, blocks, length)[distributed.rank() :: distributed.size()]
         devices = lanes(number_of_bands(job.model))
         placed = {device: jax.device_put(_arrays((job, start)), device) for device in set(devices)}
@@ -198,14 +219,24 @@ class _Segments(NamedTuple):
                 part = _compiled()(*eqx.combine(placed[device], (job, start)), *where)
                 return jax.block_until_ready(part)
 
-        parts = in_order(segment, mine[done:], devices)
+        parts = in_order(segment, mine[state[0] :], devices)
         size = -(-self.points // max(1, len(mine)))
-        bar = track(parts, size, self.points, done, self.label, self.progress)
-        for number, part in enumerate(bar, start=done + 1):
-            part = jax.device_put(part, devices[0])
-            totals = _together(totals, part)
-            self.run.keep(self.stage, number, totals, final=number == len(mine))
-        return distributed.total(totals)
+        progress = self.progress if distributed.rank() == 0 else False
+        try:
+            for part in track(parts, size, self.points, state[0], self.label, progress):
+                done, totals = state
+                state = done + 1, _together(totals, jax.device_put(part, devices[0]))
+                self.run.keep(self.stage, *state, now=state[0] == len(mine))
+                distributed.check()
+        except BaseException:  # Ctrl-C too
+            self.run.keep(self.stage, *state, now=True)
+            raise
+        return distributed.total(_anywhere(state[1]), _together, self.about)
+
+
+def _anywhere(tree):
+    """The arrays of a sum, no longer tied to the device where they were added."""
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), tree)
 
 
 def _arrays(tree):
@@ -260,8 +291,8 @@ _add_blocks_on_cpu = eqx.filter_jit(
 def _tile(job: Sum, number):
     """Levels, spreads and weights of the bands on one tile, and the smallest splitting there."""
     inside = number < jnp.prod(job.counts)
-    u, widths = _box(job, number)
-    k, weight, edges = staged(lambda *box: _nodes(job, inside, *box))(u, widths)
+    u, widths, times = _box(job, number)
+    k, weight, edges = staged(lambda *box: _nodes(job, inside, *box))(u, widths, times)
     box = [x.reshape(-1) for x in u] if job.coordinates.periodic else None
     bands = solve(job.model, k, job.degeneracy, job.observable.spin, box)
     spread = jnp.zeros_like(bands.levels)
@@ -276,24 +307,25 @@ def _tile(job: Sum, number):
     return bands.levels, spread, found, jax.lax.stop_gradient(jnp.min(splitting))
 
 
-def _nodes(job: Sum, inside, u, widths):
+def _nodes(job: Sum, inside, u, widths, times):
     """k, weights and edges of the points of a box."""
     nodes = job.coordinates(u, widths, job.model.lattice)
+    weight = nodes.weight * math.prod(times)
     flat = lambda x, axes: x.reshape(*x.shape[:axes], -1)  # noqa: E731
-    return flat(nodes.k, 1), jnp.where(inside, flat(nodes.weight, 0), 0), flat(nodes.edges, 2)
+    return flat(nodes.k, 1), jnp.where(inside, flat(weight, 0), 0), flat(nodes.edges, 2)
 
 
-def _box(job: Sum, number) -> tuple[list[Array], list[Array]]:
-    """Coordinates and widths of the sides of one box, each along its own axis."""
-    u, widths, dimensions = [], [], len(job.box)
+def _box(job: Sum, number) -> tuple[list[Array], list[Array], list[Array]]:
+    """Coordinates, widths and times of the sides of one box, each along its own axis."""
+    u, widths, times, dimensions = [], [], [], len(job.box)
     for axis in reversed(range(dimensions)):
         number, place = number // job.counts[axis], number % job.counts[axis]
         shape = [1] * dimensions
         shape[axis] = job.box[axis]
-        for table, cut in ((job.nodes, u), (job.widths, widths)):
+        for table, cut in ((job.nodes, u), (job.widths, widths), (job.times, times)):
             part = jax.lax.dynamic_slice_in_dim(table[axis], place * job.box[axis], job.box[axis])
             cut.append(part.reshape(shape))
-    return u[::-1], widths[::-1]
+    return u[::-1], widths[::-1], times[::-1]
 
 
 def _spread(bands: Bands, edges: Float[Array, "c d K"]) -> Float[Array, "n K"]:
@@ -325,11 +357,31 @@ _BLOCK = 4096  # k-points whose weights are added to the sums at once
 _BLOCK_ELEMENTS = 2**17  # and at most so many numbers, a megabyte
 
 
-def _block(shape: tuple[int, ...], box: tuple[int, ...], weights: int) -> int:
-    """Number of tiles in a block, `weights` being the number of weights of a k-point."""
-    points = math.prod(box)
-    tiles = math.prod(-(-n // side) for n, side in zip(shape, box, strict=True))
-    return max(1, min(_BLOCK // points, _BLOCK_ELEMENTS // (points * weights), tiles))
+class _Layout(NamedTuple):
+    """How a mesh and the coarser one are cut: alike, so that both run the same compiled code."""
+
+    #: The sides of a box.
+    box: tuple[int, ...]
+    #: Number of tiles in a block.
+    block: int
+    #: Number of boxes along each coordinate for which the tables have room.
+    room: tuple[int, ...]
+
+
+def _layout(model: Model, meshes: tuple[Mesh, Mesh], weights: Weights) -> _Layout:
+    mesh, bands = meshes[0], number_of_bands(model)
+    box = sides(mesh.shape, tile_size(bands, mesh.domain == "periodic"))
+    points, numbers = math.prod(box), bands * math.prod(weights.sea.shape[:-2])
+    tiles = math.prod(-(-n // side) for n, side in zip(mesh.shape, box, strict=True))
+    block = max(1, min(_BLOCK // points, _BLOCK_ELEMENTS // (points * numbers), tiles))
+    longest = map(max, *(mesh.shape for mesh in meshes))
+    boxes = (-(-n // side) for n, side in zip(longest, box, strict=True))
+    return _Layout(box, block, tuple(2 ** math.ceil(math.log2(n)) for n in boxes))
+
+
+def _segment(box: tuple[int, ...], block: int) -> int:
+    """Number of blocks in a segment."""
+    return max(1, _SEGMENT // (block * math.prod(box)))
 
 
 def tile_size(bands: int, periodic: bool) -> int:
@@ -364,14 +416,14 @@ def _boxes(shape: tuple[int, ...], tile: int) -> Iterator[tuple[int, ...]]:
             yield (side, *rest)
 
 
-def _tables(mesh: Mesh, like: Mesh, box: tuple[int, ...]):
-    """Nodes and widths along each coordinate, long enough for `like` too, and numbers of boxes."""
-    nodes, widths, counts = [], [], []
-    for rule, other, side in zip(mesh.rules, like.shape, box, strict=True):
+def _tables(mesh: Mesh, layout: _Layout):
+    """Nodes, widths and times along each coordinate, and numbers of boxes."""
+    rows, counts = [], []
+    for rule, side, room in zip(mesh.rules, layout.box, layout.room, strict=True):
         number = len(rule.nodes)
         counts.append(-(-number // side))
-        boxes = 2 ** math.ceil(math.log2(max(counts[-1], -(-other // side))))
-        spare = boxes * side - number
-        nodes.append(jnp.asarray(np.append(rule.nodes, np.full(spare, 0.5))))
-        widths.append(jnp.asarray(np.append(rule.widths, np.zeros(spare))))
-    return tuple(nodes), tuple(widths), counts
+        fill = lambda x, value, n=room * side - number: jnp.asarray(  # noqa: E731
+            np.append(x, np.full(n, value))
+        )
+        rows.append((fill(rule.nodes, 0.5), fill(rule.widths, 0.0), fill(rule.times, 1.0)))
+    return tuple(zip(*rows, strict=True)), counts

@@ -26,6 +26,16 @@ class Rule(eqx.Module):
 
     nodes: Float[np.ndarray, " N"]
     widths: Float[np.ndarray, " N"]
+    #: How many nodes of the full rule each node stands for: more than 1 on a folded mesh.
+    times: Float[np.ndarray, " N"]
+
+    def __init__(self, nodes: np.ndarray, widths: np.ndarray, times: np.ndarray | None = None):
+        self.nodes, self.widths = nodes, widths
+        self.times = np.ones(len(nodes)) if times is None else times
+
+
+#: How an orthogonal map of k acts on one coordinate of the unit cube: u -> sign u + offset.
+Reflection = tuple[int, float]
 
 
 class Nodes(eqx.Module):
@@ -44,6 +54,17 @@ class Coordinates(eqx.Module):
 
     #: Whether k = Σ_i u_i b_i, with the reciprocal vectors b_i of the model.
     periodic: ClassVar[bool] = False
+    #: Which orthogonal maps of k act on each coordinate alone, in words.
+    foldable: ClassVar[str]
+
+    @abstractmethod
+    def reflections(
+        self, rotation: Float[np.ndarray, "d d"], lattice: Float[Array, "d d"] | None
+    ) -> tuple[Reflection, ...] | None:
+        """How the map of k by an orthogonal matrix acts on each coordinate, modulo 1.
+
+        None where it mixes the coordinates, or where whether it does is being traced.
+        """
 
     @abstractmethod
     def __call__(
@@ -67,6 +88,21 @@ class Reciprocal(Coordinates):
     """The Brillouin zone: k = Σ_i u_i b_i."""
 
     periodic = True
+    foldable = (
+        "On a Grid with shifts that are multiples of 1/2, those do that take every reciprocal "
+        "vector to itself or to its negative, such as time reversal and inversion."
+    )
+
+    def reflections(self, rotation, lattice):
+        matrix = rotation
+        if not _is_diagonal(rotation) or np.ptp(np.diag(rotation)) > 0:
+            if is_traced(lattice):
+                return None
+            direct = np.asarray(lattice, dtype=float)  # u = a k/2π
+            matrix = direct @ rotation @ np.linalg.inv(direct)
+        if not _is_diagonal(matrix):
+            return None
+        return tuple((round(float(sign)), 0.0) for sign in np.diag(matrix))
 
     def __call__(self, u, widths, lattice):
         reciprocal = reciprocal_vectors(lattice)
@@ -80,6 +116,15 @@ class Polar(Coordinates):
 
     scale: Float[Array, " 2"]
     radius: Callable = eqx.field(static=True)
+    foldable = (
+        "On a Disk or a Plane, those do that take its angles 2π(j + ½)/N to each other and "
+        "its two scales too, such as rotations about z of an order that divides N."
+    )
+
+    def reflections(self, rotation, lattice):
+        if not _keeps(self.scale, rotation):
+            return None
+        return (1, 0.0), _turn(rotation)
 
     def __call__(self, u, widths, lattice):
         (radius, width), (a, b) = self.radius(u[0], widths[0]), self.scale
@@ -103,6 +148,17 @@ class Spherical(Coordinates):
 
     scale: Float[Array, " 3"]
     radius: Callable = eqx.field(static=True)
+    foldable = (
+        "On a Ball or a Space, those do that take the z axis to itself, its azimuths "
+        "2π(j + ½)/N to each other and its scales too, such as rotations about z of an order "
+        "that divides N."
+    )
+
+    def reflections(self, rotation, lattice):
+        up = round(float(rotation[2, 2]))
+        if abs(abs(rotation[2, 2]) - 1) > _ALIKE or not _keeps(self.scale, rotation):
+            return None
+        return (1, 0.0), ((1, 0.0) if up == 1 else (-1, 1.0)), _turn(rotation)
 
     def __call__(self, u, widths, lattice):
         (radius, width), (a, b, c) = self.radius(u[0], widths[0]), self.scale
@@ -137,6 +193,31 @@ def _across(radius, width):
     """Radial edge of a cell. The outermost cells of an algebraic map are as wide as they are far,
     too wide for energies linear in k; none of them may seem to reach the Fermi surface."""
     return jnp.minimum(width, radius / 2)
+
+
+_ALIKE = 1e-9  # far above rounding, far below any symmetry that only seems to be one
+
+
+def _is_diagonal(matrix: np.ndarray) -> bool:
+    signs = np.diag(np.sign(np.diag(matrix)))
+    return bool(np.all(np.abs(matrix - signs) < _ALIKE))
+
+
+def _keeps(scale: Array, rotation: np.ndarray) -> bool:
+    """Whether a rotation of k is the same rotation of k_i/scale_i. Not known of traced scales."""
+    if _is_diagonal(rotation):
+        return True
+    if is_traced(scale):
+        return False
+    lengths = np.asarray(scale, dtype=float)
+    scaled = rotation * lengths / lengths[:, None]
+    return bool(np.all(np.abs(scaled - rotation) < _ALIKE))
+
+
+def _turn(rotation: np.ndarray) -> Reflection:
+    """How a matrix acts on the azimuth over 2π: its image of the x axis, and its handedness."""
+    (a, b), (c, d) = rotation[:2, :2]
+    return (1 if a * d - b * c > 0 else -1), float(np.arctan2(c, a) / (2 * np.pi))
 
 
 class Mesh(eqx.Module):
@@ -182,8 +263,12 @@ class Mesh(eqx.Module):
         """The points of the given flat indices."""
         parts = jnp.unravel_index(index, self.shape)
         pairs = list(zip(self.rules, parts, strict=True))
-        u = [jnp.asarray(rule.nodes)[i] for rule, i in pairs]
-        return self.coordinates(u, [jnp.asarray(rule.widths)[i] for rule, i in pairs], lattice)
+        u, widths, times = (
+            [jnp.asarray(getattr(rule, name))[i] for rule, i in pairs]
+            for name in ("nodes", "widths", "times")
+        )
+        nodes = self.coordinates(u, widths, lattice)
+        return Nodes(nodes.k, nodes.weight * math.prod(times), nodes.edges)
 
 
 class Grid(Mesh):

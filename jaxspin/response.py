@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from jaxspin import checks, geometry, observables, units
 from jaxspin.algebra import is_traced
+from jaxspin.checkpoint import CheckpointLike, as_checkpoint
 from jaxspin.integrate import Sums, integrate
 from jaxspin.levels import Levels
 from jaxspin.meshes import Mesh
@@ -23,8 +24,18 @@ from jaxspin.models.base import Model
 from jaxspin.observables import Observable
 from jaxspin.results import Response
 from jaxspin.spectrum import Bands, Covariant, Degeneracy, solve
+from jaxspin.symmetry import Symmetric, Tensor, averaged
 
 _PAPER = "Liu, Cullen and Culcer, Phys. Rev. B 108, 195434 (2023)"
+
+
+# How what is summed transforms. With time reversal the anomalous Hall conductivity changes sign;
+# the intrinsic spin responses, where the sign of the spin makes up for it, do not.
+_HALL = Tensor("anomalous Hall response", ("flow", "field"), time_reversal=-1)
+_SPIN_HALL = Tensor("spin Hall response", ("flow", "field", "spin"))
+_TORQUE_DENSITY = Tensor("torque density", ("field", "spin"))
+_SPIN_CURRENT = Tensor("equilibrium spin current", ("flow", "spin"))
+_NUMBER = Tensor("number of electrons", ())
 
 
 class Definition(eqx.Module):
@@ -83,7 +94,12 @@ class SpinHallPieces(eqx.Module):
 
 
 def anomalous_hall(
-    model: Model, mesh: Mesh, levels: Levels, *, progress: bool | None = None
+    model: Model,
+    mesh: Mesh,
+    levels: Levels,
+    *,
+    progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
 ) -> Response:
     """Intrinsic anomalous Hall conductivity.
 
@@ -93,10 +109,15 @@ def anomalous_hall(
     Args:
         mesh: `Grid` for a lattice model; `Disk`, `Ball`, `Plane`, `Space` for a continuum model.
         progress: show a progress bar; None shows it where standard error is a terminal.
+        checkpoint: a file, or `Checkpoint(path, seconds)`, in which the sums so far are kept. The
+            same call goes on from it after an interruption, to the same result bit by bit, and
+            removes it at the end (docs/running.md).
     Returns:
         Response with axes (temperature?, mu, flow, field), in S/m (3D) or S (2D).
     Raises:
-        ValueError: for bad input (see docs/conventions.md), named before the sum starts.
+        ValueError: for bad input (see docs/conventions.md), named before the sum starts; for a
+            checkpoint of another sum, with the parameter that differs.
+        RuntimeError: of several processes one has died (docs/running.md).
 
     >>> import jaxspin as js
     >>> chern = js.models.QiWuZhang(A=1.0, m=-1.0)
@@ -104,7 +125,17 @@ def anomalous_hall(
     >>> round(float(hall.to("e^2/h").component(flow="y", field="x").value[0]), 6)
     1.0
     """
-    sums = _checked_sum(observables.AnomalousHall(), model, mesh, levels, Covariant(), progress, 2)
+    sums = _checked_sum(
+        observables.AnomalousHall(),
+        (_HALL,),
+        model,
+        mesh,
+        levels,
+        Covariant(),
+        progress,
+        checkpoint,
+        2,
+    )
     return _response(
         sums,
         model,
@@ -126,6 +157,7 @@ def spin_hall(
     definition: str,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
     progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
 ) -> Response:
     """Intrinsic spin Hall conductivity, all components, by one of four definitions.
 
@@ -142,6 +174,9 @@ def spin_hall(
         degeneracy: `Covariant(tolerance)` treats bands closer than the tolerance (eV) as one
             group; `Strict()` takes every band for itself.
         progress: show a progress bar; None shows it where standard error is a terminal.
+        checkpoint: a file, or `Checkpoint(path, seconds)`, in which the sums so far are kept. The
+            same call goes on from it after an interruption, to the same result bit by bit, and
+            removes it at the end (docs/running.md).
     Returns:
         Response with axes (temperature?, mu, flow, field, spin), in (ħ/2e) S/m (3D) or (ħ/2e) S
         (2D). `info["torque_density"]` is the largest spin generation rate |Tr t ρ_E| (units
@@ -159,7 +194,16 @@ def spin_hall(
     chosen = DEFINITIONS[definition]
     both = observables.Together((chosen.observable, observables.Torque()))
     sums = _checked_sum(
-        both, model, mesh, levels, degeneracy, progress, 2, converging=chosen.observable
+        both,
+        (_SPIN_HALL, _TORQUE_DENSITY),
+        model,
+        mesh,
+        levels,
+        degeneracy,
+        progress,
+        checkpoint,
+        2,
+        converging=chosen.observable,
     )
     d = model.dimension
     main, torque = _split(sums, [(d, d, 3), (d, 3)])
@@ -186,12 +230,15 @@ def spin_hall_pieces(
     *,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
     progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
 ) -> SpinHallPieces:
     """The parts J1, J2, I1, I2 of the proper spin Hall conductivity, computed separately.
 
     J1 + J2 is the conventional current, I1 + I2 the torque dipole, and with A the published and
     B the corrected proper current: J2 + I1 = 0, J1 = (A+B)/2, I2 = (B-A)/2 (docs/definitions.md).
 
+    Args:
+        progress, checkpoint: as in `anomalous_hall`.
     Returns:
         `SpinHallPieces`: four Responses like those of `spin_hall`, and `residuals`, the largest
         violations of "J2 + I1", "J1 - (A+B)/2", "I2 - (B-A)/2" and "J1 + J2 - conventional".
@@ -202,7 +249,9 @@ def spin_hall_pieces(
     together = observables.Together(
         (observables.SpinHallPieces(), *(other.observable for other in others))
     )
-    sums = _checked_sum(together, model, mesh, levels, degeneracy, progress, 2)
+    sums = _checked_sum(
+        together, (_SPIN_HALL,) * 7, model, mesh, levels, degeneracy, progress, checkpoint, 2
+    )
     d = model.dimension
     unit = units.spin_conductivity(d)
     *pieces, published, corrected, conventional = _split(sums, [(d, d, 3)] * 7)
@@ -246,6 +295,7 @@ def torque_density(
     *,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
     progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
 ) -> Response:
     """Spin generated per time and volume by the field, Tr t ρ_E with t = (i/ħ)[H, s].
 
@@ -254,10 +304,22 @@ def torque_density(
     current depends on the origin (docs/definitions.md), and a warning says so. For the Rashba
     model with both bands filled Tr t_y ρ_E/E_x = (e/8π)(k_- - k_+).
 
+    Args:
+        progress, checkpoint: as in `anomalous_hall`.
     Returns:
         Response with axes (temperature?, mu, field, spin), units "e/2 Angstrom^(1-d)" per field.
     """
-    sums = _checked_sum(observables.Torque(), model, mesh, levels, degeneracy, progress, 1)
+    sums = _checked_sum(
+        observables.Torque(),
+        (_TORQUE_DENSITY,),
+        model,
+        mesh,
+        levels,
+        degeneracy,
+        progress,
+        checkpoint,
+        1,
+    )
     d = model.dimension
     response = _response(
         sums,
@@ -298,6 +360,7 @@ def equilibrium_spin_current(
     *,
     bands: tuple[int, ...] | None = None,
     progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
 ) -> EquilibriumSpinCurrent:
     """Spin current of the undisturbed crystal, with its trivial and topological parts.
 
@@ -307,6 +370,7 @@ def equilibrium_spin_current(
 
     Args:
         bands: restrict the sum to the bands of these indices (0 is the lowest).
+        progress, checkpoint: as in `anomalous_hall`.
     Returns:
         `EquilibriumSpinCurrent`: three Responses with axes (temperature?, mu, flow, spin), in
         eV Å^(1-d).
@@ -318,7 +382,10 @@ def equilibrium_spin_current(
     observable: Observable = observables.EquilibriumSpinCurrent()
     if indices is not None:
         observable = observables.Restricted(observable, indices)
-    sums = _checked_sum(observable, model, mesh, levels, Covariant(), progress, 1)
+    tensors = (_SPIN_CURRENT, _SPIN_CURRENT)
+    sums = _checked_sum(
+        observable, tensors, model, mesh, levels, Covariant(), progress, checkpoint, 1
+    )
     d = model.dimension
     parts = _split(sums, [(d, 3), (d, 3)])
     total = Sums(
@@ -351,17 +418,26 @@ def equilibrium_spin_current(
 
 
 def carrier_density(
-    model: Model, mesh: Mesh, levels: Levels, *, progress: bool | None = None
+    model: Model,
+    mesh: Mesh,
+    levels: Levels,
+    *,
+    progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
 ) -> Response:
     """Number of electrons per volume of crystal, n = Σ_k Σ_m f(ε_m).
 
     Every occupied band of the model counts. A continuum model with a filled valence band has no
     finite density on an infinite mesh; that is an error.
 
+    Args:
+        progress, checkpoint: as in `anomalous_hall`.
     Returns:
         Response with axes (temperature?, mu), in Å^-d.
     """
-    sums = _checked_sum(observables.Number(), model, mesh, levels, Covariant(), progress, 1)
+    sums = _checked_sum(
+        observables.Number(), (_NUMBER,), model, mesh, levels, Covariant(), progress, checkpoint, 1
+    )
     return _response(
         sums,
         model,
@@ -376,16 +452,25 @@ def carrier_density(
 
 
 def density_of_states(
-    model: Model, mesh: Mesh, levels: Levels, *, progress: bool | None = None
+    model: Model,
+    mesh: Mesh,
+    levels: Levels,
+    *,
+    progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
 ) -> Response:
     """Density of states, ∂n/∂mu = Σ_k Σ_m (-∂f/∂ε)(ε_m).
 
     At T = 0 each k-point counts with the energies its mesh cell spans to first order in k.
 
+    Args:
+        progress, checkpoint: as in `anomalous_hall`.
     Returns:
         Response with axes (temperature?, mu), in 1/(eV Å^d).
     """
-    sums = _checked_sum(observables.States(), model, mesh, levels, Covariant(), progress, 1)
+    sums = _checked_sum(
+        observables.States(), (_NUMBER,), model, mesh, levels, Covariant(), progress, checkpoint, 1
+    )
     return _response(
         sums,
         model,
@@ -527,11 +612,13 @@ def _has_spin(model) -> bool:
 
 def _checked_sum(
     observable,
+    tensors: tuple[Tensor, ...],
     model,
     mesh,
     levels,
     degeneracy,
     progress,
+    checkpoint,
     least_dimension,
     *,
     converging: Observable | None = None,
@@ -539,8 +626,10 @@ def _checked_sum(
     """Every check at the door, then the sum.
 
     Args:
+        tensors: what the components of `observable` are, in their order.
         converging: what must converge on an infinite mesh, where that is not all of `observable`.
     """
+    checkpoint = as_checkpoint(checkpoint)
     checks.check_model(model)
     checks.check_mesh(model, mesh)
     checks.check_levels(levels)
@@ -553,7 +642,15 @@ def _checked_sum(
         checks.check_spin(model)
     checks.check_degeneracy(model, degeneracy)
     checks.check_tail(converging or observable, model, mesh, levels, degeneracy)
-    sums = integrate(observable, model, mesh, levels, degeneracy, progress=progress)
+    arguments = (levels, degeneracy)
+    options = {"progress": progress, "checkpoint": checkpoint}
+    if isinstance(mesh, Symmetric):
+        folded = mesh.folded(model.lattice)
+        checks.check_symmetry(observable, tensors, model, mesh, degeneracy)
+        average = averaged(mesh.operations, tensors, model.dimension)
+        sums = integrate(observable, model, folded, *arguments, **options, complete=average)
+    else:
+        sums = integrate(observable, model, mesh, *arguments, **options)
     checks.check_splitting(sums.smallest_splitting)
     return sums
 

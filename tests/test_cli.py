@@ -1,5 +1,6 @@
 """The command line: what it writes, and what it says where the input is wrong."""
 
+import itertools
 import re
 import shutil
 import tomllib
@@ -14,7 +15,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from typer.testing import CliRunner
 
 import jaxspin as js
-from jaxspin import inputs
+from jaxspin import inputs, integrate
 from jaxspin.cli import app
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -448,3 +449,38 @@ def test_warnings_of_the_calculation_are_printed():
     result = run("scan", "rashba.toml")
     assert result.exit_code == 0, result.output
     assert "warning: The torque density" in result.output
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+
+def test_scan_with_a_checkpoint_goes_on_after_an_interruption(monkeypatch):
+    """Each definition has its own file."""
+    file = tiny(('"conventional"', '["conventional", "proper_corrected"]'))
+    assert run("scan", file, "-o", "plain").exit_code == 0
+    track, count = integrate.track, itertools.count()
+
+    def short(segments, *arguments):
+        for part in track(segments, *arguments):
+            if next(count) == 3:
+                raise KeyboardInterrupt
+            yield part
+
+    with monkeypatch.context() as patch:
+        patch.setattr(integrate, "track", short)
+        result = run("scan", file, "-o", "kept", "--checkpoint", "sums.npz")
+    assert result.exit_code != 0
+    assert "The sums so far are in sums_proper_corrected.npz" in result.output
+    assert sorted(p.name for p in Path().glob("sums*")) == ["sums_proper_corrected.npz"]
+    result = run("scan", file, "-o", "kept", "--checkpoint", "sums.npz")
+    assert result.exit_code == 0, result.output
+    for ending in ("conventional", "proper_corrected"):
+        plain, kept = (js.load(f"{stem}_{ending}.nc") for stem in ("plain", "kept"))
+        np.testing.assert_array_equal(plain.value, kept.value)
+    assert not list(Path().glob("sums*"))
+
+
+def test_scan_refuses_a_bad_checkpoint():
+    refused(
+        run("scan", tiny(), "--checkpoint", "missing/sums.npz"), "must be in an existing folder"
+    )

@@ -16,7 +16,7 @@ FILES = {
 LAYERS = (
     ("compiled", "units", "algebra", "progress", "distributed"),
     ("lattice", "spectrum", "eigensolvers", "unsplit"),
-    ("models", "meshes", "levels"),
+    ("models", "meshes", "levels", "symmetry"),
     ("geometry", "observables"),
     ("devices", "checkpoint", "cells"),
     ("adaptive",),

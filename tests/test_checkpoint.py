@@ -1,0 +1,316 @@
+"""Checkpoints: a sum goes on from one to the same bits, and one of another sum is refused."""
+
+import itertools
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from interrupted import kill_and_resume
+
+import jaxspin as js
+from jaxspin import checkpoint as module, integrate
+from jaxspin.checkpoint import describe
+
+MODEL = js.models.QiWuZhang(A=1.0, m=-1.0)
+MESH = js.Grid((64, 64))
+LEVELS = js.Levels(np.linspace(-1, 1, 11), 100.0)
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def _small_segments(monkeypatch):
+    """256 k-points a segment: 4 on the coarser mesh, 16 on the mesh."""
+    monkeypatch.setattr(integrate, "tile_size", lambda bands, periodic: 128)
+    monkeypatch.setattr(integrate, "_SEGMENT", 256)
+    monkeypatch.setattr(integrate, "_BLOCK", 256)
+
+
+def hall(model=MODEL, mesh=MESH, levels=LEVELS, **keywords):
+    return js.anomalous_hall(model, mesh, levels, **keywords)
+
+
+def interrupted(path, monkeypatch, after=13, exception=Interrupted):
+    """A checkpoint of a sum that ended after some segments."""
+    track, count = integrate.track, itertools.count()
+
+    def short(segments, *arguments):
+        for part in track(segments, *arguments):
+            if next(count) == after:
+                raise exception
+            yield part
+
+    with monkeypatch.context() as patch:
+        patch.setattr(integrate, "track", short)
+        with pytest.raises(exception):
+            hall(checkpoint=js.Checkpoint(path, seconds=0))
+    assert path.exists()
+    return path
+
+
+def changed(path, **entries):
+    """The checkpoint with other entries."""
+    with np.load(path) as archive:
+        content = {**archive, **entries}
+    np.savez(path, **content)
+
+
+# --- going on -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", [4, 5, 9, 19])
+def test_goes_on_to_the_same_bits(tmp_path, monkeypatch, after):
+    expected = hall()
+    path = interrupted(tmp_path / "sums.npz", monkeypatch, after)
+    with np.load(path) as archive:
+        assert archive["coarser.done"] == 4
+        assert archive["mesh.done"] == after - 4
+    computed = []
+    keep = integrate.Run.keep
+
+    def counted(self, stage, *arguments, **keywords):
+        computed.append(stage)
+        keep(self, stage, *arguments, **keywords)
+
+    monkeypatch.setattr(integrate.Run, "keep", counted)
+    result = hall(checkpoint=path)
+    assert computed == ["mesh"] * (20 - after)  # nothing twice
+    np.testing.assert_array_equal(result.value, expected.value)
+    np.testing.assert_array_equal(result.error, expected.error)
+    np.testing.assert_array_equal(*(r.info["smallest_splitting"] for r in (result, expected)))
+
+
+def test_ctrl_c_leaves_the_sums_so_far(tmp_path, monkeypatch):
+    """Those since the last writing too."""
+    expected = hall()
+    monkeypatch.setattr(module.Run, "_is_due", lambda self: False)
+    path = interrupted(tmp_path / "sums.npz", monkeypatch, 13, KeyboardInterrupt)
+    with np.load(path) as archive:
+        assert archive["mesh.done"] == 9
+    np.testing.assert_array_equal(hall(checkpoint=path).value, expected.value)
+
+
+def test_killed_at_random_moments(tmp_path):
+    """`python tests/interrupted.py 50` does it 50 times."""
+    done, resumed = kill_and_resume(tmp_path, kills=5, seed=1)
+    assert done >= 1
+    assert resumed >= 1
+
+
+def test_nothing_is_left(tmp_path, monkeypatch):
+    path = interrupted(tmp_path / "sums.npz", monkeypatch)
+    (tmp_path / ".sums.npz.new").write_bytes(b"half of a fi")  # of a run killed while writing
+    (tmp_path / "other.npz").write_bytes(b"")
+    hall(checkpoint=path)
+    assert [p.name for p in tmp_path.iterdir()] == ["other.npz"]
+
+
+def test_written_every_so_many_seconds(tmp_path, monkeypatch):
+    """At the end of a stage in any case."""
+    writings = []
+    write = module.Run._write
+    monkeypatch.setattr(module.Run, "_write", lambda self: (writings.append(1), write(self)))
+    hall(checkpoint=js.Checkpoint(tmp_path / "sums.npz", seconds=1e6))
+    assert len(writings) == 2
+    hall(checkpoint=js.Checkpoint(tmp_path / "sums.npz", seconds=0))
+    assert len(writings) == 2 + 20
+
+
+def test_a_full_disk_does_not_end_the_run(tmp_path, monkeypatch):
+    def full(self):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(module.Run, "_write", full)
+    with pytest.warns(UserWarning, match="No space left"):
+        result = hall(checkpoint=tmp_path / "sums.npz")
+    np.testing.assert_array_equal(result.value, hall().value)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        js.spin_hall_pieces,
+        js.torque_density,
+        js.equilibrium_spin_current,
+        js.carrier_density,
+        js.density_of_states,
+        lambda *a, **k: js.spin_hall(*a, definition="conventional", **k),
+    ],
+)
+def test_every_response_takes_one(tmp_path, function):
+    path = tmp_path / "sums.npz"
+    a = function(MODEL, js.Grid((8, 8)), LEVELS)
+    b = function(MODEL, js.Grid((8, 8)), LEVELS, checkpoint=str(path))
+    for left, right in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert not path.exists()
+
+
+# --- refusing -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("model.m", {"model": js.models.QiWuZhang(A=1.0, m=-1.1)}),
+        ("model", {"model": js.models.BernevigHughesZhang(u=-1.0, A=1.0)}),
+        ("model", {"model": 1.0 * MODEL}),
+        ("mesh.shape", {"mesh": js.Grid((64, 32))}),
+        ("mesh.shift", {"mesh": js.Grid((64, 64), shift=0.5)}),
+        ("levels.mu", {"levels": js.Levels(np.linspace(-1, 1.1, 11), 100.0)}),
+        ("levels.mu", {"levels": js.Levels(np.linspace(-1, 1, 12), 100.0)}),
+        ("levels.temperature", {"levels": js.Levels(LEVELS.mu, 101.0)}),
+    ],
+)
+def test_another_sum_is_refused(tmp_path, monkeypatch, field, changes):
+    path = interrupted(tmp_path / "sums.npz", monkeypatch)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"`{field}` is .*, and here it is"):
+        hall(**changes, checkpoint=path)
+    assert path.read_bytes() == before
+
+
+def test_another_quantity_is_refused(tmp_path, monkeypatch):
+    path = interrupted(tmp_path / "sums.npz", monkeypatch)
+    with pytest.raises(ValueError, match=r"`quantity` is .*AnomalousHall, and"):
+        js.carrier_density(MODEL, MESH, LEVELS, checkpoint=path)
+
+
+@pytest.mark.parametrize("field", ["jaxspin", "jax", "format", "precision", "tile", "process"])
+def test_another_version_or_layout_is_refused(tmp_path, monkeypatch, field):
+    path = interrupted(tmp_path / "sums.npz", monkeypatch)
+    with np.load(path) as archive:
+        about = json.loads(str(archive["about"]))
+    about[field] = "another"
+    changed(path, about=np.asarray(json.dumps(about)))
+    with pytest.raises(ValueError, match=f"`{field}` is another, and here it is"):
+        hall(checkpoint=path)
+
+
+def test_other_segments_are_refused(tmp_path, monkeypatch):
+    path = interrupted(tmp_path / "sums.npz", monkeypatch)
+    monkeypatch.setattr(integrate, "_SEGMENT", 512)
+    with pytest.raises(ValueError, match="`blocks in a segment` is 1, and here it is 2"):
+        hall(checkpoint=path)
+
+
+def test_other_code_of_the_model_is_refused(tmp_path, monkeypatch):
+    """A user's class may keep its name and its fields, and compute something else."""
+    path = interrupted(tmp_path / "sums.npz", monkeypatch)
+    plain = js.models.QiWuZhang.__call__
+    monkeypatch.setattr(js.models.QiWuZhang, "__call__", lambda self, k: 2 * plain(self, k))
+    with pytest.raises(ValueError, match=r"`model\.__call__` is"):
+        hall(checkpoint=path)
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 0.5, -1])
+def test_a_truncated_file_is_refused(tmp_path, monkeypatch, length):
+    path = interrupted(tmp_path / "sums.npz", monkeypatch)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(length * len(data)) if isinstance(length, float) else length])
+    with pytest.raises(ValueError, match="must be a checkpoint of jaxspin or a new file"):
+        hall(checkpoint=path)
+
+
+def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
+    """The archive has check sums; they are looked at."""
+    path = interrupted(tmp_path / "sums.npz", monkeypatch)
+    with np.load(path) as archive:
+        numbers = archive["mesh.0"].tobytes()
+    data = bytearray(path.read_bytes())
+    data[data.index(numbers) + 9] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="must be a checkpoint of jaxspin or a new file"):
+        hall(checkpoint=path)
+
+
+@pytest.mark.parametrize("entries", [{"a": np.zeros(3)}, {"about": np.asarray("3")}])
+def test_a_file_of_something_else_is_refused(tmp_path, entries):
+    path = tmp_path / "sums.npz"
+    np.savez(path, **entries)
+    with pytest.raises(ValueError, match="must be a checkpoint of jaxspin or a new file"):
+        hall(checkpoint=path)
+
+
+def test_no_pickle_is_read(tmp_path):
+    path = tmp_path / "sums.npz"
+    np.savez(path, about=np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match="must be a checkpoint of jaxspin or a new file"):
+        hall(checkpoint=path)
+
+
+def test_files_of_more_processes_are_not_forgotten(tmp_path, monkeypatch):
+    path = interrupted(tmp_path / "sums.npz", monkeypatch)
+    shutil.move(path, tmp_path / "sums.npz.1-of-2")
+    with pytest.raises(ValueError, match="is of a run of 2 processes, and here there are 1"):
+        hall(checkpoint=path)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (".", "must be a file, but"),
+        ("missing/sums.npz", "must be in an existing folder, but is missing"),
+        ("", "must be a path or a Checkpoint, but is ''"),
+        (3, "must be a path or a Checkpoint, but is 3"),
+        (True, "must be a path or a Checkpoint, but is True"),
+    ],
+)
+def test_a_bad_path_is_refused(tmp_path, monkeypatch, unchecked_annotations, bad, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        hall(checkpoint=bad)
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan")])
+def test_bad_seconds_are_refused(tmp_path, seconds):
+    with pytest.raises(ValueError, match="Argument `seconds` must be at least 0"):
+        js.Checkpoint(tmp_path / "sums.npz", seconds)
+
+
+def test_none_inside_a_derivative(tmp_path):
+    def at(m):
+        return hall(js.models.QiWuZhang(A=1.0, m=m), checkpoint=tmp_path / "sums.npz").value[
+            0, 1, 0
+        ]
+
+    with pytest.raises(ValueError, match="Argument `checkpoint` must be None inside jit"):
+        jax.jvp(at, (-1.0,), (1.0,))
+
+
+# --- describing -----------------------------------------------------------------------------------
+
+
+def _shifted(k):
+    return k + 1
+
+
+class Odd:
+    """Something with an address in its text."""
+
+
+def test_descriptions_have_no_addresses():
+    parts = {"a": _shifted, "b": Odd(), "c": [Odd()], "d": {"x": _shifted}, "e": (1, (2, 3))}
+    assert "0x" not in json.dumps(describe(**parts))
+    assert describe(**parts) == describe(**{**parts, "b": Odd(), "c": [Odd()]})
+    assert describe(a=_shifted)["a"] == "test_checkpoint._shifted"
+
+
+def test_long_arrays_are_told_by_their_range_and_digest():
+    mu = np.linspace(-0.3, 0.6, 181)
+    about = describe(levels=js.Levels(mu, 300.0))
+    assert about["levels.mu"].startswith("181 numbers (from -0.3 to 0.6, float64, digest ")
+    assert about["levels.temperature"] == "300.0"
+    mu[90] = np.nextafter(mu[90], 1)  # the last bit counts
+    assert describe(levels=js.Levels(mu, 300.0)) != about
+
+
+def test_parts_of_models_have_their_names():
+    model = 2.0 * js.models.TopologicalInsulator.bi2se3()
+    about = describe(model=model)
+    assert about["model"] == "jaxspin.models.base.Scaled"
+    assert "-0.28" in {name: text for name, text in about.items() if name.endswith(".M0")}.values()
