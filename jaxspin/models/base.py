@@ -163,7 +163,8 @@ def _combined(matrices: np.ndarray, rows: Float[Array, "j c K"]) -> Float[Array,
 
 def number_of_bands(model: Model) -> int:
     """Number of bands of a model, the size of H(k)."""
-    return jax.eval_shape(model, jax.ShapeDtypeStruct((model.dimension,), float)).shape[0]
+    at = lambda k: model(k)  # noqa: E731  (JAX would print the model to name it, which takes long)
+    return jax.eval_shape(at, jax.ShapeDtypeStruct((model.dimension,), float)).shape[0]
 
 
 def parameter(default: Any = ...) -> Any:

@@ -8,11 +8,13 @@ from jaxtyping import Array, Float
 from jaxspin.algebra import PAULI
 from jaxspin.models.base import MatrixSum, parameter
 
-_ONE, _X, _Y, _Z = PAULI
+_ONE, _X, _Y, _Z = range(4)
+_PRODUCTS = np.array([[np.kron(orbital, spin) for spin in PAULI] for orbital in PAULI])
 
 
-def _matrix(orbital: np.ndarray, spin: np.ndarray) -> np.ndarray:
-    return np.kron(orbital, spin)
+def _matrix(orbital: int, spin: int) -> np.ndarray:
+    """Pauli matrices of orbital ⊗ spin."""
+    return _PRODUCTS[orbital, spin]
 
 
 class TopologicalInsulator(MatrixSum):
@@ -159,7 +161,7 @@ class MassiveDirac(MatrixSum):
 
     @property
     def matrices(self):
-        return np.array([_ONE, _X, _Y, _Z])
+        return PAULI
 
     def coefficients(self, k):
         kx, ky = k
@@ -186,7 +188,7 @@ class Rashba(MatrixSum):
 
     @property
     def matrices(self):
-        return np.array([_ONE, _X, _Y, _Z])
+        return PAULI
 
     def coefficients(self, k):
         kx, ky = k
