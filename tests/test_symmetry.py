@@ -80,7 +80,7 @@ CASES = {
         BI2SE3,
         SPACE,
         [B],
-        {3: [rotation(3)], 24: [rotation(3), INVERSION, mirror("x"), TIME_REVERSAL, rotation(4)]},
+        {24: [rotation(3), INVERSION, mirror("x"), TIME_REVERSAL, rotation(4)]},
     ),
     "MassiveDirac": (
         DIRAC,
