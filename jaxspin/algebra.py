@@ -86,12 +86,7 @@ def sandwich(
 @staged
 def _onto(basis, a):
     """U†a, without writing U† down."""
-    size = len(basis)
-    if size > _UNROLL:
-        return jnp.einsum("lnk,...lmk->...nmk", jnp.conj(basis), a)
-    bra = jnp.conj(basis)
-    terms = (bra[l, :, None, :] * a[..., l, None, :, :] for l in range(1, size))
-    return sum(terms, start=bra[0, :, None, :] * a[..., 0, None, :, :])
+    return product(dagger(basis), a)
 
 
 def commutator(

@@ -134,7 +134,7 @@ class Run:
             saved = dict(json.loads(str(content.pop("about"))))
         except (zipfile.BadZipFile, ValueError, KeyError, EOFError, TypeError) as error:
             raise _unreadable(self._path) from error
-        field = first_difference(saved, self._about)
+        field = distributed.first_difference(saved, self._about)
         if field is not None:
             raise ValueError(
                 f"Argument `checkpoint` must be of this very run, but in {self._path} `{field}` "
@@ -183,12 +183,6 @@ def _unreadable(path: Path) -> ValueError:
 
 
 # --- what a checkpoint must agree in --------------------------------------------------------------
-
-
-def first_difference(a: Mapping[str, str], b: Mapping[str, str]) -> str | None:
-    """The first name under which two descriptions differ; those of parts before their whole."""
-    names = [*a, *(name for name in b if name not in a)]
-    return next((name for name in names if a.get(name) != b.get(name)), None)
 
 
 def _surroundings() -> dict[str, str]:

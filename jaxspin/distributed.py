@@ -112,6 +112,12 @@ def total(sums: T, add: Callable[[T, T], T], about: Callable[[], Mapping[str, st
     return result
 
 
+def first_difference(a: Mapping[str, str], b: Mapping[str, str]) -> str | None:
+    """The first name under which two descriptions differ; those of parts before their whole."""
+    names = [*a, *(name for name in b if name not in a)]
+    return next((name for name in names if a.get(name) != b.get(name)), None)
+
+
 def _place(coordinator, processes, rank):
     """The arguments of `start`, completed where a launcher says how many and which."""
     if coordinator is not None and processes is None and rank is None:
@@ -179,12 +185,12 @@ class _Group:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             content = dict(archive)
         texts = {k.removeprefix("about."): str(v) for k, v in content.items() if "about." in k}
-        for name in {**about, **texts}:
-            if about.get(name) != texts.get(name):
-                raise RuntimeError(
-                    f"Processes must all compute the same, but `{name}` is {about.get(name)} in "
-                    f"process {self.rank} and {texts.get(name)} in process {other}."
-                )
+        name = first_difference(about, texts)
+        if name is not None:
+            raise RuntimeError(
+                f"Processes must all compute the same, but `{name}` is {about.get(name)} in "
+                f"process {self.rank} and {texts.get(name)} in process {other}."
+            )
         leaves, structure = jax.tree.flatten(like)
         saved = [jnp.asarray(content[f"sums.{i}"]) for i in range(len(leaves))]
         return jax.tree.unflatten(structure, saved)

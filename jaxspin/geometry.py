@@ -11,19 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
-from jaxspin.algebra import diagonal_of_product, matmul
+from jaxspin.algebra import diagonal_of_product
 from jaxspin.spectrum import Bands, Covariant, eigensystem
-
-
-def curvature_matrices(bands: Bands) -> Complex[Array, "d d n n K"]:
-    """Berry curvature of the groups, F_ab = i(R^a R^b - R^b R^a), Å², (d, d, n, n, K).
-
-    Non-abelian inside a group; only the blocks inside groups are kept. Its diagonal is
-    Ω_ab,m = Σ_n i(R^a_mn R^b_nm - R^b_mn R^a_nm).
-    """
-    r = bands.connection
-    product = bands.inside(matmul(r[:, None], r[None, :]))
-    return 1j * (product - jnp.swapaxes(product, 0, 1))
 
 
 def berry_curvature(bands: Bands) -> Float[Array, "d d n K"]:

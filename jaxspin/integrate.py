@@ -292,12 +292,12 @@ def _tile(job: Sum, number):
     """Levels, spreads and weights of the bands on one tile, and the smallest splitting there."""
     inside = number < jnp.prod(job.counts)
     u, widths, times = _box(job, number)
-    k, weight, edges = staged(lambda *box: _nodes(job, inside, *box))(u, widths, times)
+    cells = any(scan.fills_cells for scan in job.plan)
+    nodes = lambda *box: _nodes(job, inside, cells, *box)  # noqa: E731
+    k, weight, edges = staged(nodes)(u, widths, times)
     box = [x.reshape(-1) for x in u] if job.coordinates.periodic else None
     bands = solve(job.model, k, job.degeneracy, job.observable.spin, box)
-    spread = jnp.zeros_like(bands.levels)
-    if any(scan.fills_cells for scan in job.plan):
-        spread = staged(_spread)(bands, edges)
+    spread = staged(_spread)(bands, edges) if cells else jnp.zeros_like(bands.levels)
     low, high = job.window
     bands = bands.settled(low - spread / 2, high + spread / 2)
     weights = job.observable(bands)
@@ -307,12 +307,13 @@ def _tile(job: Sum, number):
     return bands.levels, spread, found, jax.lax.stop_gradient(jnp.min(splitting))
 
 
-def _nodes(job: Sum, inside, u, widths, times):
-    """k, weights and edges of the points of a box."""
+def _nodes(job: Sum, inside, cells: bool, u, widths, times):
+    """k, weights and, where cells are filled, edges of the points of a box."""
     nodes = job.coordinates(u, widths, job.model.lattice)
     weight = nodes.weight * math.prod(times)
     flat = lambda x, axes: x.reshape(*x.shape[:axes], -1)  # noqa: E731
-    return flat(nodes.k, 1), jnp.where(inside, flat(weight, 0), 0), flat(nodes.edges, 2)
+    edges = flat(nodes.edges, 2) if cells else None
+    return flat(nodes.k, 1), jnp.where(inside, flat(weight, 0), 0), edges
 
 
 def _box(job: Sum, number) -> tuple[list[Array], list[Array], list[Array]]:

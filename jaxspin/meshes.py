@@ -490,12 +490,7 @@ class Adaptive(eqx.Module):
     max_points: int = eqx.field(static=True)
 
     def __init__(self, mesh: Mesh, rtol: float, atol: float = 0.0, max_points: int = 2_000_000):
-        if not isinstance(mesh, Mesh):
-            raise ValueError(
-                "Argument `mesh` must be a mesh (Grid, Disk, Ball, Plane or Space), "
-                f"but is of type {type(mesh).__name__}."
-            )
-        self.mesh = mesh
+        self.mesh = plain(mesh)
         self.rtol, self.atol = _tolerance("rtol", rtol), _tolerance("atol", atol)
         if self.rtol == 0 and self.atol == 0:
             raise ValueError("Argument `rtol` must be positive where `atol` is 0, but is 0.")
@@ -510,6 +505,20 @@ class Adaptive(eqx.Module):
     def domain(self) -> str:
         """That of the mesh."""
         return self.mesh.domain
+
+
+def plain(mesh: Mesh) -> Mesh:
+    """`mesh`, a fixed one, for what is built on it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(mesh, Mesh):
+        raise ValueError(
+            "Argument `mesh` must be a mesh (Grid, Disk, Ball, Plane or Space), "
+            f"but is of type {type(mesh).__name__}."
+        )
+    return mesh
 
 
 class Path(eqx.Module):

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.algebra import is_traced
-from jaxspin.meshes import Mesh, Reflection, Rule
+from jaxspin.meshes import Mesh, Reflection, Rule, plain
 
 
 class Operation(eqx.Module):
@@ -134,18 +134,14 @@ class Symmetric(eqx.Module):
     operations: tuple[Operation, ...]
 
     def __init__(self, mesh: Mesh, operations: Operation | Iterable[Operation]):
-        if not isinstance(mesh, Mesh):
-            raise ValueError(
-                "Argument `mesh` must be a mesh (Grid, Disk, Ball, Plane or Space), "
-                f"but is of type {type(mesh).__name__}."
-            )
+        self.mesh = plain(mesh)
         several = (operations,) if isinstance(operations, Operation) else tuple(operations)
         if not several or not all(isinstance(one, Operation) for one in several):
             raise ValueError(
                 "Argument `operations` must be operations of jaxspin.symmetry, at least one, "
                 f"but is {operations!r}."
             )
-        self.mesh, self.operations = mesh, several
+        self.operations = several
 
     @property
     def dimension(self) -> int:
