@@ -19,7 +19,7 @@ def with_spin(model, order):
 
 def test_conjugates_are_added(rng):
     block = rng.normal(size=(2, 2)) + 1j * rng.normal(size=(2, 2))
-    home = rng.normal(size=(2, 2))
+    home = rng.normal(size=(2, 2)).astype(complex)
     full = with_conjugates({(0,): home, (3,): block})
     np.testing.assert_array_equal(full[3,], block)
     np.testing.assert_array_equal(full[-3,], block.conj().T)
@@ -27,8 +27,8 @@ def test_conjugates_are_added(rng):
 
 
 def test_both_of_a_pair_are_added():
-    full = with_conjugates({(1,): np.array([[1.0]]), (-1,): np.array([[2.0]])})
-    assert full == {(1,): 3.0, (-1,): 3.0}
+    full = with_conjugates({(1,): np.array([[1j]]), (-1,): np.array([[2j]])})
+    assert full == {(1,): -1j, (-1,): 1j}
 
 
 def test_blocks_are_the_models():

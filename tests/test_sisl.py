@@ -350,8 +350,10 @@ def test_other_objects_are_refused(other):
         from_sisl(other)
 
 
-@pytest.mark.parametrize("call", [from_sisl, to_sisl])
-def test_missing_package(call, monkeypatch):
+def test_missing_package(monkeypatch):
+    hamiltonian = sheet("unpolarized")
     monkeypatch.setitem(sys.modules, "sisl", None)
-    with pytest.raises(ImportError, match="pip install sisl"):
-        call(sheet("unpolarized"))
+    with pytest.raises(ImportError, match="`from_sisl` needs sisl: pip install sisl"):
+        from_sisl(hamiltonian)
+    with pytest.raises(ImportError, match="`to_sisl` needs sisl: pip install sisl"):
+        to_sisl(random_hopping(4, 2, seed=1))

@@ -169,7 +169,7 @@ def _terms(orbitals: Orbitals) -> _Terms:
     o, s, _, _ = next(iter(blocks.values())).shape
     home = blocks.get((0,) * len(lattice), np.zeros((o, s, o, s), complex))
     onsite = np.array([home[i, :, i] for i in range(o)])
-    onsite = onsite.real if s == 1 else onsite  # PythTB wants real numbers, without spin
+    onsite = np.real(onsite) if s == 1 else onsite  # PythTB wants real numbers, without spin
     return _Terms(lattice, centres @ np.linalg.inv(lattice), onsite, list(_half(blocks)))
 
 
