@@ -1,6 +1,7 @@
 """Text files of numbers, read line by line: every error names the file and the line."""
 
 import re
+import warnings
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -193,17 +194,22 @@ class Lines:
 
 
 def _fast(text: bytes) -> Float[np.ndarray, " _"] | None:
-    """The numbers of a text, or None where it holds anything else.
+    """The numbers of a text, or None where it holds anything else."""
+    return None if text.translate(None, _CHARACTERS) else converted(text, float)
 
-    NumPy lets two numbers touch ("1.0-2.0"), so the words are counted as well.
+
+def converted(text: bytes, kind: type) -> np.ndarray | None:
+    """The numbers of a text of digits and signs, or None where they are not written well.
+
+    NumPy lets two numbers touch ("1.0-2.0"), and until version 2.4 only warns of what it cannot
+    read; so the words are counted as well.
     """
-    if text.translate(None, _CHARACTERS):
-        return None
-    try:
-        with np.errstate(all="ignore"):
-            values = np.fromstring(text, sep=" ")
-    except (ValueError, DeprecationWarning):
-        return None
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
+        try:
+            values = np.fromstring(text, dtype=kind, sep=" ")
+        except (ValueError, DeprecationWarning):
+            return None
     return values if values.size == len(text.split()) else None
 
 

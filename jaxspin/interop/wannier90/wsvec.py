@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from jaxspin.interop.wannier90.text import Lines, integer
+from jaxspin.interop.wannier90.text import Lines, converted, integer
 
 Cell = tuple[int, int, int]
 _FARTHEST = 9999  # largest coordinate of a cell; Wannier90 writes five columns
@@ -109,11 +109,10 @@ def _fast(text: bytes) -> Int[np.ndarray, " _"] | None:
     """The integers of a text, or None where it holds anything else."""
     if text.translate(None, b"0123456789+- \t\r\n"):
         return None
-    try:
-        values = np.fromstring(text, dtype=np.int64, sep=" ")
-    except (ValueError, DeprecationWarning):
+    values = converted(text, np.int64)
+    if values is None or np.max(np.abs(values), initial=0) > _FARTHEST:
         return None
-    return values if np.max(np.abs(values), initial=0) <= _FARTHEST else None
+    return values
 
 
 def _slow_numbers(lines: Lines, text: bytes, first: int) -> np.ndarray:
