@@ -1,8 +1,8 @@
 """Wannier90 files of crystals that are known exactly, made as Wannier90 makes them.
 
-A crystal has short-ranged operators. They are sampled on the ab initio mesh, and from there go into
-`.chk`, `.spn` and `.eig` as bands, and into `_hr`, `_r`, `_tb` and `_wsvec` as Fourier sums over the
-Wigner-Seitz cells of the supercell.
+A crystal has short-ranged operators. They are sampled on the ab initio mesh, and from there go
+into `.chk`, `.spn` and `.eig` as bands, and into `_hr`, `_r`, `_tb` and `_wsvec` as Fourier sums
+over the Wigner-Seitz cells of the supercell.
 """
 
 import itertools

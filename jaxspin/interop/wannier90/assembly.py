@@ -58,7 +58,8 @@ def assembled(
         named, records = next(shifts, (None, None))
         if named != cell:
             raise wrong(wsvec, None, f"shifts of the cell {cell}, in the order of H(R)", named)
-        _spread(blocks, cell, block / degeneracy, records)
+        if not _spread(blocks, cell, block / degeneracy, records):
+            raise wrong(wsvec, None, "different shifts of an element", f"twice one at R = {cell}")
     if shifts is not None and (extra := next(shifts, None)) is not None:
         raise wrong(wsvec, None, "the end of the file after the last cell of H(R)", extra[0])
     cells = sorted(blocks)
@@ -191,8 +192,8 @@ def _add(blocks: dict[Cell, Block], cell: Cell, block: Block) -> None:
         blocks[cell] = block
 
 
-def _spread(blocks: dict[Cell, Block], cell: Cell, block: Block, shifts: Shifts) -> None:
-    """Give each element in equal parts to its cells."""
+def _spread(blocks: dict[Cell, Block], cell: Cell, block: Block, shifts: Shifts) -> bool:
+    """Give each element in equal parts to its cells; False if one of them comes twice."""
     owner = np.repeat(np.arange(len(shifts.counts)), shifts.counts)
     codes = (shifts.vectors * [_BASE**2, _BASE, 1]).sum(axis=1)
     order = np.argsort(codes, kind="stable")
@@ -203,7 +204,10 @@ def _spread(blocks: dict[Cell, Block], cell: Cell, block: Block, shifts: Shifts)
         if target not in blocks:
             blocks[target] = np.zeros(block.shape, complex)
         elements = owner[which]
+        if np.any(elements[1:] == elements[:-1]):
+            return False
         blocks[target].reshape(len(block), -1)[:, elements] += parts[:, elements]
+    return True
 
 
 def _fits(cells: Sequence[Cell], degeneracies: np.ndarray, mesh: Mesh) -> bool:

@@ -421,16 +421,26 @@ def _spin(
         origin = f"σ on each orbital, order {order} (given)"
     if order is None or order == "unknown":
         return None, "none: charge quantities only", None
+    _check_even(order, len(centres))
+    measures = spin.order_measures(order, operators.hamiltonian, centres)
+    if spin.unlike_partners(measures):
+        found.warnings.append(
+            f"in the order {order} the two spins of an orbital are unlike: {spin.shown(measures)}; "
+            "spin quantities need a .spn file"
+        )
     return _pure_spin(order, operators.hamiltonian.cells, centres), origin, None
+
+
+def _check_even(order: str, size: int) -> None:
+    if size % 2:
+        raise ValueError(
+            f"Argument `spin_order` must be 'unknown' or None for {size} Wannier functions, an odd "
+            f"number, but is {order!r}."
+        )
 
 
 def _pure_spin(order: str, cells: list[Cell], centres: Float[np.ndarray, "n 3"]) -> np.ndarray:
     """Local where the two spins of each orbital sit at one place, else in the home cell only."""
-    if len(centres) % 2:
-        raise ValueError(
-            f"Argument `spin_order` must be 'unknown' or None for {len(centres)} Wannier "
-            f"functions, an odd number, but is {order!r}."
-        )
     local = spin.pure_spin(order, len(centres))
     if spin.partner_distance(order, centres) < _SAME_PLACE:
         return local

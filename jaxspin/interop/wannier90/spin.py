@@ -22,6 +22,9 @@ _EIGENVALUE = 1e-3  # ħ/2 by which an eigenvalue of a projected σ may exceed o
 _REAL = 1e-6  # allowed imaginary part of a diagonal element; files have 1e-10
 _CLEAR = 2.0  # ratio of two measures above which one order is taken for the other
 _PLACE = 0.1  # Å; partners are farther apart than this only in the wrong order, or in no order
+# |[H, σ]| relative to |H| is λ/bandwidth in the right order, up to about one in strong magnets, and
+# about two where the partners are unlike orbitals.
+_UNLIKE = 1.0
 _NOISE = 1e-6  # relative; measures below it are those of a Hamiltonian without spin-orbit coupling
 
 
@@ -128,18 +131,32 @@ def detected_order(
     a, b = measures[right], measures[wrong_]
     clear = b.commutator > _CLEAR * a.commutator + _NOISE
     against = a.reversal > _CLEAR * b.reversal + _NOISE or a.distance > b.distance + _PLACE
-    if not clear or against:
-        found = "; ".join(
-            f"{o}: |[H, σ]| {m.commutator:.2g}, |H − σ_y H* σ_y| {m.reversal:.2g} (relative), "
-            f"partners up to {m.distance:.2g} Å apart"
-            for o, m in measures.items()
+    if unlike_partners(a) or not clear or against:
+        reason = (
+            "in which the two spins of each orbital are not found (it takes a .spn file)"
+            if unlike_partners(a)
+            else f"whose order is {'contradictory' if clear else 'not clear'}"
         )
+        found = "; ".join(f"{order}: {shown(m)}" for order, m in measures.items())
         raise ValueError(
             "Argument `spin_order` must be 'interlaced' (up, down, up, down, ...), 'block' (up, "
-            "up, ..., down, down, ...) or 'unknown' (no spin operator) for these files, whose "
-            f"order is {'contradictory' if clear else 'not clear'}, but is None. {found}."
+            "up, ..., down, down, ...) or 'unknown' (no spin operator) for these files, "
+            f"{reason}, but is None. {found}."
         )
     return right, measures
+
+
+def unlike_partners(measures: OrderMeasures) -> bool:
+    """Whether the two spins of an orbital are visibly not one orbital with two spins."""
+    return measures.commutator > _UNLIKE or measures.distance > _PLACE
+
+
+def shown(measures: OrderMeasures) -> str:
+    """The measures in words."""
+    return (
+        f"|[H, σ]| {measures.commutator:.2g}, |H − σ_y H* σ_y| {measures.reversal:.2g} "
+        f"(relative to |H|), partners up to {measures.distance:.2g} Å apart"
+    )
 
 
 def _overlaps(chk: Chk, path: Path) -> Iterator[Complex[np.ndarray, "3 b b"]]:
