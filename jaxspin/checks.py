@@ -53,14 +53,30 @@ def check_spin(model) -> None:
     if is_traced(model):
         return
     n = number_of_bands(model)
-    spin = np.asarray(model.spin())
-    if spin.shape != (3, n, n):
+    for k in _sample_points(model):
+        spin = np.asarray(model.spin_at(k[:, None]))
+        if spin.ndim != 4 or spin.shape[:-1] != (3, n, n):
+            raise ValueError(
+                f"Argument `model` must have a spin operator of shape {(3, n, n)}, "
+                f"but it has shape {spin.shape[:-1]}."
+            )
+        if not np.allclose(spin, spin.conj().swapaxes(1, 2), atol=1e-10):
+            raise ValueError("Argument `model` must have a Hermitian spin operator, but has not.")
+
+
+def check_complete(model, quantity: str) -> None:
+    """A sum over the bands of `model` is the whole of a quantity.
+
+    Raises:
+        ValueError: the model has elements of the position operator, hence states beyond its bands,
+            and what they contribute is not among its matrix elements.
+    """
+    if model.external_terms:
         raise ValueError(
-            f"Argument `model` must have a spin operator of shape {(3, n, n)}, "
-            f"but model.spin() has shape {spin.shape}."
+            f"Argument `model` must have no elements of the position operator for the {quantity}, "
+            "for then states beyond its bands contribute what these elements do not tell. "
+            "`without_external_terms()` of a HoppingModel gives the part of its own bands."
         )
-    if not np.allclose(spin, spin.conj().swapaxes(1, 2), atol=1e-10):
-        raise ValueError("Argument `model` must have a Hermitian spin operator, but has not.")
 
 
 def check_mesh(model, mesh) -> None:
@@ -269,7 +285,7 @@ def _filled(observable, model, k, degeneracy):
 
     For three Fermi energies between the typical bands, at a tenth of their spread.
     """
-    bands = solve(model, k, degeneracy, observable.spin)
+    bands = solve(model, k, degeneracy, observable.spin, beyond=observable.beyond)
     weights = observable(bands)
     mu = jnp.quantile(bands.levels, jnp.array([0.3, 0.5, 0.7]))[:, None, None]
     thermal = 0.1 * jnp.std(bands.levels)
@@ -305,7 +321,7 @@ def _at_distance(observable, model, mesh, levels, degeneracy, distance):
 # Called once, on a few dozen k: what counts is the time to compile.
 @partial(eqx.filter_jit, compiler_options={"xla_backend_optimization_level": 0})
 def _weights(observable, model, k, degeneracy, window):
-    bands = solve(model, k, degeneracy, observable.spin).settled(*window)
+    bands = solve(model, k, degeneracy, observable.spin, beyond=observable.beyond).settled(*window)
     return bands.levels, observable(bands).sea.reshape(-1, *bands.levels.shape)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from jaxspin.algebra import diagonal_of_product
@@ -16,9 +17,16 @@ from jaxspin.spectrum import Bands, Covariant, eigensystem
 
 
 def berry_curvature(bands: Bands) -> Float[Array, "d d n K"]:
-    """Ω_ab of each band, -2 Im Σ_n R^a_mn R^b_nm over the other groups, Å²."""
+    """Ω_ab of each band, -2 Im Σ_n R^a_mn R^b_nm over the other groups, Å².
+
+    Where the bands have it, with the part that comes from states beyond the basis functions.
+    """
     r = bands.connection
-    return -2 * diagonal_of_product(r[:, None], r[None, :]).imag
+    curvature = -2 * diagonal_of_product(r[:, None], r[None, :]).imag
+    if bands.beyond is None:
+        return curvature
+    a, b = np.triu_indices(len(r), 1)
+    return curvature.at[a, b].add(bands.beyond).at[b, a].add(-bands.beyond)
 
 
 def quantum_metric(bands: Bands) -> Float[Array, "d d n K"]:

@@ -251,6 +251,7 @@ def _together(a, b):
 
 def _add_blocks(job: Sum, totals, first, count):
     """`totals` with the blocks first, ..., first + count - 1 added."""
+    job = eqx.tree_at(lambda job: job.model, job, job.model.prepared())
     kinds = ["sea"] * job.seas + ["surface"] * (len(job.plan) - job.seas)
     later = {kind for scan, kind in zip(job.plan, kinds, strict=True) if not scan.one_by_one}
 
@@ -296,7 +297,7 @@ def _tile(job: Sum, number):
     nodes = lambda *box: _nodes(job, inside, cells, *box)  # noqa: E731
     k, weight, edges = staged(nodes)(u, widths, times)
     box = [x.reshape(-1) for x in u] if job.coordinates.periodic else None
-    bands = solve(job.model, k, job.degeneracy, job.observable.spin, box)
+    bands = solve(job.model, k, job.degeneracy, job.observable.spin, box, job.observable.beyond)
     spread = staged(_spread)(bands, edges) if cells else jnp.zeros_like(bands.levels)
     low, high = job.window
     bands = bands.settled(low - spread / 2, high + spread / 2)
@@ -350,7 +351,10 @@ def _shape_of_weights(observable, model, degeneracy) -> Weights:
     """The shapes of the weights of an observable, without computing them."""
     k = jax.ShapeDtypeStruct((model.dimension, 1), jnp.result_type(float))
     return eqx.filter_eval_shape(
-        lambda k: observable(solve(model, k, degeneracy, observable.spin)), k
+        lambda k: observable(
+            solve(model, k, degeneracy, observable.spin, beyond=observable.beyond)
+        ),
+        k,
     )
 
 

@@ -60,6 +60,8 @@ class Observable(eqx.Module):
 
     #: Whether the observable needs the spin operator of the model.
     spin: ClassVar[bool]
+    #: Whether it needs the curvature from beyond the basis functions (`Bands.beyond`).
+    beyond: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, bands: Bands) -> Weights:
@@ -88,10 +90,14 @@ class AnomalousHall(Observable):
     """-Ω_ab,m: σ_ab = -(e²/ħ) Σ f Ω_ab."""
 
     spin = False
+    beyond = True
 
     def __call__(self, bands):
         r = bands.drive
-        return _antisymmetric(bands, lambda a, b: 2 * diagonal_of_product(r[a], r[b]).imag)
+        weights = _antisymmetric(bands, lambda a, b: 2 * diagonal_of_product(r[a], r[b]).imag)
+        if bands.beyond is None:
+            return weights
+        return Weights(weights.sea - bands.beyond, expansion=weights.expansion)
 
 
 class ConventionalSpinHall(Observable):
@@ -243,6 +249,10 @@ class Together(Observable):
     @property
     def spin(self) -> bool:
         return any(observable.spin for observable in self.observables)
+
+    @property
+    def beyond(self) -> bool:
+        return any(observable.beyond for observable in self.observables)
 
     def __call__(self, bands):
         weights = [observable(bands) for observable in self.observables]

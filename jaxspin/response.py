@@ -503,16 +503,23 @@ def berry_curvature(model: Model, k: Float[Array, "*batch d"]) -> Float[Array, "
     """Berry curvature of each band, Ω_ab = -2 Im Σ_n v^a_mn v^b_nm ħ²/(ε_m-ε_n)², in Å².
 
     Antisymmetric in the last two axes; Ω^z = [..., 0, 1]. Members of a degenerate group (within
-    1e-6 eV) get the mean over the group.
+    1e-6 eV) get the mean over the group. With elements of the position operator the curvature is
+    that of the crystal, with what comes from states beyond the bands of the model.
     """
-    return _per_band(geometry.berry_curvature, model, k)
+    return _per_band(geometry.berry_curvature, model, k, beyond=True)
 
 
 def quantum_metric(model: Model, k: Float[Array, "*batch d"]) -> Float[Array, "*batch n d d"]:
     """Quantum metric of each band, g_ab = Re Σ_n R^a_mn R^b_nm, in Å².
 
     Members of a degenerate group (within 1e-6 eV) get the mean over the group.
+
+    Raises:
+        ValueError: the model has elements of the position operator, which do not tell what states
+            beyond its bands contribute.
     """
+    checks.check_model(model)
+    checks.check_complete(model, "quantum metric")
     return _per_band(geometry.quantum_metric, model, k)
 
 
@@ -521,7 +528,13 @@ def orbital_moment(model: Model, k: Float[Array, "*batch d"]) -> Float[Array, "*
 
     m_z = [..., 0, 1] = -(e/2)⟨x v_y - y v_x⟩; divide by `jaxspin.units.BOHR_MAGNETON` for Bohr
     magnetons. Members of a degenerate group (within 1e-6 eV) get the mean over the group.
+
+    Raises:
+        ValueError: the model has elements of the position operator, which do not tell what states
+            beyond its bands contribute.
     """
+    checks.check_model(model)
+    checks.check_complete(model, "orbital moment")
     return _per_band(geometry.orbital_moment, model, k)
 
 
@@ -575,11 +588,11 @@ class _GroupMean(eqx.Module):
         return jnp.moveaxis(averaged, -2, 0)
 
 
-def _per_band(tensor, model, k, spin: bool = False):
-    return _at(_GroupMean(tensor), model, k, spin)
+def _per_band(tensor, model, k, spin: bool = False, beyond: bool = False):
+    return _at(_GroupMean(tensor), model, k, spin, beyond)
 
 
-def _at(function, model, k, spin: bool):
+def _at(function, model, k, spin: bool, beyond: bool = False):
     """function(bands) at k of shape (..., d), with the k axes moved to the front."""
     checks.check_model(model)
     k = jnp.asarray(k, dtype=jnp.result_type(float))
@@ -593,18 +606,18 @@ def _at(function, model, k, spin: bool):
     if spin:
         checks.check_spin(model)
     batch = k.shape[:-1]
-    result = _solve_and_apply(function, model, k.reshape(-1, k.shape[-1]).T, spin)
+    result = _solve_and_apply(function, model, k.reshape(-1, k.shape[-1]).T, spin, beyond)
     return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0).reshape(*batch, *x.shape[:-1]), result)
 
 
 @eqx.filter_jit
-def _solve_and_apply(function, model, k, spin):
-    return function(solve(model, k, Covariant(), spin))
+def _solve_and_apply(function, model, k, spin, beyond):
+    return function(solve(model, k, Covariant(), spin, beyond=beyond))
 
 
 def _has_spin(model) -> bool:
     try:
-        model.spin()
+        model.spin_at(jnp.zeros((model.dimension, 1)))
     except ValueError:
         return False
     return True
@@ -670,6 +683,8 @@ def _response(
         **_reached(sums),
         **(extra or {}),
     }
+    if model.lattice is not None:
+        info["external_terms"] = jnp.asarray(model.external_terms)
     # The error of the worst component stands for all: that of one alone can be small by chance.
     error = jnp.broadcast_to(jnp.max(sums.error, axis=-1, keepdims=True), sums.error.shape)
     return Response(

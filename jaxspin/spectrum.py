@@ -6,13 +6,15 @@ The k axis is last (see `algebra`): energies are (n, K), matrices (n, n, K), the
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
-from jaxspin.algebra import dagger, product, sandwich
+from jaxspin.algebra import dagger, diagonal_of_product, matmul, product, sandwich
 from jaxspin.compiled import staged
 from jaxspin.eigensolvers import eigh
 from jaxspin.unsplit import unsplit
@@ -80,10 +82,14 @@ class Bands(eqx.Module):
     #: Whether the occupations of two bands can differ: not in one group, and not both filled or
     #: both empty at every level of the scan, (n, n, K). Sums over (f_m - f_n) take these pairs.
     open: Bool[Array, "n n K"]
-    #: ∂H/∂k in the band basis (ħ times the velocity), eV Å, (d, n, n, K).
+    #: ∂H/∂k − i[A, H] in the band basis (ħ times the velocity), eV Å, (d, n, n, K).
     velocity: Complex[Array, "d n n K"]
     #: Spin in the band basis, units of ħ/2, (3, n, n, K); absent where it was not asked for.
     spin: Complex[Array, "3 n n K"] | None
+    #: Berry curvature that comes from states beyond the basis functions of the model, diagonal
+    #: elements for the pairs a < b of directions, Å², (p, n, K); absent where the model has no
+    #: external terms, or where it was not asked for.
+    beyond: Float[Array, "p n K"] | None = None
 
     @property
     def gap(self) -> Float[Array, "n n K"]:
@@ -97,7 +103,7 @@ class Bands(eqx.Module):
 
     @property
     def connection(self) -> Complex[Array, "d n n K"]:
-        """Berry connection between groups, R_mn = -i (∂H)_mn / (ε_m - ε_n), Å, (d, n, n, K)."""
+        """Berry connection between groups, R_mn = -i ħv_mn / (ε_m - ε_n), Å, (d, n, n, K)."""
         return -1j * self.velocity * self.inverse_gap
 
     @property
@@ -130,16 +136,23 @@ def solve(
     degeneracy: Degeneracy,
     spin: bool = True,
     box: Sequence[Float[Array, " _"]] | None = None,
+    beyond: bool = False,
 ) -> Bands:
     """The bands of a model on a tile of k-points.
 
     Args:
+        spin, beyond: whether these fields of `Bands` are wanted.
         box: the values of each u_i, where the tile is the box of k = Σ_i u_i b_i (`Model.box`).
     """
     lift = staged(model.tile) if box is None else staged(model.box)
     hamiltonian, slopes = lift(k if box is None else box)
-    energies, basis = eigensystem(hamiltonian.astype(complex), degeneracy)
+    hamiltonian = hamiltonian.astype(complex)
+    energies, basis = eigensystem(hamiltonian, degeneracy)
     levels, same = staged(lambda energies: _levels(energies, degeneracy))(energies)
+    connection = None
+    if model.external_terms:
+        connection = staged(partial(model.basis_connection, curl=beyond))(k, box)
+        slopes = slopes + _external(connection.connection, hamiltonian)
 
     def in_bands(operator):
         return sandwich(basis, operator)
@@ -151,8 +164,28 @@ def solve(
         same=same,
         open=~same,
         velocity=in_bands(slopes),
-        spin=in_bands(jnp.asarray(model.spin())[..., None]) if spin else None,
+        spin=in_bands(staged(model.spin_at)(k, box)) if spin else None,
+        beyond=_beyond(basis, connection) if connection is not None and beyond else None,
     )
+
+
+def _external(connection, hamiltonian):
+    """-i[A, H] = -i (AH - (AH)†)."""
+    product = matmul(connection, hamiltonian)
+    return -1j * (product - dagger(product))
+
+
+def _beyond(basis, connection) -> Float[Array, "p n K"]:
+    """The curvature of the space of the basis functions, ∂_a A_b - ∂_b A_a - i[A_a, A_b].
+
+    It is what a sum over all states has beyond the sum over the bands of the model: the terms
+    Ω̄ and, with the others, A x A of Wang et al., PRB 74, 195118 (2006), Eq. (27).
+    """
+    d = len(connection.connection)
+    a, b = np.triu_indices(d, 1)
+    product = matmul(connection.connection[a], connection.connection[b])
+    curvature = connection.curl - 1j * (product - dagger(product))
+    return diagonal_of_product(dagger(basis), matmul(curvature, basis)).real
 
 
 def _levels(energies, degeneracy):

@@ -153,11 +153,6 @@ def test_model_without_spin_has_charge_only():
         model.spin()
 
 
-def test_position_matrices_are_refused():
-    with pytest.raises(NotImplementedError, match="Argument `position` must be None"):
-        HoppingModel(**arguments(), position=np.zeros((5, 4, 4, 3)))
-
-
 def changed(name, index, value):
     array = np.array(arguments()[name])
     array[index] = value

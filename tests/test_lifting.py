@@ -10,7 +10,7 @@ from systems import random_hermitian
 import jaxspin as js
 from jaxspin.algebra import PAULI
 from jaxspin.lattice import reciprocal_vectors
-from jaxspin.models import hopping
+from jaxspin.models import bloch
 from jaxspin.models.base import Model
 from jaxspin.spectrum import Covariant, solve
 
@@ -61,7 +61,7 @@ def assert_same(got, expected, tolerance=1e-11):
 
 @pytest.fixture(params=FORMS)
 def form(request, monkeypatch):
-    monkeypatch.setattr(hopping, "_separable", lambda *_: request.param == "by axes")
+    monkeypatch.setattr(bloch, "separable", lambda *_: request.param == "by axes")
     return request.param
 
 
@@ -157,8 +157,8 @@ def test_default_box():
 
 def test_the_shorter_sum_is_taken():
     dense, sparse = random_model(2, 3, 2), random_model(2, 3, 0)
-    assert hopping._separable(dense.cells, [1, 8, 32])
-    assert not hopping._separable(sparse.cells, [1, 1, 4])
+    assert bloch.separable(dense.cells, [1, 8, 32])
+    assert not bloch.separable(sparse.cells, [1, 1, 4])
 
 
 MATRIX_SUMS = {

@@ -1,3 +1,8 @@
 """Models to and from other codes, one module a code."""
 
-from jaxspin.interop import pythtb as pythtb, wannier90 as wannier90
+from jaxspin.interop import (
+    pythtb as pythtb,
+    sisl as sisl,
+    tbmodels as tbmodels,
+    wannier90 as wannier90,
+)

@@ -12,10 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Complex, Float, Inexact
 
-from jaxspin.algebra import PAULI
+from jaxspin.interop.orbitals import (
+    Cell,
+    Orbitals,
+    opposite,
+    to_model,
+    to_orbitals,
+    with_conjugates,
+)
+from jaxspin.interop.packages import required
 from jaxspin.models.hopping import HoppingModel
-
-_SAME = 1e-9  # Å and ħ/2: two numbers closer than this are the same, far above rounding
 
 
 class _Hop(NamedTuple):
@@ -24,7 +30,7 @@ class _Hop(NamedTuple):
     amplitude: Complex[np.ndarray, "s s"]
     i: int
     j: int
-    cell: tuple[int, ...]
+    cell: Cell
 
 
 class _Terms(NamedTuple):
@@ -49,16 +55,7 @@ def from_pythtb(tb: Any) -> HoppingModel:
             parameters without a number.
     """
     terms = _read(tb)
-    n_orbitals, s, _ = terms.onsite.shape
-    blocks = _blocks(terms)
-    spin = [np.kron(np.eye(n_orbitals), sigma) for sigma in PAULI[1:]] if s == 2 else None
-    return HoppingModel(
-        lattice=terms.lattice,
-        cells=list(blocks),
-        blocks=np.array(list(blocks.values())),
-        centres=np.repeat(terms.centres, s, axis=0) @ terms.lattice,
-        spin=spin,
-    )
+    return to_model(Orbitals(terms.lattice, terms.centres @ terms.lattice, _blocks(terms)))
 
 
 def to_pythtb(model: HoppingModel) -> Any:
@@ -68,14 +65,12 @@ def to_pythtb(model: HoppingModel) -> Any:
         `pythtb.tb_model` (1.8) or `pythtb.TBModel` (2).
     Raises:
         ImportError: PythTB is not installed.
-        ValueError: the spin operator is not σ on each orbital in the basis (orbital, spin), or the
-            two spins of an orbital sit at different places.
+        ValueError: the model has matrix elements of the position or a spin operator other than σ on
+            each orbital in the basis (orbital, spin), or the two spins of an orbital sit at
+            different places.
     """
-    try:
-        import pythtb
-    except ImportError as error:
-        raise ImportError("`to_pythtb` needs PythTB: pip install pythtb") from error
-    terms = _terms(model)
+    pythtb = required("pythtb", "to_pythtb")
+    terms = _terms(to_orbitals(model))
     tb = _empty(pythtb, terms)
     tb.set_onsite([_amplitude(energy) for energy in terms.onsite])
     for hop in terms.hops:
@@ -155,64 +150,34 @@ def _hop(amplitude: Any, i: int, j: int, cell: Any, s: int) -> _Hop:
     return _Hop(np.asarray(amplitude, complex).reshape(s, s), i, j, tuple(int(c) for c in cell))
 
 
-def _blocks(terms: _Terms) -> dict[tuple[int, ...], Complex[np.ndarray, "n n"]]:
+def _blocks(terms: _Terms) -> dict[Cell, Complex[np.ndarray, "o s o s"]]:
     """H(R) of each cell R: the on-site terms, and each hop with its Hermitian conjugate."""
-    n_orbitals, s, _ = terms.onsite.shape
+    o, s, _ = terms.onsite.shape
     home = (0,) * len(terms.lattice)
-    cells = dict.fromkeys(c for hop in terms.hops for c in (hop.cell, _opposite(hop.cell)))
-    blocks = {c: np.zeros((n_orbitals, s, n_orbitals, s), complex) for c in {home: None} | cells}
-    for o, energy in enumerate(terms.onsite):
-        blocks[home][o, :, o] += energy
+    half = {R: np.zeros((o, s, o, s), complex) for R in (home, *(hop.cell for hop in terms.hops))}
+    for i, energy in enumerate(terms.onsite):
+        half[home][i, :, i] += energy / 2
     for hop in terms.hops:
-        blocks[hop.cell][hop.i, :, hop.j] += hop.amplitude
-        blocks[_opposite(hop.cell)][hop.j, :, hop.i] += hop.amplitude.conj().T
-    n = n_orbitals * s
-    return {cell: block.reshape(n, n) for cell, block in blocks.items()}
+        half[hop.cell][hop.i, :, hop.j] += hop.amplitude
+    blocks = with_conjugates({R: block.reshape(o * s, o * s) for R, block in half.items()})
+    return {R: block.reshape(o, s, o, s) for R, block in blocks.items()}
 
 
-def _opposite(cell: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(-c for c in cell)
-
-
-def _terms(model: HoppingModel) -> _Terms:
+def _terms(orbitals: Orbitals) -> _Terms:
     """The terms of a model in PythTB's form."""
-    s = 1 if model.spin_operator is None else 2
-    if s == 2:
-        _check_spin_basis(model)
-    lattice, centres = np.asarray(model.vectors), np.asarray(model.centres)[::s]
-    n_orbitals = len(centres)
-    blocks = {
-        cell: np.asarray(block).reshape(n_orbitals, s, n_orbitals, s)
-        for cell, block in zip(model.cells, model.blocks, strict=True)
-    }
-    home = np.zeros((n_orbitals, s, n_orbitals, s), complex)
-    home = blocks.get((0,) * len(lattice), home)
-    onsite = np.array([home[o, :, o] for o in range(n_orbitals)])
-    onsite = onsite.real if s == 1 else onsite  # PythTB wants real numbers, without spin
+    lattice, centres, blocks = orbitals
+    o, s, _, _ = next(iter(blocks.values())).shape
+    home = blocks.get((0,) * len(lattice), np.zeros((o, s, o, s), complex))
+    onsite = np.array([home[i, :, i] for i in range(o)])
+    onsite = np.real(onsite) if s == 1 else onsite  # PythTB wants real numbers, without spin
     return _Terms(lattice, centres @ np.linalg.inv(lattice), onsite, list(_half(blocks)))
 
 
-def _half(blocks: dict[tuple[int, ...], Complex[np.ndarray, "o s o s"]]) -> Iterator[_Hop]:
+def _half(blocks: dict[Cell, Complex[np.ndarray, "o s o s"]]) -> Iterator[_Hop]:
     """The nonzero hops, one of each Hermitian-conjugate pair."""
     for cell, block in blocks.items():
-        if cell < _opposite(cell):
+        if cell < opposite(cell):
             continue
         for i, j in np.argwhere(np.any(block != 0, axis=(1, 3))).tolist():
             if any(cell) or i < j:
                 yield _Hop(block[i, :, j], i, j, cell)
-
-
-def _check_spin_basis(model: HoppingModel) -> None:
-    spin, centres = np.asarray(model.spin_operator), np.asarray(model.centres)
-    expected = [np.kron(np.eye(len(centres) // 2), sigma) for sigma in PAULI[1:]]
-    if len(centres) % 2 or not np.allclose(spin, expected, atol=_SAME):
-        raise ValueError(
-            "Argument `model` must have the spin operator σ on each orbital, basis (orbital, "
-            "spin), but has another."
-        )
-    distance = np.max(np.abs(centres[::2] - centres[1::2]))
-    if distance > _SAME:
-        raise ValueError(
-            "Argument `model` must have the two spins of each orbital at one place, but has "
-            f"them up to {distance:.3g} Å apart."
-        )

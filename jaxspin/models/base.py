@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,6 +13,17 @@ from jaxtyping import Array, Complex, Float, Inexact
 from jaxspin.algebra import is_traced
 from jaxspin.compiled import keep
 from jaxspin.lattice import reciprocal_vectors
+
+
+class BasisConnection(NamedTuple):
+    """How the basis functions of a model change with k, beyond the phases of their centres.
+
+    `connection`: A_mn = i⟨m|∂n⟩, Å, (d, n, n, K), Hermitian. `curl`: ∂_a A_b − ∂_b A_a of the pairs
+    a < b, Å², (p, n, n, K); covariant derivatives where the phases are left out of the basis.
+    """
+
+    connection: Complex[Array, "d n n K"]
+    curl: Complex[Array, "p n n K"] | None
 
 
 class Model(eqx.Module):
@@ -60,6 +71,10 @@ class Model(eqx.Module):
         """Direct lattice vectors as rows, Å; None for a continuum model."""
         return None
 
+    def prepared(self) -> "Model":
+        """The same model, with what does not depend on k computed; called once before a loop."""
+        return self
+
     def tile(
         self, k: Float[Array, "d K"]
     ) -> tuple[Inexact[Array, "n n K"], Inexact[Array, "d n n K"]]:
@@ -77,9 +92,9 @@ class Model(eqx.Module):
     ) -> tuple[Inexact[Array, "n n K"], Inexact[Array, "d n n K"]]:
         """`tile` on the box of k = Σ_i u_i b_i, with b_i the reciprocal lattice vectors.
 
-        The basis may be another one than that of `tile`, as long as `spin()` is the spin operator
-        in both, and the slopes are the matrices of the same velocity. `Sum` and `WithSpin`
-        therefore take the default, for their parts need not agree on it.
+        The basis may be another one than that of `tile`, as long as `spin_at` and
+        `basis_connection` follow, and the slopes are the matrices of the same velocity. `Sum` and
+        `WithSpin` therefore take the default, for their parts need not agree on it.
 
         Args:
             u: the values of each u_i, one array for each axis. The K points are all combinations,
@@ -87,6 +102,40 @@ class Model(eqx.Module):
         """
         points = jnp.stack([x.ravel() for x in jnp.meshgrid(*u, indexing="ij")])
         return self.tile(reciprocal_vectors(self.lattice).T @ points)
+
+    def spin_at(
+        self, k: Float[Array, "d K"], box: Sequence[Float[Array, " _"]] | None = None
+    ) -> Complex[Array, "3 n n K"]:
+        """The spin operator at many k, the k axis last; of length 1 where all k have the same.
+
+        A model whose spin operator depends on k overrides it, and then `spin()` is an error.
+
+        Args:
+            box: given where the k are those of `box`, whose basis is meant then.
+        """
+        return jnp.asarray(self.spin())[..., None]
+
+    @property
+    def external_terms(self) -> bool:
+        """Whether the model has elements of the position operator between its basis functions."""
+        return False
+
+    def basis_connection(
+        self,
+        k: Float[Array, "d K"],
+        box: Sequence[Float[Array, " _"]] | None = None,
+        *,
+        curl: bool = False,
+    ) -> BasisConnection | None:
+        """The Berry connection of the basis functions, in the basis of `tile` or `box`.
+
+        The velocity is v = ∂H − i[A, H]. None where there are no such external terms.
+
+        Args:
+            box: given where the k are those of `box`, whose basis is meant then.
+            curl: whether the curl of A is wanted too.
+        """
+        return None
 
     def __add__(self, other: "Model") -> "Sum":
         return Sum(self, other)
@@ -180,10 +229,12 @@ def _as_float(value: object) -> Array:
 
 
 class Sum(Model):
-    """H = H_first + H_second; the spin operator and the lattice are those of the first.
+    """H = H_first + H_second; the basis functions, with their spin and position operators, and the
+    lattice are those of the first.
 
     Raises:
-        ValueError: the two differ in dimension, in the number of bands or in their lattice.
+        ValueError: the two differ in dimension, in the number of bands or in their lattice; the
+            second has elements of the position operator, which would be lost.
     """
 
     first: Model
@@ -203,6 +254,11 @@ class Sum(Model):
             )
         if not _same_lattice(a.lattice, b.lattice):
             raise ValueError("Argument `other` must have the same lattice as the first model.")
+        if b.external_terms:
+            raise ValueError(
+                "Argument `other` must not have elements of the position operator, but has; "
+                "give the model with them first."
+            )
 
     @property
     def dimension(self) -> int:
@@ -220,6 +276,16 @@ class Sum(Model):
 
     def spin(self):
         return self.first.spin()
+
+    def spin_at(self, k, box=None):
+        return self.first.spin_at(k)
+
+    @property
+    def external_terms(self) -> bool:
+        return self.first.external_terms
+
+    def basis_connection(self, k, box=None, *, curl=False):
+        return self.first.basis_connection(k, curl=curl)
 
 
 def _same_lattice(a: Array | None, b: Array | None) -> bool:
@@ -253,6 +319,16 @@ class Scaled(Model):
 
     def spin(self):
         return self.model.spin()
+
+    def spin_at(self, k, box=None):
+        return self.model.spin_at(k, box)
+
+    @property
+    def external_terms(self) -> bool:
+        return self.model.external_terms
+
+    def basis_connection(self, k, box=None, *, curl=False):
+        return self.model.basis_connection(k, box, curl=curl)
 
 
 class WithSpin(Model):
@@ -294,3 +370,10 @@ class WithSpin(Model):
 
     def spin(self):
         return self.operator
+
+    @property
+    def external_terms(self) -> bool:
+        return self.model.external_terms
+
+    def basis_connection(self, k, box=None, *, curl=False):
+        return self.model.basis_connection(k, curl=curl)

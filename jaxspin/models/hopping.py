@@ -1,12 +1,8 @@
 """Tight binding from real-space blocks: what Wannier90 and PythTB files become."""
 
-import math
 from collections import Counter
-from collections.abc import Sequence
-from functools import partial
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
@@ -14,12 +10,10 @@ from numpy.typing import ArrayLike
 
 from jaxspin.algebra import is_traced
 from jaxspin.compiled import keep
-from jaxspin.models.base import Model
+from jaxspin.models import bloch
+from jaxspin.models.base import BasisConnection, Model
 
-# A sum over one index. `highest`, because in single precision a GPU would by default round the
-# factors to the ten bits of TF32, and leave three digits of a phase or an energy.
-_dot = partial(jnp.tensordot, axes=1, precision="highest")
-# Largest allowed |H(R) - H(-R)†|, eV: Wannier90's `_hr.dat` prints six decimals.
+# Largest allowed |X(R) - X(-R)†|, eV, Å or ħ/2: Wannier90's `_hr.dat` prints six decimals.
 _HERMITICITY = 1e-5
 # Smallest allowed volume of a cell relative to the box of its edge lengths: far below any crystal
 # (a sheared cell of angle 0.1° has 2e-3), far above rounding in single precision.
@@ -28,6 +22,9 @@ _FLATNESS = 1e-5
 # operator larger than this, ħ/2, couples them: the first above the digits of files, the second
 # above rounding.
 _APART, _COUPLED = 1e-6, 1e-10
+# Largest distance of a centre from the diagonal of the position operator, Å. Different formulas for
+# the same centre differ by 1e-4; other units, or other orbitals, by far more.
+_ON_CENTRE = 1e-2
 
 
 class HoppingModel(Model):
@@ -36,7 +33,12 @@ class HoppingModel(Model):
     H_mn(k) = Σ_R e^{ik·(R + τ_n − τ_m)} H_mn(R)
 
     The positions τ of the orbitals stand in the phase, so that ∂H/∂k is the velocity of a model
-    whose position operator is diagonal in the orbitals.
+    whose position operator is diagonal in the orbitals. With elements of the position operator
+    between orbitals, r_mn(R) = ⟨0, m|r|R, n⟩, the velocity is
+
+    v = ∂H/∂k − i[A, H],    A_mn(k) = Σ_R e^{ik·(R + τ_n − τ_m)} (r_mn(R) − τ_n δ_mn δ_R0):
+
+    the external terms of Wang, Yates, Souza and Vanderbilt, PRB 74, 195118 (2006), Eq. (31).
 
     Parameters:
         lattice: direct lattice vectors a_i as rows (d, d), Å.
@@ -44,21 +46,23 @@ class HoppingModel(Model):
         blocks: H(R) in eV, (r, n, n), with H(−R) = H(R)†.
         centres: positions τ of the orbitals, Cartesian, (n, d), Å. They stay where they are when
             `vectors` is varied; `reduced @ lattice` turns reduced coordinates into these.
-        spin: spin operator (3, n, n) in units of ħ/2, or None for orbitals without spin. It is
-            local: the same at every k, and without elements between orbitals at different places
-            (they would depend on the choice of the Brillouin zone).
-        position: must be None; elements of the position operator between orbitals are not
-            supported yet.
+        spin: the spin operator in units of ħ/2. A local one, (3, n, n), is the same at every k,
+            and has no elements between orbitals at different places (they would depend on the
+            choice of the Brillouin zone). Blocks S(R) = ⟨0, m|σ|R, n⟩ on `cells`, (r, 3, n, n),
+            with S(−R) = S(R)†, make one that depends on k. None for orbitals without spin.
+        position: r(R) = ⟨0, m|r|R, n⟩ on `cells`, (r, d, n, n), Å, with r(−R) = r(R)†; the
+            diagonal of the home cell holds the centres. None for orbitals whose position operator
+            is diagonal.
 
-    `vectors`, `blocks`, `centres` and `spin_operator` are arrays that can be scanned and
-    differentiated; `cells` is static. H(k) is the Hermitian part of the sum, so that it stays
+    `vectors`, `blocks`, `centres`, `spin_operator` and `position` are arrays that can be scanned
+    and differentiated; `cells` is static. H(k) is the Hermitian part of the sum, so that it stays
     Hermitian through the rounding of a file and the steps of a fit.
 
     Raises:
         ValueError: an argument has the wrong shape, is not finite, repeats a cell, lacks the
-            partner of a cell, or breaks hermiticity by more than 1e-5 eV; the spin operator
-            couples orbitals at different places.
-        NotImplementedError: `position` is given.
+            partner of a cell, or breaks hermiticity by more than 1e-5 (eV, Å, ħ/2); the diagonal
+            of `position` in the home cell is not `centres`; a local spin operator couples orbitals
+            at different places.
 
     A chain with one orbital and hopping −1 eV, H(k) = −2 cos k:
 
@@ -68,10 +72,11 @@ class HoppingModel(Model):
     """
 
     vectors: Float[Array, "d d"]
-    cells: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+    cells: bloch.Cells = eqx.field(static=True)
     blocks: Complex[Array, "r n n"]
     centres: Float[Array, "n d"]
-    spin_operator: Complex[Array, "3 n n"] | None
+    spin_operator: Complex[Array, "3 n n"] | Complex[Array, "r 3 n n"] | None
+    position: Complex[Array, "r d n n"] | None
 
     def __init__(
         self,
@@ -80,17 +85,13 @@ class HoppingModel(Model):
         blocks: ArrayLike,
         centres: ArrayLike,
         spin: ArrayLike | None,
-        position: object = None,
+        position: ArrayLike | None = None,
     ):
-        if position is not None:
-            raise NotImplementedError(
-                "Argument `position` must be None: the terms of H(k) and of the velocity that "
-                "come from elements of the position operator between orbitals are missing."
-            )
         self.vectors = jnp.asarray(lattice, float)
         self.blocks = jnp.asarray(blocks, complex)
         self.centres = jnp.asarray(centres, float)
         self.spin_operator = None if spin is None else jnp.asarray(spin, complex)
+        self.position = None if position is None else jnp.asarray(position, complex)
         _check_lattice(self.vectors)
         self.cells = _as_cells(cells, self.dimension)
         _check_shapes(self)
@@ -104,44 +105,30 @@ class HoppingModel(Model):
     def lattice(self) -> Float[Array, "d d"]:
         return self.vectors
 
+    @property
+    def external_terms(self) -> bool:
+        return self.position is not None
+
+    def without_external_terms(self) -> "HoppingModel":
+        """The same model with a position operator that is diagonal in the orbitals."""
+        return eqx.tree_at(lambda m: m.position, self, None)
+
     def __call__(self, k: Float[Array, " d"]) -> Complex[Array, "n n"]:
-        cell_phase = jnp.exp(1j * _dot(jnp.array(self.cells, float), _dot(self.vectors, k)))
-        site_phase = jnp.exp(1j * _dot(self.centres, k))
-        bloch = _dot(cell_phase, self.blocks)
-        bloch = (bloch + bloch.conj().T) / 2
-        return site_phase.conj()[:, None] * bloch * site_phase[None, :]
+        angles = bloch.dot(jnp.array(self.cells, float), bloch.dot(self.vectors, k))
+        cell_phase = jnp.exp(1j * angles)
+        site_phase = jnp.exp(1j * bloch.dot(self.centres, k))
+        total = bloch.dot(cell_phase, self.blocks)
+        total = (total + total.conj().T) / 2
+        return site_phase.conj()[:, None] * total * site_phase[None, :]
 
-    def tile(
-        self, k: Float[Array, "d K"]
-    ) -> tuple[Complex[Array, "n n K"], Complex[Array, "d n n K"]]:
-        """H(k) and its slopes at scattered k, in the basis of `__call__`.
+    def prepared(self) -> "PreparedHopping":
+        return PreparedHopping(self)
 
-        One real matrix product over half of the cells: with R comes -R, and a Hermitian matrix is
-        n² real numbers.
-        """
-        waves = _waves(_half(self.cells), list(_dot(self.vectors, k) / (2 * jnp.pi)))
-        site_phase = keep(jnp.exp(1j * _dot(self.centres, k)))
-        bloch = _unpacked(_summed(_paired_blocks(self), waves))
-        matrices = site_phase.conj()[:, None] * bloch * site_phase[None, :]
-        return matrices[0], matrices[1:]
+    def tile(self, k):
+        return self.prepared().tile(k)
 
-    def box(
-        self, u: Sequence[Float[Array, " _"]]
-    ) -> tuple[Complex[Array, "n n K"], Complex[Array, "d n n K"]]:
-        """H(k) and its slopes on a box of k, in the basis without the site phases e^{ik·τ}.
-
-        In that basis H'_mn(k) = Σ_R e^{ik·R} H_mn(R), the velocity is the covariant derivative
-        ∂H'_mn + i H'_mn (τ_n − τ_m), and the spin operator is the same. Sums run over one
-        coordinate of R after the other, unless so few cells are filled that a sum over cells is
-        shorter. Cosines are taken on the sides of the box only.
-        """
-        if _separable(self.cells, [x.size for x in u]):
-            packed = _summed_by_axes(self, u)
-        else:
-            waves = _waves(_half(self.cells), jnp.meshgrid(*u, indexing="ij", sparse=True))
-            packed = _summed(_paired_blocks(self), waves)
-        matrices = _unpacked(packed)
-        return matrices[0], matrices[1:]
+    def box(self, u):
+        return self.prepared().box(u)
 
     def spin(self) -> Complex[Array, "3 n n"]:
         if self.spin_operator is None:
@@ -149,174 +136,121 @@ class HoppingModel(Model):
                 "This HoppingModel has no spin operator; give it one by the argument `spin`, "
                 "shape (3, n, n), in units of ħ/2."
             )
+        if self.spin_operator.ndim == 4:
+            raise ValueError(
+                "The spin operator of this HoppingModel depends on k: `spin_at(k)` gives it, "
+                "and `spin_operator` holds its blocks S(R)."
+            )
         return self.spin_operator
 
+    def spin_at(self, k, box=None):
+        return self.prepared().spin_at(k, box)
 
-# A tile of H(k): sums over cells in real numbers.
-#
-# With a Hermitian matrix for each wave, H = Σ_j w_j(k) M_j, where the w_j are 1, cosines and sines.
-# M is packed into one real matrix, Re M on and above the diagonal and Im M (of the transposed
-# element) below. The first of 1 + d such sums is H, the others are its slopes.
-
-
-def _packed(m: Complex[Array, "*c n n"]) -> Float[Array, "*c n n"]:
-    upper = np.triu(np.ones(m.shape[-2:], bool))
-    return jnp.where(upper, m.real, m.imag.swapaxes(-1, -2))
+    def basis_connection(self, k, box=None, *, curl=False):
+        return self.prepared().basis_connection(k, box, curl=curl)
 
 
-def _unpacked(p: Float[Array, "c n n K"]) -> Complex[Array, "c n n K"]:
-    transposed = p.swapaxes(1, 2)
-    row, column = np.indices((*p.shape[1:3], 1))[:2]
-    real = jnp.where(row <= column, p, transposed)
-    imaginary = jnp.sign(column - row) * jnp.where(row <= column, transposed, p)
-    return jax.lax.complex(real, imaginary)
+class PreparedHopping(Model):
+    """A HoppingModel and the matrices of its Bloch sums.
 
-
-def _half(cells: tuple[tuple[int, ...], ...]) -> list[tuple[int, ...]]:
-    """One of R and −R; the home cell first."""
-    home = tuple(0 for _ in cells[0])
-    return [home, *(cell for cell in cells if cell > home)]
-
-
-def _waves(half: list[tuple[int, ...]], u: Sequence[Float[Array, "..."]]) -> Float[Array, "j K"]:
-    """1, then cos k·R and sin k·R of the cells of `half` but the home cell, k = Σ_i u_i b_i.
-
-    They are products of powers of e^{2πi u_i}; the u_i need only broadcast together. Kept, for the
-    library product that uses them would compute them again for each row.
+    `box` is in the basis without the site phases e^{ik·τ}, in which H'_mn(k) = Σ_R e^{ik·R} H_mn(R)
+    and the slopes are the covariant derivatives ∂H'_mn + i H'_mn (τ_n − τ_m). Matrices that turn
+    out not to be used are not computed by a compiled function.
     """
-    sides = (_powers_at(x, r) for x, r in zip(u, np.array(half).T, strict=True))
-    waves = math.prod(sides).reshape(len(half), -1)
-    return keep(jnp.concatenate([waves.real, waves[1:].imag]))
+
+    model: HoppingModel
+    by_cell: Float[Array, "j c n n"]
+    by_axis: Float[Array, "*j n n"]
+    spins: bloch.BlochSum | None
+    connection: bloch.BlochSum | None
+    connection_and_curl: bloch.BlochSum | None
+
+    def __init__(self, model: HoppingModel):
+        self.model, cells, d = model, model.cells, model.dimension
+        blocks = bloch.half_of_blocks(cells, model.blocks)[:, None]
+        slopes = 1j * _steps(model, bloch.half(cells)) * blocks
+        self.by_cell = bloch.matrices_of_waves(jnp.concatenate([blocks, slopes], axis=1))
+        self.by_axis = bloch.matrices_of_products(cells, model.blocks)
+        self.spins = self.connection = self.connection_and_curl = None
+        if model.spin_operator is not None and model.spin_operator.ndim == 4:
+            self.spins = bloch.BlochSum(cells, model.spin_operator)
+        if model.position is not None:
+            home = cells.index((0,) * d)
+            sites = jnp.stack([jnp.diag(tau) for tau in model.centres.T])
+            a = model.position.at[home].add(-sites)
+            i, j = np.triu_indices(d, 1)
+            steps = _steps(model, cells)
+            curl = 1j * (steps[:, i] * a[:, j] - steps[:, j] * a[:, i])
+            self.connection = bloch.BlochSum(cells, a)
+            self.connection_and_curl = bloch.BlochSum(cells, jnp.concatenate([a, curl], axis=1))
+
+    @property
+    def dimension(self) -> int:
+        return self.model.dimension
+
+    @property
+    def lattice(self):
+        return self.model.lattice
+
+    @property
+    def external_terms(self) -> bool:
+        return self.model.external_terms
+
+    def __call__(self, k):
+        return self.model(k)
+
+    def spin(self):
+        return self.model.spin()
+
+    def tile(self, k):
+        sums = bloch.scattered(self.model.cells, self.by_cell, self._reduced(k))
+        matrices = self._with_site_phases(sums, k)
+        return matrices[0], matrices[1:]
+
+    def box(self, u):
+        model = self.model
+        if bloch.separable(model.cells, [x.size for x in u]):
+            geometry = model.vectors, model.centres
+            matrices = bloch.box_with_slopes(model.cells, self.by_axis, *geometry, u)
+        else:
+            matrices = bloch.scattered(model.cells, self.by_cell, bloch.grid(u))
+        return matrices[0], matrices[1:]
+
+    def spin_at(self, k, box=None):
+        return self.spin()[..., None] if self.spins is None else self._sums(self.spins, k, box)
+
+    def basis_connection(self, k, box=None, *, curl=False):
+        if self.connection is None:
+            return None
+        if not curl:
+            return BasisConnection(self._sums(self.connection, k, box), None)
+        sums = self._sums(self.connection_and_curl, k, box)
+        return BasisConnection(sums[: self.dimension], sums[self.dimension :])
+
+    def _reduced(self, k: Float[Array, "d K"]) -> list[Float[Array, " K"]]:
+        """The u_i of k = Σ_i u_i b_i."""
+        return list(bloch.dot(self.model.vectors, k) / (2 * jnp.pi))
+
+    def _sums(self, sums: bloch.BlochSum, k, box) -> Complex[Array, "c n n K"]:
+        """Bloch sums in the basis of `box`, where a box is given, or else of `tile`."""
+        if box is not None:
+            return sums.box(box)
+        return self._with_site_phases(sums.scattered(self._reduced(k)), k)
+
+    def _with_site_phases(self, matrices: Complex[Array, "c n n K"], k: Float[Array, "d K"]):
+        """Matrices of the basis of `box` in the basis of `tile`."""
+        site_phase = keep(jnp.exp(1j * bloch.dot(self.model.centres, k)))
+        return site_phase.conj()[:, None] * matrices * site_phase[None, :]
 
 
-def _powers_at(u: Float[Array, "..."], r: np.ndarray) -> Complex[Array, "h ..."]:
-    """e^{2πi r u} for each integer r, of either sign."""
-    largest = np.max(np.abs(r))
-    powers = keep(jnp.stack(_powers(u, largest)))
-    return jnp.concatenate([powers, powers[1:].conj()])[np.where(r >= 0, r, largest - r)]
-
-
-def _powers(u: Float[Array, "..."], largest: int) -> list[Complex[Array, "..."]]:
-    """e^{2πi r u} for r = 0, ..., largest: one cosine and one sine for each u."""
-    wave = jax.lax.complex(jnp.cos(2 * jnp.pi * u), jnp.sin(2 * jnp.pi * u))
-    table = [jnp.ones_like(wave)]
-    for _ in range(largest):
-        table.append(table[-1] * wave)
-    return table
-
-
-def _paired_blocks(model: HoppingModel) -> Float[Array, "j c n n"]:
-    """The matrices of `_waves`: e^{iθ} B + h.c. = cos θ (B + B†) + sin θ i (B − B†).
-
-    B is the block of H, then those of the slopes, i (R + τ_n − τ_m) H_mn(R).
-    """
-    index = {cell: i for i, cell in enumerate(model.cells)}
-    half = [cell for cell in _half(model.cells) if cell in index]
-    blocks = model.blocks[np.array([index[cell] for cell in half])]
-    partners = model.blocks[np.array([index[_opposite(cell)] for cell in half])]
-    blocks = (blocks + partners.conj().swapaxes(1, 2)) / 2
-    if len(half) < len(_half(model.cells)):  # no home cell
-        half, blocks = _half(model.cells), jnp.concatenate([jnp.zeros_like(blocks[:1]), blocks])
+def _steps(model: HoppingModel, cells: bloch.Cells) -> Float[Array, "r d n n"]:
+    """From orbital m in the home cell to orbital n in another, R + τ_n − τ_m."""
     sites = model.centres[None, :] - model.centres[:, None]
-    steps = _dot(jnp.array(half, float), model.vectors)[:, None, None] + sites
-    slopes = 1j * jnp.moveaxis(steps, -1, 1) * blocks[:, None]
-    b = jnp.concatenate([blocks[:, None], slopes], axis=1)
-    b_dagger = b.conj().swapaxes(-1, -2)
-    return _packed(jnp.concatenate([b[:1], (b + b_dagger)[1:], 1j * (b - b_dagger)[1:]]))
+    steps = bloch.dot(jnp.array(cells, float), model.vectors)[:, None, None] + sites
+    return jnp.moveaxis(steps, -1, 1)
 
 
-def _summed(matrices: Float[Array, "j c n n"], waves: Float[Array, "j K"]):
-    return jnp.tensordot(matrices, waves, axes=(0, 0), precision="highest")
-
-
-# The same sums, one axis after the other: with 1, cos θ_i, ..., sin θ_i, ... for each angle
-# θ_i = k·a_i, the cells of a dense model fill a box of products of such waves.
-
-
-def _reach(cells: tuple[tuple[int, ...], ...]) -> list[int]:
-    """The largest coordinate of a cell along each axis."""
-    return np.max(np.abs(cells), axis=0).tolist()
-
-
-def _separable(cells: tuple[tuple[int, ...], ...], sides: list[int]) -> bool:
-    """Whether sums along one axis after the other are shorter, per k-point."""
-    widths = [2 * reach + 1 for reach in _reach(cells)]
-    d = len(sides)
-    # Channels times waves: 2 in the first sum, ..., 1 + d in the last; each sum is over the waves
-    # of its own and all later axes, and serves the points of the later sides.
-    terms = (
-        (min(i + 2, d + 1)) * math.prod(widths[i:]) / math.prod(sides[i + 1 :]) for i in range(d)
-    )
-    return sum(terms) < (1 + d) * len(cells)
-
-
-def _summed_by_axes(model: HoppingModel, u: Sequence[Float[Array, " _"]]) -> Array:
-    """Packed H and slopes on a box, (1 + d, n, n, K).
-
-    Between the sums everything is kept in memory, the derivatives by the angles so far included.
-    """
-    n, d, reach = len(model.centres), model.dimension, _reach(model.cells)
-    sides = [keep(_side_waves(x, r)) for x, r in zip(u, reach, strict=True)]
-    fields = [_product_matrices(model).reshape(1, 2 * reach[0] + 1, -1)]
-    for i in range(d - 1):
-        fields = [*fields, _slope_along(fields[0], reach[i])]
-        fields = [_sum_along(field, sides[i]) for field in fields]
-        fields = [f.reshape(f.shape[0], 2 * reach[i + 1] + 1, -1) for f in fields]
-    by_angle = jnp.stack([*fields[1:], _slope_along(fields[0], reach[-1])], axis=-1)
-    h = fields[0].reshape(*fields[0].shape[:2], n, n)
-    # i H_mn (τ_n − τ_m), packed
-    sites = model.centres[:, None] - model.centres[None, :]
-    site_terms = (h.swapaxes(-1, -2)[..., None] * sites).reshape(by_angle.shape)
-    slopes = _dot(by_angle, model.vectors) + site_terms
-    matrices = jnp.concatenate([fields[0][None], jnp.moveaxis(slopes, -1, 0)])
-    return _last_sum(keep(matrices), sides[-1]).reshape(1 + d, n, n, -1)
-
-
-def _side_waves(u: Float[Array, " N"], reach: int) -> Float[Array, "j N"]:
-    """1, cos θ, ..., cos(reach θ), sin θ, ..., sin(reach θ) at θ = 2π u."""
-    table = jnp.stack(_powers(u, reach))
-    return jnp.concatenate([table.real, table[1:].imag])
-
-
-def _product_matrices(model: HoppingModel) -> Float[Array, "*j n n"]:
-    """The packed matrix of each product of waves, e^{irθ} = cos(|r| θ) + i sign(r) sin(|r| θ)."""
-    reach = _reach(model.cells)
-    shape = [2 * r + 1 for r in reach]
-    box = jnp.zeros((*shape, *model.blocks.shape[1:]), model.blocks.dtype)
-    box = box.at[tuple((np.array(model.cells) + reach).T)].set(model.blocks)
-    for axis, largest in enumerate(reach):
-        r = np.arange(-largest, largest + 1)
-        waves = np.zeros((len(r), len(r)), complex)
-        waves[np.abs(r), r + largest] = 1
-        waves[np.where(r, largest + np.abs(r), 0), r + largest] += 1j * np.sign(r)
-        box = jnp.tensordot(jnp.asarray(waves), box, axes=(1, axis), precision="highest")
-        box = jnp.moveaxis(box, 0, axis)
-    return _packed((box + box.conj().swapaxes(-1, -2)) / 2)
-
-
-def _slope_along(field: Float[Array, "P j M"], reach: int) -> Float[Array, "P j M"]:
-    """The coefficients of the derivative by θ of Σ_j w_j(θ) field_j."""
-    r = np.arange(1, reach + 1)[:, None]
-    cosines, sines = field[:, 1 : reach + 1], field[:, reach + 1 :]
-    return jnp.concatenate([jnp.zeros_like(field[:, :1]), r * sines, -r * cosines], axis=1)
-
-
-def _sum_along(field: Float[Array, "P j M"], waves: Float[Array, "j N"]) -> Float[Array, "Q M"]:
-    """Σ_j field_j w_j at each point of one side, (P N, M); written out, which is fastest."""
-    terms = (field[:, j, None, :] * waves[j][:, None] for j in range(1, len(waves)))
-    return keep(sum(terms, start=field[:, 0, None, :] * waves[0][:, None])).reshape(
-        -1, field.shape[-1]
-    )
-
-
-def _last_sum(field: Float[Array, "c P j M"], waves: Float[Array, "j N"]) -> Array:
-    """The same along the last side, points last: (c, M, P, N)."""
-    field = jnp.moveaxis(field, -1, 1)[..., None]
-    terms = (field[..., j, :] * waves[j] for j in range(1, len(waves)))
-    return keep(sum(terms, start=field[..., 0, :] * waves[0]))
-
-
-def _as_cells(cells: ArrayLike, dimension: int) -> tuple[tuple[int, ...], ...]:
+def _as_cells(cells: ArrayLike, dimension: int) -> bloch.Cells:
     """The cells as a hashable value, so that jit compiles once for equal cells."""
     values = np.asarray(cells)
     if values.ndim != 2 or values.shape[1] != dimension or not len(values):
@@ -352,32 +286,48 @@ def _check_lattice(vectors: Float[Array, "..."]) -> None:
 
 
 def _check_shapes(model: HoppingModel) -> None:
-    n = model.centres.shape[0] if model.centres.ndim else 0
+    r, n = len(model.cells), model.centres.shape[0] if model.centres.ndim else 0
     shapes = {
-        "centres": (model.centres, (n, model.dimension)),
-        "blocks": (model.blocks, (len(model.cells), n, n)),
-        "spin": (model.spin_operator, (3, n, n)),
+        "centres": (model.centres, [(n, model.dimension)]),
+        "blocks": (model.blocks, [(r, n, n)]),
+        "spin": (model.spin_operator, [(3, n, n), (r, 3, n, n)]),
+        "position": (model.position, [(r, model.dimension, n, n)]),
     }
     for name, (array, expected) in shapes.items():
-        if array is not None and (array.shape != expected or n == 0):
+        if array is not None and (array.shape not in expected or n == 0):
             raise ValueError(
-                f"Argument `{name}` must have shape {expected} for {len(model.cells)} cells and "
-                f"{n} orbitals, but has {array.shape}."
+                f"Argument `{name}` must have shape {' or '.join(map(str, expected))} for {r} "
+                f"cells and {n} orbitals, but has {array.shape}."
             )
 
 
 def _check_values(model: HoppingModel) -> None:
     _check_pairs(model.cells)
-    arrays = {"blocks": model.blocks, "centres": model.centres, "spin": model.spin_operator}
-    for name, array in arrays.items():
-        if array is not None and not is_traced(array):
-            _check_finite(name, np.asarray(array))
-    if not is_traced(model.blocks):
-        _check_hermitian_blocks(model.cells, np.asarray(model.blocks))
-    if model.spin_operator is not None and not is_traced(model.spin_operator):
-        _check_hermitian_spin(np.asarray(model.spin_operator))
-        if not is_traced(model.centres):
-            _check_local_spin(np.asarray(model.spin_operator), np.asarray(model.centres))
+    arrays = {
+        "blocks": model.blocks,
+        "centres": model.centres,
+        "spin": model.spin_operator,
+        "position": model.position,
+    }
+    known = {
+        name: np.asarray(array)
+        for name, array in arrays.items()
+        if array is not None and not is_traced(array)
+    }
+    for name, array in known.items():
+        _check_finite(name, array)
+    if "blocks" in known:
+        _check_hermitian_blocks("blocks", "H", "eV", model.cells, known["blocks"])
+    if "position" in known:
+        _check_hermitian_blocks("position", "r", "Å", model.cells, known["position"])
+    if {"position", "centres"} <= known.keys():
+        _check_centres(model.cells, known["position"], known["centres"])
+    if "spin" in known and known["spin"].ndim == 4:
+        _check_hermitian_blocks("spin", "S", "ħ/2", model.cells, known["spin"])
+    elif "spin" in known:
+        _check_hermitian_spin(known["spin"])
+        if "centres" in known:
+            _check_local_spin(known["spin"], known["centres"])
 
 
 def _check_finite(name: str, values: np.ndarray) -> None:
@@ -388,7 +338,7 @@ def _check_finite(name: str, values: np.ndarray) -> None:
         )
 
 
-def _check_pairs(cells: tuple[tuple[int, ...], ...]) -> None:
+def _check_pairs(cells: bloch.Cells) -> None:
     cell, count = Counter(cells).most_common(1)[0]
     if count > 1:
         raise ValueError(
@@ -396,28 +346,43 @@ def _check_pairs(cells: tuple[tuple[int, ...], ...]) -> None:
         )
     present = set(cells)
     for cell in cells:
-        if _opposite(cell) not in present:
+        if bloch.opposite(cell) not in present:
             raise ValueError(
                 f"Argument `cells` must hold -R with every R, but has {cell} without "
-                f"{_opposite(cell)}."
+                f"{bloch.opposite(cell)}."
             )
 
 
-def _opposite(cell: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(-c for c in cell)
-
-
 def _check_hermitian_blocks(
-    cells: tuple[tuple[int, ...], ...], blocks: Complex[np.ndarray, "r n n"]
+    name: str, symbol: str, unit: str, cells: bloch.Cells, blocks: Complex[np.ndarray, "r *c n n"]
 ) -> None:
+    """Cell by cell, because the blocks of a large model should not be held twice."""
     index = {cell: i for i, cell in enumerate(cells)}
-    partner = blocks[[index[_opposite(cell)] for cell in cells]]
-    violation = np.max(np.abs(blocks - partner.conj().swapaxes(1, 2)), axis=(1, 2))
-    worst = int(np.argmax(violation))
-    if violation[worst] > _HERMITICITY:
+    for cell, i in index.items():
+        partner = blocks[index[bloch.opposite(cell)]].conj().swapaxes(-1, -2)
+        violation = np.max(np.abs(blocks[i] - partner))
+        if violation > _HERMITICITY:
+            raise ValueError(
+                f"Argument `{name}` must obey {symbol}(-R) = {symbol}(R)†, but is off by "
+                f"{violation:.3g} {unit} at R = {cell}."
+            )
+
+
+def _check_centres(
+    cells: bloch.Cells, position: Complex[np.ndarray, "r d n n"], centres: Float[np.ndarray, "n d"]
+) -> None:
+    home = (0,) * centres.shape[1]
+    if home not in cells:
         raise ValueError(
-            "Argument `blocks` must obey H(-R) = H(R)†, but is off by "
-            f"{violation[worst]:.3g} eV at R = {cells[worst]}."
+            f"Argument `cells` must hold the home cell {home}, where `position` has the centres, "
+            "but does not."
+        )
+    diagonal = np.einsum("dnn->nd", position[cells.index(home)])
+    distance = np.max(np.abs(diagonal - centres))
+    if distance > _ON_CENTRE:
+        raise ValueError(
+            "Argument `position` must have the centres on the diagonal of the home cell, but is "
+            f"off by {distance:.3g} Å."
         )
 
 
