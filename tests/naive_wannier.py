@@ -10,7 +10,7 @@ BOHR = 0.529177210903
 
 def real(word: bytes) -> float:
     word = word.lower().replace(b"d", b"e")
-    if b"e" not in word and (word[-4:-3] in (b"+", b"-")) and b"." in word:
+    if b"." in word[:-4] and word[-4:-3] in (b"+", b"-") and word[-3:].isdigit():
         word = word[:-4] + b"e" + word[-4:]  # Fortran's three digits of an exponent
     return float(word)
 

@@ -15,6 +15,7 @@ from jaxtyping import Complex, Float, Int
 
 from jaxspin.interop.wannier90.text import wrong
 from jaxspin.interop.wannier90.wsvec import Shifts
+from jaxspin.models.bloch import opposite
 
 Cell = tuple[int, int, int]
 Block = Complex[np.ndarray, "c n n"]
@@ -80,11 +81,6 @@ def check_cells(path: Path, cells: Sequence[Cell]) -> None:
             raise wrong(
                 path, None, f"a list of cells with {opposite(cell)}", f"one with {cell} alone"
             )
-
-
-def opposite(cell: Cell) -> Cell:
-    """−R."""
-    return (-cell[0], -cell[1], -cell[2])
 
 
 def make_hermitian(operator: Sum) -> tuple[float, Cell]:

@@ -409,8 +409,12 @@ def _spin(
                 f"the spin operator from {path.name} has |S² − 1| up to {deviation:.2g}: the "
                 "Wannier functions do not hold both spins of all their states"
             )
-        blocks = shifting.assembled(spin.spin_blocks(chk, on_mesh, operators.raw)).blocks
-        return blocks, f"{path.name} and {chk.path.name}", deviation
+        operator = shifting.assembled(spin.spin_blocks(chk, on_mesh, operators.raw))
+        violation, cell = assembly.make_hermitian(operator)
+        if violation > _ROUNDED:  # S(k) is Hermitian, so it can only be the shifts
+            expected = "shifts with T for R, m, n and −T for −R, n, m"
+            raise wrong(shifting.path, None, expected, f"others at R = {cell}")
+        return operator.blocks, f"{path.name} and {chk.path.name}", deviation
     if spn is not None:
         reason = "there is no .chk file" if order is None else "`spin_order` is given"
         found.notes.append(f"{found.path(spn).name} is not used: {reason}")

@@ -78,10 +78,9 @@ def _positions(model: HoppingModel) -> Complex[np.ndarray, "r 3 n n"]:
     """r(R) in three dimensions, of the cells of the model."""
     n, d = model.centres.shape
     blocks = np.zeros((len(model.cells), 3, n, n), complex)
-    position = getattr(model, "position", None)
     home = (0,) * d
-    if position is not None:
-        blocks[:, :d] = np.asarray(position)
+    if model.position is not None:
+        blocks[:, :d] = np.asarray(model.position)
     elif home in model.cells:
         blocks[model.cells.index(home)] = _diagonal(model)
     return blocks
