@@ -70,6 +70,27 @@ def in_block_order(crystal: Crystal) -> Crystal:
     return crystal._replace(centres=crystal.centres[order], **turned)
 
 
+def moved(crystal: Crystal, cell=(0, 0, 1), orbitals=(2, 3)) -> Crystal:
+    """The same crystal with some Wannier functions taken from another cell.
+
+    Its hops reach farther in R, and the closest images of R are no longer those of R + τ_n − τ_m.
+    """
+    steps = np.zeros((len(crystal.centres), 3), int)
+    steps[list(orbitals)] = cell
+    changed = {}
+    for name in ("hamiltonian", "position", "spin"):
+        blocks: dict[tuple[int, ...], np.ndarray] = {}
+        for start, block in getattr(crystal, name).items():
+            for m, n in np.ndindex(block.shape[1:]):
+                target = tuple((np.array(start) - steps[n] + steps[m]).tolist())
+                blocks.setdefault(target, np.zeros(block.shape, complex))
+                blocks[target][:, m, n] += block[:, m, n]
+        changed[name] = blocks
+    for axis, shift in enumerate((steps @ crystal.lattice).T):
+        changed["position"][0, 0, 0][axis] += np.diag(shift)
+    return crystal._replace(centres=crystal.centres + steps @ crystal.lattice, **changed)
+
+
 def at(operator, k) -> np.ndarray:
     """Σ_R e^{ik·R} X(R) at reduced k."""
     return sum(np.exp(2j * np.pi * np.dot(k, cell)) * x for cell, x in operator.items())

@@ -32,6 +32,7 @@ class Sum(NamedTuple):
 
     cells: list[Cell]  # sorted
     blocks: Complex[np.ndarray, "r c n n"]
+    shifts: frozenset[Cell] = frozenset()  # T of `_wsvec.dat`, all that occur
 
 
 class Misplaced(NamedTuple):
@@ -52,6 +53,7 @@ def assembled(
 ) -> Sum:
     """The operator whose blocks `source` yields, read once and held once."""
     blocks: dict[Cell, Block] = {}
+    seen: set[Cell] = set()
     for (cell, block), degeneracy in zip(source, degeneracies, strict=True):
         if shifts is None:
             _add(blocks, cell, block / degeneracy)
@@ -59,7 +61,7 @@ def assembled(
         named, records = next(shifts, (None, None))
         if named != cell:
             raise wrong(wsvec, None, f"shifts of the cell {cell}, in the order of H(R)", named)
-        if not _spread(blocks, cell, block / degeneracy, records):
+        if not _spread(blocks, cell, block / degeneracy, records, seen):
             raise wrong(wsvec, None, "different shifts of an element", f"twice one at R = {cell}")
     if shifts is not None and (extra := next(shifts, None)) is not None:
         raise wrong(wsvec, None, "the end of the file after the last cell of H(R)", extra[0])
@@ -67,7 +69,7 @@ def assembled(
     total = np.empty((len(cells), *blocks[cells[0]].shape), complex)
     for i, cell in enumerate(cells):
         total[i] = blocks.pop(cell)  # each block is given back as its copy is made
-    return Sum(cells, total)
+    return Sum(cells, total, frozenset(seen))
 
 
 def check_cells(path: Path, cells: Sequence[Cell]) -> None:
@@ -167,18 +169,16 @@ def misplaced(
     return worst
 
 
-def check_shifts(path: Path, raw: Sequence[Cell], found: Sequence[Cell], mesh: Mesh | None) -> None:
+def check_shifts(path: Path, operator: Sum, mesh: Mesh | None) -> None:
     """Shifts are vectors of the supercell of the mesh, and come in opposite pairs."""
-    present = set(found)
-    alone = next((cell for cell in found if opposite(cell) not in present), None)
+    present = set(operator.cells)
+    alone = next((cell for cell in operator.cells if opposite(cell) not in present), None)
     if alone is not None:
         raise wrong(path, None, "shifts with T for R and −T for −R", f"one to {alone} alone")
-    if mesh is None:
-        return
-    classes = {tuple(np.mod(cell, mesh).tolist()) for cell in raw}
-    stray = next((c for c in found if tuple(np.mod(c, mesh).tolist()) not in classes), None)
-    if stray is not None:
-        raise wrong(path, None, f"shifts by vectors of the supercell {mesh}", f"one to {stray}")
+    if mesh is not None:
+        stray = next((t for t in operator.shifts if np.any(np.mod(t, mesh))), None)
+        if stray is not None:
+            raise wrong(path, None, f"shifts by multiples of the mesh {mesh}", stray)
 
 
 def _add(blocks: dict[Cell, Block], cell: Cell, block: Block) -> None:
@@ -188,20 +188,23 @@ def _add(blocks: dict[Cell, Block], cell: Cell, block: Block) -> None:
         blocks[cell] = block
 
 
-def _spread(blocks: dict[Cell, Block], cell: Cell, block: Block, shifts: Shifts) -> bool:
+def _spread(
+    blocks: dict[Cell, Block], cell: Cell, block: Block, shifts: Shifts, seen: set[Cell]
+) -> bool:
     """Give each element in equal parts to its cells; False if one of them comes twice."""
     owner = np.repeat(np.arange(len(shifts.counts)), shifts.counts)
     codes = (shifts.vectors * [_BASE**2, _BASE, 1]).sum(axis=1)
     order = np.argsort(codes, kind="stable")
-    starts = np.flatnonzero(np.diff(codes[order], prepend=codes[order[0]] - 1))
+    starts = np.flatnonzero(np.diff(codes[order]) != 0) + 1
     parts = block.reshape(len(block), -1) / shifts.counts
-    for which in np.split(order, starts[1:]):
-        target = tuple((np.asarray(cell) + shifts.vectors[which[0]]).tolist())
-        if target not in blocks:
-            blocks[target] = np.zeros(block.shape, complex)
-        elements = owner[which]
+    for which in np.split(order, starts):
+        elements, shift = owner[which], shifts.vectors[which[0]]
         if np.any(elements[1:] == elements[:-1]):
             return False
+        seen.add(tuple(shift.tolist()))
+        target = tuple((shift + cell).tolist())
+        if target not in blocks:
+            blocks[target] = np.zeros(block.shape, complex)
         blocks[target].reshape(len(block), -1)[:, elements] += parts[:, elements]
     return True
 

@@ -62,6 +62,7 @@ def read_chk(path: Path) -> Chk:
         file.skip_complexes(points * neighbours * size**2, "m_matrix")
         centres = file.reals(size, 3, "the centres")
         file.reals(size, 1, "the spreads")
+        file.must_end()
     _check_mesh(path, k, mesh)
     _check_unitary(path, states)
     notes = () if word == "postwann" else (f"{path.name} is of the state {word!r}, not postwann",)

@@ -70,6 +70,11 @@ class Records:
         """Pass over a record of complex numbers."""
         self._record(16 * count, what, keep=False)
 
+    def must_end(self) -> None:
+        """Refuse anything behind the last record."""
+        if self._left:
+            raise self.wrong("the last record", f"followed by {self._left} bytes")
+
     def _finite(self, values: np.ndarray, what: str) -> np.ndarray:
         if not np.max(np.abs(values), initial=0) <= _LARGEST:
             found = values[~(np.abs(values) <= _LARGEST)][0]
@@ -159,6 +164,10 @@ class TextRecords:
     def skip_complexes(self, count: int, what: str) -> None:
         """Pass over lines of two numbers, which must be there."""
         self._lines.skip(count, what)
+
+    def must_end(self) -> None:
+        """Refuse anything behind the last line."""
+        self._lines.must_be_whole()
 
 
 def open_records(path: Path) -> Records | TextRecords:

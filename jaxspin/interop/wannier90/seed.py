@@ -92,6 +92,7 @@ class _Operators(NamedTuple):
     path: Path
     header: Header
     raw: list[Cell]  # as in the file
+    mesh: Mesh | None
     hamiltonian: Sum
     position: Sum | None
 
@@ -130,8 +131,7 @@ def tables(
         herm, asymmetry = _made_hermitian(found, operators)
         lattice = _lattice(found, operators, win, chk)
         centres = _centres(found, operators, chk)
-        raw, mesh = operators.raw, _mesh(operators, mesh)
-        _check_images(found, operators, lattice, centres, mesh)
+        _check_images(found, operators, lattice, centres)
         mismatch = _mesh_mismatch(found, chk, operators)
         sigma, origin, deviation = _spin(found, spin_order, win, chk, operators, shifting, centres)
     volume = float(np.linalg.det(lattice))
@@ -144,9 +144,9 @@ def tables(
         lattice=lattice,
         volume=abs(volume),
         right_handed=volume > 0,
-        cells_in_file=len(raw),
+        cells_in_file=len(operators.raw),
         cells=len(operators.hamiltonian.cells),
-        mesh=mesh,
+        mesh=operators.mesh,
         points=float(np.sum(1 / operators.header.degeneracies)),
         hermiticity=herm,
         asymmetry=asymmetry,
@@ -240,8 +240,8 @@ def _operators(
     source = layout.tb_hamiltonian if tb else layout.hr_hamiltonian
     hamiltonian = shifting.assembled(_noted(source(lines, header), raw))
     assembly.check_cells(path, raw)
-    assembly.check_weights(path, raw, header.degeneracies, mesh)
-    assembly.check_shifts(found.path("_wsvec.dat"), raw, hamiltonian.cells, mesh)
+    mesh = assembly.check_weights(path, raw, header.degeneracies, mesh)
+    assembly.check_shifts(found.path("_wsvec.dat"), hamiltonian, mesh)
     position = None
     if tb:
         position = shifting.assembled(layout.tb_position(lines, header, raw))
@@ -249,9 +249,9 @@ def _operators(
         own = stack.enter_context(Lines(found.use("_r.dat", "r"), advance))
         layout.r_header(own, header)
         position = shifting.assembled(layout.r_position(own, header, raw))
-        own.must_end()
-    lines.must_end()
-    return _Operators(path, header, raw, hamiltonian, position), shifting
+        own.must_be_whole()
+    lines.must_be_whole()
+    return _Operators(path, header, raw, mesh, hamiltonian, position), shifting
 
 
 def _noted(source: layout.Blocks, cells: list[Cell]) -> layout.Blocks:
@@ -345,22 +345,16 @@ def _centres(found: _Findings, operators: _Operators, chk: Chk | None) -> Float[
     )
 
 
-def _mesh(operators: _Operators, stated: Mesh | None) -> Mesh | None:
-    degeneracies = operators.header.degeneracies
-    return assembly.check_weights(operators.path, operators.raw, degeneracies, stated)
-
-
 def _check_images(
     found: _Findings,
     operators: _Operators,
     lattice: Float[np.ndarray, "3 3"],
     centres: Float[np.ndarray, "n 3"],
-    mesh: Mesh | None,
 ) -> None:
     """Warn where the mesh needs the shifts and there are none."""
-    if found.has("_wsvec.dat") or mesh is None:
+    if found.has("_wsvec.dat") or operators.mesh is None:
         return
-    worst = assembly.misplaced(operators.hamiltonian, lattice, centres, mesh)
+    worst = assembly.misplaced(operators.hamiltonian, lattice, centres, operators.mesh)
     if worst is not None:
         m, n = worst.orbitals
         found.warnings.append(

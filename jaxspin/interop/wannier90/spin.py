@@ -183,6 +183,7 @@ def _overlaps(chk: Chk, path: Path) -> Iterator[Complex[np.ndarray, "3 b b"]]:
             if np.max(np.abs(elements)) > 1 + _EIGENVALUE:
                 raise file.wrong("elements of σ of at most 1", f"{np.max(np.abs(elements)):.6g}")
             yield sigma
+        file.must_end()
 
 
 def _check_spin(path: Path, k: int, spin: Complex[np.ndarray, "3 n n"]) -> None:

@@ -1,5 +1,6 @@
 """Text files of numbers, read line by line: every error names the file and the line."""
 
+import os
 import re
 import warnings
 from collections.abc import Callable
@@ -163,6 +164,13 @@ class Lines:
             self.number += 1
             if line.strip():
                 raise self.wrong("the end of the file", _shown(line.split()))
+
+    def must_be_whole(self) -> None:
+        """Refuse anything behind the last line, and a last line whose number may lack digits."""
+        self.must_end()
+        self._file.seek(-1, os.SEEK_END)
+        if self._file.read(1) != b"\n":
+            raise wrong(self.path, None, "a file that ends with a line end", "cut in a line")
 
     def _rows(self, rows: int, width: int, expected: str) -> Float[np.ndarray, "rows width"]:
         lines = list(islice(self._file, rows))

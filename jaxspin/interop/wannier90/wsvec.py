@@ -45,6 +45,7 @@ def shifts(lines: Lines, size: int) -> Iterator[tuple[Cell, Shifts]]:
     if len(held.heads):
         lines.number = int(held.lines[-1])
         raise lines.wrong(f"one of {size**2} records of R", f"the last, of {len(held.heads)}")
+    lines.must_be_whole()
 
 
 def _empty() -> _Records:
