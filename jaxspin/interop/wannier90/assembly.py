@@ -13,11 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Complex, Float, Int
 
-from jaxspin.interop.wannier90.text import wrong
+from jaxspin.interop.wannier90.text import Cell, wrong
 from jaxspin.interop.wannier90.wsvec import Shifts
 from jaxspin.models.bloch import opposite
 
-Cell = tuple[int, int, int]
 Block = Complex[np.ndarray, "c n n"]
 Mesh = tuple[int, int, int]
 
@@ -30,9 +29,36 @@ _IMAGES = 2  # supercells in each direction among which the shortest image is lo
 class Sum(NamedTuple):
     """An operator in real space."""
 
-    cells: list[Cell]  # sorted
+    cells: list[Cell]
     blocks: Complex[np.ndarray, "r c n n"]
     shifts: frozenset[Cell] = frozenset()  # T of `_wsvec.dat`, all that occur
+
+
+class _Target:
+    """The blocks of an operator, each with a place as soon as its cell appears.
+
+    Room is made for `expected` cells. It is zeros, which take no memory before they are written,
+    so that too much of it costs nothing; too little is doubled.
+    """
+
+    def __init__(self, expected: int):
+        self._slots: dict[Cell, int] = {}
+        self._expected = expected
+        self._blocks = np.zeros((0, 0, 0, 0), complex)
+        self.shifts: set[Cell] = set()
+
+    def block(self, cell: Cell, shape: tuple[int, ...]) -> Block:
+        """The block of a cell, to add to."""
+        if not self._slots:
+            self._blocks = np.zeros((self._expected, *shape), complex)
+        slot = self._slots.setdefault(cell, len(self._slots))
+        if slot == len(self._blocks):
+            self._blocks = np.concatenate([self._blocks, np.zeros_like(self._blocks)])
+        return self._blocks[slot]
+
+    def total(self) -> Sum:
+        """The operator; its blocks are those of here."""
+        return Sum([*self._slots], self._blocks[: len(self._slots)], frozenset(self.shifts))
 
 
 class Misplaced(NamedTuple):
@@ -52,24 +78,20 @@ def assembled(
     wsvec: Path,
 ) -> Sum:
     """The operator whose blocks `source` yields, read once and held once."""
-    blocks: dict[Cell, Block] = {}
-    seen: set[Cell] = set()
+    target = _Target(len(degeneracies) if shifts is None else 2 * len(degeneracies))
     for (cell, block), degeneracy in zip(source, degeneracies, strict=True):
         if shifts is None:
-            _add(blocks, cell, block / degeneracy)
+            target.block(cell, block.shape)[:] += block / degeneracy
             continue
-        named, records = next(shifts, (None, None))
-        if named != cell:
-            raise wrong(wsvec, None, f"shifts of the cell {cell}, in the order of H(R)", named)
-        if not _spread(blocks, cell, block / degeneracy, records, seen):
+        following = next(shifts, None)
+        if following is None or following[0] != cell:
+            found = "the end of the file" if following is None else following[0]
+            raise wrong(wsvec, None, f"shifts of the cell {cell}, in the order of H(R)", found)
+        if not _spread(target, cell, block / degeneracy, following[1]):
             raise wrong(wsvec, None, "different shifts of an element", f"twice one at R = {cell}")
     if shifts is not None and (extra := next(shifts, None)) is not None:
         raise wrong(wsvec, None, "the end of the file after the last cell of H(R)", extra[0])
-    cells = sorted(blocks)
-    total = np.empty((len(cells), *blocks[cells[0]].shape), complex)
-    for i, cell in enumerate(cells):
-        total[i] = blocks.pop(cell)  # each block is given back as its copy is made
-    return Sum(cells, total, frozenset(seen))
+    return target.total()
 
 
 def check_cells(path: Path, cells: Sequence[Cell]) -> None:
@@ -181,16 +203,7 @@ def check_shifts(path: Path, operator: Sum, mesh: Mesh | None) -> None:
             raise wrong(path, None, f"shifts by multiples of the mesh {mesh}", stray)
 
 
-def _add(blocks: dict[Cell, Block], cell: Cell, block: Block) -> None:
-    if cell in blocks:
-        blocks[cell] += block
-    else:
-        blocks[cell] = block
-
-
-def _spread(
-    blocks: dict[Cell, Block], cell: Cell, block: Block, shifts: Shifts, seen: set[Cell]
-) -> bool:
+def _spread(target: _Target, cell: Cell, block: Block, shifts: Shifts) -> bool:
     """Give each element in equal parts to its cells; False if one of them comes twice."""
     owner = np.repeat(np.arange(len(shifts.counts)), shifts.counts)
     codes = (shifts.vectors * [_BASE**2, _BASE, 1]).sum(axis=1)
@@ -201,11 +214,9 @@ def _spread(
         elements, shift = owner[which], shifts.vectors[which[0]]
         if np.any(elements[1:] == elements[:-1]):
             return False
-        seen.add(tuple(shift.tolist()))
-        target = tuple((shift + cell).tolist())
-        if target not in blocks:
-            blocks[target] = np.zeros(block.shape, complex)
-        blocks[target].reshape(len(block), -1)[:, elements] += parts[:, elements]
+        target.shifts.add(tuple(shift.tolist()))
+        part = target.block(tuple((shift + cell).tolist()), block.shape)
+        part.reshape(len(block), -1)[:, elements] += parts[:, elements]
     return True
 
 

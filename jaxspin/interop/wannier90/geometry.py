@@ -60,7 +60,7 @@ def read_win(path: Path) -> Win:
     return Win(
         _unit_cell(path, blocks.get("unit_cell_cart")),
         None if size is None else size[0],
-        mesh,
+        None if mesh is None else (mesh[0], mesh[1], mesh[2]),
         _logical(path, keywords, "spinors"),
         _path(path, blocks.get("kpoint_path")),
     )
@@ -173,12 +173,12 @@ def _win_lines(path: Path) -> Iterator[_Line]:
             yield _Line(number, found)
 
 
-def _integers(path: Path, keywords: dict[str, _Line], name: str, count: int):
+def _integers(path: Path, keywords: dict[str, _Line], name: str, count: int) -> list[int] | None:
     if name not in keywords:
         return None
     line = keywords[name]
-    values = tuple(integer(word) for word in line.words)
-    if len(values) != count or None in values or min(values) < 1:
+    values = [value for word in line.words if (value := integer(word)) is not None]
+    if len(values) != count or len(line.words) != count or min(values) < 1:
         expected = f"{name} = {count} positive integer{'s' * (count > 1)}"
         raise wrong(path, line.number, expected, repr(" ".join(line.words)))
     return values

@@ -16,9 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Complex, Float, Int
 
-from jaxspin.interop.wannier90.text import Lines, as_integers
+from jaxspin.interop.wannier90.text import Cell, Lines, as_integers
 
-Cell = tuple[int, int, int]
 Blocks = Iterator[tuple[Cell, Complex[np.ndarray, "c n n"]]]
 
 
@@ -34,13 +33,13 @@ def tb_header(lines: Lines) -> Header:
     """The lattice and the counts of `_tb.dat`."""
     lines.line("a comment")
     lattice = lines.table(3, 3, "a lattice vector, three numbers in Å")
-    return Header(lattice, *_counts(lines, 4 + 8, 0))
+    return Header(lattice, *_counts(lines, 4 + 8))
 
 
 def hr_header(lines: Lines) -> Header:
     """The counts of `_hr.dat`."""
     lines.line("a comment")
-    return Header(None, *_counts(lines, 7, 0))
+    return Header(None, *_counts(lines, 7))
 
 
 def r_header(lines: Lines, header: Header) -> None:
@@ -84,7 +83,7 @@ def r_position(lines: Lines, header: Header, cells: Sequence[Cell]) -> Blocks:
         yield cell, block
 
 
-def _counts(lines: Lines, width: int, least: int) -> tuple[int, Int[np.ndarray, " r"]]:
+def _counts(lines: Lines, width: int) -> tuple[int, Int[np.ndarray, " r"]]:
     """num_wann and ndegen, refused where the file is too short for `width` numbers an element."""
     (size,) = lines.integers(1, "num_wann, one integer")
     if size < 1:

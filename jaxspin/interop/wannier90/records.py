@@ -7,7 +7,7 @@ a negative one behind.
 
 import struct
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Bool, Complex, Float, Int
@@ -28,7 +28,7 @@ class Records:
         self._left = path.stat().st_size
         self._file: BinaryIO = path.open("rb")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Records":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -119,7 +119,7 @@ class TextRecords:
         self.path = path
         self._lines = Lines(path)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "TextRecords":
         return self
 
     def __exit__(self, *_: object) -> None:

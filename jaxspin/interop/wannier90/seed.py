@@ -3,7 +3,7 @@
 `tables` is all of the reading; `read` and `examine` only make a model of what it returns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from os import PathLike
@@ -17,9 +17,9 @@ from jaxspin.interop.wannier90 import assembly, geometry, hamiltonian as layout,
 from jaxspin.interop.wannier90.assembly import Mesh, Sum
 from jaxspin.interop.wannier90.chk import Chk, read_chk
 from jaxspin.interop.wannier90.geometry import Win
-from jaxspin.interop.wannier90.hamiltonian import Cell, Header
+from jaxspin.interop.wannier90.hamiltonian import Header
 from jaxspin.interop.wannier90.report import Report
-from jaxspin.interop.wannier90.text import Advance, Lines, wrong
+from jaxspin.interop.wannier90.text import Advance, Cell, Lines, wrong
 from jaxspin.progress import count_bytes
 
 #: What a user can say about the order of pure-spin Wannier functions.
@@ -101,7 +101,7 @@ class _Shifting(NamedTuple):
     """How blocks become operators: ndegen, and the shifts where there are any."""
 
     degeneracies: Int[np.ndarray, " r"]
-    open_shifts: Callable[[], object]
+    open_shifts: Callable[[], Iterator[tuple[Cell, wsvec.Shifts]] | None]
     path: Path
 
     def assembled(self, source: layout.Blocks) -> Sum:
@@ -327,7 +327,7 @@ def _centres(found: _Findings, operators: _Operators, chk: Chk | None) -> Float[
     size = operators.header.size
     if operators.position is not None:
         home = operators.position.cells.index((0, 0, 0))
-        return np.diagonal(operators.position.blocks[home], axis1=1, axis2=2).real.T.copy()
+        return np.real(np.einsum("cnn->nc", operators.position.blocks[home]))
     if chk is not None:
         found.use(chk.path.name.removeprefix(Path(found.seed).name), "centres")
         return chk.centres
@@ -413,20 +413,20 @@ def _spin(
         reason = "there is no .chk file" if order is None else "`spin_order` is given"
         found.notes.append(f"{found.path(spn).name} is not used: {reason}")
     if order is None and win is not None and win.spinors:
-        order, _ = spin.detected_order(operators.hamiltonian, centres)
-        origin = f"σ on each orbital, order {order} (detected)"
+        known, how = spin.detected_order(operators.hamiltonian, centres), "detected"
     else:
-        origin = f"σ on each orbital, order {order} (given)"
-    if order is None or order == "unknown":
+        known, how = order, "given"
+    if known is None or known == "unknown":
         return None, "none: charge quantities only", None
-    _check_even(order, len(centres))
-    measures = spin.order_measures(order, operators.hamiltonian, centres)
+    _check_even(known, len(centres))
+    measures = spin.order_measures(known, operators.hamiltonian, centres)
     if spin.unlike_partners(measures):
         found.warnings.append(
-            f"in the order {order} the two spins of an orbital are unlike: {spin.shown(measures)}; "
+            f"in the order {known} the two spins of an orbital are unlike: {spin.shown(measures)}; "
             "spin quantities need a .spn file"
         )
-    return _pure_spin(order, operators.hamiltonian.cells, centres), origin, None
+    origin = f"σ on each orbital, order {known} ({how})"
+    return _pure_spin(known, operators.hamiltonian.cells, centres), origin, None
 
 
 def _check_even(order: str, size: int) -> None:

@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Complex, Float
 
 from jaxspin.algebra import PAULI
-from jaxspin.interop.wannier90.assembly import Cell, Sum
+from jaxspin.interop.wannier90.assembly import Sum
 from jaxspin.interop.wannier90.chk import Chk
 from jaxspin.interop.wannier90.records import open_records
-from jaxspin.interop.wannier90.text import Lines, wrong
+from jaxspin.interop.wannier90.text import Cell, Lines, wrong
 
 _EIGENVALUE = 1e-3  # ħ/2 by which an eigenvalue of a projected σ may exceed one
 _REAL = 1e-6  # allowed imaginary part of a diagonal element; files have 1e-10
@@ -110,10 +110,8 @@ def order_measures(
     )
 
 
-def detected_order(
-    hamiltonian: Sum, centres: Float[np.ndarray, "n 3"]
-) -> tuple[str, dict[str, OrderMeasures]]:
-    """The order of pure-spin Wannier functions, with the measures of both.
+def detected_order(hamiltonian: Sum, centres: Float[np.ndarray, "n 3"]) -> str:
+    """The order of pure-spin Wannier functions that fits the Hamiltonian.
 
     Raises:
         ValueError: neither order fits clearly better, or the measures contradict each other.
@@ -126,7 +124,7 @@ def detected_order(
         )
     measures = {o: order_measures(o, hamiltonian, centres) for o in ("interlaced", "block")}
     if size == 2:  # both orders are the same
-        return "interlaced", measures
+        return "interlaced"
     right, wrong_ = sorted(measures, key=lambda order: measures[order].commutator)
     a, b = measures[right], measures[wrong_]
     clear = b.commutator > _CLEAR * a.commutator + _NOISE
@@ -143,7 +141,7 @@ def detected_order(
             "up, ..., down, down, ...) or 'unknown' (no spin operator) for these files, "
             f"{reason}, but is None. {found}."
         )
-    return right, measures
+    return right
 
 
 def unlike_partners(measures: OrderMeasures) -> bool:
@@ -177,8 +175,8 @@ def _overlaps(chk: Chk, path: Path) -> Iterator[Complex[np.ndarray, "3 b b"]]:
             sigma[:, n, m] = elements
             sigma[:, m, n] = elements.conj()
             diagonal = elements[:, m == n]
-            if np.max(np.abs(diagonal.imag)) > _REAL:
-                found = f"{np.max(np.abs(diagonal.imag)):.3g}"
+            if np.max(np.abs(np.imag(diagonal))) > _REAL:
+                found = f"{np.max(np.abs(np.imag(diagonal))):.3g}"
                 raise file.wrong("real diagonal elements of σ", f"one with imaginary part {found}")
             if np.max(np.abs(elements)) > 1 + _EIGENVALUE:
                 raise file.wrong("elements of σ of at most 1", f"{np.max(np.abs(elements)):.6g}")

@@ -6,12 +6,13 @@ import warnings
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float, Int
 
 Advance = Callable[[int], None]  # takes the number of bytes that were read
+Cell = tuple[int, ...]  # the coordinates of R
 
 _PIECE = 1 << 15  # lines converted at once: about 2 MB, far below any array that is filled
 _LONGEST = 100_000  # bytes of a line; a file without line ends is not one of ours
@@ -76,7 +77,7 @@ class Lines:
         self._advance = advance
         self._file: BinaryIO = path.open("rb")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Lines":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -111,8 +112,8 @@ class Lines:
     def integers(self, count: int, expected: str) -> list[int]:
         """`count` integers, all that the next line holds."""
         tokens = self.filled(expected).split()
-        values = [integer(token) for token in tokens]
-        if len(values) != count or None in values:
+        values = [value for token in tokens if (value := integer(token)) is not None]
+        if len(values) != count or len(tokens) != count:
             raise self.wrong(expected, _shown(tokens))
         return values
 
@@ -121,8 +122,8 @@ class Lines:
         values: list[int] = []
         while len(values) < count:
             tokens = self.filled(f"{expected}, of which {len(values)} were read").split()
-            numbers = [integer(token) for token in tokens]
-            if None in numbers or len(values) + len(numbers) > count:
+            numbers = [value for token in tokens if (value := integer(token)) is not None]
+            if len(numbers) < len(tokens) or len(values) + len(numbers) > count:
                 raise self.wrong(f"{expected}, of which {len(values)} were read", _shown(tokens))
             values += numbers
         return np.array(values, int)

@@ -64,7 +64,8 @@ def _text(model: HoppingModel, vacuum: float | None) -> Iterator[str]:
 
 def _cells(model: HoppingModel) -> list[tuple[int, ...]]:
     """Those of the model, and the home cell, which holds the centres."""
-    return sorted({*model.cells, (0,) * model.dimension})
+    home = (0,) * model.dimension
+    return [*model.cells, *([] if home in model.cells else [home])]
 
 
 def _lattice(vectors: Float[np.ndarray, "d d"], vacuum: float | None) -> Float[np.ndarray, "3 3"]:

@@ -10,9 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from jaxspin.interop.wannier90.text import Lines, converted, integer
+from jaxspin.interop.wannier90.text import Cell, Lines, converted, integer
 
-Cell = tuple[int, int, int]
 _FARTHEST = 9999  # largest coordinate of a cell; Wannier90 writes five columns
 
 
