@@ -11,7 +11,7 @@ from jaxtyping import Array, Complex, Inexact
 
 from jaxspin.compiled import staged
 
-_UNROLL = 10  # largest sum that is written out term by term; above it a library product is faster
+_UNROLL = 24  # largest sum that is written out term by term; above it a library product is faster
 
 #: The Pauli matrices (identity, x, y, z), shape (4, 2, 2).
 PAULI: Complex[np.ndarray, "4 2 2"] = np.array(
