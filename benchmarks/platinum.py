@@ -72,7 +72,7 @@ def main() -> None:
     if not data:
         raise SystemExit("JAXSPIN_TEST_DATA must name the folder of the data, but is not set.")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*squares to one")
+        warnings.filterwarnings("ignore", message="the spin operator from")
         model = js.interop.wannier90.read(Path(data) / "pt_wannier90" / "Pt")
     table = []
     for mesh in [int(x) for x in sys.argv[1:]] or MESHES:
