@@ -21,6 +21,7 @@ FILES = {
     "kane_mele.py": {"kane_mele_spin_hall.png", "kane_mele_bands.png"},
     "gradient.py": set(),
     "curvature_map.py": {"curvature_map.png"},
+    "wannier90_files.py": {"diamond_tb.dat", "diamond_spin_hall.png", "diamond_bands.png"},
 }
 SAYS = {
     "bi2se3_spin_hall.py": "σ^y_zx at 0.35 eV, 300 K: -17",
@@ -28,6 +29,7 @@ SAYS = {
     "kane_mele.py": "σ^z_xy in the gap is -1.000000 (ħ/e)(e²/h)",
     "gradient.py": "by jax.jvp",
     "curvature_map.py": "Chern number of the lower band -1.0000",
+    "wannier90_files.py": "σ on each orbital, order interlaced",
 }
 
 

@@ -5,4 +5,5 @@ from jaxspin.interop import (
     sisl as sisl,
     tbmodels as tbmodels,
     wannier90 as wannier90,
+    wannierberri as wannierberri,
 )
