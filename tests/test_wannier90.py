@@ -1,6 +1,7 @@
 """Wannier90 files in and out: every way of reading on files made here, and platinum where it is."""
 
 import os
+import struct
 import warnings
 from pathlib import Path
 
@@ -149,6 +150,37 @@ def test_spaces_of_fortran_and_of_windows(seed):
     plain, _ = tables(seed(MADE["plain"], "_tb.dat"))
     other, _ = tables(seed(MADE["plain"], "_tb.dat", **{"_tb.dat": text}))
     np.testing.assert_allclose(other.blocks, plain.blocks, atol=1e-15)
+
+
+def test_files_are_read_in_pieces(seed, monkeypatch):
+    name = seed(MADE["far"], "_tb.dat", "_wsvec.dat")
+    whole, _ = tables(name)
+    monkeypatch.setattr("jaxspin.interop.wannier90.text._PIECE", 25)
+    pieces, _ = tables(name)
+    np.testing.assert_array_equal(pieces.blocks, whole.blocks)
+    np.testing.assert_array_equal(pieces.position, whole.position)
+
+
+def in_parts(data, size=64):
+    """Fortran's form of records beyond 2 GB: parts, marked by negative lengths."""
+    out, start = b"", 0
+    while start < len(data):
+        (length,) = struct.unpack("<i", data[start : start + 4])
+        record, start = data[start + 4 : start + 4 + length], start + 8 + length
+        parts = [record[i : i + size] for i in range(0, length, size)] or [b""]
+        for i, part in enumerate(parts):
+            front = -len(part) if i + 1 < len(parts) else len(part)
+            behind = -len(part) if i else len(part)
+            out += struct.pack("<i", front) + part + struct.pack("<i", behind)
+    return out
+
+
+def test_records_in_parts(seed):
+    contents = MADE["disentangled"]
+    whole, _ = tables(seed(contents))
+    parts = {name: in_parts(contents[name]) for name in (".chk", ".spn")}
+    again, _ = tables(seed(contents, **parts))
+    np.testing.assert_array_equal(again.spin, whole.spin)
 
 
 def test_progress_bar_only_when_asked(seed, capsys):
