@@ -2,8 +2,11 @@
 
 Claim: the proper (conserved) spin Hall conductivity of a real material, with its convergence. Fcc
 platinum, 18 Wannier functions, with external terms; σ^z_xy at the Fermi energy of the calculation,
-17.8823 eV, and 0.5 eV above and below, at 0 K and 300 K. Kramers partners are one group
-(`Covariant(1e-4)`).
+17.8823 eV, and 0.5 eV above and below, at 0 K and 300 K.
+
+These Wannier functions do not keep inversion and time reversal: their interpolation splits Kramers
+partners by 0.03 eV in the median, and by 0.2 eV at most. The proper definitions depend on whether
+such partners count as one group; a second table has the tolerance of `Covariant`.
 
     JAXSPIN_TEST_DATA=/path/to/data python benchmarks/platinum.py [MESH ...]
 
@@ -22,7 +25,8 @@ from record import on_one_core, same, write
 
 import jaxspin as js
 
-MESHES = (10, 20, 30, 40, 60)
+MESHES = (10, 20, 30, 40)
+TOLERANCES = (1e-4, 1e-2, 0.05, 0.1, 0.2)
 DEFINITIONS = ("conventional", "proper_published", "proper_corrected", "kubo")
 LEVELS = js.Levels([17.3823, 17.8823, 18.3823], temperature=[0.0, 300.0])
 UNITS = "hbar/e S/cm"
@@ -30,7 +34,7 @@ UNITS = "hbar/e S/cm"
 REFERENCE = [1981.19416407, 2934.83526020, 2608.37592403]
 
 
-def rows(model, mesh: int) -> list[dict]:
+def rows(model, mesh: int, tolerance: float = 1e-4) -> list[dict]:
     found = []
     for definition in DEFINITIONS:
         start = time.perf_counter()
@@ -41,13 +45,13 @@ def rows(model, mesh: int) -> list[dict]:
                 js.Grid((mesh,) * 3),
                 LEVELS,
                 definition=definition,
-                degeneracy=js.Covariant(1e-4),
+                degeneracy=js.Covariant(tolerance),
                 progress=False,
             ).to(UNITS)
         sigma = response.component(flow="x", field="y", spin="z")
         value, error = np.asarray(sigma.value), np.asarray(sigma.error)
         seconds = time.perf_counter() - start
-        if mesh == 10 and definition == "conventional":
+        if (mesh, tolerance, definition) == (10, 1e-4, "conventional"):
             same(value[0], REFERENCE, 1e-8)
         for i, kelvin in enumerate((0, 300)):
             numbers = {
@@ -56,6 +60,7 @@ def rows(model, mesh: int) -> list[dict]:
             found.append(
                 {
                     "mesh": f"{mesh}³",
+                    "tolerance, eV": tolerance,
                     "definition": definition,
                     "T, K": kelvin,
                     **numbers,
@@ -71,13 +76,12 @@ def main() -> None:
     data = os.environ.get("JAXSPIN_TEST_DATA")
     if not data:
         raise SystemExit("JAXSPIN_TEST_DATA must name the folder of the data, but is not set.")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="the spin operator from")
-        model = js.interop.wannier90.read(Path(data) / "pt_wannier90" / "Pt")
+    model = js.interop.wannier90.read(Path(data) / "pt_wannier90" / "Pt")
     table = []
     for mesh in [int(x) for x in sys.argv[1:]] or MESHES:
         table += rows(model, mesh)
     write("platinum", table)
+    write("platinum_tolerance", [row for t in TOLERANCES for row in rows(model, 20, t)])
 
 
 if __name__ == "__main__":

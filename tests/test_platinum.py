@@ -16,10 +16,9 @@ from jaxspin.interop import wannier90
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.spectrum import solve
 
-pytestmark = [
-    pytest.mark.skipif(not platinum.SEED.parent.is_dir(), reason="JAXSPIN_TEST_DATA is not there"),
-    pytest.mark.filterwarnings("ignore:the spin operator from"),
-]
+pytestmark = pytest.mark.skipif(
+    not platinum.SEED.parent.is_dir(), reason="JAXSPIN_TEST_DATA is not there"
+)
 
 LEVELS = js.Levels([17.3823, 17.8823, 18.3823, 18.8823, 19.3823])
 GRID = js.Grid((10, 10, 10))
@@ -94,7 +93,8 @@ def test_conventional_spin_hall_is_that_of_a_numpy_sum(model, matrices, external
         total += np.einsum("ekm,km->e", filled, weights(energies, v, s)[:, :, 0, 1, 2])
     volume = abs(np.linalg.det(matrices.lattice))
     expected = total / len(u) / volume * js.units.per_natural("hbar/e S/cm")
-    np.testing.assert_allclose(ours, expected, rtol=1e-9)
+    # Partners closer than the tolerance stand at their mean energy.
+    np.testing.assert_allclose(ours, expected, rtol=2e-8)
 
 
 @pytest.mark.parametrize("external", [True, False])
