@@ -32,11 +32,11 @@ class Covariant(Degeneracy):
     """Bands closer than `tolerance` (eV) form a group, and the group transforms as a whole.
 
     Berry connections run between groups only, operators keep their blocks inside a group, and
-    the members share the mean energy of the group, for occupation and in differences. Every result is then
-    invariant under a random unitary inside each group. Groups chain: neighbours closer than the
-    tolerance belong together. Physically the tolerance stands for ħ/τ; splittings below it are
-    not resolved. In arithmetic of finite precision it is at least 64 rounding errors of the
-    largest energy at that k.
+    the members share the mean energy of the group, for occupation and in differences. Every
+    result is then invariant under a random unitary inside each group. Groups chain: neighbours
+    closer than the tolerance belong together. Physically the tolerance stands for ħ/τ; splittings
+    below it are not resolved. In arithmetic of finite precision it is at least 64 rounding errors
+    of the largest energy at that k.
     """
 
     tolerance: float = 1e-6
