@@ -35,6 +35,14 @@ from jaxspin import (
     units as units,
 )
 from jaxspin.checkpoint import Checkpoint as Checkpoint
+from jaxspin.downfold import (
+    EffectiveModel as EffectiveModel,
+    Functions as Functions,
+    Lowest as Lowest,
+    Window as Window,
+    downfold as downfold,
+    validity as validity,
+)
 from jaxspin.geometry import covariant_derivative as covariant_derivative
 from jaxspin.levels import Levels as Levels
 from jaxspin.meshes import (

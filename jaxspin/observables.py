@@ -106,7 +106,10 @@ class ConventionalSpinHall(Observable):
     spin = True
 
     def __call__(self, bands):
-        return Weights(_driven(bands, spin_current(bands, bands.spin)))
+        current = spin_current(bands, bands.spin)
+        if bands.current_beyond is not None:
+            current = current + bands.current_beyond
+        return Weights(_driven(bands, current))
 
 
 class ProperSpinHallCorrected(Observable):
@@ -217,7 +220,8 @@ class EquilibriumSpinCurrent(Observable):
     """The two parts of ⟨m|½{s, ∂H}|m⟩: components (part, flow, spin).
 
     Samokhin, Sigrist and Fischer (2025), Eqs. (14), (15). Part 0, trivial: v_m s_mm (the blocks
-    inside a group). Part 1, topological: the other groups, Re Σ_n s_mn (∂H)_nm.
+    inside a group). Part 1, topological: the other groups, Re Σ_n s_mn (∂H)_nm, those beyond the
+    bands of a downfolded model included.
     """
 
     spin = True
@@ -225,7 +229,10 @@ class EquilibriumSpinCurrent(Observable):
     def __call__(self, bands):
         velocity = bands.velocity[:, None]
         parts = (bands.inside(bands.spin), bands.between(bands.spin))
-        return Weights(jnp.stack([diagonal_of_product(s, velocity).real for s in parts]))
+        trivial, topological = (diagonal_of_product(s, velocity).real for s in parts)
+        if bands.current_beyond is not None:
+            topological += jnp.einsum("asmmK->asmK", bands.current_beyond).real
+        return Weights(jnp.stack([trivial, topological]))
 
 
 class Restricted(Observable):

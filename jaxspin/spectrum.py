@@ -90,6 +90,9 @@ class Bands(eqx.Module):
     #: elements for the pairs a < b of directions, Å², (p, n, K); absent where the model has no
     #: external terms, or where it was not asked for.
     beyond: Float[Array, "p n K"] | None = None
+    #: Spin current less ½{s, v} in the band basis, eV Å, (d, 3, n, n, K): what ½{s, v} lacks in a
+    #: downfolded model; absent elsewhere.
+    current_beyond: Complex[Array, "d 3 n n K"] | None = None
 
     @property
     def gap(self) -> Float[Array, "n n K"]:
@@ -149,10 +152,11 @@ def solve(
     hamiltonian = hamiltonian.astype(complex)
     energies, basis = eigensystem(hamiltonian, degeneracy)
     levels, same = staged(lambda energies: _levels(energies, degeneracy))(energies)
-    connection = None
+    connection = current = None
     if model.external_terms:
         connection = staged(partial(model.basis_connection, curl=beyond))(k, box)
         slopes = slopes + _external(connection.connection, hamiltonian)
+        current = staged(model.spin_current_beyond)(k, box) if spin else None
 
     def in_bands(operator):
         return sandwich(basis, operator)
@@ -166,6 +170,7 @@ def solve(
         velocity=in_bands(slopes),
         spin=in_bands(staged(model.spin_at)(k, box)) if spin else None,
         beyond=_beyond(basis, connection) if connection is not None and beyond else None,
+        current_beyond=None if current is None else in_bands(current),
     )
 
 

@@ -137,6 +137,16 @@ class Model(eqx.Module):
         """
         return None
 
+    def spin_current_beyond(
+        self, k: Float[Array, "d K"], box: Sequence[Float[Array, " _"]] | None = None
+    ) -> Complex[Array, "d 3 n n K"] | None:
+        """The spin current less ½{s, v}, eV Å, in the basis of `tile` or `box`.
+
+        What is left out of ½{s, v} where s and v are projected on a part of the states. None where
+        nothing is, or where it is not known; asked for only of models with external terms.
+        """
+        return None
+
     def __add__(self, other: "Model") -> "Sum":
         return Sum(self, other)
 
@@ -287,6 +297,9 @@ class Sum(Model):
     def basis_connection(self, k, box=None, *, curl=False):
         return self.first.basis_connection(k, curl=curl)
 
+    def spin_current_beyond(self, k, box=None):
+        return self.first.spin_current_beyond(k)
+
 
 def _same_lattice(a: Array | None, b: Array | None) -> bool:
     if a is None or b is None:
@@ -329,6 +342,9 @@ class Scaled(Model):
 
     def basis_connection(self, k, box=None, *, curl=False):
         return self.model.basis_connection(k, box, curl=curl)
+
+    def spin_current_beyond(self, k, box=None):
+        return jax.tree.map(lambda x: self.scale * x, self.model.spin_current_beyond(k, box))
 
 
 class WithSpin(Model):
