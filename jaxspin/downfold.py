@@ -10,6 +10,7 @@ and Fischer (2025); numbers in brackets are its equations. docs/downfolding.md h
 import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -19,9 +20,10 @@ from jaxtyping import Array, Complex, Float
 
 from jaxspin import checks
 from jaxspin.algebra import anticommutator, commutator, dagger, is_traced, matmul, sandwich
+from jaxspin.compiled import staged
 from jaxspin.eigensolvers import eigh
 from jaxspin.meshes import Mesh
-from jaxspin.models.base import BasisConnection, Model, number_of_bands
+from jaxspin.models.base import BasisConnection, Lifted, Model, number_of_bands
 from jaxspin.rotations import Blocks, LeastAction, Perturbation, Rotation, isometry, spectrum
 
 _TOUCH = 1e-9  # gap, relative to the largest |H|, below which two blocks cannot be told apart
@@ -189,18 +191,20 @@ class EffectiveModel(Model):
 
     def columns(self, k: Float[Array, " d"]) -> Complex[Array, "n m"]:
         """T: the dressed functions as columns in the basis of the full model."""
-        order_by_order = self._columns(self.model(k).astype(complex)[..., None])
-        return self.rotation.total(order_by_order, self.blocks)[..., 0]
+        columns = self._columns(self.model(k).astype(complex)[..., None])
+        return self.rotation.total(columns, self.blocks)[..., 0]
 
     def spin_current(self, k: Float[Array, " d"]) -> "SpinCurrent":
         """The dressed spin current and what the standard definition makes of it, at one k."""
         k = jnp.asarray(k)[:, None]
-        _, slopes = self.tile(k)
-        total = self._spin_current(k)
+        lifted = self.lift(k, spin=True, curl=False)
+        slopes, connection = lifted.slopes, lifted.connection.connection
+        velocity = slopes - 1j * commutator(connection, lifted.hamiltonian)
+        total = lifted.current + 0.5 * anticommutator(lifted.spin, velocity[:, None])
         frame = self.blocks.frame[:, : self.blocks.sizes[0]]
         bare = sandwich(frame[..., None], self.model.spin_at(k))
         standard, renormalised = (
-            0.5 * anticommutator(spin, slopes[:, None]) for spin in (bare, self.spin_at(k))
+            0.5 * anticommutator(spin, slopes[:, None]) for spin in (bare, lifted.spin)
         )
         return SpinCurrent(*(x[..., 0] for x in (total, standard, renormalised)))
 
@@ -212,10 +216,11 @@ class EffectiveModel(Model):
 
     def tile(self, k):
         hamiltonian, slopes = self._full(k)
-        return self._derivatives(self._effective, hamiltonian, slopes)
+        (_, effective), (_, changes) = self._derivatives(hamiltonian, slopes)
+        return effective, changes
 
     def spin_at(self, k, box=None):
-        columns = self._columns(self.model.tile(k)[0].astype(complex))
+        columns = self._columns(self._full(k)[0])
         return self.rotation.dress(columns, self.model.spin_at(k), self.blocks)
 
     @property
@@ -223,21 +228,26 @@ class EffectiveModel(Model):
         return True
 
     def basis_connection(self, k, box=None, *, curl=False):
-        hamiltonian, slopes = self._full(k)
-        columns, changes = self._derivatives(self._columns, hamiltonian, slopes)
-        own = self.model.basis_connection(k, curl=curl) if self.model.external_terms else None
-        connection = 1j * self.rotation.overlap(columns, changes)
-        if own is not None:
-            connection = connection + self.rotation.dress(columns, own.connection, self.blocks)
-        if not curl:
-            return BasisConnection(connection, None)
-        return BasisConnection(connection, self._curl(columns, changes, connection, own))
+        return self.lift(k, spin=False, curl=curl).connection
 
-    def spin_current_beyond(self, k, box=None):
-        hamiltonian, slopes = self.tile(k)
-        connection = self.basis_connection(k).connection
-        velocity = slopes - 1j * commutator(connection, hamiltonian)
-        return self._spin_current(k) - 0.5 * anticommutator(self.spin_at(k), velocity[:, None])
+    def lift(self, k, box=None, *, spin, curl):
+        return staged(partial(self._lift, spin=spin, curl=curl))(k)
+
+    def _lift(self, k, spin, curl):
+        hamiltonian, slopes = self._full(k)
+        (columns, effective), (changes, effective_slopes) = self._derivatives(hamiltonian, slopes)
+        own = self.model.basis_connection(k, curl=curl) if self.model.external_terms else None
+        connection = self._connection(columns, changes, own, curl)
+        lifted = Lifted(effective, effective_slopes, None, connection)
+        if not spin:
+            return lifted
+        dress = partial(self.rotation.dress, columns, blocks=self.blocks)
+        full_spin = self.model.spin_at(k)
+        current = dress(self._current(hamiltonian, slopes, full_spin, own))
+        dressed_spin = dress(full_spin)
+        velocity = effective_slopes - 1j * commutator(connection.connection, effective)
+        product = 0.5 * anticommutator(dressed_spin, velocity[:, None])
+        return lifted._replace(spin=dressed_spin, current=current - product)
 
     # --- pieces ----------------------------------------------------------------------------------
 
@@ -248,51 +258,51 @@ class EffectiveModel(Model):
     def _columns(self, hamiltonian):
         return self.rotation.columns(hamiltonian, self.blocks)
 
-    def _effective(self, hamiltonian):
-        dressed = self.rotation.dress(self._columns(hamiltonian), hamiltonian, self.blocks)
-        return (dressed + dagger(dressed)) / 2
-
     def _dressed(self, operator, k):
         columns = self._columns(self.model(k).astype(complex)[..., None])
         return self.rotation.dress(columns, operator, self.blocks)
 
-    @staticmethod
-    def _derivatives(function, hamiltonian, slopes):
-        """function(H), and its derivatives along the components of k, which lead."""
-        along = lambda slope: jax.jvp(function, (hamiltonian,), (slope,))  # noqa: E731
+    def _effective(self, hamiltonian):
+        """T and H_eff."""
+        columns = self._columns(hamiltonian)
+        dressed = self.rotation.dress(columns, hamiltonian, self.blocks)
+        return columns, (dressed + dagger(dressed)) / 2
+
+    def _derivatives(self, hamiltonian, slopes):
+        """T and H_eff, and their derivatives along the components of k, which lead."""
+        along = lambda slope: jax.jvp(self._effective, (hamiltonian,), (slope,))  # noqa: E731
         return jax.vmap(along, out_axes=(None, 0))(slopes)
 
-    def _velocity(self, k):
-        """∂H − i[A, H] of the full model, eV Å."""
-        hamiltonian, slopes = self._full(k)
-        if not self.model.external_terms:
-            return slopes
-        own = self.model.basis_connection(k).connection
-        return slopes - 1j * commutator(own, hamiltonian)
+    @staticmethod
+    def _current(hamiltonian, slopes, spin, own):
+        """½{s, v} of the full model, v = ∂H − i[A, H], (d, 3, n, n, K)."""
+        if own is not None:
+            slopes = slopes - 1j * commutator(own.connection, hamiltonian)
+        return 0.5 * anticommutator(spin, slopes[:, None])
 
-    def _spin_current(self, k):
-        """The kept block of U†½{S, v}U, (d, 3, m, m, K)."""
-        velocity, spin = self._velocity(k), self.model.spin_at(k)
-        current = 0.5 * anticommutator(spin, velocity[:, None])
-        columns = self._columns(self.model.tile(k)[0].astype(complex))
-        return self.rotation.dress(columns, current, self.blocks)
+    def _connection(self, columns, changes, own, curl) -> BasisConnection:
+        """A = iT†∂T + T†A_full T, and its curl from the curvature of the kept space.
 
-    def _curl(self, columns, changes, connection, own):
-        """∂_a A_b − ∂_b A_a of the pairs a < b, from the curvature of the kept space.
-
-        That is i(X_a†X_b − X_b†X_a), X_a = (1 − TT†)(∂_a − iA_a)T with A of the full model.
+        That is i(X_a†X_b − X_b†X_a), X_a = (1 − TT†)(∂_a − iA_full,a)T.
         """
+        connection = 1j * self.rotation.overlap(columns, changes)
+        if own is not None:
+            connection = connection + self.rotation.dress(columns, own.connection, self.blocks)
+        if not curl:
+            return BasisConnection(connection, None)
         a, b = np.triu_indices(self.dimension, 1)
         t = self.rotation.total(columns, self.blocks)
-        dt = self.rotation.total(changes, self.blocks)
+        x = self.rotation.total(changes, self.blocks)
         if own is not None:
-            dt = dt - 1j * matmul(own.connection, t)
-        x = dt - matmul(t, matmul(dagger(t), dt))
+            x = x - 1j * matmul(own.connection, t)
+        x = x - matmul(t, matmul(dagger(t), x))
         curvature = 1j * (matmul(dagger(x[a]), x[b]) - matmul(dagger(x[b]), x[a]))
         if own is not None:
-            curl = own.curl - 1j * commutator(own.connection[a], own.connection[b])
-            curvature = curvature + self.rotation.dress(columns, curl, self.blocks)
-        return curvature + 1j * commutator(connection[a], connection[b])
+            beyond = own.curl - 1j * commutator(own.connection[a], own.connection[b])
+            curvature = curvature + self.rotation.dress(columns, beyond, self.blocks)
+        return BasisConnection(
+            connection, curvature + 1j * commutator(connection[a], connection[b])
+        )
 
 
 class SpinCurrent(eqx.Module):
@@ -417,7 +427,7 @@ def _apartness(model, blocks, k):
 @eqx.filter_jit
 def _order_error(model, k):
     better = eqx.tree_at(lambda m: m.rotation, model, model.rotation.refined())
-    here, there = (eigh(m._effective(m._full(k)[0]))[0] for m in (model, better))
+    here, there = (eigh(m._effective(m._full(k)[0])[1])[0] for m in (model, better))
     return jnp.max(jnp.abs(here - there))
 
 
@@ -427,6 +437,8 @@ def _order_error(model, k):
 def _bands_at(model, at):
     """Energies and eigenvectors at one k, as constants."""
     k = jnp.zeros(model.dimension) if at is None else jnp.asarray(at, float)
+    if not is_traced(model):  # LAPACK, for there is nothing to compile
+        return tuple(map(jnp.asarray, np.linalg.eigh(np.asarray(model(k)))))
     energies, basis = spectrum(model(k).astype(complex)[..., None])
     return energies[..., 0], basis[..., 0]
 
@@ -498,28 +510,27 @@ def _check_apart(model, keep, blocks, order) -> None:
     d = model.dimension
     at = np.zeros(d) if keep.at is None else np.asarray(keep.at)
     random = np.random.default_rng(20231119).uniform(-1, 1, size=(_SAMPLES, d))
-    k = jnp.asarray(np.concatenate([at[None], random]).T)
-    hamiltonian = jnp.asarray(model.tile(k)[0], complex)
-    energies, _ = spectrum(hamiltonian, blocks.bands)
+    k = np.concatenate([at[None], random])
+    hamiltonian = np.stack([np.asarray(model(x)) for x in k])
+    energies = np.linalg.eigvalsh(hamiltonian)[:, np.asarray(blocks.bands)]
     _refuse_touching(energies, (blocks.sizes[0],), k, "kept and removed bands")
-    if order is not None:
-        inside = sandwich(blocks.frame[..., None], hamiltonian)
-        edges = np.cumsum([0, *blocks.sizes])
-        levels = [eigh(inside[a:b, a:b])[0] for a, b in itertools.pairwise(edges)]
-        _refuse_touching(
-            jnp.concatenate(levels), blocks.sizes[:-1], k, "unperturbed levels of two blocks"
-        )
+    if order is None:
+        return
+    frame = np.asarray(blocks.frame)
+    inside = frame.conj().T @ hamiltonian @ frame
+    cuts = itertools.pairwise(np.cumsum([0, *blocks.sizes]))
+    levels = [np.linalg.eigvalsh(inside[:, a:b, a:b]) for a, b in cuts]
+    what = "unperturbed levels of two blocks"
+    _refuse_touching(np.concatenate(levels, axis=1), blocks.sizes[:-1], k, what)
 
 
 def _refuse_touching(energies, sizes, k, what) -> None:
-    energies = np.asarray(energies)
-    scale = max(np.max(np.abs(energies)), 1e-300)
-    edges = [*np.cumsum(sizes), len(energies)]
-    for start, a, _b in zip([0, *edges], edges, edges[1:], strict=False):
-        gaps = np.abs(energies[start:a, None] - energies[None, a:]).min(axis=(0, 1))
+    """Each of the blocks of these sizes, along the axis of bands, is apart from the later ones."""
+    for start, end in itertools.pairwise(np.cumsum([0, *sizes])):
+        gaps = np.abs(energies[:, start:end, None] - energies[:, None, end:]).min(axis=(1, 2))
         worst = int(np.argmin(gaps))
-        if gaps[worst] <= _TOUCH * scale:
+        if gaps[worst] <= _TOUCH * np.max(np.abs(energies)):
             raise ValueError(
                 f"Argument `keep` must separate bands, but {what} touch: the gap is "
-                f"{gaps[worst]:.1e} eV at k = {np.asarray(k)[:, worst]}."
+                f"{gaps[worst]:.1e} eV at k = {k[worst]}."
             )

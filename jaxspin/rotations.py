@@ -42,13 +42,13 @@ class Rotation(eqx.Module):
     @abstractmethod
     def columns(
         self, hamiltonian: Complex[Array, "n n K"], blocks: Blocks
-    ) -> tuple[Complex[Array, "n m K"], ...]:
-        """The first m columns of U, order by order of the coupling between the blocks."""
+    ) -> Complex[Array, "*o n m K"]:
+        """The first m columns of U, in a form that is for `dress`, `overlap` and `total`."""
 
     @abstractmethod
     def dress(
         self,
-        columns: tuple[Complex[Array, "n m K"], ...],
+        columns: Complex[Array, "*o n m K"],
         operator: Inexact[Array, "*c n n K"],
         blocks: Blocks,
     ) -> Complex[Array, "*c m m K"]:
@@ -56,7 +56,7 @@ class Rotation(eqx.Module):
 
     @abstractmethod
     def overlap(self, columns, changes) -> Complex[Array, "*c m m K"]:
-        """T†∂T, from the columns and their derivatives, order by order."""
+        """T†∂T, from the columns and their derivatives, whose directions lead."""
 
     @abstractmethod
     def total(self, columns, blocks: Blocks) -> Complex[Array, "*c n m K"]:
@@ -72,16 +72,16 @@ class LeastAction(Rotation):
 
     def columns(self, hamiltonian, blocks):
         m = blocks.sizes[0]
-        return (isometry(hamiltonian, blocks.frame[:, :m], spectrum(hamiltonian, blocks.bands)),)
+        return isometry(hamiltonian, blocks.frame[:, :m], spectrum(hamiltonian, blocks.bands))
 
     def dress(self, columns, operator, blocks):
-        return sandwich(columns[0], operator)
+        return sandwich(columns, operator)
 
     def overlap(self, columns, changes):
-        return matmul(dagger(columns[0]), changes[0])
+        return matmul(dagger(columns), changes)
 
     def total(self, columns, blocks):
-        return columns[0]
+        return columns
 
     def refined(self):
         return self
@@ -91,40 +91,38 @@ class Perturbation(Rotation):
     """The rotation to an order of the coupling between the blocks, as are dressed operators.
 
     H = H' + ζH'', H'' between the blocks; parts of an operator between the blocks count as of
-    first order too, as they are for the velocity. Odd orders add nothing for two blocks.
+    first order too, as they are for the velocity. Odd orders add nothing for two blocks. The
+    orders of the columns are stacked, in the basis of the reference functions.
     """
 
     order: int = eqx.field(static=True)
 
     def columns(self, hamiltonian, blocks):
         rotations = rotation_series(_in_frame(hamiltonian, blocks), blocks.sizes, self.order)
-        return tuple(u[:, : blocks.sizes[0]] for u in rotations)
+        return rotations[:, :, : blocks.sizes[0]]
 
     def dress(self, columns, operator, blocks):
         inside, between = apart(_in_frame(operator, blocks), blocks.sizes)
-        orders = range(self.order + 1)
-        return sum(
-            matmul(dagger(columns[p]), matmul(part, columns[q]))
-            for p in orders
-            for q in orders
-            for part, first in ((inside, 0), (between, 1))
-            if p + q + first <= self.order
-        )
+        columns = columns.reshape(-1, *[1] * (operator.ndim - 3), *columns.shape[1:])
+        dressed = _up_to_order(columns, matmul(inside, columns))
+        if self.order == 0:
+            return dressed
+        return dressed + _up_to_order(columns[:-1], matmul(between, columns[:-1]))
 
     def overlap(self, columns, changes):
-        orders = range(self.order + 1)
-        return sum(
-            matmul(dagger(columns[p]), changes[q])
-            for p in orders
-            for q in orders
-            if p + q <= self.order
-        )
+        orders = columns.reshape(-1, *[1] * (changes.ndim - 4), *columns.shape[1:])
+        return _up_to_order(orders, jnp.moveaxis(changes, -4, 0))
 
     def total(self, columns, blocks):
-        return matmul(blocks.frame[..., None], sum(columns))
+        return matmul(blocks.frame[..., None], jnp.sum(columns, axis=-4))
 
     def refined(self):
         return Perturbation(self.order + 2)
+
+
+def _up_to_order(a, b):
+    """Σ a_p†b_q over p + q up to the highest order there is; the orders lead."""
+    return jnp.sum(matmul(dagger(a), jnp.cumsum(b, axis=0)[::-1]), axis=0)
 
 
 # --- exact ----------------------------------------------------------------------------------------
@@ -234,26 +232,35 @@ def _removed(columns, x):
 
 def rotation_series(
     hamiltonian: Complex[Array, "n n K"], sizes: tuple[int, ...], order: int
-) -> list[Complex[Array, "n n K"]]:
+) -> Complex[Array, "o n n K"]:
     """U_0, ..., U_order of the rotation of least action, in powers of the coupling of the blocks.
 
     At each order p the Hermitian part W of U_p makes U unitary, and the anti-Hermitian part V,
     which is between the blocks, decouples them: [H', V] + Y = 0 there, with Y = (U†HU)_p for V = 0.
     """
-    inside, between = apart(hamiltonian, sizes)
+    parts = apart(hamiltonian, sizes)
     spectra = [spectrum(block) for block in _diagonal(hamiltonian, sizes)]
-    u = [jnp.broadcast_to(jnp.eye(len(hamiltonian), dtype=complex)[..., None], hamiltonian.shape)]
-    acted = []  # H U_q, its part of order q + 1 with H''
+    one = jnp.eye(len(hamiltonian), dtype=complex)[..., None]
+    u = jnp.broadcast_to(one, (1, *hamiltonian.shape))
+    inside, between = (part[None] for part in parts)  # H'U_q and H''U_q, orders stacked
     for p in range(1, order + 1):
-        acted.append((matmul(inside, u[-1]), matmul(between, u[-1])))
-        norm = sum((matmul(dagger(u[q]), u[p - q]) for q in range(1, p)), jnp.zeros_like(u[0]))
-        hermitian = -norm / 2
-        both = matmul(inside, hermitian)
-        rest = both + dagger(both)
-        rest += sum(matmul(dagger(u[q]), acted[p - q][0]) for q in range(1, p))
-        rest += sum(matmul(dagger(u[q]), acted[p - 1 - q][1]) for q in range(p))
-        u.append(hermitian + _decoupling(inside, rest, sizes, spectra))
+        hermitian = -_cauchy(u[1:p], u[1:p]) / 2
+        both = matmul(parts[0], hermitian)
+        rest = both + dagger(both) + _cauchy(u[1:p], inside[1:p]) + _cauchy(u, between)
+        new = hermitian + _decoupling(parts[0], rest, sizes, spectra)
+        u = jnp.concatenate([u, new[None]])
+        if p < order:
+            acted = matmul(jnp.stack(parts), new)
+            inside, between = (
+                jnp.concatenate([old, x[None]])
+                for old, x in zip((inside, between), acted, strict=True)
+            )
     return u
+
+
+def _cauchy(a, b):
+    """Σ_q a_q†b_{last−q}; the orders lead."""
+    return jnp.sum(matmul(dagger(a), b[::-1]), axis=0)
 
 
 def apart(

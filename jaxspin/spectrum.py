@@ -6,7 +6,6 @@ The k axis is last (see `algebra`): energies are (n, K), matrices (n, n, K), the
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import partial
 
 import equinox as eqx
 import jax
@@ -147,16 +146,13 @@ def solve(
         spin, beyond: whether these fields of `Bands` are wanted.
         box: the values of each u_i, where the tile is the box of k = Σ_i u_i b_i (`Model.box`).
     """
-    lift = staged(model.tile) if box is None else staged(model.box)
-    hamiltonian, slopes = lift(k if box is None else box)
-    hamiltonian = hamiltonian.astype(complex)
+    lifted = model.lift(k, box, spin=spin, curl=beyond)
+    hamiltonian, slopes = lifted.hamiltonian.astype(complex), lifted.slopes
     energies, basis = eigensystem(hamiltonian, degeneracy)
     levels, same = staged(lambda energies: _levels(energies, degeneracy))(energies)
-    connection = current = None
-    if model.external_terms:
-        connection = staged(partial(model.basis_connection, curl=beyond))(k, box)
+    connection, current = lifted.connection, lifted.current
+    if connection is not None:
         slopes = slopes + _external(connection.connection, hamiltonian)
-        current = staged(model.spin_current_beyond)(k, box) if spin else None
 
     def in_bands(operator):
         return sandwich(basis, operator)
@@ -168,7 +164,7 @@ def solve(
         same=same,
         open=~same,
         velocity=in_bands(slopes),
-        spin=in_bands(staged(model.spin_at)(k, box)) if spin else None,
+        spin=in_bands(lifted.spin) if spin else None,
         beyond=_beyond(basis, connection) if connection is not None and beyond else None,
         current_beyond=None if current is None else in_bands(current),
     )

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, Inexact
 
 from jaxspin.algebra import is_traced
-from jaxspin.compiled import keep
+from jaxspin.compiled import keep, staged
 from jaxspin.lattice import reciprocal_vectors
 
 
@@ -24,6 +25,20 @@ class BasisConnection(NamedTuple):
 
     connection: Complex[Array, "d n n K"]
     curl: Complex[Array, "p n n K"] | None
+
+
+class Lifted(NamedTuple):
+    """A model at many k, the k axis last."""
+
+    #: H, eV, and ∂H/∂k_i, eV Å.
+    hamiltonian: Inexact[Array, "n n K"]
+    slopes: Inexact[Array, "d n n K"]
+    #: Units of ħ/2, with a last axis of length 1 where all k have the same.
+    spin: Complex[Array, "3 n n K"] | None
+    connection: BasisConnection | None
+    #: The spin current less ½{s, v}, eV Å, (d, 3, n, n, K): what is lost where s and v are
+    #: projected on a part of the states. None where nothing is, or where it is not known.
+    current: Complex[Array, "d 3 n n K"] | None = None
 
 
 class Model(eqx.Module):
@@ -137,15 +152,28 @@ class Model(eqx.Module):
         """
         return None
 
-    def spin_current_beyond(
-        self, k: Float[Array, "d K"], box: Sequence[Float[Array, " _"]] | None = None
-    ) -> Complex[Array, "d 3 n n K"] | None:
-        """The spin current less ½{s, v}, eV Å, in the basis of `tile` or `box`.
+    def lift(
+        self,
+        k: Float[Array, "d K"],
+        box: Sequence[Float[Array, " _"]] | None = None,
+        *,
+        spin: bool,
+        curl: bool,
+    ) -> Lifted:
+        """All that the bands are made of, at many k, from the methods above.
 
-        What is left out of ½{s, v} where s and v are projected on a part of the states. None where
-        nothing is, or where it is not known; asked for only of models with external terms.
+        A model whose parts have much in common overrides it.
+
+        Args:
+            box: given where the k are those of `box`.
+            spin, curl: whether the spin operator, and the curl of the connection, are wanted.
         """
-        return None
+        hamiltonian, slopes = staged(self.tile)(k) if box is None else staged(self.box)(box)
+        connection = None
+        if self.external_terms:
+            connection = staged(partial(self.basis_connection, curl=curl))(k, box)
+        operator = staged(self.spin_at)(k, box) if spin else None
+        return Lifted(hamiltonian, slopes, operator, connection)
 
     def __add__(self, other: "Model") -> "Sum":
         return Sum(self, other)
@@ -297,8 +325,12 @@ class Sum(Model):
     def basis_connection(self, k, box=None, *, curl=False):
         return self.first.basis_connection(k, curl=curl)
 
-    def spin_current_beyond(self, k, box=None):
-        return self.first.spin_current_beyond(k)
+    def lift(self, k, box=None, *, spin, curl):
+        lifted = self.first.lift(k, spin=spin, curl=curl)
+        hamiltonian, slopes = staged(self.second.tile)(k)
+        return lifted._replace(
+            hamiltonian=lifted.hamiltonian + hamiltonian, slopes=lifted.slopes + slopes
+        )
 
 
 def _same_lattice(a: Array | None, b: Array | None) -> bool:
@@ -343,8 +375,13 @@ class Scaled(Model):
     def basis_connection(self, k, box=None, *, curl=False):
         return self.model.basis_connection(k, box, curl=curl)
 
-    def spin_current_beyond(self, k, box=None):
-        return jax.tree.map(lambda x: self.scale * x, self.model.spin_current_beyond(k, box))
+    def lift(self, k, box=None, *, spin, curl):
+        lifted = self.model.lift(k, box, spin=spin, curl=curl)
+        return lifted._replace(
+            hamiltonian=self.scale * lifted.hamiltonian,
+            slopes=self.scale * lifted.slopes,
+            current=None if lifted.current is None else self.scale * lifted.current,
+        )
 
 
 class WithSpin(Model):

@@ -1,7 +1,5 @@
 """Electrons in a crystal field: one orbital and a doublet in a square lattice without inversion."""
 
-from typing import ClassVar
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -47,9 +45,6 @@ class CrystalFieldC4v(MatrixSum):
     gamma_inter: Float[Array, ""] = parameter(0.0)  # eV Å
     irrep: str = eqx.field(static=True, default="A1")
 
-    FIRST: ClassVar[tuple[int, int]] = (0, 1)
-    DOUBLET: ClassVar[tuple[int, ...]] = (2, 3, 4, 5)
-
     def __check_init__(self):
         if self.irrep not in INVARIANTS:
             raise ValueError(
@@ -70,6 +65,23 @@ class CrystalFieldC4v(MatrixSum):
     def with_b2(cls, gap, a, b, b_inter, kinetic, gamma1=0.0, gamma2=0.0, gamma_inter=0.0):
         """A Γ4 orbital (xy) and the doublet (xz, yz): Eq. (A20), for oxide interfaces."""
         return cls(gap, a, b, b_inter, kinetic, gamma1, gamma2, gamma_inter, "B2")
+
+    def as_a1(self) -> "CrystalFieldC4v":
+        """The model with an orbital A1 of the same bands, spins and currents.
+
+        B1 and B2 turn into it by a reflection of the doublet, which changes the sign of b.
+        """
+        b, b_inter, gamma_inter = {"B1": (-1, -1, 1), "B2": (-1, -1, -1)}.get(self.irrep, (1, 1, 1))
+        return CrystalFieldC4v(
+            self.gap,
+            self.a,
+            b * self.b,
+            b_inter * self.b_inter,
+            self.kinetic,
+            self.gamma1,
+            self.gamma2,
+            gamma_inter * self.gamma_inter,
+        )
 
     @property
     def dimension(self) -> int:
