@@ -5,8 +5,8 @@ whose equations the numbers in brackets are; in a Response it is the component f
 Values are ħJ_s in eV/Å for a spin in units of ħ/2 and the lower two bands.
 
 These are estimates to compare with. The number itself comes from `equilibrium_spin_current` of the
-model, restricted to `bands=(0, 1)`, or of its `downfold`, for J_s is a small remainder of parts that
-cancel: the regimes are narrow, and each result says how far it is from its own.
+model, restricted to `bands=(0, 1)`, or of its `downfold`: J_s is a small remainder of parts that
+cancel, the regimes are narrow, and each result says how far it is from its own.
 """
 
 import warnings

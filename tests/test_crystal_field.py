@@ -108,7 +108,7 @@ def numpy_a20(k, m):
     """(A20) as printed, ε₁ = 0."""
     one, x, y, z = PAULI
     kx, ky = k
-    h = numpy_a19(k, m)
+    h = np.array(numpy_a19(k, m))
     first = -1j * m.a * ky * one - 1j * m.b_inter * x + m.gamma_inter * kx * z
     second = -1j * m.a * kx * one + 1j * m.b_inter * y - m.gamma_inter * ky * z
     h[:2, 2:] = np.hstack([first, second])

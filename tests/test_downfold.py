@@ -1,0 +1,611 @@
+"""Downfolding: rotations, dressed operators, derivatives, responses, what is refused."""
+
+from functools import cache
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.linalg import solve_sylvester, sqrtm
+from systems import random_hermitian, random_hopping
+
+import jaxspin as js
+from jaxspin import rotations
+from jaxspin.algebra import PAULI
+from jaxspin.spectrum import Covariant, solve
+
+D = js.models.CrystalFieldC4v(gap=1.0, a=0.05, b=0.2, b_inter=0.03, kinetic=0.5)
+FULL = js.models.CrystalFieldC4v(1.0, 0.3, 0.2, 0.1, 0.5, 0.07, -0.05, 0.04)
+K = jnp.array([0.31, -0.52])
+ONE, X, Y, Z = PAULI
+
+
+@cache
+def effective(order=None, model=D):
+    return js.downfold(model, (0, 1), order=order)
+
+
+@eqx.filter_jit
+def at(model, k):
+    """H_eff, spin and spin current at one k."""
+    lifted = model.lift(k[:, None], spin=True, curl=True)
+    v = lifted.slopes - 1j * commute(lifted.connection.connection, lifted.hamiltonian)
+    current = lifted.current + 0.5 * (
+        times(lifted.spin, v[:, None]) + times(v[:, None], lifted.spin)
+    )
+    return lifted.hamiltonian[..., 0], lifted.spin[..., 0], current[..., 0]
+
+
+def times(a, b):
+    return jnp.einsum("...abk,...bck->...ack", a, b)
+
+
+def commute(a, b):
+    return times(a, b) - times(b, a)
+
+
+def numpy_rotation(h, groups):
+    """The rotation of least action by its definition, for blocks in their order of energy."""
+    energies, v = np.linalg.eigh(np.asarray(h))
+    x, start = np.zeros_like(v), 0
+    for group in groups:
+        columns = v[:, start : start + len(group)]
+        x[:, group] = columns @ columns[group].conj().T
+        start += len(group)
+    return x @ np.linalg.inv(sqrtm(x.conj().T @ x))
+
+
+# --- reference numbers ----------------------------------------------------------------------------
+
+POINTWISE = {
+    None: (
+        [0.18006409856403371, -0.0019348951958707936, -0.0011534952129229601],
+        [0.004113447202860674, -0.5158489697602374, 0.00031084807087366784],
+    ),
+    2: (
+        [0.1800455729166667, -0.00195, -0.0011625],
+        [0.0041725, -0.5157878081597222, 0.00032291666666666645],
+    ),
+}
+
+
+@pytest.mark.parametrize("order", POINTWISE)
+def test_reference_numbers(order):
+    h, _, current = at(effective(order), K)
+    for matrix, expected in zip((h, current[1, 0]), POINTWISE[order], strict=True):
+        parts = [np.trace(matrix @ pauli).real / 2 for pauli in (ONE, X, Y)]
+        np.testing.assert_allclose(parts, expected, atol=5e-16)
+
+
+def printed(model, k):
+    """(F6) to (F11), the spin and the torque of appendix F: H, J[i, mu], S[mu], T[mu]; ħ = 1.
+
+    The first term of (F10) is printed with σ_x for σ_mu.
+    """
+    gap, a, b, bt = (float(x) for x in (model.gap, model.a, model.b, model.b_inter))
+    kx, ky = k
+    inverse_mass = 2 * float(model.kinetic)
+    square, k2 = gap**2 - b**2, kx**2 + ky**2
+    alpha = 2 * a * bt / (gap - b)
+    h = (-2 * bt**2 / (gap - b) + k2 / 2 * (inverse_mass - 2 * gap * a**2 / square)) * ONE
+    h = h + alpha * (ky * X - kx * Y)
+    sigma, delta = (X, Y, Z), np.eye(2)
+    cross = np.array([ky, -kx])
+    loss = 2 * bt**2 / (gap - b) ** 2
+    bend = 2 * b**2 * a**2 * k2 / square**2
+    spins, torques, currents = [], [], np.zeros((2, 3, 2, 2), complex)
+    for mu in (0, 1):
+        leaning = (ky, -kx)[mu]
+        spins.append((1 - loss - bend) * sigma[mu] + 2 * alpha * b / square * leaning * ONE)
+        torques.append(-2 * alpha * k[mu] * Z)
+        for i in (0, 1):
+            mass = inverse_mass * (1 - loss - bend) - 2 * gap * a**2 / square
+            turn = delta[i, 0] * ky - delta[i, 1] * kx
+            other = (mu == 0) * Y - (mu == 1) * X
+            scalar = delta[mu, 0] * delta[i, 1] - delta[mu, 1] * delta[i, 0]
+            scalar += 2 * b / square * inverse_mass * k[i] * leaning
+            currents[i, mu] = (
+                mass * k[i] * sigma[mu]
+                - 2 * b * a**2 / square * turn * other
+                + alpha * scalar * ONE
+            )
+    spins.append((1 - 2 * loss) * Z)
+    torques.append(2 * alpha * (kx * X + ky * Y))
+    for i in (0, 1):
+        currents[i, 2] = (inverse_mass * (1 - 2 * loss) - 2 * gap * a**2 / square) * k[i] * Z
+    return h, currents, np.array(spins), np.array(torques)
+
+
+def test_printed_operators_of_second_order():
+    """(F6) to (F11) against the general code, with b far from small."""
+    model = js.models.CrystalFieldC4v(gap=1.0, a=0.3, b=0.4, b_inter=0.15, kinetic=0.5)
+    two = js.downfold(model, (0, 1), order=2)
+    h, currents, spins, torques = printed(model, np.asarray(K))
+    found = at(two, K)
+    np.testing.assert_allclose(found[0], h, atol=1e-13)
+    np.testing.assert_allclose(found[1], spins, atol=1e-13)
+    np.testing.assert_allclose(found[2], currents, atol=1e-13)
+    torque = lambda k: 1j * (model(k) @ model.spin() - model.spin() @ model(k))  # noqa: E731
+    np.testing.assert_allclose(jax.jit(two.dress(torque))(K), torques, atol=1e-13)
+
+
+def test_printed_generator():
+    """(F4): the first order of the rotation is iQ."""
+    h = np.asarray(FULL(K))
+    u = rotations.rotation_series(jnp.asarray(D(K))[..., None], (2, 4), 1)[1, ..., 0]
+    gap, b = 1.0, 0.2
+    mixing = np.kron(np.eye(2), gap * ONE) + np.kron(np.array([[0, 1], [-1, 0]]), 1j * b * Z)
+    q = -1j / (gap**2 - b**2) * np.asarray(D(K))[:2, 2:] @ mixing
+    np.testing.assert_allclose(u[:2, 2:], 1j * q, atol=1e-13)
+    assert h.shape == (6, 6)
+
+
+# --- the rotation ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("groups", [[[0, 1], [2, 3, 4, 5]], [[0, 1], [2, 3], [4, 5]]])
+def test_is_least_action(groups):
+    rng = np.random.default_rng(3)
+    h = np.diag([0, 0.1, 1, 1.1, 2.5, 2.6]) + 0.2 * random_hermitian(rng, 6, 6)
+    expected = numpy_rotation(h, groups)
+    h = jnp.asarray(h)[..., None]
+    spectrum = rotations.spectrum(h)
+    columns = rotations.isometry(h, jnp.eye(6, dtype=complex)[:, :2], spectrum)[..., 0]
+    np.testing.assert_allclose(columns, expected[:, :2], atol=1e-13)
+
+
+def test_two_blocks_are_the_exponential():
+    """U = exp(iQ) with Q between the blocks only, (16), (17)."""
+    u = numpy_rotation(FULL(K), [[0, 1], [2, 3, 4, 5]])
+    values, vectors = np.linalg.eig(u)
+    q = vectors @ np.diag(np.angle(values)) @ np.linalg.inv(vectors)
+    np.testing.assert_allclose(q[:2, :2], 0, atol=1e-12)
+    np.testing.assert_allclose(q[2:, 2:], 0, atol=1e-12)
+    np.testing.assert_allclose(js.downfold(FULL, (0, 1)).columns(K), u[:, :2], atol=1e-13)
+
+
+def exponential_series(h, sizes, order):
+    """U_p of exp(iQ) with Q between the blocks only: the paper's iteration, by NumPy."""
+    inside, between = (
+        np.asarray(x)[..., 0] for x in rotations.apart(jnp.asarray(h)[..., None], sizes)
+    )
+    edges = np.cumsum([0, *sizes])
+    generators = []
+    zero = np.zeros_like(h)
+
+    def powers(generators, p):
+        """Coefficients of exp(iQ), with Q of the orders 1, ..., p."""
+        series = [np.eye(len(h), dtype=complex)] + [zero] * p
+        term = list(series)
+        for n in range(1, p + 1):
+            term = [
+                sum((1j * generators[q - 1] @ term[r - q] for q in range(1, r + 1)), zero) / n
+                for r in range(p + 1)
+            ]
+            series = [a + b for a, b in zip(series, term, strict=True)]
+        return series
+
+    for p in range(1, order + 1):
+        u = powers([*generators, zero], p)
+        rest = sum(u[q].conj().T @ inside @ u[p - q] for q in range(p + 1))
+        rest = rest + sum(u[q].conj().T @ between @ u[p - 1 - q] for q in range(p))
+        q = np.zeros_like(h)
+        for i, (a, b) in enumerate(zip(edges, edges[1:], strict=False)):
+            for c, d in list(zip(edges, edges[1:], strict=False))[i + 1 :]:
+                block = solve_sylvester(inside[a:b, a:b], -inside[c:d, c:d], 1j * rest[a:b, c:d])
+                q[a:b, c:d], q[c:d, a:b] = block, block.conj().T
+        generators.append(q)
+    return powers(generators, order)
+
+
+@pytest.mark.parametrize(("sizes", "same"), [((2, 4), 4), ((2, 2, 2), 2)])
+def test_against_the_exponential_order_by_order(sizes, same):
+    """Two blocks: the same at every order. Three: another rotation from the third order on."""
+    rng = np.random.default_rng(4)
+    h = np.diag([0, 0.1, 1, 1.1, 2.5, 2.6]) + 0.2 * random_hermitian(rng, 6, 6)
+    ours = np.asarray(rotations.rotation_series(jnp.asarray(h)[..., None], sizes, 4))[..., 0]
+    theirs = exponential_series(h, sizes, 4)
+    difference = [np.max(np.abs(a - b)) for a, b in zip(ours, theirs, strict=True)]
+    assert max(difference[: same + 1]) < 1e-13
+    assert all(d > 1e-4 for d in difference[same + 1 :])
+    blocks = rotations.apart(jnp.asarray(sum(ours))[..., None], sizes)[0][..., 0]
+    np.testing.assert_allclose(blocks, blocks.conj().T, atol=1e-13)  # Hermitian, of least action
+
+
+@pytest.mark.parametrize("sizes", [(2, 4), (2, 2, 2)])
+def test_series_sums_to_the_exact_rotation(sizes):
+    rng = np.random.default_rng(5)
+    h = np.diag([0, 0.1, 1, 1.1, 2.5, 2.6]) + 0.02 * random_hermitian(rng, 6, 6)
+    edges = np.cumsum([0, *sizes])
+    exact = numpy_rotation(h, [list(range(a, b)) for a, b in zip(edges, edges[1:], strict=False)])
+    series = rotations.rotation_series(jnp.asarray(h)[..., None], sizes, 4)[..., 0]
+    errors = [np.max(np.abs(sum(series[: p + 1]) - exact)) for p in range(5)]
+    assert errors[4] < 1e-5
+    assert all(b < 0.3 * a for a, b in zip(errors, errors[1:], strict=False))
+
+
+@pytest.mark.parametrize("order", [2, 3, 4])
+def test_error_falls_with_the_order_plus_two(order):
+    """Of eigenvalues, against the coupling; an odd order is that of the even one below."""
+    rate = 2 * (order // 2) + 2
+    h, c = (np.asarray(x)[..., 0] for x in rotations.apart(D(K)[..., None], (2, 4)))
+    errors = []
+    for zeta in (0.5, 0.25):
+        full = jnp.asarray(h + 4 * zeta * c)[..., None]
+        u = rotations.rotation_series(full, (2, 4), order)
+        blocks = rotations.Blocks(jnp.eye(6, dtype=complex), jnp.arange(6), (2, 4))
+        kept = rotations.Perturbation(order).dress(u[:, :, :2], full, blocks)[..., 0]
+        errors.append(
+            np.max(np.abs(np.linalg.eigvalsh(kept) - np.linalg.eigvalsh(full[..., 0])[:2]))
+        )
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(rate, abs=0.1)
+
+
+# --- dressed operators ----------------------------------------------------------------------------
+
+
+def whole(model, k):
+    """U, H and slopes of a two-block model, by NumPy."""
+    u = numpy_rotation(model(k), [[0, 1], [2, 3, 4, 5]])
+    return u, np.asarray(model(k)), np.moveaxis(np.asarray(jax.jacfwd(model)(k)), -1, 0)
+
+
+def anti(a, b):
+    return a @ b + b @ a
+
+
+def test_dressed_current_is_the_second_form_of_20():
+    """½{∂H_eff + i[Ω, H_eff], S}, whole matrices, Ω = −iU†∂U from the derivative rule."""
+    u, h, slopes = whole(FULL, K)
+
+    def rotation(hamiltonian):
+        h = hamiltonian[..., None]
+        parts = [
+            rotations.isometry(h, jnp.eye(6, dtype=complex)[:, group], rotations.spectrum(h, order))
+            for group, order in (
+                (slice(0, 2), jnp.arange(6)),
+                (slice(2, 6), jnp.array([2, 3, 4, 5, 0, 1])),
+            )
+        ]
+        return jnp.concatenate(parts, axis=1)[..., 0]
+
+    spin = np.asarray(FULL.spin())
+    _, _, current = at(js.downfold(FULL, (0, 1)), K)
+    for i in (0, 1):
+        turned, change = jax.jvp(rotation, (jnp.asarray(h),), (jnp.asarray(slopes[i]),))
+        np.testing.assert_allclose(turned, u, atol=1e-13)
+        omega = -1j * u.conj().T @ change
+        heff = u.conj().T @ h @ u
+        dheff = change.conj().T @ h @ u + u.conj().T @ slopes[i] @ u + u.conj().T @ h @ change
+        velocity = dheff + 1j * (omega @ heff - heff @ omega)
+        for mu in range(3):
+            second = 0.5 * anti(velocity, u.conj().T @ spin[mu] @ u)
+            direct = u.conj().T @ (0.5 * anti(slopes[i], spin[mu])) @ u
+            np.testing.assert_allclose(second, direct, atol=1e-13)
+            np.testing.assert_allclose(current[i, mu], direct[:2, :2], atol=1e-13)
+
+
+def test_dressed_current_is_26_at_second_order():
+    """(26) with Q and ∂Q from linear equations, intrinsic terms included."""
+    h, c = (np.asarray(x)[..., 0] for x in rotations.apart(FULL(K)[..., None], (2, 4)))
+    _, _, slopes = whole(FULL, K)
+    comm = lambda a, b: a @ b - b @ a  # noqa: E731
+
+    def generator(coupling, inside=h):
+        q = np.zeros((6, 6), complex)
+        q[:2, 2:] = solve_sylvester(inside[:2, :2], -inside[2:, 2:], 1j * coupling[:2, 2:])
+        return q + q.conj().T
+
+    two = js.downfold(FULL, (0, 1), order=2)
+    lifted = eqx.filter_jit(lambda m, k: m.lift(k, spin=True, curl=False))(two, K[:, None])
+    _, _, current = at(two, K)
+    q, spin = generator(c), np.asarray(FULL.spin())
+    for i in (0, 1):
+        dh, dc = (np.asarray(x)[..., 0] for x in rotations.apart(slopes[i][..., None], (2, 4)))
+        # ∂ of [H', Q] = iH'': [H', ∂Q] = i∂H'' − [∂H', Q]
+        dq = generator(dc + 1j * comm(dh, q))
+        for mu in range(3):
+            s = spin[mu]
+            qs = comm(q, s)
+            j = -0.25 * anti(dh, comm(q, qs)) + 0.5 * anti(comm(dq, h), qs)
+            j = j + 0.25 * anti(comm(comm(q, dq), h), s)
+            standard = 0.5 * anti(np.asarray(lifted.slopes)[i, ..., 0], PAULI[1 + mu])
+            np.testing.assert_allclose(current[i, mu], standard + j[:2, :2], atol=1e-13)
+
+
+def test_split_of_the_spin_current():
+    split = effective(None).spin_current(K)
+    _, spin, current = at(effective(None), K)
+    np.testing.assert_allclose(split.standard + split.correction, current, atol=1e-15)
+    lifted = effective(None).lift(K[:, None], spin=False, curl=False)
+    slopes = np.asarray(lifted.slopes)[..., 0]
+    np.testing.assert_allclose(split.standard[1, 0], 0.5 * anti(slopes[1], X), atol=1e-15)
+    np.testing.assert_allclose(split.renormalised[1, 0], 0.5 * anti(slopes[1], spin[0]), atol=1e-15)
+    assert np.max(np.abs(split.total - split.renormalised)) > 1e-4  # no renormalised spin does it
+
+
+@pytest.mark.parametrize("order", [None, 2])
+def test_time_reversal(order):
+    """(30), (31): H and J are even, S is odd."""
+    model = js.downfold(FULL, (0, 1), order=order)
+    for here, there, sign in zip(at(model, K), at(model, -K), (1, -1, 1), strict=True):
+        np.testing.assert_allclose(Y @ here @ Y, sign * np.conj(there), atol=1e-13)
+
+
+@pytest.mark.parametrize("order", [None, 2])
+def test_no_torque_in_a_band(order):
+    """(21), (28): T = i[H_eff, S_eff] to the order, and none in a band at equilibrium."""
+    model = js.downfold(FULL, (0, 1), order=order)
+    h, spin, _ = at(model, K)
+    torque = lambda k: 1j * (FULL(k) @ FULL.spin() - FULL.spin() @ FULL(k))  # noqa: E731
+    dressed = jax.jit(model.dress(torque))(K)
+    if order is None:
+        np.testing.assert_allclose(dressed, 1j * (h @ spin - spin @ h), atol=1e-13)
+        basis = np.linalg.eigh(h)[1]
+        diagonal = np.einsum("am,sab,bm->sm", basis.conj(), dressed, basis)
+        np.testing.assert_allclose(diagonal, 0, atol=1e-13)
+    else:
+        assert np.max(np.abs(dressed - 1j * (h @ spin - spin @ h))) < 0.05
+
+
+# --- derivatives ----------------------------------------------------------------------------------
+
+GAMMA = jnp.zeros(2)  # Kramers pairs, and with b = 0 the whole doublet, are degenerate here
+
+
+@pytest.mark.parametrize("order", [None, 2])
+def test_derivatives_at_degenerate_points(order):
+    """By b, a, b_inter and by k, at k = 0 and b = 0, against differences; second by k and b too."""
+
+    def quantities(x):
+        a, b, bt, kx = x
+        model = js.models.CrystalFieldC4v(1.0, a, b, bt, 0.5, 0.07, -0.05, 0.04)
+        two = js.downfold(model, (0, 1), order=order)
+        lifted = two.lift(jnp.stack([kx, 0.0 * kx])[:, None], spin=True, curl=False)
+        parts = (lifted.hamiltonian, lifted.slopes, lifted.spin, lifted.current)
+        return jnp.concatenate([part.ravel() for part in parts])
+
+    x = jnp.array([0.3, 0.0, 0.1, 0.0])
+    both = jax.jit(lambda x, dx: jax.jvp(quantities, (x,), (dx,)))
+    zero = jnp.zeros(4)
+    for i in range(4):
+        step = jnp.zeros(4).at[i].set(1e-3)
+        slope = both(x, step / 1e-3)[1]
+        near, far = (
+            (both(x + s * step, zero)[0] - both(x - s * step, zero)[0]) / (2e-3 * s) for s in (1, 2)
+        )
+        np.testing.assert_allclose(slope, (4 * near - far) / 3, atol=1e-7)
+
+
+def test_reverse_mode_at_a_degenerate_point():
+    def size(b):
+        model = eqx.tree_at(lambda m: m.b, FULL, b)
+        return jnp.sum(jnp.abs(js.downfold(model, (0, 1)).tile(GAMMA[:, None])[0]) ** 2)
+
+    slope = jax.jit(jax.grad(size))(0.2)
+    value = jax.jit(size)
+    assert slope == pytest.approx((value(0.2 + 1e-4) - value(0.2 - 1e-4)) / 2e-4, rel=1e-6)
+
+
+# --- other choices of what is kept ----------------------------------------------------------------
+
+
+def test_lowest_and_window_have_the_same_bands():
+    expected = np.linalg.eigvalsh(FULL(K))
+    for keep in ((0, 1), js.Lowest(2), js.Window(-1.0, 0.5)):
+        found = jax.jit(js.downfold(FULL, keep))(K)
+        np.testing.assert_allclose(np.linalg.eigvalsh(found), expected[:2], atol=1e-13)
+    upper = jax.jit(js.downfold(FULL, js.Window(0.5, 2.0)))(K)
+    np.testing.assert_allclose(np.linalg.eigvalsh(upper), expected[2:], atol=1e-13)
+
+
+def test_three_blocks_and_two_are_two_expansions():
+    """The exact model of the kept block does not depend on how the rest is cut; orders do."""
+    cut = js.Functions((0, 1), others=((2, 3),))
+    model = eqx.tree_at(lambda m: m.gamma2, FULL, jnp.asarray(0.0))
+    shifted = js.models.WithSpin(model, model.spin()) + Shift()
+    exact, other = (jax.jit(js.downfold(shifted, keep))(K) for keep in ((0, 1), cut))
+    np.testing.assert_allclose(exact, other, atol=1e-13)
+    second = jax.jit(js.downfold(shifted, cut, order=2))(K)
+    np.testing.assert_allclose(second, exact, atol=0.05)
+    assert np.max(np.abs(second - jax.jit(js.downfold(shifted, (0, 1), order=2))(K))) > 1e-5
+
+
+class Shift(js.Model):
+    """The second function of the doublet raised by 1 eV."""
+
+    @property
+    def dimension(self):
+        return 2
+
+    def __call__(self, k):
+        return jnp.diag(jnp.array([0, 0, 0, 0, 1.0, 1.0])).astype(complex)
+
+    def spin(self):
+        raise ValueError("none")
+
+
+# --- responses ------------------------------------------------------------------------------------
+
+
+def traces(bands):
+    """Invariants of the bands that phases do not change."""
+    v, s = bands.velocity, bands.spin
+    return (
+        bands.energies,
+        jnp.einsum("amnk,bnmk->abmnk", v, v),
+        jnp.einsum("smnk,bnmk->sbmnk", s, v),
+    )
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_bands_of_a_lattice_model(external):
+    """Energies, velocity, spin and Berry curvature of the kept bands, with position elements too."""
+    model = random_hopping(6, 2, seed=1, spread=3.0)
+    if external:
+        rng = np.random.default_rng(2)
+        position = 0.05 * random_hermitian(rng, len(model.cells), 2, 6, 6)
+        pairs = [model.cells.index(tuple(-c for c in cell)) for cell in model.cells]
+        position = position + position[pairs].conj().swapaxes(-1, -2)
+        home = model.cells.index((0, 0))
+        for a in range(2):
+            np.fill_diagonal(position[home, a], np.asarray(model.centres)[:, a])
+        model = js.HoppingModel(
+            model.vectors, model.cells, model.blocks, model.centres, model.spin_operator, position
+        )
+    kept = js.downfold(model, js.Lowest(2, at=jnp.array([0.1, 0.2])))
+    k = np.random.default_rng(3).normal(size=(2, 4))
+    full, two = (
+        eqx.filter_jit(lambda m, k: solve(m, k, Covariant(), beyond=True))(m, jnp.asarray(k))
+        for m in (model, kept)
+    )
+    cut = [x[..., :2, :] if i == 0 else x[..., :2, :2, :] for i, x in enumerate(traces(full))]
+    for a, b in zip(traces(two), cut, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-11)
+    curvature = [js.geometry.berry_curvature(bands)[0, 1] for bands in (full, two)]
+    np.testing.assert_allclose(curvature[1], curvature[0][:2], atol=1e-11)
+
+
+def test_anomalous_hall_of_the_effective_model():
+    model = random_hopping(4, 2, seed=7, spread=2.0)
+    kept = js.downfold(model, js.Lowest(2))
+    mesh, levels = js.Grid((8, 8)), js.Levels([0.0, 0.5], 300.0)
+    full, two = (js.anomalous_hall(m, mesh, levels).value for m in (model, kept))
+    spread = np.linalg.eigvalsh(np.asarray(model(jnp.zeros(2))))
+    assert spread[2] > 1.5
+    np.testing.assert_allclose(two, full, rtol=1e-3, atol=1e-8)
+
+
+# --- validity -------------------------------------------------------------------------------------
+
+
+def test_validity_says_how_good_it_is():
+    mesh = js.Disk(0.8, 6, 4)
+    two = effective(2, FULL)
+    report = js.validity(two, mesh)
+    k = np.asarray(mesh.points(jnp.arange(mesh.size), None).k)
+    energies = np.array([np.linalg.eigvalsh(FULL(x)) for x in k.T])
+    assert float(report.gap) == pytest.approx(np.min(energies[:, 2] - energies[:, 1]), abs=1e-12)
+    found = jax.vmap(lambda x: js.downfold(FULL, (0, 1), order=2).tile(x[:, None])[0][..., 0])(k.T)
+    true = np.max(np.abs(np.linalg.eigvalsh(found) - energies[:, :2]))
+    assert true / 3 < float(report.error) < 3 * true
+    assert 0.05 < float(report.angle) < 0.6
+    assert "eV (estimated)" in repr(report)
+    assert float(js.validity(effective(None, FULL), K).error) == 0
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+class Crossing(js.Model):
+    """Two bands that cross at k = 0.5."""
+
+    @property
+    def dimension(self):
+        return 1
+
+    def __call__(self, k):
+        return jnp.diag(jnp.array([k[0] - 0.5, 0.5 - k[0], 7.0])).astype(complex)
+
+    def spin(self):
+        return jnp.zeros((3, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("keep", "order", "text"),
+    [
+        ((), None, "different indices|at least one"),
+        (range(6), None, "remove at least one of 6, but keeps 6"),
+        ((0, 6), None, "from 0 to 5"),
+        ((0, 0), None, "different indices"),
+        (0, None, "but is 0"),
+        (js.Lowest(0), None, "keeps 0"),
+        (js.Lowest(6), None, "keeps 6"),
+        (js.Window(5.0, 6.0), None, "keeps 0"),
+        (js.Window(-5.0, 6.0), None, "keeps 6"),
+        (js.Lowest(1), None, r"touch: the gap is .* eV at k = \[0. 0.\]"),
+        ((0, 1), -1, "`order` must be None or an integer"),
+        ((0, 1), 2.0, "`order` must be None or an integer"),
+    ],
+)
+def test_bad_choice(keep, order, text, unchecked_annotations):
+    with pytest.raises(ValueError, match=text):
+        js.downfold(D, keep, order=order)
+
+
+def test_bands_that_touch():
+    at_crossing = js.Lowest(1, at=jnp.array([0.5]))
+    with pytest.raises(
+        ValueError, match=r"removed bands touch: the gap is 0.0e\+00 eV at k = \[0.5\]"
+    ):
+        js.downfold(Crossing(), at_crossing)
+
+
+def test_levels_that_touch():
+    """Exact rotations need no gap between unperturbed levels; orders do."""
+    model = js.models.QiWuZhang(A=1.0, m=-2.0) + js.models.QiWuZhang(A=1.0, m=0.0)
+    coupled = Coupled()
+    js.downfold(coupled, (0,))
+    with pytest.raises(ValueError, match="unperturbed levels of two blocks touch"):
+        js.downfold(coupled, (0,), order=2)
+    assert model.dimension == 2
+
+
+class Coupled(Crossing):
+    """Two functions of the same energy that a coupling splits."""
+
+    def __call__(self, k):
+        return jnp.array([[0.1, 1.0, 0], [1.0, 0.1, 0], [0, 0, 7.0]], dtype=complex)
+
+
+def test_operator_of_the_wrong_shape():
+    with pytest.raises(
+        ValueError, match=r"`operator` must have shape \(..., 6, 6\), but has \(3, 4\)"
+    ):
+        effective(None).dress(np.zeros((3, 4)))
+
+
+def test_no_constant_spin():
+    with pytest.raises(ValueError, match="`spin_at"):
+        effective(None).spin()
+
+
+def test_validity_of_another_model():
+    with pytest.raises(ValueError, match="must be an EffectiveModel"):
+        js.validity(D, K)
+    with pytest.raises(ValueError, match="last axis of length 2"):
+        js.validity(effective(None), jnp.zeros(3))
+
+
+# --- peers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sizes", [(2, 4), (2, 2, 2)])
+def test_against_pymablock(sizes):
+    pymablock = pytest.importorskip("pymablock")
+    rng = np.random.default_rng(6)
+    h = np.diag([0, 0.1, 1, 1.1, 2.5, 2.6]) + 0.2 * random_hermitian(rng, 6, 6)
+    inside, between = (
+        np.asarray(x)[..., 0] for x in rotations.apart(jnp.asarray(h)[..., None], sizes)
+    )
+    # It wants a diagonal unperturbed part: the eigenbasis of each block.
+    edges, basis = np.cumsum([0, *sizes]), np.zeros((6, 6), complex)
+    for a, b in zip(edges, edges[1:], strict=False):
+        basis[a:b, a:b] = np.linalg.eigh(inside[a:b, a:b])[1]
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    parts = [basis.conj().T @ x @ basis for x in (inside, between)]
+    parts[0] = np.diag(np.diag(parts[0]).real)
+    theirs, *_ = pymablock.block_diagonalize(parts, subspace_indices=labels)
+    u = rotations.rotation_series(jnp.asarray(h)[..., None], sizes, 4)
+    blocks = rotations.Blocks(jnp.eye(6, dtype=complex), jnp.arange(6), sizes)
+    low = basis[:2, :2]
+    previous = 0
+    for order in range(5):
+        dressed = rotations.Perturbation(order).dress(
+            u[: order + 1, :, :2], jnp.asarray(h)[..., None], blocks
+        )
+        term = theirs[0, 0, order]
+        term = 0 if term is pymablock.series.zero else low @ np.asarray(term) @ low.conj().T
+        np.testing.assert_allclose(dressed[..., 0] - previous, term * np.ones((2, 2)), atol=1e-12)
+        previous = dressed[..., 0]
