@@ -212,6 +212,10 @@ class EffectiveModel(Model):
         """H_eff with the spin operator of the bare functions: what (2) is computed with."""
         return UndressedModel(self)
 
+    def effective(self, hamiltonian: Complex[Array, "n n K"]) -> Complex[Array, "m m K"]:
+        """H_eff from H at many k, the k axis last."""
+        return self._effective(hamiltonian)[1]
+
     # --- tiles: what responses use ---------------------------------------------------------------
 
     def tile(self, k):
@@ -427,7 +431,7 @@ def _apartness(model, blocks, k):
 @eqx.filter_jit
 def _order_error(model, k):
     better = eqx.tree_at(lambda m: m.rotation, model, model.rotation.refined())
-    here, there = (eigh(m._effective(m._full(k)[0])[1])[0] for m in (model, better))
+    here, there = (eigh(m.effective(m._full(k)[0]))[0] for m in (model, better))
     return jnp.max(jnp.abs(here - there))
 
 

@@ -20,6 +20,7 @@ FILES = {
     "own_model.py": {"own_model.png"},
     "kane_mele.py": {"kane_mele_spin_hall.png", "kane_mele_bands.png"},
     "gradient.py": set(),
+    "equilibrium_spin_current.py": {"equilibrium_spin_current.png"},
     "curvature_map.py": {"curvature_map.png"},
     "wannier90_files.py": {"diamond_tb.dat", "diamond_spin_hall.png", "diamond_bands.png"},
 }
@@ -28,6 +29,7 @@ SAYS = {
     "own_model.py": "m =  0.1 eV: σ_yx in the gap is 1.0000 e²/h",
     "kane_mele.py": "σ^z_xy in the gap is -1.000000 (ħ/e)(e²/h)",
     "gradient.py": "by jax.jvp",
+    "equilibrium_spin_current.py": "dressed, exact",
     "curvature_map.py": "Chern number of the lower band -1.0000",
     "wannier90_files.py": "σ on each orbital, order interlaced",
 }
