@@ -197,7 +197,7 @@ def test_unknown_representation():
     ],
 )
 def test_effective_models_of_set_d(order, expected):
-    assert parts(effective(order)).sum() == pytest.approx(expected, abs=2e-17)
+    assert parts(effective(order)).sum() == pytest.approx(expected, abs=6e-17)
 
 
 def test_full_model_of_set_d():

@@ -385,7 +385,8 @@ def test_reverse_mode_at_a_degenerate_point():
 
     slope = jax.jit(jax.grad(size))(0.2)
     value = jax.jit(size)
-    assert slope == pytest.approx((value(0.2 + 1e-4) - value(0.2 - 1e-4)) / 2e-4, rel=1e-6)
+    difference = (value(0.2 + 1e-4) - value(0.2 - 1e-4)) / 2e-4
+    assert float(slope) == pytest.approx(float(difference), rel=1e-6)
 
 
 # --- other choices of what is kept ----------------------------------------------------------------
@@ -394,9 +395,9 @@ def test_reverse_mode_at_a_degenerate_point():
 def test_lowest_and_window_have_the_same_bands():
     expected = np.linalg.eigvalsh(FULL(K))
     for keep in ((0, 1), js.Lowest(2), js.Window(-1.0, 0.5)):
-        found = jax.jit(js.downfold(FULL, keep))(K)
+        found = eqx.filter_jit(js.downfold(FULL, keep))(K)
         np.testing.assert_allclose(np.linalg.eigvalsh(found), expected[:2], atol=1e-13)
-    upper = jax.jit(js.downfold(FULL, js.Window(0.5, 2.0)))(K)
+    upper = eqx.filter_jit(js.downfold(FULL, js.Window(0.5, 2.0)))(K)
     np.testing.assert_allclose(np.linalg.eigvalsh(upper), expected[2:], atol=1e-13)
 
 
@@ -405,11 +406,11 @@ def test_three_blocks_and_two_are_two_expansions():
     cut = js.Functions((0, 1), others=((2, 3),))
     model = eqx.tree_at(lambda m: m.gamma2, FULL, jnp.asarray(0.0))
     shifted = js.models.WithSpin(model, model.spin()) + Shift()
-    exact, other = (jax.jit(js.downfold(shifted, keep))(K) for keep in ((0, 1), cut))
+    exact, other = (eqx.filter_jit(js.downfold(shifted, keep))(K) for keep in ((0, 1), cut))
     np.testing.assert_allclose(exact, other, atol=1e-13)
-    second = jax.jit(js.downfold(shifted, cut, order=2))(K)
+    second = eqx.filter_jit(js.downfold(shifted, cut, order=2))(K)
     np.testing.assert_allclose(second, exact, atol=0.05)
-    assert np.max(np.abs(second - jax.jit(js.downfold(shifted, (0, 1), order=2))(K))) > 1e-5
+    assert np.max(np.abs(second - eqx.filter_jit(js.downfold(shifted, (0, 1), order=2))(K))) > 1e-5
 
 
 class Shift(js.Model):
@@ -606,6 +607,6 @@ def test_against_pymablock(sizes):
             u[: order + 1, :, :2], jnp.asarray(h)[..., None], blocks
         )
         term = theirs[0, 0, order]
-        term = 0 if term is pymablock.series.zero else low @ np.asarray(term) @ low.conj().T
+        term = low @ np.asarray(term) @ low.conj().T if np.ndim(term) else 0
         np.testing.assert_allclose(dressed[..., 0] - previous, term * np.ones((2, 2)), atol=1e-12)
         previous = dressed[..., 0]
