@@ -9,6 +9,7 @@ import io
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,7 +49,7 @@ def to_wannierberri(model: HoppingModel) -> Any:
         ImportError: WannierBerri is not installed.
         ValueError: the model is not three-dimensional.
     """
-    system = required("wannierberri.system", "to_wannierberri", "wannierberri[default]")
+    system = _package("wannierberri.system", "to_wannierberri")
     with tempfile.TemporaryDirectory() as folder, _quiet():
         seed = Path(folder) / "model"
         wannier90.write(model, seed)
@@ -95,7 +96,7 @@ def compare(model: HoppingModel, k: ArrayLike) -> list[Difference]:
 
 def _theirs(model: HoppingModel, system: Any, k: Float[np.ndarray, " 3"]) -> dict[str, np.ndarray]:
     """Energies and curvatures of each band by WannierBerri at one k."""
-    wb = required("wannierberri", "compare", "wannierberri[default]")
+    wb = _package("wannierberri", "compare")
     tabulate = wb.calculators.tabulate
     terms = {"external_terms": model.external_terms}
     calculators = {"curvature": tabulate.BerryCurvature(kwargs_formula=terms)}
@@ -132,6 +133,11 @@ def _groups(energies: Float[np.ndarray, "K n"]) -> Bool[np.ndarray, "K n n"]:
 
 def _in_groups(groups: Bool[np.ndarray, "K n n"], values: np.ndarray) -> np.ndarray:
     return np.einsum("kmn,kn...->km...", groups, values)
+
+
+def _package(name: str, caller: str) -> ModuleType:
+    with _quiet():  # it says on import which optional packages it has not found
+        return required(name, caller, "wannierberri[default]")
 
 
 @contextlib.contextmanager
