@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
-from jaxspin.algebra import dagger, diagonal_of_product, matmul, product, sandwich
+from jaxspin.algebra import dagger, matmul, product, sandwich
 from jaxspin.compiled import staged
 from jaxspin.eigensolvers import eigh
 from jaxspin.unsplit import unsplit
@@ -86,10 +86,10 @@ class Bands(eqx.Module):
     velocity: Complex[Array, "d n n K"]
     #: Spin in the band basis, units of ħ/2, (3, n, n, K); absent where it was not asked for.
     spin: Complex[Array, "3 n n K"] | None
-    #: Berry curvature that comes from states beyond the basis functions of the model, diagonal
-    #: elements for the pairs a < b of directions, Å², (p, n, K); absent where the model has no
-    #: external terms, or where it was not asked for.
-    beyond: Float[Array, "p n K"] | None = None
+    #: Berry curvature that comes from states beyond the basis functions of the model, for the
+    #: pairs a < b of directions, Å², (p, n, n, K); absent where the model has no external terms,
+    #: or where it was not asked for.
+    beyond: Complex[Array, "p n n K"] | None = None
 
     @property
     def gap(self) -> Float[Array, "n n K"]:
@@ -175,7 +175,7 @@ def _external(connection, hamiltonian):
     return -1j * (product - dagger(product))
 
 
-def _beyond(basis, connection) -> Float[Array, "p n K"]:
+def _beyond(basis, connection) -> Complex[Array, "p n n K"]:
     """The curvature of the space of the basis functions, ∂_a A_b - ∂_b A_a - i[A_a, A_b].
 
     It is what a sum over all states has beyond the sum over the bands of the model: the terms
@@ -185,7 +185,7 @@ def _beyond(basis, connection) -> Float[Array, "p n K"]:
     a, b = np.triu_indices(d, 1)
     product = matmul(connection.connection[a], connection.connection[b])
     curvature = connection.curl - 1j * (product - dagger(product))
-    return diagonal_of_product(dagger(basis), matmul(curvature, basis)).real
+    return sandwich(basis, curvature)
 
 
 def _levels(energies, degeneracy):

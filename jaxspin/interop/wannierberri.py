@@ -74,7 +74,8 @@ def compare(model: HoppingModel, k: ArrayLike) -> list[Difference]:
         ImportError: WannierBerri is not installed.
     """
     k = np.atleast_2d(np.asarray(k, float))
-    theirs = [_theirs(model, to_wannierberri(model), point) for point in k]
+    system = to_wannierberri(model)
+    theirs = [_theirs(model, system, point) for point in k]
     cartesian = k @ np.asarray(reciprocal_vectors(model.lattice))
     energies = np.asarray(bands(model, cartesian).energies)
     groups = _groups(energies)
