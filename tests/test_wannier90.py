@@ -137,6 +137,13 @@ def test_missing_shifts_are_warned_of_where_they_matter(seed):
     assert np.max(np.abs(np.linalg.eigvalsh(model(k)) - energies)) > 0.1
 
 
+@pytest.mark.parametrize("reader", [read, examine])
+def test_warnings_point_at_the_caller(reader, seed, unchecked_annotations):
+    with pytest.warns(UserWarning, match="which this mesh needs") as caught:
+        reader(seed(MADE["far"], "_tb.dat"))
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 def test_missing_shifts_are_not_warned_of_where_they_do_not_matter(seed):
     _, report = tables(seed(MADE["plain"], "_tb.dat"))
     assert report.warnings == ()
