@@ -88,15 +88,11 @@ class _Findings:
         return self.path(name)
 
 
-class _Operators(NamedTuple):
-    """The operators of the main files, assembled."""
+class _Companions(NamedTuple):
+    """The small files beside H(R)."""
 
-    path: Path
-    header: Header
-    raw: list[Cell]  # as in the file
-    mesh: Mesh | None
-    hamiltonian: Sum
-    position: Sum | None
+    win: Win  # says nothing where there is no file
+    chk: Chk | None
 
 
 class _Shifting(NamedTuple):
@@ -111,58 +107,99 @@ class _Shifting(NamedTuple):
         return assembly.assembled(source, self.degeneracies, self.open_shifts(), self.path)
 
 
+class _Operators(NamedTuple):
+    """The operators of the main files, assembled."""
+
+    path: Path
+    header: Header
+    raw: list[Cell]  # as in the file
+    mesh: Mesh | None
+    hamiltonian: Sum
+    position: Sum | None
+    shifting: _Shifting
+
+
+class _Spin(NamedTuple):
+    """The spin operator, where it is from, and |S² − 1| on the mesh."""
+
+    operator: Complex[np.ndarray, "r 3 n n"] | Complex[np.ndarray, "3 n n"] | None
+    origin: str
+    square_deviation: float | None
+
+
+class _Quality(NamedTuple):
+    """Fields of the report that say how good the files are."""
+
+    hermiticity: float
+    asymmetry: float | None
+    mesh_mismatch: float | None
+    square_deviation: float | None
+
+
 def tables(
     seedname: str | PathLike[str],
     spin_order: SpinOrder | None = None,
     progress: bool | None = None,
 ) -> tuple[Tables, Report]:
     """The arrays of a model, and the report about them; see `examine`."""
-    if spin_order not in _ORDERS:
-        raise ValueError(
-            "Argument `spin_order` must be None, 'interlaced', 'block' or 'unknown', but is "
-            f"{spin_order!r}."
-        )
+    _check_order(spin_order)
     found = _Findings(str(seedname))
     main = _main_file(found)
-    win = _win(found)
-    chk = _chk(found)
-    mesh = _stated_mesh(found, win, chk)
+    companions = _Companions(_win(found), _chk(found))
     with ExitStack() as stack:
         advance = stack.enter_context(count_bytes(_size(found, main), "reading", progress))
-        operators, shifting = _operators(found, main, stack, advance, mesh, _checks(win, chk))
-        herm, asymmetry = _made_hermitian(found, operators)
-        lattice = _lattice(found, operators, win, chk)
-        centres = _centres(found, operators, chk)
+        operators = _operators(found, main, companions, stack, advance)
+        violation, asymmetry = _made_hermitian(found, operators)
+        lattice = _lattice(found, operators, companions)
+        centres = _centres(found, operators, companions)
         _check_images(found, operators, lattice, centres)
-        mismatch = _mesh_mismatch(found, chk, operators)
-        sigma, origin, deviation = _spin(found, spin_order, win, chk, operators, shifting, centres)
-    volume = float(np.linalg.det(lattice))
+        mismatch = _mesh_mismatch(found, companions.chk, operators)
+        sigma = _spin(found, spin_order, companions, operators, centres)
+    position = None if operators.position is None else operators.position.blocks
+    cells, blocks = operators.hamiltonian.cells, operators.hamiltonian.blocks[:, 0]
+    arrays = Tables(lattice, cells, blocks, centres, sigma.operator, position)
+    quality = _Quality(violation, asymmetry, mismatch, sigma.square_deviation)
+    return arrays, _report(found, companions.win, operators, arrays, sigma.origin, quality)
+
+
+def _check_order(order: SpinOrder | None) -> None:
+    if order not in _ORDERS:
+        raise ValueError(
+            "Argument `spin_order` must be None, 'interlaced', 'block' or 'unknown', but is "
+            f"{order!r}."
+        )
+
+
+def _report(
+    found: _Findings,
+    win: Win,
+    operators: _Operators,
+    arrays: Tables,
+    origin: str,
+    quality: _Quality,
+) -> Report:
+    volume = float(np.linalg.det(arrays.lattice))
     if volume < 0:
         found.notes.append("the cell is left-handed")
-    report = Report(
+    bands = _bands(found, operators.header.size)
+    return Report(
         used=tuple((found.path(name).name, use) for name, use in found.used.items()),
         absent=tuple(found.path(name).name for name in _NAMES if not found.has(name)),
         size=operators.header.size,
-        lattice=lattice,
+        lattice=arrays.lattice,
         volume=abs(volume),
         right_handed=volume > 0,
         cells_in_file=len(operators.raw),
-        cells=len(operators.hamiltonian.cells),
+        cells=len(arrays.cells),
         mesh=operators.mesh,
         points=float(np.sum(1 / operators.header.degeneracies)),
-        hermiticity=herm,
-        asymmetry=asymmetry,
         spin=origin,
-        square_deviation=deviation,
-        mesh_mismatch=mismatch,
-        path=None if win is None else win.path,
-        bands=_bands(found, operators.header.size),
+        path=win.path,
+        bands=bands,
         notes=tuple(found.notes),
         warnings=tuple(found.warnings),
+        **quality._asdict(),
     )
-    position = None if operators.position is None else operators.position.blocks
-    cells, blocks = operators.hamiltonian.cells, operators.hamiltonian.blocks[:, 0]
-    return Tables(lattice, cells, blocks, centres, sigma, position), report
 
 
 def _main_file(found: _Findings) -> str:
@@ -175,8 +212,8 @@ def _main_file(found: _Findings) -> str:
     )
 
 
-def _win(found: _Findings) -> Win | None:
-    return geometry.read_win(found.use(".win", "input")) if found.has(".win") else None
+def _win(found: _Findings) -> Win:
+    return geometry.read_win(found.use(".win", "input")) if found.has(".win") else Win()
 
 
 def _chk(found: _Findings) -> Chk | None:
@@ -188,12 +225,12 @@ def _chk(found: _Findings) -> Chk | None:
     return chk
 
 
-def _stated_mesh(found: _Findings, win: Win | None, chk: Chk | None) -> Mesh | None:
+def _stated_mesh(found: _Findings, companions: _Companions) -> Mesh | None:
     stated = {}
-    if win is not None and win.mesh is not None:
-        stated[found.path(".win")] = win.mesh
-    if chk is not None:
-        stated[chk.path] = chk.mesh
+    if companions.win.mesh is not None:
+        stated[found.path(".win")] = companions.win.mesh
+    if companions.chk is not None:
+        stated[companions.chk.path] = companions.chk.mesh
     if len(set(stated.values())) > 1:
         raise _disagree("mesh", stated)
     return next(iter(stated.values()), None)
@@ -211,38 +248,33 @@ def _size(found: _Findings, main: str) -> int:
     return size + (2 * found.path("_wsvec.dat").stat().st_size if found.has("_wsvec.dat") else 0)
 
 
-def _checks(win: Win | None, chk: Chk | None) -> dict[str, int]:
-    """The numbers of Wannier functions that other files state."""
-    stated = {}
-    if win is not None and win.size is not None:
-        stated[".win"] = win.size
+def _check_size(path: Path, size: int, companions: _Companions) -> None:
+    """The number of Wannier functions is that of other files."""
+    win, chk = companions
+    stated = {".win": win.size}
     if chk is not None:
         stated[chk.path.name] = chk.states.shape[2]
-    return stated
+    for name, other in stated.items():
+        if other not in (None, size):
+            raise wrong(path, None, f"for {other} Wannier functions, as {name}", size)
 
 
 def _operators(
-    found: _Findings,
-    main: str,
-    stack: ExitStack,
-    advance: Advance,
-    mesh: Mesh | None,
-    stated: dict[str, int],
-) -> tuple[_Operators, _Shifting]:
+    found: _Findings, main: str, companions: _Companions, stack: ExitStack, advance: Advance
+) -> _Operators:
     """H and r of the main files, with their weights and shifts."""
     tb = main == "_tb.dat"
     path = found.use(main, "lattice, H and r" if tb else "H")
     lines = stack.enter_context(Lines(path, advance))
     header = layout.tb_header(lines) if tb else layout.hr_header(lines)
-    for name, size in stated.items():
-        if size != header.size:
-            raise wrong(path, None, f"for {size} Wannier functions, as {name}", header.size)
+    _check_size(path, header.size, companions)
     shifting = _shifting(found, header, advance)
     raw: list[Cell] = []
     source = layout.tb_hamiltonian if tb else layout.hr_hamiltonian
     hamiltonian = shifting.assembled(_noted(source(lines, header), raw))
     assembly.check_cells(path, raw)
-    mesh = assembly.check_weights(path, raw, header.degeneracies, mesh)
+    stated = _stated_mesh(found, companions)
+    mesh = assembly.check_weights(path, raw, header.degeneracies, stated)
     assembly.check_shifts(found.path("_wsvec.dat"), hamiltonian, mesh)
     position = None
     if tb:
@@ -253,7 +285,7 @@ def _operators(
         position = shifting.assembled(layout.r_position(own, header, raw))
         own.must_be_whole()
     lines.must_be_whole()
-    return _Operators(path, header, raw, mesh, hamiltonian, position), shifting
+    return _Operators(path, header, raw, mesh, hamiltonian, position, shifting)
 
 
 def _noted(source: layout.Blocks, cells: list[Cell]) -> layout.Blocks:
@@ -296,14 +328,13 @@ def _made_hermitian(found: _Findings, operators: _Operators) -> tuple[float, flo
 
 
 def _lattice(
-    found: _Findings, operators: _Operators, win: Win | None, chk: Chk | None
+    found: _Findings, operators: _Operators, companions: _Companions
 ) -> Float[np.ndarray, "3 3"]:
     """The lattice of the first file that has it; all that have it must agree."""
     stated = {operators.path: operators.header.lattice}
-    if win is not None:
-        stated[found.path(".win")] = win.lattice
-    if chk is not None:
-        stated[chk.path] = chk.lattice
+    stated[found.path(".win")] = companions.win.lattice
+    if companions.chk is not None:
+        stated[companions.chk.path] = companions.chk.lattice
     if found.has(".wout"):
         stated[found.use(".wout", "lattice")] = geometry.wout_lattice(found.path(".wout"))
     stated = {path: value for path, value in stated.items() if value is not None}
@@ -324,9 +355,11 @@ def _lattice(
     return lattice
 
 
-def _centres(found: _Findings, operators: _Operators, chk: Chk | None) -> Float[np.ndarray, "n 3"]:
+def _centres(
+    found: _Findings, operators: _Operators, companions: _Companions
+) -> Float[np.ndarray, "n 3"]:
     """The Wannier centres: the diagonal of r where there is r."""
-    size = operators.header.size
+    size, chk = operators.header.size, companions.chk
     if operators.position is not None:
         home = operators.position.cells.index((0, 0, 0))
         return np.real(np.einsum("cnn->nc", operators.position.blocks[home]))
@@ -388,47 +421,60 @@ def _mesh_mismatch(found: _Findings, chk: Chk | None, operators: _Operators) -> 
 def _spin(
     found: _Findings,
     order: SpinOrder | None,
-    win: Win | None,
-    chk: Chk | None,
+    companions: _Companions,
     operators: _Operators,
-    shifting: _Shifting,
     centres: Float[np.ndarray, "n 3"],
-) -> tuple[np.ndarray | None, str, float | None]:
-    """The spin operator, where it is from, and |S² − 1|."""
+) -> _Spin:
+    """From `.spn` where it can be used, else σ on each orbital."""
     spn = next((name for name in (".spn", ".spn.fmt") if found.has(name)), None)
-    if order is None and spn is not None and chk is not None:
-        path = found.use(spn, "spin operator")
-        on_mesh = spin.projected_spin(chk, path)
-        deviation = spin.square_deviation(on_mesh)
-        if deviation > _INCOMPLETE:
-            found.warnings.append(
-                f"the spin operator from {path.name} has |S² − 1| up to {deviation:.2g}: the "
-                "Wannier functions do not hold both spins of all their states, or it is not in ħ/2"
-            )
-        operator = shifting.assembled(spin.spin_blocks(chk, on_mesh, operators.raw))
-        violation, cell = assembly.make_hermitian(operator)
-        if violation > _ROUNDED:  # S(k) is Hermitian, so it can only be the shifts
-            expected = "shifts with T for R, m, n and −T for −R, n, m"
-            raise wrong(shifting.path, None, expected, f"others at R = {cell}")
-        return operator.blocks, f"{path.name} and {chk.path.name}", deviation
+    if order is None and spn is not None and companions.chk is not None:
+        return _spin_of_bands(found, spn, companions.chk, operators)
     if spn is not None:
         reason = "there is no .chk file" if order is None else "`spin_order` is given"
         found.notes.append(f"{found.path(spn).name} is not used: {reason}")
-    if order is None and win is not None and win.spinors:
-        known, how = spin.detected_order(operators.hamiltonian, centres), "detected"
-    else:
-        known, how = order, "given"
-    if known is None or known == "unknown":
-        return None, "none: charge quantities only", None
-    _check_even(known, len(centres))
-    measures = spin.order_measures(known, operators.hamiltonian, centres)
+    if order is None and companions.win.spinors:
+        detected = spin.detected_order(operators.hamiltonian, centres)
+        return _spin_of_order(found, detected, "detected", operators, centres)
+    if order is None or order == "unknown":
+        return _Spin(None, "none: charge quantities only", None)
+    return _spin_of_order(found, order, "given", operators, centres)
+
+
+def _spin_of_bands(found: _Findings, spn: str, chk: Chk, operators: _Operators) -> _Spin:
+    """The spin operator of the bands, in the Wannier functions of the checkpoint."""
+    path, shifting = found.use(spn, "spin operator"), operators.shifting
+    on_mesh = spin.projected_spin(chk, path)
+    deviation = spin.square_deviation(on_mesh)
+    if deviation > _INCOMPLETE:
+        found.warnings.append(
+            f"the spin operator from {path.name} has |S² − 1| up to {deviation:.2g}: the "
+            "Wannier functions do not hold both spins of all their states, or it is not in ħ/2"
+        )
+    operator = shifting.assembled(spin.spin_blocks(chk, on_mesh, operators.raw))
+    violation, cell = assembly.make_hermitian(operator)
+    if violation > _ROUNDED:  # S(k) is Hermitian, so it can only be the shifts
+        expected = "shifts with T for R, m, n and −T for −R, n, m"
+        raise wrong(shifting.path, None, expected, f"others at R = {cell}")
+    return _Spin(operator.blocks, f"{path.name} and {chk.path.name}", deviation)
+
+
+def _spin_of_order(
+    found: _Findings,
+    order: str,
+    how: str,
+    operators: _Operators,
+    centres: Float[np.ndarray, "n 3"],
+) -> _Spin:
+    """σ on each orbital."""
+    _check_even(order, len(centres))
+    measures = spin.order_measures(order, operators.hamiltonian, centres)
     if spin.unlike_partners(measures):
         found.warnings.append(
-            f"in the order {known} the two spins of an orbital are unlike: {spin.shown(measures)}; "
+            f"in the order {order} the two spins of an orbital are unlike: {spin.shown(measures)}; "
             "spin quantities need a .spn file"
         )
-    origin = f"σ on each orbital, order {known} ({how})"
-    return _pure_spin(known, operators.hamiltonian.cells, centres), origin, None
+    operator = _pure_spin(order, operators.hamiltonian.cells, centres)
+    return _Spin(operator, f"σ on each orbital, order {order} ({how})", None)
 
 
 def _check_even(order: str, size: int) -> None:
