@@ -121,6 +121,39 @@ def test_bands_of_wannier90(seed):
         np.testing.assert_allclose(np.linalg.eigvalsh(h), energies, atol=1e-7)
 
 
+@pytest.mark.parametrize("way", ["_tb", "_hr and _r", ".wout", "_centres"])
+def test_checkpoint_of_another_run_is_refused(way, seed):
+    """The same Wannier functions in another order."""
+    other = {name: MADE["block"][name] for name in (".chk", ".spn")}
+    name = seed(MADE["plain"], *WAYS[way], **other)
+    message = r"centre of Wannier function \d modulo lattice vectors.* must be the same"
+    with pytest.raises(ValueError, match=message) as raised:
+        tables(name)
+    stated = {"_tb": "_tb.dat", "_hr and _r": "_r.dat", "_centres": "_centres.xyz"}.get(way, way)
+    assert str(raised.value).count(f" in {name}") == 2
+    assert all(f"] in {name}{ending}" in str(raised.value) for ending in (stated, ".chk"))
+
+
+def test_centres_of_the_checkpoint_in_other_cells_are_the_same(seed):
+    crystal = CRYSTALS["plain"]
+    for step, wrong in ((crystal.lattice[2], False), (np.array([0.02, 0, 0]), True)):
+        chk = files(crystal._replace(centres=crystal.centres + step))[".chk"]
+        name = seed(MADE["plain"], "_tb.dat", **{".chk": chk})
+        if wrong:
+            with pytest.raises(ValueError, match="centre of Wannier function"):
+                tables(name)
+        else:
+            np.testing.assert_allclose(tables(name)[0].centres, crystal.centres, atol=1e-12)
+
+
+def test_gauge_that_is_not_checked_is_noted(seed):
+    _, report = tables(seed(MADE["plain"], "_tb.dat", ".chk", ".spn"))
+    (note,) = report.notes
+    assert "no s.eig: that the Wannier functions of s.chk are those of H(R) is not checked" in note
+    _, report = tables(seed(MADE["plain"], "_tb.dat", ".chk", ".spn", ".eig"))
+    assert report.notes == ()
+
+
 def test_six_digits_are_enough_and_noted(seed):
     contents = files(CRYSTALS["far"], digits=6)
     arrays, report = tables(seed(contents, "_hr.dat", "_wsvec.dat", ".win", ".wout"), "unknown")

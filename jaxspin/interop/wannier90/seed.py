@@ -51,6 +51,9 @@ _MISMATCH = 1e-3  # eV; between H(k) of .eig and of H(R)
 # an operator in units of ħ instead of ħ/2 has 0.75, and a state without spin has 1.
 _INCOMPLETE = 0.7
 _SAME_PLACE = 1e-6  # Å, as for models
+# Å, as between r and the centres of models; different formulas for a centre differ by 1e-4, those
+# of other runs by tenths
+_SAME_CENTRE = 1e-2
 
 
 class Tables(NamedTuple):
@@ -119,6 +122,13 @@ class _Operators(NamedTuple):
     shifting: _Shifting
 
 
+class _Stated(NamedTuple):
+    """Wannier centres and the file that states them."""
+
+    path: Path
+    centres: Float[np.ndarray, "n 3"]
+
+
 class _Spin(NamedTuple):
     """The spin operator, where it is from, and |S² − 1| on the mesh."""
 
@@ -151,7 +161,7 @@ def tables(
         operators = _operators(found, main, companions, stack, advance)
         violation, asymmetry = _made_hermitian(found, operators)
         lattice = _lattice(found, operators, companions)
-        centres = _centres(found, operators, companions)
+        centres = _centres(found, operators, companions.chk, lattice)
         _check_images(found, operators, lattice, centres)
         mismatch = _mesh_mismatch(found, companions.chk, operators)
         sigma = _spin(found, spin_order, companions, operators, centres)
@@ -356,28 +366,62 @@ def _lattice(
 
 
 def _centres(
-    found: _Findings, operators: _Operators, companions: _Companions
+    found: _Findings,
+    operators: _Operators,
+    chk: Chk | None,
+    lattice: Float[np.ndarray, "3 3"],
 ) -> Float[np.ndarray, "n 3"]:
-    """The Wannier centres: the diagonal of r where there is r."""
-    size, chk = operators.header.size, companions.chk
-    if operators.position is not None:
-        home = operators.position.cells.index((0, 0, 0))
-        return np.real(np.einsum("cnn->nc", operators.position.blocks[home]))
-    if chk is not None:
+    """The Wannier centres: the diagonal of r where there is r, else those of `.chk` before others.
+
+    The checkpoint must be of the same run, so that its centres must be those of the other files.
+    """
+    purpose = "centres" if chk is None else "check of the centres"
+    stated = _diagonal_of_r(found, operators) or _printed_centres(
+        found, operators.header.size, purpose
+    )
+    if chk is not None and stated is not None:
+        _check_centres(stated, chk, lattice)
+    if chk is not None and operators.position is None:
         found.use(chk.path.name.removeprefix(Path(found.seed).name), "centres")
         return chk.centres
+    if stated is None:
+        raise ValueError(
+            f"{operators.path}: must come with a file that has the Wannier centres: "
+            f"{found.path('_r.dat')}, {found.path('.chk')}, {found.path('.wout')} (a final state), "
+            f"{found.path('_centres.xyz')}, or {found.path('_tb.dat')} instead; none has them."
+        )
+    return stated.centres
+
+
+def _diagonal_of_r(found: _Findings, operators: _Operators) -> _Stated | None:
+    if operators.position is None:
+        return None
+    home = operators.position.cells.index((0, 0, 0))
+    centres = np.real(np.einsum("cnn->nc", operators.position.blocks[home]))
+    tb = operators.path == found.path("_tb.dat")
+    return _Stated(operators.path if tb else found.path("_r.dat"), centres)
+
+
+def _printed_centres(found: _Findings, size: int, purpose: str) -> _Stated | None:
+    """The centres of `.wout`, else of `_centres.xyz`."""
     if found.has(".wout"):
         centres = geometry.wout_centres(found.path(".wout"), size)
         if centres is not None:
-            found.use(".wout", "centres")
-            return centres
+            return _Stated(found.use(".wout", purpose), centres)
     if found.has("_centres.xyz"):
-        return geometry.read_centres(found.use("_centres.xyz", "centres"), size)
-    raise ValueError(
-        f"{operators.path}: must come with a file that has the Wannier centres: "
-        f"{found.path('_r.dat')}, {found.path('.chk')}, {found.path('.wout')} (a final state), "
-        f"{found.path('_centres.xyz')}, or {found.path('_tb.dat')} instead; none has them."
-    )
+        path = found.use("_centres.xyz", purpose)
+        return _Stated(path, geometry.read_centres(path, size))
+    return None
+
+
+def _check_centres(stated: _Stated, chk: Chk, lattice: Float[np.ndarray, "3 3"]) -> None:
+    """The centres of the checkpoint are these, modulo lattice vectors."""
+    steps = (chk.centres - stated.centres) @ np.linalg.inv(lattice)
+    distances = np.linalg.norm((steps - np.rint(steps)) @ lattice, axis=1)
+    n = int(np.argmax(distances))
+    if distances[n] > _SAME_CENTRE:
+        values = {stated.path: stated.centres[n].tolist(), chk.path: chk.centres[n].tolist()}
+        raise _disagree(f"centre of Wannier function {n + 1} modulo lattice vectors, Å,", values)
 
 
 def _check_images(
@@ -443,6 +487,11 @@ def _spin(
 def _spin_of_bands(found: _Findings, spn: str, chk: Chk, operators: _Operators) -> _Spin:
     """The spin operator of the bands, in the Wannier functions of the checkpoint."""
     path, shifting = found.use(spn, "spin operator"), operators.shifting
+    if not found.has(".eig"):
+        found.notes.append(
+            f"no {found.path('.eig').name}: that the Wannier functions of {chk.path.name} are "
+            "those of H(R) is not checked, but by their centres where another file has them"
+        )
     on_mesh = spin.projected_spin(chk, path)
     deviation = spin.square_deviation(on_mesh)
     if deviation > _INCOMPLETE:
