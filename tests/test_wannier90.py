@@ -170,6 +170,31 @@ def test_missing_shifts_are_warned_of_where_they_matter(seed):
     assert np.max(np.abs(np.linalg.eigvalsh(model(k)) - energies)) > 0.1
 
 
+def zero_shifts(contents):
+    """`_wsvec.dat` as Wannier90 writes it with `use_ws_distance = false`."""
+    records = contents["_tb.dat"].split(b"\n\n")[1:38]
+    text = b"## written by a test with use_ws_distance=.false.\n"
+    for record in records:
+        cell = record.split(b"\n")[0]
+        for m in range(1, 5):
+            for n in range(1, 5):
+                text += cell + b"%5d%5d\n    1\n    0    0    0\n" % (m, n)
+    return text
+
+
+def test_shifts_by_zero_are_none(seed):
+    plain, _ = tables(seed(MADE["far"], "_tb.dat"))
+    name = seed(MADE["far"], "_tb.dat", **{"_wsvec.dat": zero_shifts(MADE["far"])})
+    with pytest.warns(UserWarning, match=r"no shifts but zero in .*s_wsvec.dat, which this mesh n"):
+        model = read(name)
+    np.testing.assert_array_equal(model.blocks, plain.blocks)
+
+
+def test_shifts_by_zero_are_not_warned_of_where_they_are_right(seed):
+    name = seed(MADE["plain"], "_tb.dat", **{"_wsvec.dat": zero_shifts(MADE["plain"])})
+    assert tables(name)[1].warnings == ()
+
+
 @pytest.mark.parametrize("reader", [read, examine])
 def test_warnings_point_at_the_caller(reader, seed, unchecked_annotations):
     with pytest.warns(UserWarning, match="which this mesh needs") as caught:

@@ -430,14 +430,16 @@ def _check_images(
     lattice: Float[np.ndarray, "3 3"],
     centres: Float[np.ndarray, "n 3"],
 ) -> None:
-    """Warn where the mesh needs the shifts and there are none."""
-    if found.has("_wsvec.dat") or operators.mesh is None:
+    """Warn where the mesh needs shifts and there is no file of them, or one with zeros only."""
+    if any(any(shift) for shift in operators.hamiltonian.shifts) or operators.mesh is None:
         return
     worst = assembly.misplaced(operators.hamiltonian, lattice, centres, operators.mesh)
     if worst is not None:
         m, n = worst.orbitals
+        path = found.path("_wsvec.dat")
+        lack = f"no shifts but zero in {path}" if found.has("_wsvec.dat") else f"no {path}"
         found.warnings.append(
-            f"no {found.path('_wsvec.dat')}, which this mesh needs: ⟨0 {m}|H|R {n}⟩ with "
+            f"{lack}, which this mesh needs: ⟨0 {m}|H|R {n}⟩ with "
             f"|H| = {worst.size:.3g} eV at R = {worst.cell} spans {worst.distance:.4g} Å, but a "
             f"supercell image of it {worst.shortest:.4g} Å, so that interpolated bands can be off "
             "by some such elements. Run Wannier90 with `use_ws_distance = true` and "
