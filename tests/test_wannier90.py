@@ -5,6 +5,7 @@ import struct
 import warnings
 from pathlib import Path
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -763,6 +764,28 @@ def test_there_and_back(name, seed, tmp_path):
     assert again.cells == model.cells
     for field in ("vectors", "blocks", "centres", "position"):
         np.testing.assert_allclose(getattr(again, field), getattr(model, field), rtol=1e-15)
+
+
+def test_diagonal_position_stays_diagonal(seed, tmp_path):
+    model = read(seed(MADE["plain"], "_tb.dat")).without_external_terms()
+    write(model, tmp_path / "again")
+    again, report = examine(tmp_path / "again")
+    assert not again.external_terms
+    np.testing.assert_allclose(again.centres, model.centres, rtol=1e-15)
+    assert report.notes == ("r(R) holds the centres and zeros: it is taken as diagonal",)
+
+
+@pytest.mark.parametrize(("cell", "element"), [((0, 0, 0), (0, 1)), ((1, 0, 0), (2, 2))])
+def test_smallest_element_of_r_is_kept(cell, element, seed, tmp_path):
+    model = read(seed(MADE["plain"], "_tb.dat")).without_external_terms()
+    position = np.zeros((len(model.cells), 3, 4, 4), complex)
+    for axis in range(3):
+        np.fill_diagonal(position[model.cells.index((0, 0, 0)), axis], model.centres[:, axis])
+    for block, place in ((cell, element), (tuple(-c for c in cell), element[::-1])):
+        position[model.cells.index(block), 1][place] = 1e-9
+    model = eqx.tree_at(lambda m: m.position, model, position, is_leaf=lambda x: x is None)
+    write(model, tmp_path / "again")
+    assert read(tmp_path / "again").external_terms
 
 
 @pytest.mark.parametrize("d", [1, 2])

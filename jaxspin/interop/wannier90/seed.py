@@ -165,7 +165,7 @@ def tables(
         _check_images(found, operators, lattice, centres)
         mismatch = _mesh_mismatch(found, companions.chk, operators)
         sigma = _spin(found, spin_order, companions, operators, centres)
-    position = None if operators.position is None else operators.position.blocks
+    position = _position(found, operators.position)
     cells, blocks = operators.hamiltonian.cells, operators.hamiltonian.blocks[:, 0]
     arrays = Tables(lattice, cells, blocks, centres, sigma.operator, position)
     quality = _Quality(violation, asymmetry, mismatch, sigma.square_deviation)
@@ -422,6 +422,23 @@ def _check_centres(stated: _Stated, chk: Chk, lattice: Float[np.ndarray, "3 3"])
     if distances[n] > _SAME_CENTRE:
         values = {stated.path: stated.centres[n].tolist(), chk.path: chk.centres[n].tolist()}
         raise _disagree(f"centre of Wannier function {n + 1} modulo lattice vectors, Å,", values)
+
+
+def _position(found: _Findings, position: Sum | None) -> Complex[np.ndarray, "r 3 n n"] | None:
+    """r(R), or None where it is diagonal: it then says no more than the centres do."""
+    if position is None or not _diagonal(position):
+        return None if position is None else position.blocks
+    found.notes.append("r(R) holds the centres and zeros: it is taken as diagonal")
+    return None
+
+
+def _diagonal(position: Sum) -> bool:
+    """Whether all but the diagonal in the home cell is exactly zero."""
+    identity = np.eye(position.blocks.shape[-1], dtype=bool)
+    return not any(
+        np.any(block[:, ~identity] if cell == (0, 0, 0) else block)
+        for cell, block in zip(position.cells, position.blocks, strict=True)
+    )
 
 
 def _check_images(
