@@ -147,6 +147,17 @@ def test_centres_of_the_checkpoint_in_other_cells_are_the_same(seed):
             np.testing.assert_allclose(tables(name)[0].centres, crystal.centres, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", [".wout", ".chk"])
+def test_moved_centres_are_refused_only_where_they_are_needed(name, seed):
+    """In `.wout` and `.chk` they are where H(R) has them."""
+    text = MADE["far"][".win"] + b"translate_home_cell = true\n"
+    crystal = CRYSTALS["far"]
+    moved_back = files(crystal._replace(centres=CRYSTALS["plain"].centres))["_centres.xyz"]
+    contents = MADE["far"] | {".win": text, "_centres.xyz": moved_back}
+    arrays, _ = tables(seed(contents, *HR, "_wsvec.dat", name), "unknown")
+    np.testing.assert_allclose(arrays.centres, crystal.centres, atol=1e-6)
+
+
 def test_gauge_that_is_not_checked_is_noted(seed):
     _, report = tables(seed(MADE["plain"], "_tb.dat", ".chk", ".spn"))
     (note,) = report.notes
@@ -303,10 +314,19 @@ def test_unknown_order_is_a_model_without_spin(seed):
         model.spin()
 
 
-def test_spn_without_chk_is_noted(seed):
-    _, report = tables(seed(MADE["plain"], *NO_SPN, ".spn"))
-    assert report.notes == ("s.spn is not used: there is no .chk file",)
-    assert "detected" in report.spin
+def test_spn_without_chk_is_warned_of(seed):
+    message = (
+        "s.spn is not used, for there is no s.chk; the spin operator is σ .*interlaced .detect"
+    )
+    with pytest.warns(UserWarning, match=message):
+        model, report = examine(seed(MADE["plain"], *NO_SPN, ".spn"))
+    np.testing.assert_array_equal(model.spin(), pure_spin("interlaced", 4))
+    assert report.notes == ()
+
+
+def test_spn_without_chk_and_spinors_is_warned_of(seed):
+    with pytest.warns(UserWarning, match="s.spn is not used.*the spin operator is none: charge"):
+        assert read(seed(MADE["plain"], "_tb.dat", ".spn")).spin_operator is None
 
 
 def test_unclear_order_is_refused(seed):
@@ -540,6 +560,12 @@ REFUSED = {
         "mp_grid = 3 positive integers, but is '4 3'",
     ),
     "centres count": (HR, "_centres.xyz", line(1, "3"), "at least num_wann = 4, but is 3"),
+    "centres moved": (
+        HR,
+        ".win",
+        lambda x: x + b"translate_home_cell = .true.\n",
+        r"xyz: must be of a run without `translate_home_cell = true` in .*keep s.wout or s.chk",
+    ),
     "centres line": (HR, "_centres.xyz", line(4, "Pt 0 0 0"), "line 4: must be a Wannier centre"),
     "no centres": (("_hr.dat", ".win"), ".win", lambda x: x, "has the Wannier centres: .*_r.dat"),
     "wout vector": (
@@ -747,6 +773,15 @@ def test_state_of_the_checkpoint_is_noted(seed):
     data = replaced("postwann", "postdis ")(MADE["plain"][".chk"])
     _, report = tables(seed(MADE["plain"], "_tb.dat", **{".chk": data}))
     assert report.notes == ("s.chk is of the state 'postdis', not postwann",)
+
+
+def test_state_of_the_checkpoint_is_warned_of_where_the_spin_is_in_it(seed):
+    data = replaced("postwann", "postdis ")(MADE["plain"][".chk"])
+    name = seed(MADE["plain"], "_tb.dat", ".eig", ".spn", **{".chk": data})
+    with pytest.warns(UserWarning, match="s.chk is of the state 'postdis', not postwann: its Wann"):
+        _, report = examine(name)
+    assert report.notes == ()
+    assert tables(name, "interlaced")[1].warnings == ()
 
 
 # Writing.

@@ -44,6 +44,7 @@ class Win(NamedTuple):
     size: int | None = None
     mesh: tuple[int, int, int] | None = None
     spinors: bool | None = None
+    home_cell: bool | None = None  # whether `_centres.xyz` has the centres moved into it
     path: tuple[tuple[PathPoint, PathPoint], ...] | None = None
 
 
@@ -62,6 +63,7 @@ def read_win(path: Path) -> Win:
         None if size is None else size[0],
         None if mesh is None else (mesh[0], mesh[1], mesh[2]),
         _logical(path, keywords, "spinors"),
+        _logical(path, keywords, "translate_home_cell"),
         _path(path, blocks.get("kpoint_path")),
     )
 

@@ -161,10 +161,11 @@ def tables(
         operators = _operators(found, main, companions, stack, advance)
         violation, asymmetry = _made_hermitian(found, operators)
         lattice = _lattice(found, operators, companions)
-        centres = _centres(found, operators, companions.chk, lattice)
+        centres = _centres(found, operators, companions, lattice)
         _check_images(found, operators, lattice, centres)
         mismatch = _mesh_mismatch(found, companions.chk, operators)
         sigma = _spin(found, spin_order, companions, operators, centres)
+    _check_state(found, companions.chk, sigma)
     position = _position(found, operators.position)
     cells, blocks = operators.hamiltonian.cells, operators.hamiltonian.blocks[:, 0]
     arrays = Tables(lattice, cells, blocks, centres, sigma.operator, position)
@@ -230,9 +231,7 @@ def _chk(found: _Findings) -> Chk | None:
     name = next((name for name in (".chk", ".chk.fmt") if found.has(name)), None)
     if name is None:
         return None
-    chk = read_chk(found.use(name, "checkpoint"))
-    found.notes += chk.notes
-    return chk
+    return read_chk(found.use(name, "checkpoint"))
 
 
 def _stated_mesh(found: _Findings, companions: _Companions) -> Mesh | None:
@@ -368,17 +367,15 @@ def _lattice(
 def _centres(
     found: _Findings,
     operators: _Operators,
-    chk: Chk | None,
+    companions: _Companions,
     lattice: Float[np.ndarray, "3 3"],
 ) -> Float[np.ndarray, "n 3"]:
     """The Wannier centres: the diagonal of r where there is r, else those of `.chk` before others.
 
     The checkpoint must be of the same run, so that its centres must be those of the other files.
     """
-    purpose = "centres" if chk is None else "check of the centres"
-    stated = _diagonal_of_r(found, operators) or _printed_centres(
-        found, operators.header.size, purpose
-    )
+    chk, size = companions.chk, operators.header.size
+    stated = _diagonal_of_r(found, operators) or _printed_centres(found, companions, size)
     if chk is not None and stated is not None:
         _check_centres(stated, chk, lattice)
     if chk is not None and operators.position is None:
@@ -402,16 +399,25 @@ def _diagonal_of_r(found: _Findings, operators: _Operators) -> _Stated | None:
     return _Stated(operators.path if tb else found.path("_r.dat"), centres)
 
 
-def _printed_centres(found: _Findings, size: int, purpose: str) -> _Stated | None:
-    """The centres of `.wout`, else of `_centres.xyz`."""
+def _printed_centres(found: _Findings, companions: _Companions, size: int) -> _Stated | None:
+    """The centres of `.wout`, else of `_centres.xyz`; with `.chk` they are only compared."""
+    win, chk = companions
+    purpose = "centres" if chk is None else "check of the centres"
     if found.has(".wout"):
         centres = geometry.wout_centres(found.path(".wout"), size)
         if centres is not None:
             return _Stated(found.use(".wout", purpose), centres)
-    if found.has("_centres.xyz"):
-        path = found.use("_centres.xyz", purpose)
-        return _Stated(path, geometry.read_centres(path, size))
-    return None
+    if not found.has("_centres.xyz"):
+        return None
+    path = found.use("_centres.xyz", purpose)
+    if chk is None and win.home_cell:
+        expected = (
+            f"of a run without `translate_home_cell = true` in {found.path('.win')}, which moves "
+            f"the centres in this file but not H(R) (keep {found.path('.wout').name} or "
+            f"{found.path('.chk').name}, which have them where H(R) has them)"
+        )
+        raise wrong(path, None, expected, "of one with it")
+    return _Stated(path, geometry.read_centres(path, size))
 
 
 def _check_centres(stated: _Stated, chk: Chk, lattice: Float[np.ndarray, "3 3"]) -> None:
@@ -492,10 +498,25 @@ def _spin(
     spn = next((name for name in (".spn", ".spn.fmt") if found.has(name)), None)
     if order is None and spn is not None and companions.chk is not None:
         return _spin_of_bands(found, spn, companions.chk, operators)
-    if spn is not None:
-        reason = "there is no .chk file" if order is None else "`spin_order` is given"
-        found.notes.append(f"{found.path(spn).name} is not used: {reason}")
-    if order is None and companions.win.spinors:
+    operator = _spin_without_bands(found, order, companions.win, operators, centres)
+    if spn is not None and order is not None:
+        found.notes.append(f"{found.path(spn).name} is not used: `spin_order` is given")
+    elif spn is not None:
+        found.warnings.append(
+            f"{found.path(spn).name} is not used, for there is no {found.path('.chk').name}; the "
+            f"spin operator is {operator.origin}"
+        )
+    return operator
+
+
+def _spin_without_bands(
+    found: _Findings,
+    order: SpinOrder | None,
+    win: Win,
+    operators: _Operators,
+    centres: Float[np.ndarray, "n 3"],
+) -> _Spin:
+    if order is None and win.spinors:
         detected = spin.detected_order(operators.hamiltonian, centres)
         return _spin_of_order(found, detected, "detected", operators, centres)
     if order is None or order == "unknown":
@@ -543,6 +564,20 @@ def _spin_of_order(
         )
     operator = _pure_spin(order, operators.hamiltonian.cells, centres)
     return _Spin(operator, f"σ on each orbital, order {order} ({how})", None)
+
+
+def _check_state(found: _Findings, chk: Chk | None, sigma: _Spin) -> None:
+    """A note where the run of the checkpoint has not ended, a warning where the spin is from it."""
+    if chk is None or chk.state == "postwann":
+        return
+    text = f"{chk.path.name} is of the state {chk.state!r}, not postwann"
+    if sigma.square_deviation is None:
+        found.notes.append(text)
+    else:
+        found.warnings.append(
+            f"{text}: its Wannier functions, and with them the spin operator, may not be those "
+            "of H(R)"
+        )
 
 
 def _check_even(order: str, size: int) -> None:
