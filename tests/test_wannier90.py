@@ -823,6 +823,14 @@ def test_smallest_element_of_r_is_kept(cell, element, seed, tmp_path):
     assert read(tmp_path / "again").external_terms
 
 
+def test_other_models_are_not_written(seed, tmp_path, unchecked_annotations):
+    model = read(seed(MADE["plain"], "_tb.dat"))
+    message = "Argument `model` must be a HoppingModel, but is of type Scaled."
+    with pytest.raises(ValueError, match=message):
+        write(2.0 * model, tmp_path / "again")
+    assert not list(tmp_path.glob("again*"))
+
+
 @pytest.mark.parametrize("d", [1, 2])
 def test_fewer_dimensions_need_a_vacuum(d, tmp_path):
     cells = np.array([[1] + [0] * (d - 1), [-1] + [0] * (d - 1)])
