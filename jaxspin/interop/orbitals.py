@@ -26,6 +26,18 @@ class Orbitals(NamedTuple):
     blocks: dict[Cell, Complex[np.ndarray, "o s o s"]]  # H(R), eV
 
 
+def check_hopping(model: HoppingModel) -> None:
+    """`model` is a HoppingModel itself, for H(R) of other models is not at hand.
+
+    Raises:
+        ValueError: it is something else, for instance a sum or a multiple of one.
+    """
+    if not isinstance(model, HoppingModel):
+        raise ValueError(
+            f"Argument `model` must be a HoppingModel, but is of type {type(model).__name__}."
+        )
+
+
 def to_model(orbitals: Orbitals) -> HoppingModel:
     """The model of these orbitals. Its spin operator is σ on each orbital, or absent if s = 1."""
     o, s, _, _ = next(iter(orbitals.blocks.values())).shape
@@ -42,9 +54,9 @@ def to_orbitals(model: HoppingModel) -> Orbitals:
     """The orbitals of a model, with the Hermitian part of its H(R).
 
     Raises:
-        ValueError: the model has matrix elements of the position or a spin operator other than σ on
-            each orbital in the basis (orbital, spin), or the two spins of an orbital sit at
-            different places.
+        ValueError: the model is no HoppingModel, or has matrix elements of the position or a spin
+            operator other than σ on each orbital in the basis (orbital, spin), or the two spins of
+            an orbital sit at different places.
     """
     blocks = hermitian_blocks(model)
     s = 1 if model.spin_operator is None else 2
@@ -59,9 +71,10 @@ def hermitian_blocks(model: HoppingModel) -> dict[Cell, Complex[np.ndarray, "n n
     """H(R) of each cell in eV with H(−R) = H(R)† to the last digit.
 
     Raises:
-        ValueError: the model has more than H(R), positions of orbitals and a local spin operator,
-            so that H(R) would be another model.
+        ValueError: the model is no HoppingModel, or has more than H(R), positions of orbitals and a
+            local spin operator, so that H(R) would be another model.
     """
+    check_hopping(model)
     _check_complete(model)
     return with_conjugates(
         {R: np.asarray(block) / 2 for R, block in zip(model.cells, model.blocks, strict=True)}
@@ -91,7 +104,7 @@ def _local_spin(n_orbitals: int) -> list[Complex[np.ndarray, "n n"]]:
 
 
 def _check_complete(model: HoppingModel) -> None:
-    if getattr(model, "position", None) is not None:
+    if model.position is not None:
         raise ValueError(
             "Argument `model` must have no elements of the position operator between orbitals, "
             "which the other code cannot hold, but has them."

@@ -75,9 +75,9 @@ def to_sisl(model: HoppingModel) -> Any:
         `sisl.Hamiltonian`, complex.
     Raises:
         ImportError: sisl is not installed.
-        ValueError: the model has matrix elements of the position or a spin operator other than σ on
-            each orbital in the basis (orbital, spin), or the two spins of an orbital sit at
-            different places.
+        ValueError: the model is no HoppingModel, or has matrix elements of the position or a spin
+            operator other than σ on each orbital in the basis (orbital, spin), or the two spins of
+            an orbital sit at different places.
     """
     sisl, sparse = required("sisl", "to_sisl"), required("scipy.sparse", "to_sisl")
     orbitals = to_orbitals(model)

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
 from jaxspin.interop import wannier90
+from jaxspin.interop.orbitals import check_hopping
 from jaxspin.interop.packages import required
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.models.hopping import HoppingModel
@@ -47,8 +48,9 @@ def to_wannierberri(model: HoppingModel) -> Any:
 
     Raises:
         ImportError: WannierBerri is not installed.
-        ValueError: the model is not three-dimensional.
+        ValueError: the model is no HoppingModel, or not three-dimensional.
     """
+    check_hopping(model)
     system = _package("wannierberri.system", "to_wannierberri")
     with tempfile.TemporaryDirectory() as folder, _quiet():
         seed = Path(folder) / "model"
@@ -72,6 +74,7 @@ def compare(model: HoppingModel, k: ArrayLike) -> list[Difference]:
         One `Difference` for each quantity; the last only for a model with a spin operator.
     Raises:
         ImportError: WannierBerri is not installed.
+        ValueError: the model is no HoppingModel, or not three-dimensional.
     """
     k = np.atleast_2d(np.asarray(k, float))
     system = to_wannierberri(model)
