@@ -389,12 +389,14 @@ def _tex(symbol: str, letters: dict[str, str]) -> str:
 
 def _unit(units: str) -> str:
     """A unit with mathtext: "hbar/2e S/m" becomes "$(\\hbar/2e)$ S/m"."""
-    text = re.sub(r"hbar/(2?e)", r"$(\\hbar/\1)$", units)
-    text = re.sub(r"e\^2/h", r"$e^2/h$", text)
+    text = re.sub(r"e\^2/hbar", r"$e^2/\\hbar$", units)
+    text = re.sub(r"\bhbar/(2?e|2)\b", r"$(\\hbar/\1)$", text)
+    text = re.sub(r"(?<!\\)\bhbar\b", r"$\\hbar$", text)
+    text = re.sub(r"e\^2/h\b", r"$e^2/h$", text)
     text = re.sub(r"\be/(\d)pi", r"$e/\1\\pi$", text)
     text = re.sub(r"\be/2 ", "$e/2$ ", text)
     text = text.replace("Angstrom", "Å")
-    return re.sub(r"(?<=[Åm])\^(-?\d+)", r"$^{\1}$", text)
+    return re.sub(r"(?<=[ÅVm])\^(-?\d+)", r"$^{\1}$", text)
 
 
 def _label_scan(axes: Axes, response: Response) -> None:

@@ -24,6 +24,11 @@ class Scattering(eqx.Module):
     #: Third cumulant of the disorder, ⟨U³⟩, eV³ Å^(2d).
     third_cumulant: eqx.AbstractVar[Float[Array, ""]]
 
+    @property
+    @abstractmethod
+    def unknowns(self) -> int:
+        """Size of the matrix that is solved with."""
+
     @abstractmethod
     def average(self, vectors: Float[Array, "*c m a"]) -> Float[Array, "*c m b"]:
         """𝒲_a[Σ_b w_b X_b] for a matrix X on each state; b is 1 where all a have the same."""
@@ -51,6 +56,10 @@ class LocalScattering(Scattering):
     vectors: Float[Array, "m a"]
     coupling: Float[Array, "m m"]
     third_cumulant: Float[Array, ""]
+
+    @property
+    def unknowns(self):
+        return len(self.vectors)
 
     def average(self, vectors):
         return self.coupling @ (vectors @ self.weight)[..., None]
@@ -99,6 +108,10 @@ class DenseScattering(Scattering):
     def third_cumulant(self):
         return jnp.zeros(())
 
+    @property
+    def unknowns(self):
+        return len(self.weight)
+
     def average(self, vectors):
         return (vectors * self.weight) @ self.correlation.T
 
@@ -133,6 +146,10 @@ class IterativeScattering(Scattering):
     @property
     def third_cumulant(self):
         return jnp.zeros(())
+
+    @property
+    def unknowns(self):
+        return len(self.weight)
 
     def average(self, vectors):
         flat = (vectors * self.weight).reshape(-1, len(self.weight))
