@@ -169,9 +169,15 @@ class IterativeScattering(Scattering):
 
         like = jax.ShapeDtypeStruct(w.shape, w.dtype)
         operator = lineax.FunctionLinearOperator(collide, like)
-        solver = lineax.GMRES(rtol=self.tolerance, atol=0.0, restart=30)
-        one = lambda s: lineax.linear_solve(operator, s / rate, solver).value  # noqa: E731
-        n = jnp.stack([one(s) for s in source])
+        # Each unknown is compared with the largest, for many are zero by symmetry.
+        solver = lineax.GMRES(rtol=0.0, atol=self.tolerance, restart=50, stagnation_iters=100)
+
+        def one(s):
+            size = jax.lax.stop_gradient(jnp.max(jnp.abs(s)))
+            size = jnp.where(size == 0, 1, size)
+            return size * lineax.linear_solve(operator, s / size, solver).value
+
+        n = jnp.stack([one(s) for s in source / rate])
         return jnp.where(w != 0, without_charge(n, w), 0)
 
     def relaxation(self):

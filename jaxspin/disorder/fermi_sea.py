@@ -49,8 +49,9 @@ class FermiSea(eqx.Module):
 
     def __call__(
         self, model: Model, on_shell: Shell, band: Int[Array, " a"], mu: Float[Array, ""]
-    ) -> tuple[Float[Array, "o d"], Float[Array, ""], Bool[Array, ""]]:
-        """The response of the sea, its estimated error, and whether the rays had where to start."""
+    ) -> tuple[Float[Array, "o d"], Float[Array, " o"], Bool[Array, ""]]:
+        """The response of the sea, the estimated error of each operator (of the sums over whole
+        bands, from half the directions), and whether the rays had where to start."""
         if self.mesh.domain == "periodic":
             filled, start, ray, found = self._from_planes(model, on_shell, band, mu)
         else:
@@ -61,7 +62,7 @@ class FermiSea(eqx.Module):
         flux = on_shell.weight * jnp.sum(velocity * ray, axis=0)
         along = self._along(model, start, ray, band, on_shell.occupied)
         total = full + along @ flux
-        return total[0], jnp.max(jnp.abs(full[0] - full[1])), found
+        return total[0], jnp.max(jnp.abs(full[0] - full[1]), axis=-1), found
 
     def _along(self, model, start, ray, band, occupied) -> Float[Array, "o d a"]:
         """∫_0^1 W(start + t ray) t^(d−1) dt for each ray, without the power on a lattice."""

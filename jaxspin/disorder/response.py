@@ -157,7 +157,7 @@ class _Level(eqx.Module):
 
     parts: Parts
     intrinsic: Float[Array, "o d"]
-    sea_error: Float[Array, ""]
+    sea_error: Float[Array, " o"]
     sea_starts: Array
     states: Array
     gap: Float[Array, ""]
@@ -314,7 +314,8 @@ def _info(found: _Level) -> dict[str, Array]:
         "gap_over_width": jnp.min(found.gap_over_width),
         "slowest_relaxation": jnp.min(found.slowest_relaxation),
         "charge_residual": jnp.max(found.parts.charge),
-        "sea_error": jnp.max(found.sea_error),
+        "sea_error": jnp.max(found.sea_error[:, :-3]),
+        "sea_error_spin": jnp.max(found.sea_error[:, -3:]),
         "states": jnp.max(found.states),
         "levels_without_surface": jnp.sum(found.states == 0),
     }
