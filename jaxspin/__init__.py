@@ -71,4 +71,13 @@ from jaxspin.response import (
 )
 from jaxspin.results import Response as Response, load as load
 from jaxspin.spectrum import Bands as Bands, Covariant as Covariant, Strict as Strict
+from jaxspin.surfaces import (
+    BroadenedSurface as BroadenedSurface,
+    FermiContour as FermiContour,
+    FermiShell as FermiShell,
+    FermiSurface as FermiSurface,
+    FlowContour as FlowContour,
+    MarchingSquares as MarchingSquares,
+    Surface as Surface,
+)
 from jaxspin.symmetry import Symmetric as Symmetric
