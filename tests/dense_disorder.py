@@ -19,7 +19,9 @@ class Dense:
         self.p = np.einsum("ai,aj->aij", u, u.conj())
         self.r = np.einsum("ain,an,ajn->aij", basis, 1 / gap, basis.conj())
         self.slopes = slopes  # (a, d, n, n)
-        self.operators = np.concatenate([-slopes, np.broadcast_to(spin, (len(band), *spin.shape))], 1)
+        self.operators = np.concatenate(
+            [-slopes, np.broadcast_to(spin, (len(band), *spin.shape))], 1
+        )
         self.density = averaged(self.p)
         self.gamma = np.pi * self.pair(self.p, self.density)
         self.velocity = self.expect(slopes).T

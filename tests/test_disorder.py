@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from dense_disorder import Dense, local, ranged
-from rays import Rays
 from systems import random_unitary
 
 import jaxspin as js
@@ -20,9 +19,9 @@ from jaxspin.surfaces import FermiSurface, Surface
 YX, XX = (1, 0), (0, 0)
 WEAK = js.ScalarDisorder(1e-3)
 MECHANISMS = ("intrinsic", "extrinsic", "side_jump", "skew")
-ANGLES = Rays(64)
-WIDE = Rays(24, reach=6.0)
-ZONE = Rays(192, reach=3.14)
+ANGLES = js.FermiContour(64)
+WIDE = js.FermiContour(24)
+ZONE = js.FlowContour(64)
 
 
 def dirac(mass=0.3, **more):
@@ -43,18 +42,78 @@ def respond(model, surface, mu, disorder=WEAK, **more):
 
 #: model, surface, mu: intrinsic, extrinsic, side jump, skew, their sum, u0² drude_xx.
 TABLE = {
-    "dirac, M = 0.1": (dirac(0.1), ANGLES, 1.0, "0.007957747155 0.015297416860 0.015297416860 0.022055013629 0.060607594504 0.305948337206"),  # noqa: E501
-    "dirac, M = 0.3": (dirac(0.3), ANGLES, 1.0, "0.023873241464 0.034212046822 0.034212046822 0.036771215679 0.129068550787 0.228080312147"),  # noqa: E501
-    "dirac, M = 0.9": (dirac(0.9), ANGLES, 1.0, "0.071619724391 0.007934546726 0.007934546726 0.000659284495 0.088148102337 0.017632326057"),  # noqa: E501
-    "warped": (dirac(warping=0.2), ANGLES, 1.0, "0.022788617640 0.034113885863 0.034113885863 0.036044026149 0.127060415514 0.248566675719"),  # noqa: E501
-    "rashba, both bands": (rashba(0.3), WIDE, 1.0, "0.023245609994 -0.023245609994 -0.023245609994 0.023245609994 0.000000000000 0.509295817894"),  # noqa: E501
-    "rashba, both bands, heavier": (rashba(0.5), WIDE, 0.5, "0.043804112778 -0.043804112778 -0.043804112778 0.043804112778 0.000000000000 0.477464829276"),  # noqa: E501
-    "rashba, one band": (rashba(0.5), WIDE, 0.1, "0.068399717842 -0.020689797554 -0.020689797554 0.032622261520 0.059642384254 0.380024457039"),  # noqa: E501
-    "rashba, annulus": (rashba(0.5), WIDE, -0.35, "0.048881424642 -0.060541214006 -0.060541214006 0.027277488879 -0.044923514490 0.074028950594"),  # noqa: E501
-    "tilted along x": (dirac(tilt=(0.3, 0.0)), ANGLES, 1.0, "0.023777138270 0.034828797577 0.029875115930 0.032387953446 0.120869005223 0.205694066342"),  # noqa: E501
-    "tilted": (dirac(tilt=(0.3, 0.2)), ANGLES, 1.0, "0.023734796677 0.032957917767 0.030241111409 0.030550469726 0.117484295580 0.192670592980"),  # noqa: E501
-    "qwz": (QiWuZhang(A=1.0, m=-1.2), ZONE, 1.0, "0.087754928741 0.057551469910 0.057551469910 0.006692215296 0.209550083856 0.035312873975"),  # noqa: E501
-    "qwz, t0": (QiWuZhang(A=1.0, m=-1.2, t0=-0.2), ZONE, 0.8, "0.078863588387 0.050898470085 0.050898470085 -0.002593915858 0.178066612698 0.109023238984"),  # noqa: E501
+    "dirac, M = 0.1": (
+        dirac(0.1),
+        ANGLES,
+        1.0,
+        "0.007957747155 0.015297416860 0.015297416860 0.022055013629 0.060607594504 0.305948337206",
+    ),
+    "dirac, M = 0.3": (
+        dirac(0.3),
+        ANGLES,
+        1.0,
+        "0.023873241464 0.034212046822 0.034212046822 0.036771215679 0.129068550787 0.228080312147",
+    ),
+    "dirac, M = 0.9": (
+        dirac(0.9),
+        ANGLES,
+        1.0,
+        "0.071619724391 0.007934546726 0.007934546726 0.000659284495 0.088148102337 0.017632326057",
+    ),
+    "warped": (
+        dirac(warping=0.2),
+        ANGLES,
+        1.0,
+        "0.022788617640 0.034113885863 0.034113885863 0.036044026149 0.127060415514 0.248566675719",
+    ),
+    "rashba, both bands": (
+        rashba(0.3),
+        WIDE,
+        1.0,
+        "0.023245609994 -0.023245609994 -0.023245609994 0.023245609994 0.000000000000 0.509295817894",
+    ),
+    "rashba, both bands, heavier": (
+        rashba(0.5),
+        WIDE,
+        0.5,
+        "0.043804112778 -0.043804112778 -0.043804112778 0.043804112778 0.000000000000 0.477464829276",
+    ),
+    "rashba, one band": (
+        rashba(0.5),
+        WIDE,
+        0.1,
+        "0.068399717842 -0.020689797554 -0.020689797554 0.032622261520 0.059642384254 0.380024457039",
+    ),
+    "rashba, annulus": (
+        rashba(0.5),
+        WIDE,
+        -0.35,
+        "0.048881424642 -0.060541214006 -0.060541214006 0.027277488879 -0.044923514490 0.074028950594",
+    ),
+    "tilted along x": (
+        dirac(tilt=(0.3, 0.0)),
+        ANGLES,
+        1.0,
+        "0.023777138270 0.034828797577 0.029875115930 0.032387953446 0.120869005223 0.205694066342",
+    ),
+    "tilted": (
+        dirac(tilt=(0.3, 0.2)),
+        ANGLES,
+        1.0,
+        "0.023734796677 0.032957917767 0.030241111409 0.030550469726 0.117484295580 0.192670592980",
+    ),
+    "qwz": (
+        QiWuZhang(A=1.0, m=-1.2),
+        ZONE,
+        1.0,
+        "0.087754928741 0.057551469910 0.057551469910 0.006692215296 0.209550083856 0.035312873975",
+    ),
+    "qwz, t0": (
+        QiWuZhang(A=1.0, m=-1.2, t0=-0.2),
+        ZONE,
+        0.8,
+        "0.078863588387 0.050898470085 0.050898470085 -0.002593915858 0.178066612698 0.109023238984",
+    ),
 }
 
 
@@ -207,8 +266,11 @@ class Fixed(Surface):
 
     surface: FermiSurface
 
-    def nodes(self, model, mu):
-        return self.surface
+    def check(self, model):
+        pass
+
+    def find(self, model, mu):
+        return self.surface, ()
 
 
 def random_states(model, number, seed=1):
@@ -218,7 +280,11 @@ def random_states(model, number, seed=1):
     k = jnp.asarray(rng.normal(size=(model.dimension, number)) * 0.1)
     band = jnp.asarray(rng.integers(0, n, number))
     weight = rng.uniform(0.5, 1.5, number)
-    v = np.asarray(shells.shell(model, FermiSurface(k, band, jnp.asarray(weight))).expectation(model.tile(k)[1]))
+    v = np.asarray(
+        shells.shell(model, FermiSurface(k, band, jnp.asarray(weight))).expectation(
+            model.tile(k)[1]
+        )
+    )
     weight = weight - v.T @ np.linalg.solve(v @ v.T, v @ weight)
     assert np.all(weight > 0)
     return FermiSurface(k, band, jnp.asarray(weight))
@@ -309,8 +375,13 @@ class Turned(js.Model):
 
 def everything(response):
     names = (*MECHANISMS, "drude")
-    both = [(getattr(response, n).conductivity.value, getattr(response, n).spin_density.value) for n in names]
-    return {n: np.concatenate([np.ravel(x) for x in pair]) for n, pair in zip(names, both, strict=True)}
+    both = [
+        (getattr(response, n).conductivity.value, getattr(response, n).spin_density.value)
+        for n in names
+    ]
+    return {
+        n: np.concatenate([np.ravel(x) for x in pair]) for n, pair in zip(names, both, strict=True)
+    }
 
 
 def test_basis_does_not_matter(rng, table):
@@ -335,7 +406,9 @@ def test_phases_of_eigenvectors_do_not_matter(rng, monkeypatch):
     monkeypatch.setattr(shells, "eigh", with_phases)
     after = shells.shell(THREE_DIMENSIONS, states)
     for x, y in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
-        np.testing.assert_allclose(x, y, rtol=0, atol=1e-13 * max(1, np.max(np.abs(np.asarray(x)[np.isfinite(x)]))))
+        np.testing.assert_allclose(
+            x, y, rtol=0, atol=1e-13 * max(1, np.max(np.abs(np.asarray(x)[np.isfinite(x)])))
+        )
 
 
 @pytest.mark.parametrize("name", ["warped", "rashba, both bands"])
@@ -388,7 +461,10 @@ def test_current_is_spin_in_a_dirac_cone(table):
     for part in (*MECHANISMS, "drude"):
         contribution = getattr(r, part)
         np.testing.assert_allclose(
-            contribution.conductivity.value[1], contribution.spin_density.value[0], rtol=1e-12, atol=1e-12
+            contribution.conductivity.value[1],
+            contribution.spin_density.value[0],
+            rtol=1e-12,
+            atol=1e-12,
         )
 
 
@@ -398,7 +474,9 @@ def test_torque_of_a_dirac_cone(table):
     torque = table("dirac, M = 0.3").spin_orbit_torque([0, 0, mass])
     tau = 1 / (np.pi * strength * mu / (2 * np.pi))
     m, z, field = np.array([0, 0, 1.0]), np.array([0, 0, 1.0]), np.array([1.0, 0, 0])
-    along = -(tau * mu * mass / (2 * np.pi)) * (1 - x) / (1 + 3 * x) * np.cross(m, np.cross(z, field))
+    along = (
+        -(tau * mu * mass / (2 * np.pi)) * (1 - x) / (1 + 3 * x) * np.cross(m, np.cross(z, field))
+    )
     across = 2 / np.pi * mass**2 / mu * (1 + x) / (1 + 3 * x) ** 2 * np.cross(m, field)
     np.testing.assert_allclose(torque.field_like.value[:, 0], along, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(torque.damping_like.value[:, 0], across, rtol=1e-10, atol=1e-11)
@@ -431,7 +509,7 @@ def test_units(table):
 
 # --- scans and derivatives ------------------------------------------------------------------------
 
-ROUGH = Rays(32)
+ROUGH = js.FermiContour(32)
 
 
 def test_array_of_mu_and_vmap_are_loops():
@@ -495,7 +573,7 @@ def test_mesh_of_the_sea(sea):
 def test_pocket_that_crosses_the_zone_boundary():
     """A hole pocket around M: rays of a surface there, sea from the other corner."""
     model = QiWuZhang(A=1.0, m=-1.2)
-    pocket = Rays(64, reach=3.0, centre=(np.pi, np.pi))
+    pocket = js.FermiContour(64, center=(np.pi, np.pi))
     mu = 2.6
     here = respond(model, pocket, mu)
     sea = js.anomalous_hall(model, js.Grid((1536, 1536), 0.5), js.Levels(mu))
@@ -562,7 +640,10 @@ class Kramers(js.Model):
         (lambda: js.ScalarDisorder(1.0, np.nan), "`third_cumulant` must be finite"),
         (lambda: js.MatrixDisorder(np.eye(2)), r"`matrices` must be .* shape \(c, n, n\)"),
         (lambda: js.MatrixDisorder([[[0, 1], [0, 0]]]), "`matrices` must be Hermitian"),
-        (lambda: js.MatrixDisorder(np.zeros((1, 2, 2))), "`matrices` must be finite and not all zero"),
+        (
+            lambda: js.MatrixDisorder(np.zeros((1, 2, 2))),
+            "`matrices` must be finite and not all zero",
+        ),
         (lambda: js.FiniteRangeDisorder(1.0), "`correlator` must be a function"),
         (lambda: GaussianCorrelator(1.0, -1.0), "`length` must be at least 0"),
     ],
@@ -587,7 +668,10 @@ class BadCorrelator(eqx.Module):
         ({"surface": js.Grid((4, 4))}, "`surface` must be a Fermi-surface rule"),
         ({"disorder": 1.0}, "`disorder` must be ScalarDisorder"),
         ({"disorder": js.MatrixDisorder(np.eye(4)[None])}, r"matrices of shape \(2, 2\)"),
-        ({"disorder": js.FiniteRangeDisorder(BadCorrelator())}, "`correlator` must not be negative"),
+        (
+            {"disorder": js.FiniteRangeDisorder(BadCorrelator())},
+            "`correlator` must not be negative",
+        ),
         ({"disorder": js.FiniteRangeDisorder(lambda q: 1 + q[0])}, "`correlator` must"),
         ({"disorder": js.FiniteRangeDisorder(lambda q: q)}, "`correlator` must give one finite"),
         ({"mu": 0.0}, "`mu` must be in a band, but there is no Fermi surface at 0 eV"),

@@ -131,7 +131,8 @@ class DenseScattering(Scattering):
         return 1 - jnp.linalg.eigvalsh(root[:, None] * into * root)[::-1]
 
 
-_BLOCK = 256  # states whose correlations with all others are in memory at a time
+#: States whose correlations with all others are in memory at a time.
+BLOCK = 256
 
 
 class IterativeScattering(Scattering):
@@ -154,7 +155,7 @@ class IterativeScattering(Scattering):
     def average(self, vectors):
         flat = (vectors * self.weight).reshape(-1, len(self.weight))
         into = lambda k: _correlations(self.correlator, k[:, None], self.k)[0] @ flat.T  # noqa: E731
-        result = jax.lax.map(into, self.k.T, batch_size=_BLOCK)
+        result = jax.lax.map(into, self.k.T, batch_size=BLOCK)
         return result.T.reshape(vectors.shape)
 
     def solve(self, source):

@@ -64,8 +64,8 @@ def extrinsic(
 
     The interband mixing by the disorder of what a state shows of O; for O = ∂H it is the extrinsic
     velocity β of the paper, Eqs. (47) and (61) with the indices put right, and J_E = E·β ∂f/∂ε: the
-    collision term of the field, (38), with its first sum over all bands m'. As printed (m' = m) that
-    one depends on the gauge where several bands are at the Fermi energy.
+    collision term of the field, (38), with its first sum over all bands m'. As printed (m' = m) it
+    depends on the gauge where several bands are at the Fermi energy.
     """
     p, mixing = as_vector(shell.projector), as_vector(shell.interband(operators))
     out = jnp.sum(mixing * scattering.average(p), axis=-2)
@@ -79,7 +79,7 @@ def skew_source(
     """J_sk,a = 2π {2 Re Tr(P_a 𝒲[ρ̂] S_a) − Tr(P_a 𝒲[Σ_a w_a S_a])}, the skew collision term.
 
     S = −iπ (R Y P − P Y R), Y_a = n_a 𝒲[ρ̂] − 𝒲[N̂], is what the collisions with n mix into the other
-    bands, the D' of (31), (33). This is *twice the on-shell part* of the paper's (36): terms of (36)
+    bands, the D' of (31), (33). This is *twice the on-shell part* of the paper's (36): its terms
     that fill states away from the Fermi energy are absent from the non-crossing Kubo-Streda result.
     (36) as printed holds only with particle-hole symmetric pairs of bands, such as the Dirac cone.
     """

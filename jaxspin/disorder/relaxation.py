@@ -34,8 +34,7 @@ class Relaxation(eqx.Module):
 
 
 @eqx.filter_jit
-def _relaxation(model, surface, mu, disorder) -> Relaxation:
-    nodes = surface.nodes(model, mu)
+def _relaxation(model, nodes, disorder) -> Relaxation:
     on_shell = shell(model, nodes)
     scattering = disorder.scattering(on_shell)
     velocity = on_shell.expectation(on_shell.slopes)
@@ -59,8 +58,9 @@ def relaxation(
     """How the states at the Fermi energy `mu` (eV) are scattered.
 
     Raises:
-        ValueError: the model is none; the disorder does not fit it.
+        ValueError: the surface or the disorder does not fit the model.
     """
     checks.check_model(model)
+    checks.check_complete(model, "scattering rates")
     disorder.check(model)
-    return _relaxation(model, surface, jnp.asarray(mu, dtype=jnp.result_type(float)), disorder)
+    return _relaxation(model, surface.nodes(model, mu), disorder)

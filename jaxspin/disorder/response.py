@@ -21,7 +21,8 @@ from jaxspin.levels import Levels
 from jaxspin.meshes import Mesh
 from jaxspin.models.base import Model, number_of_bands
 from jaxspin.results import Response
-from jaxspin.surfaces import Surface
+from jaxspin.surfaces import FermiSurface, Surface
+from jaxspin.surfaces.base import Finding
 from jaxspin.units import BOLTZMANN
 
 _SOURCE = "Burgos Atencia, Niu and Culcer, Phys. Rev. Research 4, 013001 (2022)"
@@ -147,8 +148,8 @@ def disordered_response(
     mu = jnp.asarray(mu, dtype=jnp.result_type(float))
     cold = not is_traced(temperature) and float(temperature) == 0
     thermal = None if cold else BOLTZMANN * jnp.asarray(temperature)
-    levels = _respond(model, surface, jnp.atleast_1d(mu), disorder, thermal, sea)
-    _check_result(levels, mu)
+    levels, findings = _respond(model, surface, jnp.atleast_1d(mu), disorder, thermal, sea)
+    _check_result(levels, findings, mu)
     return _assembled(levels, model, mu, temperature, disorder)
 
 
@@ -167,11 +168,14 @@ class _Level(eqx.Module):
 
 
 @eqx.filter_jit
-def _respond(model, surface, mu, disorder, thermal, mesh) -> _Level:
-    """Every level, the axis of levels first."""
+def _respond(model, surface, mu, disorder, thermal, mesh) -> tuple[_Level, tuple[Finding, ...]]:
+    """Every level, the axis of levels first, and what to look at on the Fermi surfaces."""
+    model = model.prepared()
     offsets, shares = _window(thermal)
     energies = mu[:, None] + offsets
-    nodes = jax.vmap(lambda energy: surface.nodes(model, energy))(energies.ravel())
+    nodes, findings = jax.vmap(lambda energy: _nodes(surface, model, energy), out_axes=(0, -1))(
+        energies.ravel()
+    )
     if mesh is None:
         every = jax.tree.map(lambda x: jnp.moveaxis(x, 0, -2), nodes)
         flat = jax.tree.map(lambda x: x.reshape(*x.shape[:-2], -1), every)
@@ -187,7 +191,14 @@ def _respond(model, surface, mu, disorder, thermal, mesh) -> _Level:
     batch = max(1, min(energies.size, _NUMBERS // size))
     found = jax.lax.map(at, (energies.ravel(), nodes), batch_size=batch)
     found = jax.tree.map(lambda x: x.reshape(*energies.shape, *x.shape[1:]), found)
-    return _thermal_average(found, shares)
+    return _thermal_average(found, shares), findings
+
+
+def _nodes(surface, model, energy) -> tuple[FermiSurface, tuple[Finding, ...]]:
+    """The nodes, their weights NaN where the rule is wrong: inside jit that is all one can do."""
+    nodes, findings = surface.find(model, energy)
+    wrong = jnp.array([jnp.any(finding.found) for finding in findings], bool).any()
+    return eqx.tree_at(lambda n: n.weight, nodes, jnp.where(wrong, jnp.nan, nodes.weight)), findings
 
 
 _NUMBERS = 2_000_000  # of states x pairs in memory at a time: some 100 MB
@@ -343,6 +354,7 @@ def _check(model, surface, mu, disorder, temperature, sea) -> None:
             "Argument `disorder` must be ScalarDisorder, MatrixDisorder or FiniteRangeDisorder, "
             f"but is of type {type(disorder).__name__}."
         )
+    surface.check(model)
     disorder.check(model)
     _check_numbers(mu, temperature)
     if sea is not None:
@@ -370,10 +382,12 @@ def _check_numbers(mu, temperature) -> None:
         )
 
 
-def _check_result(found: _Level, mu) -> None:
+def _check_result(found: _Level, findings: tuple[Finding, ...], mu) -> None:
     """What only the calculation can know."""
-    if is_traced(found):
+    if is_traced(found, findings):
         return
+    for finding in findings:
+        finding.refuse()
     states, mu = np.asarray(found.states), np.atleast_1d(mu)
     if not np.any(states):
         raise ValueError(
@@ -417,4 +431,8 @@ _CONSERVED = 1e-10  # of 2Γ; rounding leaves 10⁻¹⁵
 
 
 def _some(mu) -> str:
-    return f"{mu[0]:.6g}" if mu.size == 1 else f"any of {mu.size} levels from {mu.min():.6g} to {mu.max():.6g}"
+    return (
+        f"{mu[0]:.6g}"
+        if mu.size == 1
+        else f"any of {mu.size} levels from {mu.min():.6g} to {mu.max():.6g}"
+    )

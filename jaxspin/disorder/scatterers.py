@@ -7,13 +7,13 @@ from abc import abstractmethod
 from collections.abc import Callable
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from jaxspin.algebra import is_traced
 from jaxspin.disorder.collision import (
+    BLOCK,
     DenseScattering,
     IterativeScattering,
     LocalScattering,
@@ -159,7 +159,7 @@ class FiniteRangeDisorder(Disorder):
             _check_correlation(self.correlator, q, steps)
 
     def memory(self, states, bands):
-        pairs = min(states, DENSE_STATES) if states <= DENSE_STATES else 256
+        pairs = states if states <= DENSE_STATES else BLOCK
         return states * (pairs + bands**2)
 
 
@@ -208,9 +208,3 @@ def _check_correlation(correlator, q, steps) -> None:
                 "Argument `correlator` must repeat with the reciprocal lattice of the model, "
                 f"but does not at q = {q}."
             )
-
-
-def example_shape(model: Model, surface) -> int:
-    """Number of slots that a surface has for a model."""
-    nodes = jax.eval_shape(lambda: surface.nodes(model, jnp.zeros(())))
-    return nodes.weight.shape[0]

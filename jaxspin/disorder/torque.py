@@ -72,7 +72,9 @@ def _torque(spin_density: Response, name: str, value) -> Response:
 
 def _vector(name: str, value) -> Array:
     if np.shape(value) != (3,):
-        raise ValueError(f"Argument `{name}` must be three numbers, but has shape {np.shape(value)}.")
+        raise ValueError(
+            f"Argument `{name}` must be three numbers, but has shape {np.shape(value)}."
+        )
     if not is_traced(value) and not np.all(np.isfinite(np.asarray(value, float))):
         raise ValueError(f"Argument `{name}` must be finite, but is {value!r}.")
     return jnp.asarray(value, dtype=jnp.result_type(float))
