@@ -86,7 +86,7 @@ def natural_conductivity(dimension: int) -> str:
 
 
 def spin_polarization(dimension: int) -> str:
-    """Unit of a spin density per field: Pauli-normalised spins per volume, for a force of 1 eV/Å."""
+    """Unit of a spin density per field: Pauli-normalised spins per volume and 1 eV/Å."""
     return f"hbar/2 V^-1 Angstrom^{1 - dimension}"
 
 

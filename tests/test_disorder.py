@@ -12,7 +12,7 @@ import jaxspin as js
 from jaxspin.algebra import PAULI
 from jaxspin.disorder import GaussianCorrelator, relaxation, shell as shells
 from jaxspin.disorder.collision import DenseScattering, IterativeScattering, correlations
-from jaxspin.disorder.contributions import parts
+from jaxspin.disorder.contributions import extrinsic, measured, parts, skew_source
 from jaxspin.models import MassiveDirac, QiWuZhang, Rashba
 from jaxspin.surfaces import FermiSurface, Surface
 
@@ -70,25 +70,29 @@ TABLE = {
         rashba(0.3),
         WIDE,
         1.0,
-        "0.023245609994 -0.023245609994 -0.023245609994 0.023245609994 0.000000000000 0.509295817894",
+        "0.023245609994 -0.023245609994 -0.023245609994 "
+        "0.023245609994 0.000000000000 0.509295817894",
     ),
     "rashba, both bands, heavier": (
         rashba(0.5),
         WIDE,
         0.5,
-        "0.043804112778 -0.043804112778 -0.043804112778 0.043804112778 0.000000000000 0.477464829276",
+        "0.043804112778 -0.043804112778 -0.043804112778 "
+        "0.043804112778 0.000000000000 0.477464829276",
     ),
     "rashba, one band": (
         rashba(0.5),
         WIDE,
         0.1,
-        "0.068399717842 -0.020689797554 -0.020689797554 0.032622261520 0.059642384254 0.380024457039",
+        "0.068399717842 -0.020689797554 -0.020689797554 "
+        "0.032622261520 0.059642384254 0.380024457039",
     ),
     "rashba, annulus": (
         rashba(0.5),
         WIDE,
         -0.35,
-        "0.048881424642 -0.060541214006 -0.060541214006 0.027277488879 -0.044923514490 0.074028950594",
+        "0.048881424642 -0.060541214006 -0.060541214006 "
+        "0.027277488879 -0.044923514490 0.074028950594",
     ),
     "tilted along x": (
         dirac(tilt=(0.3, 0.0)),
@@ -112,7 +116,8 @@ TABLE = {
         QiWuZhang(A=1.0, m=-1.2, t0=-0.2),
         ZONE,
         0.8,
-        "0.078863588387 0.050898470085 0.050898470085 -0.002593915858 0.178066612698 0.109023238984",
+        "0.078863588387 0.050898470085 0.050898470085 "
+        "-0.002593915858 0.178066612698 0.109023238984",
     ),
 }
 
@@ -374,13 +379,11 @@ class Turned(js.Model):
 
 
 def everything(response):
-    names = (*MECHANISMS, "drude")
-    both = [
-        (getattr(response, n).conductivity.value, getattr(response, n).spin_density.value)
-        for n in names
-    ]
+    """Conductivity and spin density of each mechanism, laid end to end."""
+    parts = {name: getattr(response, name) for name in (*MECHANISMS, "drude")}
     return {
-        n: np.concatenate([np.ravel(x) for x in pair]) for n, pair in zip(names, both, strict=True)
+        name: np.append(np.ravel(part.conductivity.value), np.ravel(part.spin_density.value))
+        for name, part in parts.items()
     }
 
 
@@ -595,13 +598,8 @@ def test_relaxation_of_a_dirac_cone():
     np.testing.assert_allclose(r.spectrum, [0, ratio, ratio, 1], atol=1e-13)
 
 
-# --- negative controls ----------------------------------------------------------------------------
-
-
 def test_conservation():
     """Σwβ = Σwγ = ΣwJ_sk = 0 for u0² = 1."""
-    from jaxspin.disorder.contributions import extrinsic, measured, skew_source
-
     model = dirac(tilt=(0.3, 0.2))
     on_shell = shells.shell(model, ANGLES.nodes(model, jnp.array(1.0)))
     scattering = js.ScalarDisorder(1.0).scattering(on_shell)

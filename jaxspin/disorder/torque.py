@@ -14,7 +14,8 @@ class SpinOrbitTorque(eqx.Module):
     """The torque on the spins of the carriers per volume and field, axes (mu?, spin, field).
 
     The torque on the magnetization is the opposite. `field_like` comes from the spin along ẑ x E
-    and is ∝ m x (ẑ x E); `damping_like` is the rest, ∝ m x [m x (ẑ x E)] for spin along m x (ẑ x E).
+    and is ∝ m x (ẑ x E); `damping_like` is the rest, ∝ m x [m x (ẑ x E)] for spin along
+    m x (ẑ x E).
     """
 
     total: Response
