@@ -309,8 +309,8 @@ def dense(model, surface, averaged):
 
 def both(model, disorder, averaged, number=60):
     states = random_states(model, number)
-    on_shell = shells.shell(model, states)
-    found = parts(on_shell, disorder.scattering(on_shell))
+    on_shell = eqx.filter_jit(shells.shell)(model, states)
+    found = jax.jit(lambda states: parts(states, disorder.scattering(states)))(on_shell)
     assert found.charge < 1e-13
     for name, expected in dense(model, states, averaged(states)).items():
         size = np.max(np.abs(expected))
