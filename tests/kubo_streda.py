@@ -1,8 +1,8 @@
 """The Kubo-Streda formula by brute force, in NumPy: no Fermi surface, no expansion in the disorder.
 
-Self-consistent Born approximation for the self-energy, ladder of impurity lines for the vertex, both
-as sums over the whole plane of k. Only the anti-Hermitian part of the self-energy is kept; the other
-one shifts H.
+Self-consistent Born approximation for the self-energy, ladder of impurity lines for the vertex,
+both as sums over the whole plane of k. Only the anti-Hermitian part of the self-energy is kept; the
+other one shifts H.
 
     Γ = −u0² Im Σ_k G^R,  G^R = (ε − H + iΓ)^(-1)
     Ṽ_j = v_j + u0² Σ_k G^R Ṽ_j G^A,  σ_ij = (1/2π) Σ_k Tr v_i G^R Ṽ_j G^A

@@ -447,9 +447,9 @@ class Sheared(js.Model):
 
 def test_no_net_torque_in_a_steady_state():
     """O = i[H, σ_c]: drude = sj = skew = 0 and int + ext = 0, for scalar disorder."""
-    r = respond(Sheared(rashba(0.5)), WIDE, 0.1)
+    r = respond(Sheared(rashba(0.5)), WIDE, 0.1, js.ScalarDisorder(1.0))
     for part in ("drude", "side_jump", "skew"):
-        assert np.max(np.abs(getattr(r, part).spin_density.value)) < 2e-13
+        assert np.max(np.abs(getattr(r, part).spin_density.value)) < 1e-14
     rest = r.intrinsic.spin_density.value + r.extrinsic.spin_density.value
     assert np.max(np.abs(r.intrinsic.spin_density.value)) > 1e-2
     assert np.max(np.abs(rest)) < 1e-13

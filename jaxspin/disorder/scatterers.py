@@ -129,7 +129,7 @@ class FiniteRangeDisorder(Disorder):
     `correlator` gives W, real, even and not negative, eV² Å^d, at one q (d,) in 1/Å; W = u0² is
     `ScalarDisorder(u0²)`. `GaussianCorrelator` is one. A module with arrays as fields can be
     scanned and differentiated; a plain function cannot. For a lattice model W repeats with the
-    reciprocal lattice. Up to 4096 states J0 is one matrix; above, GMRES computes W when it needs it.
+    reciprocal lattice. Up to 4096 states J0 is one matrix; above, GMRES computes W on the fly.
     """
 
     correlator: Callable[[Float[Array, " d"]], Float[Array, ""]]
