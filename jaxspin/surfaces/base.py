@@ -15,6 +15,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from jaxspin.algebra import dagger, diagonal_of_product, is_traced, matmul
 from jaxspin.checks import check_model
+from jaxspin.compiled import repeat
 from jaxspin.models.base import Model
 from jaxspin.spectrum import Covariant, eigensystem
 
@@ -83,9 +84,9 @@ class Surface(eqx.Module):
                 vmap, where a surface that it cannot do is not known, its weights are NaN.
         """
         _check_level(mu)
-        if not is_traced(model):
+        with jax.ensure_compile_time_eval():  # for a model that is known where mu is traced
             check_model(model)
-        self.check(model)
+            self.check(model)
         surface, findings = _found(self, model, jnp.asarray(mu, dtype=jnp.result_type(float)))
         if is_traced(surface, findings):
             return _spoilt(surface, findings)
@@ -191,7 +192,7 @@ def bracketed_roots(
     """The root of f on each line, by Newton steps that a bisection replaces where they leave
     [low, high]; `rising` where f goes from negative to positive there."""
 
-    def step(_, state):
+    def step(state):
         x, low, high = state
         value, slope = lines(x)
         beyond = (value > 0) == rising
@@ -200,7 +201,7 @@ def bracketed_roots(
         inside = (trial >= low) & (trial <= high)
         return jnp.where(inside, trial, (low + high) / 2), low, high
 
-    return jax.lax.fori_loop(0, _STEPS, step, (start, low, high))[0]
+    return repeat(_STEPS, step, (start, low, high))[0]
 
 
 def newton_step(lines: Lines, x: Float[Array, "*a"]) -> Float[Array, "*a"]:
@@ -210,10 +211,10 @@ def newton_step(lines: Lines, x: Float[Array, "*a"]) -> Float[Array, "*a"]:
     return x - value / nonzero(slope)
 
 
-def unconverged(lines: Lines, x: Float[Array, "*a"], length: Float[Array, "..."]) -> Array:
-    """Where x is farther from a root than the last Newton step makes up for."""
-    value, slope = lines(x)
-    allowed = jnp.sqrt(jnp.finfo(x.dtype).eps) * length
+def unconverged(value: Array, slope: Array, length: Array) -> Bool[Array, "..."]:
+    """Where a root is farther away than one more Newton step makes up for, given f and f' there
+    and the length on which f is smooth."""
+    allowed = jnp.sqrt(jnp.finfo(value.dtype).eps) * length
     return ~(jnp.abs(value) <= allowed * jnp.abs(slope))
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
+from jaxspin.compiled import repeat
 from jaxspin.surfaces.base import (
     FermiSurface,
     Finding,
@@ -15,7 +16,14 @@ from jaxspin.surfaces.base import (
     frozen,
     one_band,
 )
-from jaxspin.surfaces.rays import Search, frozen_crossings, positions, search, surface_of_rays
+from jaxspin.surfaces.rays import (
+    Crossings,
+    Search,
+    frozen_crossings,
+    positions,
+    search,
+    surface_of_rays,
+)
 from jaxspin.surfaces.star import _check_center, circle
 
 _INVERSIONS = 12  # Newton steps for the angles of equal times; 5 reach rounding
@@ -60,7 +68,7 @@ class FlowContour(Surface):
     def find(self, model, mu):
         directions = jnp.asarray(circle(2 * np.pi * np.arange(self.rays) / self.rays))
         found, findings = frozen_crossings(model, mu, directions, self.search)
-        rate, unresolved = _rates(frozen(model), directions, self.search, found)
+        rate, unresolved = _rates(found)
         n, roots, _ = rate.shape
         of_contour = jax.vmap(jax.vmap(lambda rate, r: _equal_times(rate, r, self.count)))
         angle, radius, period = of_contour(rate, found.radius)
@@ -74,7 +82,7 @@ class FlowContour(Surface):
         k = positions(directions, frozen(self.search.center), found.radius)
         band = jnp.broadcast_to(jnp.arange(n)[:, None, None], found.radius.shape)
         slow = Finding(
-            jnp.broadcast_to(unresolved[..., None] & found.used, band.shape),
+            jnp.broadcast_to(unresolved & found.used, band.shape),
             k,
             band,
             "has a time along it that the rays do not resolve. Use more `rays`, or "
@@ -86,17 +94,13 @@ class FlowContour(Surface):
 _RESOLVED = 1e-6  # of the last third of the Fourier series of dt/dθ; its square is in the period
 
 
-def _rates(model, directions, search, found) -> tuple[Float[Array, "n r N"], Bool[Array, "n r"]]:
+def _rates(found: Crossings) -> tuple[Float[Array, "n r N"], Bool[Array, "n r 1"]]:
     """dt/dθ = k/|∂_k ε| of each contour, 1 where there is none, and whether N rays are too few."""
-    band = jnp.broadcast_to(jnp.arange(len(found.radius))[:, None, None], found.radius.shape)
-    k = positions(directions, search.center, found.radius)
-    _, velocity = one_band(model, k, band)
-    slope = jnp.abs(jnp.einsum("i...N,iN->...N", velocity, directions))
     whole = found.used.all(axis=-1, keepdims=True)
-    rate = jnp.where(whole, found.radius / jnp.where(whole, slope, 1), 1)
+    rate = jnp.where(whole, found.radius / jnp.where(whole, jnp.abs(found.slope), 1), 1)
     series = jnp.abs(jnp.fft.rfft(rate, axis=-1))
     tail = jnp.max(series[..., 2 * series.shape[-1] // 3 :], axis=-1)
-    return frozen(rate), tail > _RESOLVED * series[..., 0]
+    return rate, (tail > _RESOLVED * series[..., 0])[..., None]
 
 
 def _equal_times(rate: Float[Array, " N"], radius: Float[Array, " N"], nodes: int):
@@ -116,11 +120,11 @@ def _equal_times(rate: Float[Array, " N"], radius: Float[Array, " N"], nodes: in
     sampled = jnp.append(time(angles)[0], 2 * jnp.pi * mean)
     start = jnp.interp(wanted, sampled, jnp.append(angles, 2 * jnp.pi))
 
-    def step(_, angle):
+    def step(angle):
         value, slope = time(angle)
         return angle - (value - wanted) / slope
 
-    angle = jax.lax.fori_loop(0, _INVERSIONS, step, start)
+    angle = repeat(_INVERSIONS, step, start)
     radii = (jnp.exp(1j * order * angle[:, None]) @ _series(radius)).real
     return angle, radii, 2 * jnp.pi * mean
 
@@ -143,11 +147,11 @@ def _nodes(model, mu, angle, radius, band, used, search) -> FermiSurface:
     directions = jnp.stack([jnp.cos(angle), jnp.sin(angle)])
     fixed, level, center = frozen((model, mu, search.center))
 
-    def step(_, radius):
+    def step(radius):
         k = positions(directions, center, radius)
         energy, velocity = one_band(fixed, k, band)
         slope = jnp.sum(velocity * directions, axis=0)
         return radius - jnp.where(used, (energy - level) / jnp.where(used, slope, 1), 0)
 
-    radius = jax.lax.fori_loop(0, _POLISH, step, radius)
+    radius = repeat(_POLISH, step, radius)
     return surface_of_rays(model, mu, directions, search.center, radius, band, used)

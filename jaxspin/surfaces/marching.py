@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxspin.compiled import repeat
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.models.base import number_of_bands
 from jaxspin.surfaces.base import (
@@ -202,21 +202,24 @@ def _projected(model, mu, chords, first, second, points: int):
     band = jnp.broadcast_to(chords.band[first_used(chords.used)], foot.shape[1:])
     used = jnp.broadcast_to(used, band.shape)
 
-    fixed = _normal_lines(*frozen((model, mu, foot, normal)), band)
-    bound = frozen(length)
+    still = frozen((model, mu, foot, normal))
+    fixed, bound = _normal_lines(*still, band), frozen(length)
 
-    def step(_, height):
+    def step(height):
         value, slope = fixed(height)
         return jnp.clip(height - value / nonzero(slope), -bound, bound)
 
-    height = jax.lax.fori_loop(0, _PROJECTIONS, step, jnp.zeros(band.shape))
+    height = repeat(_PROJECTIONS, step, jnp.zeros(band.shape))
+    where = still[2] + height * still[3][:, None]
+    findings = _findings(*still[:2], where, still[3], band, used, bound, chords)
+
     lines = _normal_lines(model, mu, foot, normal, band)
     live = newton_step(lines, height)
     _, slope = lines(live)
     weight = jnp.asarray(share / 2)[:, None] * length / jnp.abs(nonzero(slope)) / (2 * jnp.pi) ** 2
     k = foot + live * normal[:, None]
     surface = FermiSurface(k.reshape(2, -1), band.ravel(), jnp.where(used, weight, 0).ravel())
-    return surface, _findings(fixed, frozen(model), frozen(k), band, used, height, bound, chords)
+    return surface, findings
 
 
 def _normal_lines(model, mu, foot, normal, band):
@@ -233,11 +236,11 @@ def _normal_lines(model, mu, foot, normal, band):
 _TURNED = 0.3
 
 
-def _findings(lines, model, k, band, used, height, length, chords):
-    _, velocity = one_band(model, k, band)
-    speed = jnp.linalg.norm(velocity, axis=0)
-    turned = jnp.abs(lines(height)[1]) < _TURNED * speed
-    lost = unconverged(lines, height, length)
+def _findings(model, mu, k, normal, band, used, length, chords) -> tuple[Finding, ...]:
+    energy, velocity = one_band(model, k, band)
+    slope, speed = jnp.sum(velocity * normal[:, None], axis=0), jnp.linalg.norm(velocity, axis=0)
+    turned = jnp.abs(slope) < _TURNED * speed
+    lost = unconverged(energy - mu, slope, length)
     by_band = band == jnp.arange(number_of_bands(model))[:, None, None]
     slow = standing(speed, by_band & used, axis=(1, 2)).any(axis=0)
     room = jnp.broadcast_to(chords.too_many, band.shape)
@@ -248,6 +251,7 @@ def _findings(lines, model, k, band, used, height, length, chords):
             used & (lost | turned),
             k,
             band,
-            "is not resolved by the mesh: it bends too much within a cell. Use a finer `shape`.",
+            "is not resolved by the mesh: it bends too much within a cell, as it does near a van "
+            "Hove point. Use a finer `shape`, or another `mu`.",
         ),
     )

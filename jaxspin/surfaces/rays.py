@@ -14,7 +14,6 @@ from jaxspin.surfaces.base import (
     VAN_HOVE,
     FermiSurface,
     Finding,
-    Lines,
     all_bands,
     bracketed_roots,
     count,
@@ -69,6 +68,10 @@ class Crossings(NamedTuple):
 
     radius: Float[Array, "n r N"]
     used: Bool[Array, "n r N"]
+    #: ε − mu (eV), its radial derivative and |∂ε| (eV Å) there, (n, r, N).
+    value: Float[Array, "n r N"]
+    slope: Float[Array, "n r N"]
+    speed: Float[Array, "n r N"]
     #: How many there are, in slots or not, (n, N).
     number: Int[Array, "n N"]
     #: Radius up to which was searched, (N,).
@@ -83,23 +86,20 @@ def crossings(
     fractions = jnp.linspace(_INNERMOST, 1, search.samples + 1)
     energies, slopes = _along(model, directions, search, fractions[:, None] * reach)
     bracket = _brackets(energies - mu, slopes * reach, fractions, search.roots)
-    lines = lines_of_slots(model, mu, directions, search.center)
     start, low, high = (x * reach for x in (bracket.start, bracket.low, bracket.high))
-    radius = bracketed_roots(lines, start, low, high, bracket.rising)
+    band = _bands_of_slots(start)
+
+    def at(radius):
+        energy, velocity = one_band(model, positions(directions, search.center, radius), band)
+        return energy - mu, radial(velocity, directions), jnp.linalg.norm(velocity, axis=0)
+
+    radius = bracketed_roots(lambda r: at(r)[:2], start, low, high, bracket.rising)
     used = bracket.number[:, None] > jnp.arange(search.roots)[:, None]
-    return Crossings(radius, used, bracket.number, reach)
+    return Crossings(radius, used, *at(radius), bracket.number, reach)
 
 
-def lines_of_slots(model, mu, directions, center) -> Lines:
-    """ε − mu and its radial derivative at radii (n, r, N)."""
-
-    def lines(radius):
-        k = positions(directions, center, radius)
-        band = jnp.broadcast_to(jnp.arange(len(radius))[:, None, None], radius.shape)
-        energy, velocity = one_band(model, k, band)
-        return energy - mu, _radial(velocity, directions)
-
-    return lines
+def _bands_of_slots(radius) -> Int[Array, "n r N"]:
+    return jnp.broadcast_to(jnp.arange(len(radius))[:, None, None], radius.shape)
 
 
 def positions(directions, center, radius: Float[Array, "*b N"]) -> Float[Array, "d *b N"]:
@@ -108,14 +108,15 @@ def positions(directions, center, radius: Float[Array, "*b N"]) -> Float[Array, 
     return jnp.reshape(center, (-1, *(1,) * radius.ndim)) + radius * directions.reshape(shape)
 
 
-def _radial(velocity, directions):
+def radial(velocity, directions):
+    """The component of a vector (d, ..., N) along each ray."""
     return jnp.einsum("i...N,iN->...N", velocity, directions)
 
 
 def _along(model, directions, search, radius: Float[Array, "j N"]):
     """Energies and radial slopes of all bands, (n, j, N)."""
     energies, velocity = all_bands(model, positions(directions, search.center, radius))
-    return energies, _radial(velocity, directions)
+    return energies, radial(velocity, directions)
 
 
 # --------------------------------------------------------------------------- brackets
@@ -227,7 +228,7 @@ def surface_of_rays(
 
     def lines(radius):
         energy, velocity = one_band(model, positions(directions, center, radius), band)
-        return energy - mu, _radial(velocity, directions)
+        return energy - mu, radial(velocity, directions)
 
     radius = newton_step(lines, radius)
     _, slope = lines(radius)
@@ -241,17 +242,14 @@ def surface_of_rays(
 _GRAZING = 0.02
 
 
-def findings_on_rays(model, mu, directions, center, found: Crossings) -> tuple[Finding, ...]:
+def findings_on_rays(directions, center, found: Crossings) -> tuple[Finding, ...]:
     """What rules on rays cannot do: too many crossings, open surfaces, grazing rays."""
     n, roots, rays = found.radius.shape
-    k = positions(directions, center, found.radius)
-    band = jnp.broadcast_to(jnp.arange(n)[:, None, None], found.radius.shape)
-    _, velocity = one_band(model, k, band)
-    speed = jnp.linalg.norm(velocity, axis=0)
-    grazing = jnp.abs(_radial(velocity, directions)) < _GRAZING * speed
-    lines = lines_of_slots(model, mu, directions, center)
-    fewer = found.number < jnp.max(found.number, axis=1, keepdims=True)
+    k, band = positions(directions, center, found.radius), _bands_of_slots(found.radius)
     end = positions(directions, center, jnp.broadcast_to(found.reach, (n, rays)))
+    fewer = found.number < jnp.max(found.number, axis=1, keepdims=True)
+    grazing = jnp.abs(found.slope) < _GRAZING * found.speed
+    lost = unconverged(found.value, found.slope, found.radius)
     return (
         Finding(
             found.number > roots,
@@ -268,13 +266,13 @@ def findings_on_rays(model, mu, directions, center, found: Crossings) -> tuple[F
             "BroadenedSurface, or another `center` or `reach`.",
         ),
         Finding(
-            found.used & unconverged(lines, found.radius, found.radius),
+            found.used & lost,
             k,
             band,
             "was not found by Newton's iteration: two crossings of a ray are too close, or bands "
             "cross there. Use more `samples`.",
         ),
-        Finding(standing(speed, found.used, axis=2), k, band, VAN_HOVE),
+        Finding(standing(found.speed, found.used, axis=2), k, band, VAN_HOVE),
         Finding(
             found.used & grazing,
             k,
@@ -290,4 +288,4 @@ def frozen_crossings(model, mu, directions, search):
     """Crossings and findings, constant to derivatives."""
     model, mu, search = frozen((model, mu, search))
     found = crossings(model, mu, directions, search)
-    return found, findings_on_rays(model, mu, directions, search.center, found)
+    return found, findings_on_rays(directions, search.center, found)
