@@ -318,7 +318,7 @@ def refusals():
     yield "van Hove", js.FermiContour(16), QiWuZhang(1.0, -1.2), 1.1999999, "van Hove"
     yield "few rays", js.FlowContour(8, rays=16), WARPED, 1.0, "Use more `rays`"
     yield "chords", js.MarchingSquares((16, 16), 2, chords=8), QWZ, 0.8, "`chords`"
-    yield "coarse", js.MarchingSquares((4, 4), 2), QWZ, 0.8, "finer `shape`"
+    yield "saddle", js.MarchingSquares((32, 32)), QiWuZhang(1.0, -1.2), 1.2, "finer `shape`"
     yield "narrow", js.BroadenedSurface(js.Grid((16, 16)), 0.01), QWZ, 0.8, "larger `width`"
 
 
