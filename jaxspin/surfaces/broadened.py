@@ -52,7 +52,8 @@ class BroadenedSurface(Surface):
             band=jnp.repeat(jnp.arange(n), points),
             weight=(weight * _delta(x, self.order) / self.width).ravel(),
         )
-        coarse = (jnp.abs(x) < 1) & (change > _WIDEST * self.width)
+        near = jnp.abs(energies - mu) < jnp.maximum(change, self.width)
+        coarse = near & (change > _WIDEST * self.width)
         text = (
             f"is not resolved by the mesh: the energy changes by more than {_WIDEST} times `width` "
             "from point to point. Use more points or a larger `width`."
