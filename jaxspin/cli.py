@@ -1,4 +1,4 @@
-"""The command line: `jaxspin scan`, `jaxspin bands`, `jaxspin info`."""
+"""The command line: `jaxspin scan`, `jaxspin bands`, `jaxspin check`, `jaxspin info`."""
 
 import contextlib
 import os
@@ -14,6 +14,7 @@ import h5netcdf
 import jax
 import jax.numpy as jnp
 import matplotlib
+import numpy as np
 import typer
 import xarray
 from matplotlib import pyplot
@@ -22,7 +23,10 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from jaxspin import inputs, plot
+from jaxspin import inputs, meshes, plot, response
+from jaxspin.interop import wannier90, wannierberri
+from jaxspin.lattice import reciprocal_vectors
+from jaxspin.models.hopping import HoppingModel
 from jaxspin.results import Response
 
 app = typer.Typer(
@@ -111,7 +115,35 @@ def bands(
         _protect([picture], record, force)
         axes = plot.bands(model, path, number=number)
         _save_figure(axes, picture, record)
-        _console().print(f"wrote {picture}", markup=False, highlight=False, soft_wrap=True)
+        _say(f"wrote {picture}")
+
+
+@app.command()
+def check(
+    seedname: Annotated[str, typer.Argument(help="Path and name of the files, without endings.")],
+    spin_order: Annotated[
+        str | None,
+        typer.Option(help="interlaced, block or unknown, where the files do not say it."),
+    ] = None,
+    output: Output = None,
+    force: Force = False,
+) -> None:
+    """Read Wannier90 files, say what is in them and how good it is, and draw the bands.
+
+    The bands are compared with those of Wannier90 (_band.dat), and the Berry curvatures with those
+    of WannierBerri, where these are there.
+    """
+    with _problems():
+        model, report = wannier90.examine(seedname, spin_order=spin_order)
+        _say(str(report))
+        record = f"jaxspin check {seedname}"
+        picture = Path(f"{_stem(Path(seedname).name, output)}_bands.png")
+        _protect([picture], record, force)
+        axes = _checked_bands(model, report)
+        if axes is not None:
+            _save_figure(axes, picture, record)
+            _say(f"wrote {picture}")
+        _compare_with_wannierberri(model)
 
 
 @app.command()
@@ -172,6 +204,43 @@ def _kept(checkpoint: Path | None, ending: str) -> Iterator[Path | None]:
         raise
 
 
+# --- check ----------------------------------------------------------------------------------------
+
+
+def _checked_bands(model: HoppingModel, report: wannier90.Report) -> Axes | None:
+    """The bands along the path of the files; says how far they are from those of Wannier90."""
+    legs = report.path or ()
+    corners = {point.label: point.k for leg in legs for point in leg}
+    if report.bands is not None:
+        k, energies = report.bands
+        own = response.bands(model, jnp.asarray(k @ np.asarray(reciprocal_vectors(model.lattice))))
+        difference = np.max(np.abs(np.asarray(own.energies) - energies))
+        _say(f"bands: largest difference from _band.dat {difference:.1e} eV")
+        return plot.bands_against(model, k, energies, corners=corners)
+    if not legs:
+        _say("bands: not drawn, for neither .win has a kpoint_path nor is there a _band.dat")
+        return None
+    points = [legs[0][0]]
+    for start, end in legs:
+        points += [start, end] if start != points[-1] else [end]
+    path = meshes.Path([point.k for point in points], [point.label for point in points])
+    return plot.bands(model, path)
+
+
+def _compare_with_wannierberri(model: HoppingModel) -> None:
+    """Says how far both codes are from each other at three k, or that WannierBerri is not there."""
+    k = np.random.default_rng(1).uniform(size=(3, 3))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # those of the other package
+            differences = wannierberri.compare(model, k)
+    except ImportError:
+        _say("WannierBerri: not compared, for it is not installed")
+        return
+    for difference in differences:
+        _say(f"WannierBerri, 3 k-points: {difference}")
+
+
 # --- output ---------------------------------------------------------------------------------------
 
 
@@ -230,13 +299,16 @@ def _save_figure(axes: Axes, path: Path, record: str) -> None:
 
 
 def _summary(response: Response, points: int, seconds: float, files: tuple[Path, ...]) -> None:
-    console = _console()
     lines = [
         repr(response),
         f"  mesh     {points:,} k-points in {seconds:.1f} s, compilation included",
         f"wrote {' and '.join(map(str, files))}",
     ]
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    _say("\n".join(lines))
+
+
+def _say(text: str) -> None:
+    _console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _console() -> Console:

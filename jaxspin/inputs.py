@@ -5,6 +5,7 @@
 name = "TopologicalInsulator.bi2se3"   # a class of jaxspin.models, or one of its constructors
 exchange = [0.0, 0.0, 0.01]            # its arguments by name
 # or a class of your own: file = "my_model.py" (next to this file) and class = "MyModel"
+# or Wannier90 files: wannier90 = "Pt" (next to this file), with spin_order where they do not say it
 
 [mesh]
 type = "Space"                         # Grid, Disk, Ball, Plane, Space
@@ -39,6 +40,7 @@ Which keys a table takes follows from the signature of what it constructs. Whate
 
 import dataclasses
 import difflib
+import hashlib
 import importlib.util
 import inspect
 import re
@@ -48,9 +50,11 @@ from pathlib import Path as FilePath
 from types import ModuleType
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxspin import meshes, models, plot, response, spectrum, units
+from jaxspin.interop import wannier90
 from jaxspin.levels import Levels
 from jaxspin.models.base import Model
 from jaxspin.results import Response
@@ -262,8 +266,11 @@ def _table(tables: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _model(entries: Mapping[str, Any], folder: FilePath) -> tuple[Model, str]:
-    """The model, and the code of the file it comes from if that is the user's own."""
+    """The model, and what tells it from another that the same input could mean: the code of the
+    user's own file, or the digest of Wannier90 files."""
     rest = dict(entries)
+    if "wannier90" in rest:
+        return _wannier90(rest, folder)
     if "file" not in rest:
         if "class" in rest:
             raise ValueError("Key `class` in table [model] needs the key `file` beside it.")
@@ -278,6 +285,21 @@ def _model(entries: Mapping[str, Any], folder: FilePath) -> tuple[Model, str]:
     constructor = _required("model", rest, "class", _own_models(_import(path), path))
     model = _construct("model", constructor, rest, more=("file", "class"))
     return model, f"\n# {path.name}\n{path.read_text(encoding='utf-8')}"
+
+
+def _wannier90(entries: dict[str, Any], folder: FilePath) -> tuple[Model, str]:
+    for key in entries:
+        _check_known("model", key, ("wannier90", "spin_order"))
+    seed = folder / _text("model", "wannier90", entries["wannier90"])
+    order = entries.get("spin_order")
+    try:
+        model = _renamed("model", lambda: wannier90.read(seed, spin_order=order))
+    except FileNotFoundError as error:
+        raise ValueError(f"Key `wannier90` in table [model]: {error}") from error
+    digest = hashlib.sha256()
+    for array in jax.tree.leaves(model):
+        digest.update(np.ascontiguousarray(array).data)
+    return model, f"\n# {seed.name}: sha256 of the model {digest.hexdigest()}\n"
 
 
 def _constructors() -> dict[str, Callable[..., Model]]:

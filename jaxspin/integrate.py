@@ -359,7 +359,7 @@ def _shape_of_weights(observable, model, degeneracy) -> Weights:
 
 
 _SMALL = 8  # bands; above it tiles of 64 are faster than those of 128 (measured at 18)
-_TILE_ELEMENTS = 2**20  # numbers in one matrix of a tile, 16 MB
+_TILE_ELEMENTS = 2**17  # numbers in one matrix of a tile, 2 MB
 _BLOCK = 4096  # k-points whose weights are added to the sums at once
 _BLOCK_ELEMENTS = 2**17  # and at most so many numbers, a megabyte
 

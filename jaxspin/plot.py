@@ -124,6 +124,49 @@ def bands(model: Model, path: Path, *, number: int = 300, axes: Axes | None = No
     return axes
 
 
+def bands_against(
+    model: Model,
+    k: Float[np.ndarray, "K d"],
+    energies: Float[np.ndarray, "K n"],
+    *,
+    corners: dict[str, tuple[float, ...]] | None = None,
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw the bands of a model as lines, and energies from elsewhere at the same k as dots.
+
+    Args:
+        k: points along a path, in units of the reciprocal vectors. Steps more than five times as
+            long as the usual ones are jumps of the path, and not drawn.
+        energies: eV, any number of bands.
+        corners: names of points, and their k; those that are met become ticks.
+        axes: matplotlib axes to draw on; None makes a figure.
+    Returns:
+        The axes.
+    Raises:
+        ValueError: the model has no lattice, or `k` and `energies` do not fit.
+    """
+    checks.check_model(model)
+    k, energies = np.asarray(k, float), np.asarray(energies, float)
+    _check_points(model, k, energies)
+    cartesian = k @ np.asarray(reciprocal_vectors(model.lattice))
+    own = np.asarray(responses.bands(model, jnp.asarray(cartesian)).energies)
+    steps = np.linalg.norm(np.diff(cartesian, axis=0), axis=1)
+    jumps = steps > 5 * np.median(steps)
+    distance = np.concatenate([[0], np.cumsum(np.where(jumps, 0, steps))])
+    pieces = np.split(np.arange(len(k)), np.flatnonzero(jumps) + 1)
+    with _style(axes):
+        axes = _axes_or_new(axes)
+        for piece in pieces:
+            axes.plot(distance[piece], own[piece], color=PALETTE[0], linewidth=1)
+        axes.plot(distance, energies, ".", color=PALETTE[1], markersize=2.5)
+        dots = Line2D([], [], color=PALETTE[1], marker=".", linestyle="none", label="file")
+        axes.legend(handles=[Line2D([], [], color=PALETTE[0], label="jaxspin"), dots])
+        _mark_corners(axes, k, distance, corners or {})
+        axes.set_xlim(distance[0], distance[-1])
+        axes.set_ylabel("Energy (eV)")
+    return axes
+
+
 def curvature_map(
     model: Model,
     *,
@@ -765,6 +808,35 @@ def _check_response(response) -> None:
         raise ValueError(
             f"Argument `response` must be one response with the axes {response.axes}, "
             f"but holds values of shape {response.value.shape}: select one of them first."
+        )
+
+
+def _mark_corners(axes: Axes, k, distance, corners: dict[str, tuple[float, ...]]) -> None:
+    """A tick and a line at each named point of a path; two names at one place are joined."""
+    ticks: dict[float, str] = {}
+    for point, place in zip(k, distance.tolist(), strict=True):
+        for label, corner in corners.items():
+            if np.allclose(point, corner, atol=1e-5):
+                name = _GREEK.get(label, label)
+                before = ticks.get(place, name)
+                ticks[place] = name if before == name else f"{before}|{name}"
+    for place in ticks:
+        axes.axvline(place, color="0.6", linewidth=0.8, zorder=0)
+    axes.set_xticks(list(ticks), list(ticks.values()))
+    axes.tick_params(axis="x", length=0)
+
+
+def _check_points(model: Model, k: np.ndarray, energies: np.ndarray) -> None:
+    if model.lattice is None:
+        raise ValueError("Argument `model` must have a lattice, but is a continuum model.")
+    if k.ndim != 2 or k.shape[1] != model.dimension or len(k) < 2:
+        raise ValueError(
+            f"Argument `k` must be at least two points of dimension {model.dimension}, "
+            f"but has shape {k.shape}."
+        )
+    if energies.ndim != 2 or len(energies) != len(k):
+        raise ValueError(
+            f"Argument `energies` must have shape ({len(k)}, bands), but has {energies.shape}."
         )
 
 

@@ -1,18 +1,21 @@
-"""A progress bar for long sums, with k-points per second and the time left."""
+"""Progress bars for long sums and large files, with the speed and the time left."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     Progress,
     ProgressColumn,
     Task,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.text import Text
 
@@ -50,6 +53,29 @@ def track(
         for segment in segments:
             bar.advance(task, size)
             yield segment
+
+
+@contextmanager
+def count_bytes(total: int, label: str, show: bool | None) -> Iterator[Callable[[int], None]]:
+    """A function to call with the number of bytes of each piece that was read of `total`.
+
+    Args:
+        show: True, False, or None for "only where standard error is a terminal".
+    """
+    visible = sys.stderr.isatty() if show is None else show
+    if not visible:
+        yield lambda size: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda size: bar.advance(task, size)
 
 
 def _short(number: float) -> str:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
-from jaxspin.algebra import dagger, diagonal_of_product, matmul, product, sandwich
+from jaxspin.algebra import dagger, matmul, product, sandwich
 from jaxspin.compiled import staged
 from jaxspin.eigensolvers import eigh
 from jaxspin.unsplit import unsplit
@@ -32,11 +32,11 @@ class Covariant(Degeneracy):
     """Bands closer than `tolerance` (eV) form a group, and the group transforms as a whole.
 
     Berry connections run between groups only, operators keep their blocks inside a group, and
-    the members share the mean energy of the group for their occupation. Every result is then
-    invariant under a random unitary inside each group. Groups chain: neighbours closer than the
-    tolerance belong together. Physically the tolerance stands for ħ/τ; splittings below it are
-    not resolved. In arithmetic of finite precision it is at least 64 rounding errors of the
-    largest energy at that k.
+    the members share the mean energy of the group, for occupation and in differences. Every
+    result is then invariant under a random unitary inside each group. Groups chain: neighbours
+    closer than the tolerance belong together. Physically the tolerance stands for ħ/τ; splittings
+    below it are not resolved. In arithmetic of finite precision it is at least 64 rounding errors
+    of the largest energy at that k.
     """
 
     tolerance: float = 1e-6
@@ -86,20 +86,20 @@ class Bands(eqx.Module):
     velocity: Complex[Array, "d n n K"]
     #: Spin in the band basis, units of ħ/2, (3, n, n, K); absent where it was not asked for.
     spin: Complex[Array, "3 n n K"] | None
-    #: Berry curvature that comes from states beyond the basis functions of the model, diagonal
-    #: elements for the pairs a < b of directions, Å², (p, n, K); absent where the model has no
-    #: external terms, or where it was not asked for.
-    beyond: Float[Array, "p n K"] | None = None
+    #: Berry curvature that comes from states beyond the basis functions of the model, for the
+    #: pairs a < b of directions, Å², (p, n, n, K); absent where the model has no external terms,
+    #: or where it was not asked for.
+    beyond: Complex[Array, "p n n K"] | None = None
 
     @property
     def gap(self) -> Float[Array, "n n K"]:
-        """ε_m - ε_n between groups, and 0 inside a group."""
-        return jnp.where(self.same, 0, self.energies[:, None] - self.energies[None, :])
+        """ε_m - ε_n between groups, each at its mean energy, and 0 inside a group."""
+        return jnp.where(self.same, 0, self.levels[:, None] - self.levels[None, :])
 
     @property
     def inverse_gap(self) -> Float[Array, "n n K"]:
-        """1/(ε_m - ε_n) between groups, and 0 inside a group."""
-        return inverse_gap(self.energies, self.same)
+        """1/(ε_m - ε_n) between groups, each at its mean energy, and 0 inside a group."""
+        return inverse_gap(self.levels, self.same)
 
     @property
     def connection(self) -> Complex[Array, "d n n K"]:
@@ -175,7 +175,7 @@ def _external(connection, hamiltonian):
     return -1j * (product - dagger(product))
 
 
-def _beyond(basis, connection) -> Float[Array, "p n K"]:
+def _beyond(basis, connection) -> Complex[Array, "p n n K"]:
     """The curvature of the space of the basis functions, ∂_a A_b - ∂_b A_a - i[A_a, A_b].
 
     It is what a sum over all states has beyond the sum over the bands of the model: the terms
@@ -185,7 +185,7 @@ def _beyond(basis, connection) -> Float[Array, "p n K"]:
     a, b = np.triu_indices(d, 1)
     product = matmul(connection.connection[a], connection.connection[b])
     curvature = connection.curl - 1j * (product - dagger(product))
-    return diagonal_of_product(dagger(basis), matmul(curvature, basis)).real
+    return sandwich(basis, curvature)
 
 
 def _levels(energies, degeneracy):

@@ -23,6 +23,7 @@ FILES = {
     "curvature_map.py": {"curvature_map.png"},
     "disordered_hall.py": {"disordered_hall.png"},
     "spin_orbit_torque.py": {"spin_orbit_torque.png"},
+    "wannier90_files.py": {"diamond_tb.dat", "diamond_spin_hall.png", "diamond_bands.png"},
 }
 SAYS = {
     "bi2se3_spin_hall.py": "σ^y_zx at 0.35 eV, 300 K: -17",
@@ -32,6 +33,7 @@ SAYS = {
     "curvature_map.py": "Chern number of the lower band -1.0000",
     "disordered_hall.py": "intrinsic  σ_yx at mu = 0.06 eV: 0.4167 e²/h",
     "spin_orbit_torque.py": "field-like   [0.07757 0.      0.     ]",
+    "wannier90_files.py": "σ on each orbital, order interlaced",
 }
 
 

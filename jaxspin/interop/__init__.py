@@ -1,3 +1,9 @@
 """Models to and from other codes, one module a code."""
 
-from jaxspin.interop import pythtb as pythtb, sisl as sisl, tbmodels as tbmodels
+from jaxspin.interop import (
+    pythtb as pythtb,
+    sisl as sisl,
+    tbmodels as tbmodels,
+    wannier90 as wannier90,
+    wannierberri as wannierberri,
+)

@@ -1,0 +1,270 @@
+"""Lattice, centres, k-path and bands: `.win`, `.wout`, `_centres.xyz`, `_band.dat`, `_band.kpt`.
+
+`.win`: keywords "name = value" (or ":", or a blank) and blocks "begin name ... end name"; comments
+    from "!" or "#"; upper and lower case are the same.
+`.wout`: the lattice with six decimals under "Lattice Vectors", the centres under "Final State".
+`_centres.xyz`: a count, a comment, a line "X x y z" for each Wannier function, then the atoms; Å.
+`_band.dat`: for each band lines "x energy", then a blank line. `_band.kpt`: a count, then lines
+    "k1 k2 k3 weight", reduced coordinates.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxspin.interop.wannier90.text import Lines, integer, real, words, wrong
+
+#: Å in a bohr, CODATA 2018.
+BOHR = 0.529177210903
+_LARGEST = 1e6  # Å, as for the large files
+
+
+class PathPoint(NamedTuple):
+    """A labelled k-point of a path, reduced coordinates."""
+
+    label: str
+    k: tuple[float, float, float]
+
+
+class Bands(NamedTuple):
+    """Energies along a path as Wannier90 computed them."""
+
+    k: Float[np.ndarray, "K 3"]  # reduced
+    energies: Float[np.ndarray, "K n"]  # eV, ascending
+
+
+class Win(NamedTuple):
+    """What `.win` says; None where it says nothing."""
+
+    lattice: Float[np.ndarray, "3 3"] | None
+    size: int | None
+    mesh: tuple[int, int, int] | None
+    spinors: bool | None
+    path: tuple[tuple[PathPoint, PathPoint], ...] | None
+
+
+class _Line(NamedTuple):
+    number: int
+    words: list[str]
+
+
+def read_win(path: Path) -> Win:
+    """The input of the Wannier90 run."""
+    keywords, blocks = _sorted_win(path)
+    size = _integers(path, keywords, "num_wann", 1)
+    mesh = _integers(path, keywords, "mp_grid", 3)
+    return Win(
+        _unit_cell(path, blocks.get("unit_cell_cart")),
+        None if size is None else size[0],
+        None if mesh is None else (mesh[0], mesh[1], mesh[2]),
+        _logical(path, keywords, "spinors"),
+        _path(path, blocks.get("kpoint_path")),
+    )
+
+
+def wout_lattice(path: Path) -> Float[np.ndarray, "3 3"] | None:
+    """The lattice vectors of `.wout`, Å; None where it has none."""
+    lines = words(path)
+    for i, line in enumerate(lines):
+        if line[:2] == ["Lattice", "Vectors"]:
+            unit = _unit(path, i + 1, line[2:3])
+            return unit * _wout_vectors(path, lines, i + 1)
+    return None
+
+
+def wout_centres(path: Path, size: int) -> Float[np.ndarray, "n 3"] | None:
+    """The Wannier centres of the last final state in `.wout`, Å; None where it has none."""
+    lines = words(path)
+    states = [i for i, line in enumerate(lines) if line[:2] == ["Final", "State"]]
+    if not states:
+        return None
+    bohr = any(line[1:4] == ["Length", "Unit", ":"] and "Bohr" in line for line in lines)
+    return (BOHR if bohr else 1.0) * _final_state(path, lines, states[-1] + 1, size)
+
+
+def read_centres(path: Path, size: int) -> Float[np.ndarray, "n 3"]:
+    """The Wannier centres of `_centres.xyz`, Å."""
+    with Lines(path) as lines:
+        (count,) = lines.integers(1, "the number of lines that follow")
+        if count < size:
+            raise lines.wrong(f"at least num_wann = {size}", count)
+        lines.line("a comment")
+        centres = []
+        for _ in range(size):
+            tokens = lines.line("a Wannier centre, X and three numbers").split()
+            values = [real(token) for token in tokens[1:]]
+            if tokens[:1] != [b"X"] or len(values) != 3 or None in values:
+                found = b" ".join(tokens)[:80].decode("ascii", errors="replace")
+                raise lines.wrong("a Wannier centre, X and three numbers", repr(found))
+            centres.append(values)
+    return _bounded(path, np.array(centres))
+
+
+def read_bands(data: Path, points: Path, size: int) -> Bands:
+    """The band structure along the path of `.win`."""
+    with Lines(points) as lines:
+        (count,) = lines.integers(1, "the number of k-points")
+        if count < 1:
+            raise lines.wrong("the number of k-points, at least 1", count)
+        lines.must_hold(count, 4, f"{count} k-points")
+        k = lines.table(count, 4, "a k-point and its weight, four numbers")[:, :3]
+        lines.must_end()
+    with Lines(data) as lines:
+        lines.must_hold(count * size, 2, f"{size} bands at {count} k-points")
+        energies = [_band(lines, count) for _ in range(size)]
+        lines.must_end()
+    return Bands(k, np.sort(np.stack(energies, axis=1), axis=1))
+
+
+def _band(lines: Lines, count: int) -> Float[np.ndarray, " K"]:
+    energies = lines.table(count, 2, "a length and an energy, two numbers")[:, 1]
+    if (rest := lines.line_or_end()).strip():
+        raise lines.wrong("a blank line after a band", repr(rest[:80].decode("ascii", "replace")))
+    return energies
+
+
+def _sorted_win(path: Path) -> tuple[dict[str, _Line], dict[str, list[_Line]]]:
+    """The keywords, and the lines of the blocks, with their line numbers."""
+    keywords: dict[str, _Line] = {}
+    blocks: dict[str, list[_Line]] = {}
+    open_block: str | None = None
+    for line in _win_lines(path):
+        first = line.words[0].lower()
+        if first in ("begin", "end") and len(line.words) > 1:
+            name = line.words[1].lower()
+            if first == "begin":
+                _check_new(path, line, name, [*blocks], open_block)
+                open_block, blocks[name] = name, []
+            elif name != open_block:
+                inside = f"end {open_block}" if open_block else "a line outside of blocks"
+                raise wrong(path, line.number, inside, f"end {name}")
+            else:
+                open_block = None
+        elif open_block is not None:
+            blocks[open_block].append(line)
+        else:
+            _check_new(path, line, first, [*keywords], None)
+            keywords[first] = _Line(line.number, line.words[1:])
+    if open_block is not None:
+        raise wrong(path, None, f"a file with 'end {open_block}'", "one that ends before it")
+    return keywords, blocks
+
+
+def _check_new(
+    path: Path, line: _Line, name: str, known: list[str], open_block: str | None
+) -> None:
+    if open_block is not None:
+        raise wrong(path, line.number, f"end {open_block}", f"begin {name}")
+    if name in known:
+        raise wrong(path, line.number, f"the only line with {name!r}", "the second")
+
+
+def _win_lines(path: Path) -> Iterator[_Line]:
+    """The lines with something on them, without comments and separators."""
+    text = path.read_bytes().decode("utf-8", errors="replace")
+    for number, line in enumerate(text.split("\n"), start=1):
+        parts = re.split(r"[!#]", line, maxsplit=1)[0].replace(",", " ")
+        found = re.sub(r"^(\s*\w+\s*)[=:]", r"\1 ", parts).split()
+        if found:
+            yield _Line(number, found)
+
+
+def _integers(path: Path, keywords: dict[str, _Line], name: str, count: int) -> list[int] | None:
+    if name not in keywords:
+        return None
+    line = keywords[name]
+    values = [value for word in line.words if (value := integer(word)) is not None]
+    if len(values) != count or len(line.words) != count or min(values) < 1:
+        expected = f"{name} = {count} positive integer{'s' * (count > 1)}"
+        raise wrong(path, line.number, expected, repr(" ".join(line.words)))
+    return values
+
+
+def _logical(path: Path, keywords: dict[str, _Line], name: str) -> bool | None:
+    if name not in keywords:
+        return None
+    line = keywords[name]
+    word = " ".join(line.words).lower()
+    if word not in ("t", "f", "true", "false", ".true.", ".false."):
+        raise wrong(path, line.number, f"{name} = true or false", repr(word))
+    return "t" in word
+
+
+def _unit_cell(path: Path, lines: list[_Line] | None) -> Float[np.ndarray, "3 3"] | None:
+    if lines is None:
+        return None
+    unit = 1.0
+    if lines and len(lines[0].words) == 1:
+        unit = _unit(path, lines[0].number, lines[0].words)
+        lines = lines[1:]
+    if len(lines) != 3:
+        raise wrong(path, None, "three lines in the block unit_cell_cart", f"{len(lines)}")
+    return _bounded(path, unit * np.array([_reals(path, line, line.words) for line in lines]))
+
+
+def _unit(path: Path, number: int, name: list[str]) -> float:
+    known = {"ang": 1.0, "angstrom": 1.0, "bohr": BOHR}
+    unit = known.get("".join(name).lower().strip("()"))
+    if unit is None:
+        raise wrong(path, number, "the unit ang or bohr", repr("".join(name)))
+    return unit
+
+
+def _path(path: Path, lines: list[_Line] | None):
+    """Lines of two labelled points each."""
+    if lines is None:
+        return None
+    pieces = []
+    for line in lines:
+        if len(line.words) != 8:
+            found = repr(" ".join(line.words))
+            raise wrong(path, line.number, "two labels with three numbers each", found)
+        ends = (line.words[:4], line.words[4:])
+        pieces.append(
+            tuple(PathPoint(end[0], tuple(_reals(path, line, end[1:]).tolist())) for end in ends)
+        )
+    return tuple(pieces) or None
+
+
+def _reals(path: Path, line: _Line, parts: list[str]) -> Float[np.ndarray, "3"]:
+    values = [real(word) for word in parts]
+    if len(values) != 3 or None in values:
+        raise wrong(path, line.number, "three numbers", repr(" ".join(line.words)))
+    return np.array(values)
+
+
+def _wout_vectors(path: Path, lines: list[list[str]], start: int) -> Float[np.ndarray, "3 3"]:
+    rows = []
+    for axis, line in enumerate(lines[start : start + 3], start=1):
+        if line[:1] != [f"a_{axis}"]:
+            break
+        rows.append(_reals(path, _Line(start + axis, line), line[1:]))
+    if len(rows) < 3:
+        raise wrong(path, start + len(rows) + 1, f"the lattice vector a_{len(rows) + 1}", "another")
+    return _bounded(path, np.array(rows))
+
+
+def _final_state(path: Path, lines: list[list[str]], start: int, size: int) -> np.ndarray:
+    """WF centre and spread  i  ( x, y, z )  spread."""
+    centres = []
+    for number, line in enumerate(lines[start : start + size], start=start + 1):
+        text = " ".join(line)
+        match = re.fullmatch(r"WF centre and spread (\d+) \((.*),(.*),(.*)\) *\S+", text)
+        values = [real(word.strip()) for word in match.groups()[1:]] if match else [None]
+        if match is None or None in values or int(match[1]) != len(centres) + 1:
+            expected = f"centre and spread of Wannier function {len(centres) + 1}"
+            raise wrong(path, number, expected, repr(text[:80]))
+        centres.append(values)
+    if len(centres) < size:
+        raise wrong(path, None, f"{size} centres in the final state", f"{len(centres)}")
+    return _bounded(path, np.array(centres))
+
+
+def _bounded(path: Path, values: np.ndarray) -> np.ndarray:
+    if np.max(np.abs(values)) > _LARGEST:
+        raise wrong(path, None, f"lengths below {_LARGEST:.0e} Å", np.max(np.abs(values)))
+    return values

@@ -1,0 +1,177 @@
+"""Fortran's unformatted records, and the same numbers as text, read by the same calls.
+
+An unformatted record is its length in bytes (4-byte integer), the data, the length again. A record
+beyond 2 GB comes in parts, all but the last with a negative length in front, all but the first with
+a negative one behind.
+"""
+
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from jaxtyping import Bool, Complex, Float, Int
+
+from jaxspin.interop.wannier90.text import Lines, as_integers, is_binary, wrong
+
+_LARGEST = 1e6  # as for text
+
+
+class Records:
+    """An unformatted file; each call reads one record."""
+
+    path: Path
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.record = 0
+        self._left = path.stat().st_size
+        self._file: BinaryIO = path.open("rb")
+
+    def __enter__(self) -> "Records":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def wrong(self, expected: str, found: object) -> ValueError:
+        """The error about the record read last."""
+        return ValueError(f"{self.path}, record {self.record}: must be {expected}, but is {found}.")
+
+    def must_hold(self, complexes: int) -> None:
+        """Refuse counts that the rest of the file is too short for."""
+        if 16 * complexes > self._left:
+            raise self.wrong(f"counts of at most {self._left} bytes", f"{16 * complexes} bytes")
+
+    def text(self, what: str) -> str:
+        """A record of at most 1000 characters."""
+        return self._record(None, what).decode("ascii", errors="replace")
+
+    def integers(self, rows: int, width: int, what: str) -> Int[np.ndarray, "rows width"]:
+        """4-byte integers."""
+        values = np.frombuffer(self._record(4 * rows * width, what), "<i4")
+        return values.reshape(rows, width).astype(int)
+
+    def logicals(self, count: int, what: str) -> Bool[np.ndarray, " count"]:
+        """4-byte logicals."""
+        return np.frombuffer(self._record(4 * count, what), "<i4") != 0
+
+    def reals(self, rows: int, width: int, what: str) -> Float[np.ndarray, "rows width"]:
+        """8-byte reals."""
+        values = np.frombuffer(self._record(8 * rows * width, what), "<f8")
+        return self._finite(values, what).reshape(rows, width)
+
+    def complexes(self, count: int, what: str) -> Complex[np.ndarray, " count"]:
+        """Pairs of 8-byte reals."""
+        values = np.frombuffer(self._record(16 * count, what), "<f8")
+        return self._finite(values, what).view("<c16")
+
+    def skip_complexes(self, count: int, what: str) -> None:
+        """Pass over a record of complex numbers."""
+        self._record(16 * count, what, keep=False)
+
+    def must_end(self) -> None:
+        """Refuse anything behind the last record."""
+        if self._left:
+            raise self.wrong("the last record", f"followed by {self._left} bytes")
+
+    def _finite(self, values: np.ndarray, what: str) -> np.ndarray:
+        if not np.max(np.abs(values), initial=0) <= _LARGEST:
+            found = values[~(np.abs(values) <= _LARGEST)][0]
+            raise self.wrong(f"{what}, numbers below {_LARGEST:.0e}", found)
+        return values
+
+    def _record(self, size: int | None, what: str, keep: bool = True) -> bytes:
+        """The next record, which must have `size` bytes; None for a short text."""
+        self.record += 1
+        parts, total, more = [], 0, True
+        while more:
+            length = self._marker(what)
+            more, length = length < 0, abs(length)
+            total += length
+            if total > (1000 if size is None else size) or (not more and size not in (None, total)):
+                expected = "at most 1000" if size is None else f"{size}"
+                raise self.wrong(f"{what}, a record of {expected} bytes", f"one of {total}")
+            parts.append(self._bytes(length, what, keep))
+            if abs(self._marker(what)) != length:
+                raise self.wrong(f"{what}, with the same length in front and behind", "not")
+        return b"".join(parts) if len(parts) > 1 else parts[0]
+
+    def _marker(self, what: str) -> int:
+        return struct.unpack("<i", self._bytes(4, what, True))[0]
+
+    def _bytes(self, size: int, what: str, keep: bool) -> bytes:
+        if size > self._left:
+            raise self.wrong(what, "the end of the file")
+        self._left -= size
+        if keep:
+            return self._file.read(size)
+        self._file.seek(size, 1)
+        return b""
+
+
+class TextRecords:
+    """A formatted file; each call reads the lines that its values take."""
+
+    path: Path
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lines = Lines(path)
+
+    def __enter__(self) -> "TextRecords":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.__exit__()
+
+    def wrong(self, expected: str, found: object) -> ValueError:
+        """The error about the line read last."""
+        return self._lines.wrong(expected, found)
+
+    def must_hold(self, complexes: int) -> None:
+        """Refuse counts that the file is too short for."""
+        if 4 * complexes > self._lines.size:
+            found = f"{self._lines.size} bytes"
+            raise self.wrong(f"counts for a file of at least {4 * complexes} bytes", found)
+
+    def text(self, what: str) -> str:
+        """A line."""
+        return self._lines.line(what).decode("ascii", errors="replace")
+
+    def integers(self, rows: int, width: int, what: str) -> Int[np.ndarray, "rows width"]:
+        """Lines of `width` integers."""
+        self.must_hold(rows * width // 4)
+        expected = f"{what}, {width} integers"
+        return as_integers(self._lines, self._lines.table(rows, width, expected), expected)
+
+    def logicals(self, count: int, what: str) -> Bool[np.ndarray, " count"]:
+        """Lines of 0 or 1."""
+        values = self.integers(count, 1, what)[:, 0]
+        if np.any((values != 0) & (values != 1)):
+            raise self.wrong(f"{what}, 0 or 1", "other integers")
+        return values == 1
+
+    def reals(self, rows: int, width: int, what: str) -> Float[np.ndarray, "rows width"]:
+        """Lines of `width` numbers."""
+        self.must_hold(rows * width // 4)
+        return self._lines.table(rows, width, f"{what}, {width} numbers")
+
+    def complexes(self, count: int, what: str) -> Complex[np.ndarray, " count"]:
+        """Lines of two numbers."""
+        return self.reals(count, 2, what).view(complex)[:, 0]
+
+    def skip_complexes(self, count: int, what: str) -> None:
+        """Pass over lines of two numbers, which must be there."""
+        self._lines.skip(count, what)
+
+    def must_end(self) -> None:
+        """Refuse anything behind the last line."""
+        self._lines.must_be_whole()
+
+
+def open_records(path: Path) -> Records | TextRecords:
+    """The file in the form that it has."""
+    if path.stat().st_size == 0:
+        raise wrong(path, None, "a file with contents", "empty")
+    return Records(path) if is_binary(path) else TextRecords(path)

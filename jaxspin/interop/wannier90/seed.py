@@ -1,0 +1,454 @@
+"""Everything the files of a seedname say, as arrays that have been checked.
+
+`tables` is all of the reading; `read` and `examine` only make a model of what it returns.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Complex, Float, Int
+
+from jaxspin.interop.wannier90 import assembly, geometry, hamiltonian as layout, spin, wsvec
+from jaxspin.interop.wannier90.assembly import Mesh, Sum
+from jaxspin.interop.wannier90.chk import Chk, read_chk
+from jaxspin.interop.wannier90.geometry import Win
+from jaxspin.interop.wannier90.hamiltonian import Header
+from jaxspin.interop.wannier90.report import Report
+from jaxspin.interop.wannier90.text import Advance, Cell, Lines, wrong
+from jaxspin.progress import count_bytes
+
+#: What a user can say about the order of pure-spin Wannier functions.
+SpinOrder = Literal["interlaced", "block", "unknown"]
+_ORDERS = (None, "interlaced", "block", "unknown")
+
+_NAMES = (
+    "_tb.dat",
+    "_hr.dat",
+    "_r.dat",
+    "_wsvec.dat",
+    ".win",
+    ".wout",
+    ".chk",
+    ".chk.fmt",
+    ".spn",
+    ".spn.fmt",
+    ".eig",
+    "_centres.xyz",
+    "_band.dat",
+    "_band.kpt",
+)
+_SAME_LATTICE = 1e-4  # Å; .wout has six decimals, constants for the bohr differ by 1e-7
+_FLATNESS = 1e-5  # smallest volume of a cell relative to the product of its edges, as for models
+_BROKEN, _ROUNDED = 1e-3, 1e-5  # eV; |H(R) − H(−R)†| that is an error, and that is worth a note
+_ASYMMETRIC = 0.5  # Å; of r(R) on honest meshes it is some hundredths
+_MISMATCH = 1e-3  # eV; between H(k) of .eig and of H(R)
+# |S² − 1| worth a warning. Wannier functions of entangled bands reach some tenths (platinum: 0.58);
+# an operator in units of ħ instead of ħ/2 has 0.75, and a state without spin has 1.
+_INCOMPLETE = 0.7
+_SAME_PLACE = 1e-6  # Å, as for models
+
+
+class Tables(NamedTuple):
+    """What a `HoppingModel` is made of."""
+
+    lattice: Float[np.ndarray, "3 3"]
+    cells: list[Cell]
+    blocks: Complex[np.ndarray, "r n n"]
+    centres: Float[np.ndarray, "n 3"]
+    spin: Complex[np.ndarray, "r 3 n n"] | Complex[np.ndarray, "3 n n"] | None
+    position: Complex[np.ndarray, "r 3 n n"] | None
+
+
+@dataclass
+class _Findings:
+    """Collected on the way: files that were used, notes, warnings."""
+
+    seed: str
+    used: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def path(self, name: str) -> Path:
+        """The file with this ending."""
+        return Path(self.seed + name)
+
+    def has(self, *names: str) -> bool:
+        """Whether all these files are there."""
+        return all(self.path(name).is_file() for name in names)
+
+    def use(self, name: str, purpose: str) -> Path:
+        """The file, noted as used."""
+        known = self.used.get(name)
+        self.used[name] = purpose if known is None else f"{known}, {purpose}"
+        return self.path(name)
+
+
+class _Operators(NamedTuple):
+    """The operators of the main files, assembled."""
+
+    path: Path
+    header: Header
+    raw: list[Cell]  # as in the file
+    mesh: Mesh | None
+    hamiltonian: Sum
+    position: Sum | None
+
+
+class _Shifting(NamedTuple):
+    """How blocks become operators: ndegen, and the shifts where there are any."""
+
+    degeneracies: Int[np.ndarray, " r"]
+    open_shifts: Callable[[], Iterator[tuple[Cell, wsvec.Shifts]] | None]
+    path: Path
+
+    def assembled(self, source: layout.Blocks) -> Sum:
+        """One operator; reads the shifts anew, so that nothing is held twice."""
+        return assembly.assembled(source, self.degeneracies, self.open_shifts(), self.path)
+
+
+def tables(
+    seedname: str | PathLike[str],
+    spin_order: SpinOrder | None = None,
+    progress: bool | None = None,
+) -> tuple[Tables, Report]:
+    """The arrays of a model, and the report about them; see `examine`."""
+    if spin_order not in _ORDERS:
+        raise ValueError(
+            "Argument `spin_order` must be None, 'interlaced', 'block' or 'unknown', but is "
+            f"{spin_order!r}."
+        )
+    found = _Findings(str(seedname))
+    main = _main_file(found)
+    win = _win(found)
+    chk = _chk(found)
+    mesh = _stated_mesh(found, win, chk)
+    with ExitStack() as stack:
+        advance = stack.enter_context(count_bytes(_size(found, main), "reading", progress))
+        operators, shifting = _operators(found, main, stack, advance, mesh, _checks(win, chk))
+        herm, asymmetry = _made_hermitian(found, operators)
+        lattice = _lattice(found, operators, win, chk)
+        centres = _centres(found, operators, chk)
+        _check_images(found, operators, lattice, centres)
+        mismatch = _mesh_mismatch(found, chk, operators)
+        sigma, origin, deviation = _spin(found, spin_order, win, chk, operators, shifting, centres)
+    volume = float(np.linalg.det(lattice))
+    if volume < 0:
+        found.notes.append("the cell is left-handed")
+    report = Report(
+        used=tuple((found.path(name).name, use) for name, use in found.used.items()),
+        absent=tuple(found.path(name).name for name in _NAMES if not found.has(name)),
+        size=operators.header.size,
+        lattice=lattice,
+        volume=abs(volume),
+        right_handed=volume > 0,
+        cells_in_file=len(operators.raw),
+        cells=len(operators.hamiltonian.cells),
+        mesh=operators.mesh,
+        points=float(np.sum(1 / operators.header.degeneracies)),
+        hermiticity=herm,
+        asymmetry=asymmetry,
+        spin=origin,
+        square_deviation=deviation,
+        mesh_mismatch=mismatch,
+        path=None if win is None else win.path,
+        bands=_bands(found, operators.header.size),
+        notes=tuple(found.notes),
+        warnings=tuple(found.warnings),
+    )
+    position = None if operators.position is None else operators.position.blocks
+    cells, blocks = operators.hamiltonian.cells, operators.hamiltonian.blocks[:, 0]
+    return Tables(lattice, cells, blocks, centres, sigma, position), report
+
+
+def _main_file(found: _Findings) -> str:
+    for name in ("_tb.dat", "_hr.dat"):
+        if found.has(name):
+            return name
+    raise FileNotFoundError(
+        f"No {found.path('_tb.dat')} and no {found.path('_hr.dat')}: run Wannier90 with "
+        "`write_tb = true` or `write_hr = true`, and give the seedname without an ending."
+    )
+
+
+def _win(found: _Findings) -> Win | None:
+    return geometry.read_win(found.use(".win", "input")) if found.has(".win") else None
+
+
+def _chk(found: _Findings) -> Chk | None:
+    name = next((name for name in (".chk", ".chk.fmt") if found.has(name)), None)
+    if name is None:
+        return None
+    chk = read_chk(found.use(name, "checkpoint"))
+    found.notes += chk.notes
+    return chk
+
+
+def _stated_mesh(found: _Findings, win: Win | None, chk: Chk | None) -> Mesh | None:
+    stated = {}
+    if win is not None and win.mesh is not None:
+        stated[found.path(".win")] = win.mesh
+    if chk is not None:
+        stated[chk.path] = chk.mesh
+    if len(set(stated.values())) > 1:
+        raise _disagree("mesh", stated)
+    return next(iter(stated.values()), None)
+
+
+def _disagree(what: str, values: dict[Path, object]) -> ValueError:
+    listed = " and ".join(f"{value} in {path}" for path, value in values.items())
+    return ValueError(f"The {what} must be the same in all files, but is {listed}.")
+
+
+def _size(found: _Findings, main: str) -> int:
+    """Bytes that will be read: the shifts once for each operator."""
+    names = [main, "_r.dat"] if main == "_hr.dat" else [main]
+    size = sum(found.path(name).stat().st_size for name in names if found.has(name))
+    return size + (2 * found.path("_wsvec.dat").stat().st_size if found.has("_wsvec.dat") else 0)
+
+
+def _checks(win: Win | None, chk: Chk | None) -> dict[str, int]:
+    """The numbers of Wannier functions that other files state."""
+    stated = {}
+    if win is not None and win.size is not None:
+        stated[".win"] = win.size
+    if chk is not None:
+        stated[chk.path.name] = chk.states.shape[2]
+    return stated
+
+
+def _operators(
+    found: _Findings,
+    main: str,
+    stack: ExitStack,
+    advance: Advance,
+    mesh: Mesh | None,
+    stated: dict[str, int],
+) -> tuple[_Operators, _Shifting]:
+    """H and r of the main files, with their weights and shifts."""
+    tb = main == "_tb.dat"
+    path = found.use(main, "lattice, H and r" if tb else "H")
+    lines = stack.enter_context(Lines(path, advance))
+    header = layout.tb_header(lines) if tb else layout.hr_header(lines)
+    for name, size in stated.items():
+        if size != header.size:
+            raise wrong(path, None, f"for {size} Wannier functions, as {name}", header.size)
+    shifting = _shifting(found, header, advance)
+    raw: list[Cell] = []
+    source = layout.tb_hamiltonian if tb else layout.hr_hamiltonian
+    hamiltonian = shifting.assembled(_noted(source(lines, header), raw))
+    assembly.check_cells(path, raw)
+    mesh = assembly.check_weights(path, raw, header.degeneracies, mesh)
+    assembly.check_shifts(found.path("_wsvec.dat"), hamiltonian, mesh)
+    position = None
+    if tb:
+        position = shifting.assembled(layout.tb_position(lines, header, raw))
+    elif found.has("_r.dat"):
+        own = stack.enter_context(Lines(found.use("_r.dat", "r"), advance))
+        layout.r_header(own, header)
+        position = shifting.assembled(layout.r_position(own, header, raw))
+        own.must_be_whole()
+    lines.must_be_whole()
+    return _Operators(path, header, raw, mesh, hamiltonian, position), shifting
+
+
+def _noted(source: layout.Blocks, cells: list[Cell]) -> layout.Blocks:
+    """The same blocks, with their cells written into a list."""
+    for cell, block in source:
+        cells.append(cell)
+        yield cell, block
+
+
+def _shifting(found: _Findings, header: Header, advance: Advance) -> _Shifting:
+    path = found.path("_wsvec.dat")
+    if not found.has("_wsvec.dat"):
+        return _Shifting(header.degeneracies, lambda: None, path)
+    found.use("_wsvec.dat", "shifts to the closest images")
+
+    def opened():
+        with Lines(path, advance) as lines:
+            yield from wsvec.shifts(lines, header.size)
+
+    return _Shifting(header.degeneracies, opened, path)
+
+
+def _made_hermitian(found: _Findings, operators: _Operators) -> tuple[float, float | None]:
+    """Remove what breaks X(−R) = X(R)†; how much it was, of H in eV and of r in Å."""
+    violation, cell = assembly.make_hermitian(operators.hamiltonian)
+    if violation > _BROKEN:
+        expected = f"a Hamiltonian with H(−R) = H(R)† within {_BROKEN} eV"
+        raise wrong(operators.path, None, expected, f"off by {violation:.3g} eV at R = {cell}")
+    if violation > _ROUNDED:
+        found.notes.append(f"H(−R) = H(R)† was off by {violation:.2g} eV at R = {cell}")
+    if operators.position is None:
+        return violation, None
+    asymmetry, cell = assembly.make_hermitian(operators.position)
+    if asymmetry > _ASYMMETRIC:
+        found.warnings.append(
+            f"r(−R) = r(R)† was off by {asymmetry:.2g} Å at R = {cell}: the ab initio mesh is too "
+            "coarse for the position operator"
+        )
+    return violation, asymmetry
+
+
+def _lattice(
+    found: _Findings, operators: _Operators, win: Win | None, chk: Chk | None
+) -> Float[np.ndarray, "3 3"]:
+    """The lattice of the first file that has it; all that have it must agree."""
+    stated = {operators.path: operators.header.lattice}
+    if win is not None:
+        stated[found.path(".win")] = win.lattice
+    if chk is not None:
+        stated[chk.path] = chk.lattice
+    if found.has(".wout"):
+        stated[found.use(".wout", "lattice")] = geometry.wout_lattice(found.path(".wout"))
+    stated = {path: value for path, value in stated.items() if value is not None}
+    if not stated:
+        raise ValueError(
+            f"{operators.path}: must come with a file that has the lattice: "
+            f"{found.path('.win')} (block unit_cell_cart), {found.path('.chk')}, "
+            f"{found.path('.wout')}, or {found.path('_tb.dat')} instead; none has it."
+        )
+    (first, lattice), *others = stated.items()
+    for path, other in others:
+        if np.max(np.abs(other - lattice)) > _SAME_LATTICE:
+            raise _disagree("lattice", {first: lattice.tolist(), path: other.tolist()})
+    with np.errstate(all="ignore"):
+        volume, box = abs(np.linalg.det(lattice)), np.prod(np.linalg.norm(lattice, axis=1))
+    if not volume > _FLATNESS * box:
+        raise wrong(first, None, "a lattice that spans a volume", lattice.tolist())
+    return lattice
+
+
+def _centres(found: _Findings, operators: _Operators, chk: Chk | None) -> Float[np.ndarray, "n 3"]:
+    """The Wannier centres: the diagonal of r where there is r."""
+    size = operators.header.size
+    if operators.position is not None:
+        home = operators.position.cells.index((0, 0, 0))
+        return np.real(np.einsum("cnn->nc", operators.position.blocks[home]))
+    if chk is not None:
+        found.use(chk.path.name.removeprefix(Path(found.seed).name), "centres")
+        return chk.centres
+    if found.has(".wout"):
+        centres = geometry.wout_centres(found.path(".wout"), size)
+        if centres is not None:
+            found.use(".wout", "centres")
+            return centres
+    if found.has("_centres.xyz"):
+        return geometry.read_centres(found.use("_centres.xyz", "centres"), size)
+    raise ValueError(
+        f"{operators.path}: must come with a file that has the Wannier centres: "
+        f"{found.path('_r.dat')}, {found.path('.chk')}, {found.path('.wout')} (a final state), "
+        f"{found.path('_centres.xyz')}, or {found.path('_tb.dat')} instead; none has them."
+    )
+
+
+def _check_images(
+    found: _Findings,
+    operators: _Operators,
+    lattice: Float[np.ndarray, "3 3"],
+    centres: Float[np.ndarray, "n 3"],
+) -> None:
+    """Warn where the mesh needs the shifts and there are none."""
+    if found.has("_wsvec.dat") or operators.mesh is None:
+        return
+    worst = assembly.misplaced(operators.hamiltonian, lattice, centres, operators.mesh)
+    if worst is not None:
+        m, n = worst.orbitals
+        found.warnings.append(
+            f"no {found.path('_wsvec.dat')}, which this mesh needs: ⟨0 {m}|H|R {n}⟩ with "
+            f"|H| = {worst.size:.3g} eV at R = {worst.cell} spans {worst.distance:.4g} Å, but a "
+            f"supercell image of it {worst.shortest:.4g} Å, so that interpolated bands can be off "
+            "by some such elements. Run Wannier90 with `use_ws_distance = true` and "
+            "`write_hr = true` or `write_tb = true`, and keep the _wsvec.dat file"
+        )
+
+
+def _mesh_mismatch(found: _Findings, chk: Chk | None, operators: _Operators) -> float | None:
+    """H(k) on the ab initio mesh from `.eig` and `.chk` against H(R)."""
+    if chk is None or not found.has(".eig"):
+        return None
+    path = found.use(".eig", "check of H on the ab initio mesh")
+    mismatch, k = spin.mesh_mismatch(chk, spin.read_eig(path, chk), operators.hamiltonian)
+    if mismatch > _MISMATCH:
+        raise wrong(
+            path,
+            None,
+            f"of the same run as {chk.path.name} and {operators.path.name}, with the same H(k) "
+            f"within {_MISMATCH} eV",
+            f"off by {mismatch:.3g} eV at k-point {k + 1}",
+        )
+    return mismatch
+
+
+def _spin(
+    found: _Findings,
+    order: SpinOrder | None,
+    win: Win | None,
+    chk: Chk | None,
+    operators: _Operators,
+    shifting: _Shifting,
+    centres: Float[np.ndarray, "n 3"],
+) -> tuple[np.ndarray | None, str, float | None]:
+    """The spin operator, where it is from, and |S² − 1|."""
+    spn = next((name for name in (".spn", ".spn.fmt") if found.has(name)), None)
+    if order is None and spn is not None and chk is not None:
+        path = found.use(spn, "spin operator")
+        on_mesh = spin.projected_spin(chk, path)
+        deviation = spin.square_deviation(on_mesh)
+        if deviation > _INCOMPLETE:
+            found.warnings.append(
+                f"the spin operator from {path.name} has |S² − 1| up to {deviation:.2g}: the "
+                "Wannier functions do not hold both spins of all their states, or it is not in ħ/2"
+            )
+        operator = shifting.assembled(spin.spin_blocks(chk, on_mesh, operators.raw))
+        violation, cell = assembly.make_hermitian(operator)
+        if violation > _ROUNDED:  # S(k) is Hermitian, so it can only be the shifts
+            expected = "shifts with T for R, m, n and −T for −R, n, m"
+            raise wrong(shifting.path, None, expected, f"others at R = {cell}")
+        return operator.blocks, f"{path.name} and {chk.path.name}", deviation
+    if spn is not None:
+        reason = "there is no .chk file" if order is None else "`spin_order` is given"
+        found.notes.append(f"{found.path(spn).name} is not used: {reason}")
+    if order is None and win is not None and win.spinors:
+        known, how = spin.detected_order(operators.hamiltonian, centres), "detected"
+    else:
+        known, how = order, "given"
+    if known is None or known == "unknown":
+        return None, "none: charge quantities only", None
+    _check_even(known, len(centres))
+    measures = spin.order_measures(known, operators.hamiltonian, centres)
+    if spin.unlike_partners(measures):
+        found.warnings.append(
+            f"in the order {known} the two spins of an orbital are unlike: {spin.shown(measures)}; "
+            "spin quantities need a .spn file"
+        )
+    origin = f"σ on each orbital, order {known} ({how})"
+    return _pure_spin(known, operators.hamiltonian.cells, centres), origin, None
+
+
+def _check_even(order: str, size: int) -> None:
+    if size % 2:
+        raise ValueError(
+            f"Argument `spin_order` must be 'unknown' or None for {size} Wannier functions, an odd "
+            f"number, but is {order!r}."
+        )
+
+
+def _pure_spin(order: str, cells: list[Cell], centres: Float[np.ndarray, "n 3"]) -> np.ndarray:
+    """Local where the two spins of each orbital sit at one place, else in the home cell only."""
+    local = spin.pure_spin(order, len(centres))
+    if spin.partner_distance(order, centres) < _SAME_PLACE:
+        return local
+    return spin.home_only(local, cells)
+
+
+def _bands(found: _Findings, size: int) -> geometry.Bands | None:
+    if not found.has("_band.dat", "_band.kpt"):
+        return None
+    points = found.use("_band.kpt", "path of the bands")
+    return geometry.read_bands(found.use("_band.dat", "bands to compare"), points, size)

@@ -1,0 +1,237 @@
+"""Text files of numbers, read line by line: every error names the file and the line."""
+
+import os
+import re
+import warnings
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from jaxtyping import Float, Int
+
+Advance = Callable[[int], None]  # takes the number of bytes that were read
+Cell = tuple[int, ...]  # the coordinates of R
+
+_PIECE = 1 << 15  # lines converted at once: about 2 MB, far below any array that is filled
+_LONGEST = 100_000  # bytes of a line; a file without line ends is not one of ours
+_CHARACTERS = b"0123456789+-.eEdD \t\r\n"  # of numbers in the files
+# Energies in eV and lengths in Å beyond this are mistakes; their sums and products stay finite.
+_LARGEST = 1e6
+# Fortran writes three digits of an exponent without its letter, 0.12345678-101.
+_NUMBER = re.compile(rb"([+-]?(?:\d+\.?\d*|\.\d+))(?:[eEdD]([+-]?\d{1,3}))?")
+_LETTERLESS = re.compile(rb"([+-]?\d*\.\d{6,})([+-]\d{3})")
+_INTEGER = re.compile(rb"[+-]?\d{1,9}")
+
+
+def wrong(path: Path, line: int | None, expected: str, found: object) -> ValueError:
+    """The error about a file: FILE, line N: must be `expected`, but is `found`."""
+    where = f"{path}, line {line}" if line else str(path)
+    return ValueError(f"{where}: must be {expected}, but is {found}.")
+
+
+def is_binary(path: Path) -> bool:
+    """Whether a file is one of Fortran's unformatted ones, which begin with a record marker."""
+    with path.open("rb") as file:
+        return b"\0" in file.read(100)
+
+
+def words(path: Path) -> list[list[str]]:
+    """The words of each line of a small file, whatever its encoding."""
+    text = path.read_bytes().decode("utf-8", errors="replace")
+    return [line.split() for line in text.split("\n")]
+
+
+def real(word: str | bytes) -> float | None:
+    """The number that Fortran wrote, or None where the word is not a number."""
+    word = word.encode("ascii", errors="replace") if isinstance(word, str) else word
+    match = _NUMBER.fullmatch(word) or _LETTERLESS.fullmatch(word)
+    if match is None:
+        return None
+    value = float(match[1] + b"e" + (match[2] or b"0"))
+    return value if abs(value) < np.inf else None
+
+
+def integer(word: str | bytes) -> int | None:
+    """The integer, or None where the word is not one of at most nine digits."""
+    word = word.encode("ascii", errors="replace") if isinstance(word, str) else word
+    return int(word) if _INTEGER.fullmatch(word) else None
+
+
+class Lines:
+    """An open text file that counts its lines.
+
+    Parameters:
+        path: the file.
+        advance: told the number of bytes of each piece that was read.
+    """
+
+    path: Path
+    number: int  # of the line read last, from 1
+
+    def __init__(self, path: Path, advance: Advance = lambda size: None):
+        self.path = path
+        self.number = 0
+        self.size = path.stat().st_size
+        self._advance = advance
+        self._file: BinaryIO = path.open("rb")
+
+    def __enter__(self) -> "Lines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def wrong(self, expected: str, found: object) -> ValueError:
+        """The error about the line read last."""
+        return wrong(self.path, self.number, expected, found)
+
+    def line(self, expected: str) -> bytes:
+        """The next line; an error if the file ends before it."""
+        self.number += 1
+        line = self._file.readline(_LONGEST)
+        if not line:
+            raise self.wrong(expected, "the end of the file")
+        if len(line) == _LONGEST:
+            raise self.wrong(expected, f"a line of more than {_LONGEST} characters")
+        self._advance(len(line))
+        return line
+
+    def line_or_end(self) -> bytes:
+        """The next line, empty at the end of the file."""
+        self.number += 1
+        return self._file.readline(_LONGEST)
+
+    def filled(self, expected: str) -> bytes:
+        """The next line that is not blank."""
+        while not (line := self.line(expected)).strip():
+            pass
+        return line
+
+    def integers(self, count: int, expected: str) -> list[int]:
+        """`count` integers, all that the next line holds."""
+        tokens = self.filled(expected).split()
+        values = [value for token in tokens if (value := integer(token)) is not None]
+        if len(values) != count or len(tokens) != count:
+            raise self.wrong(expected, _shown(tokens))
+        return values
+
+    def list_of_integers(self, count: int, expected: str) -> Int[np.ndarray, " count"]:
+        """`count` integers on as many lines as they take."""
+        values: list[int] = []
+        while len(values) < count:
+            tokens = self.filled(f"{expected}, of which {len(values)} were read").split()
+            numbers = [value for token in tokens if (value := integer(token)) is not None]
+            if len(numbers) < len(tokens) or len(values) + len(numbers) > count:
+                raise self.wrong(f"{expected}, of which {len(values)} were read", _shown(tokens))
+            values += numbers
+        return np.array(values, int)
+
+    def table(self, rows: int, width: int, expected: str) -> Float[np.ndarray, "rows width"]:
+        """The next `rows` lines, each of `width` finite numbers."""
+        table = np.empty((rows, width))
+        for start in range(0, rows, _PIECE):
+            part = table[start : start + _PIECE]
+            part[:] = self._rows(len(part), width, expected)
+        return table
+
+    def piece(self) -> bytes:
+        """The next lines, about 2 MB of them; empty at the end."""
+        lines = list(islice(self._file, _PIECE))
+        self.number += len(lines)
+        text = b"".join(lines)
+        self._advance(len(text))
+        return text
+
+    def skip(self, count: int, expected: str) -> None:
+        """Pass over lines that must be there."""
+        passed = sum(1 for _ in islice(self._file, count))
+        self.number += passed
+        if passed < count:
+            self.line(expected)
+
+    def must_hold(self, rows: int, width: int, counts: str) -> None:
+        """Refuse counts of numbers that the file is too short for, before room is made for them."""
+        if 2 * rows * width - 1 > self.size:
+            raise ValueError(
+                f"{self.path}: must hold {rows} lines of {width} numbers for {counts}, but has "
+                f"{self.size} bytes."
+            )
+
+    def must_end(self) -> None:
+        """Refuse anything but blanks behind the last line."""
+        while line := self._file.readline(_LONGEST):
+            self.number += 1
+            if line.strip():
+                raise self.wrong("the end of the file", _shown(line.split()))
+
+    def must_be_whole(self) -> None:
+        """Refuse anything behind the last line, and a last line whose number may lack digits."""
+        self.must_end()
+        self._file.seek(-1, os.SEEK_END)
+        if self._file.read(1) != b"\n":
+            raise wrong(self.path, None, "a file that ends with a line end", "cut in a line")
+
+    def _rows(self, rows: int, width: int, expected: str) -> Float[np.ndarray, "rows width"]:
+        lines = list(islice(self._file, rows))
+        text = b"".join(lines)
+        values = _fast(text)
+        if len(lines) < rows or values is None or values.size != rows * width:
+            values = self._slow(lines, rows, width, expected)
+        self.number += rows
+        self._advance(len(text))
+        values = values.reshape(rows, width)
+        if not np.max(np.abs(values), initial=0) <= _LARGEST:
+            row, column = np.argwhere(~(np.abs(values) <= _LARGEST))[0].tolist()
+            line = self.number - rows + row + 1
+            raise wrong(self.path, line, f"numbers below {_LARGEST:.0e}", values[row, column])
+        return values
+
+    def _slow(self, lines: list[bytes], rows: int, width: int, expected: str) -> np.ndarray:
+        """Number by number, to read rare forms or to find the line that is wrong."""
+        values = []
+        for i, line in enumerate(lines):
+            tokens = line.split()
+            numbers = [real(token) for token in tokens]
+            if len(numbers) != width or None in numbers:
+                raise wrong(self.path, self.number + i + 1, expected, _shown(tokens))
+            values += numbers
+        if len(lines) < rows:
+            raise wrong(self.path, self.number + len(lines) + 1, expected, "the end of the file")
+        return np.array(values)
+
+
+def _fast(text: bytes) -> Float[np.ndarray, " _"] | None:
+    """The numbers of a text, or None where it holds anything else."""
+    return None if text.translate(None, _CHARACTERS) else converted(text, float)
+
+
+def converted(text: bytes, kind: type) -> np.ndarray | None:
+    """The numbers of a text of digits and signs, or None where they are not written well.
+
+    NumPy lets two numbers touch ("1.0-2.0"), and until version 2.4 only warns of what it cannot
+    read; so the words are counted as well.
+    """
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
+        try:
+            values = np.fromstring(text, dtype=kind, sep=" ")
+        except (ValueError, DeprecationWarning):
+            return None
+    return values if values.size == len(text.split()) else None
+
+
+def _shown(tokens: list[bytes]) -> str:
+    """The beginning of a line, printable."""
+    text = b" ".join(tokens[:12])[:80].decode("ascii", errors="replace")
+    return repr(text) if text else "a blank line"
+
+
+def as_integers(lines: Lines, values: Float[np.ndarray, "rows c"], what: str) -> np.ndarray:
+    """Columns of the table read last that must be integers."""
+    integers = values.astype(int)
+    if np.any(integers != values):
+        row = int(np.argwhere(integers != values)[0][0])
+        raise wrong(lines.path, lines.number - len(values) + row + 1, what, values[row].tolist())
+    return integers
