@@ -196,7 +196,8 @@ def _levels(energies, degeneracy):
 def groups(energies: Float[Array, "n K"], degeneracy: Degeneracy) -> Bool[Array, "n n K"]:
     """Which bands belong to one degenerate group: chains of neighbours within the threshold."""
     split = jnp.diff(energies, axis=0) > degeneracy.threshold(energies)
-    label = jnp.concatenate([jnp.zeros_like(split[:1], int), jnp.cumsum(split, axis=0)])
+    first = jnp.zeros((1, *split.shape[1:]), int)
+    label = jnp.concatenate([first, jnp.cumsum(split, axis=0)])
     return label[:, None] == label[None, :]
 
 

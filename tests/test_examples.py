@@ -21,6 +21,8 @@ FILES = {
     "kane_mele.py": {"kane_mele_spin_hall.png", "kane_mele_bands.png"},
     "gradient.py": set(),
     "curvature_map.py": {"curvature_map.png"},
+    "disordered_hall.py": {"disordered_hall.png"},
+    "spin_orbit_torque.py": {"spin_orbit_torque.png"},
     "wannier90_files.py": {"diamond_tb.dat", "diamond_spin_hall.png", "diamond_bands.png"},
 }
 SAYS = {
@@ -29,6 +31,8 @@ SAYS = {
     "kane_mele.py": "σ^z_xy in the gap is -1.000000 (ħ/e)(e²/h)",
     "gradient.py": "by jax.jvp",
     "curvature_map.py": "Chern number of the lower band -1.0000",
+    "disordered_hall.py": "intrinsic  σ_yx at mu = 0.06 eV: 0.4167 e²/h",
+    "spin_orbit_torque.py": "field-like   [0.07757 0.      0.     ]",
     "wannier90_files.py": "σ on each orbital, order interlaced",
 }
 
