@@ -24,7 +24,7 @@ from jaxspin.surfaces.rays import (
     search,
     surface_of_rays,
 )
-from jaxspin.surfaces.star import _check_center, circle
+from jaxspin.surfaces.star import check_center, circle
 
 _INVERSIONS = 12  # Newton steps for the angles of equal times; 5 reach rounding
 
@@ -59,7 +59,7 @@ class FlowContour(Surface):
         roots: int = 2,
     ):
         self.count, self.rays = count("nodes", nodes), count("rays", rays)
-        _check_center(center, 2)
+        check_center(center, 2)
         self.search = search(center, reach, samples, roots)
 
     def check(self, model):

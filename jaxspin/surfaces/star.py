@@ -38,7 +38,7 @@ class FermiContour(Surface):
         roots: int = 2,
     ):
         self.angles = count("angles", angles)
-        _check_center(center, 2)
+        check_center(center, 2)
         self.search = search(center, reach, samples, roots)
 
     def check(self, model):
@@ -75,7 +75,7 @@ class FermiShell(Surface):
         roots: int = 2,
     ):
         self.polar, self.azimuthal = count("polar", polar), count("azimuthal", azimuthal)
-        _check_center(center, 3)
+        check_center(center, 3)
         self.search = search(center, reach, samples, roots)
 
     def check(self, model):
@@ -114,7 +114,8 @@ def _star(model, mu, directions, measure, search):
     return FermiSurface(surface.k, surface.band, weight), findings
 
 
-def _check_center(center, dimension: int) -> None:
+def check_center(center, dimension: int) -> None:
+    """`center` is a finite wave vector of this dimension; a ValueError if not."""
     if np.shape(center) != (dimension,):
         raise ValueError(
             f"Argument `center` must be {dimension} components of k (1/Å), "
