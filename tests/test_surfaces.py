@@ -283,7 +283,7 @@ def test_too_few_nodes_are_off(warped_exact, lattice_exact):
 def test_weights_without_the_velocity_are_wrong():
     """Arc length in place of arc length over |∂ε|: the current no longer vanishes by symmetry
     alone, and the density of states is that of no model."""
-    surface = js.FermiContour(48).nodes(MassiveDirac(1.0, 0.3, 0.2, (0.2, 0.1)), 1.0)
+    surface = js.FermiContour(128).nodes(MassiveDirac(1.0, 0.3, 0.2, (0.2, 0.1)), 1.0)
     v = velocities(MassiveDirac(1.0, 0.3, 0.2, (0.2, 0.1)), surface)
     right, wrong = surface.weight, surface.weight * np.linalg.norm(v, axis=0)
     np.testing.assert_allclose(v @ right, 0, atol=1e-12)
