@@ -32,11 +32,11 @@ class Covariant(Degeneracy):
     """Bands closer than `tolerance` (eV) form a group, and the group transforms as a whole.
 
     Berry connections run between groups only, operators keep their blocks inside a group, and
-    the members share the mean energy of the group, for occupation and in differences. Every
-    result is then invariant under a random unitary inside each group. Groups chain: neighbours
-    closer than the tolerance belong together. Physically the tolerance stands for ħ/τ; splittings
-    below it are not resolved. In arithmetic of finite precision it is at least 64 rounding errors
-    of the largest energy at that k.
+    the members share the mean energy of the group for their occupation. Where the members are
+    degenerate every result is invariant under a random unitary inside each group. Groups chain:
+    neighbours closer than the tolerance belong together. Physically the tolerance stands for ħ/τ;
+    splittings below it are not resolved. In arithmetic of finite precision it is at least 64
+    rounding errors of the largest energy at that k.
     """
 
     tolerance: float = 1e-6
@@ -93,13 +93,13 @@ class Bands(eqx.Module):
 
     @property
     def gap(self) -> Float[Array, "n n K"]:
-        """ε_m - ε_n between groups, each at its mean energy, and 0 inside a group."""
-        return jnp.where(self.same, 0, self.levels[:, None] - self.levels[None, :])
+        """ε_m - ε_n between groups, and 0 inside a group."""
+        return jnp.where(self.same, 0, self.energies[:, None] - self.energies[None, :])
 
     @property
     def inverse_gap(self) -> Float[Array, "n n K"]:
-        """1/(ε_m - ε_n) between groups, each at its mean energy, and 0 inside a group."""
-        return inverse_gap(self.levels, self.same)
+        """1/(ε_m - ε_n) between groups, and 0 inside a group."""
+        return inverse_gap(self.energies, self.same)
 
     @property
     def connection(self) -> Complex[Array, "d n n K"]:
