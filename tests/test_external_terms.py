@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from systems import random_hermitian
+from test_lifting import traces as gauge_invariant
 
 import jaxspin as js
 from jaxspin.algebra import PAULI
@@ -226,14 +227,8 @@ def test_every_way_of_summing_has_them(tmp_path):
 
 
 def traces(bands):
-    """Tr P_m V_a P_n V_b and Tr P_m S_s P_n V_b of all pairs of bands, and what is diagonal."""
-    v, s = bands.velocity, bands.spin
-    return (
-        jnp.einsum("amnk,bnmk->abmnk", v, v),
-        jnp.einsum("smnk,bnmk->sbmnk", s, v),
-        bands.energies,
-        jnp.einsum("pmmk->pmk", bands.beyond),
-    )
+    """What is the same in every gauge, with the curvature from beyond the basis."""
+    return (*gauge_invariant(bands), jnp.einsum("pmmk->pmk", bands.beyond))
 
 
 def test_box_and_scattered_points_agree(form):

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Complex, Float
 
 from jaxspin.algebra import PAULI
+from jaxspin.models.bloch import opposite
 from jaxspin.models.hopping import HoppingModel
 
 _SAME = 1e-9  # Å and ħ/2: two numbers closer than this are the same, far above rounding
@@ -91,11 +92,6 @@ def with_conjugates(
     cells = dict.fromkeys(R for cell in half for R in (cell, opposite(cell)))
     zero = np.zeros_like(next(iter(half.values())))
     return {R: half.get(R, zero) + half.get(opposite(R), zero).conj().T for R in cells}
-
-
-def opposite(cell: Cell) -> Cell:
-    """The cell −R."""
-    return tuple(-c for c in cell)
 
 
 def _local_spin(n_orbitals: int) -> list[Complex[np.ndarray, "n n"]]:

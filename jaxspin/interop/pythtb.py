@@ -15,12 +15,12 @@ from jaxtyping import Complex, Float, Inexact
 from jaxspin.interop.orbitals import (
     Cell,
     Orbitals,
-    opposite,
     to_model,
     to_orbitals,
     with_conjugates,
 )
 from jaxspin.interop.packages import required
+from jaxspin.models.bloch import opposite
 from jaxspin.models.hopping import HoppingModel
 
 

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Complex, Float
 
-from jaxspin.interop.orbitals import Cell, Orbitals, opposite, to_model, to_orbitals
+from jaxspin.interop.orbitals import Cell, Orbitals, to_model, to_orbitals
 from jaxspin.interop.packages import required
+from jaxspin.models.bloch import opposite
 from jaxspin.models.hopping import HoppingModel
 
 # Å: a component of a lattice vector below this is zero. The digits of files of lattice vectors.
