@@ -96,7 +96,7 @@ class WannierBerri:
 
     def __init__(self, python: str, model, folder: Path):
         self.result = folder / "hall.npy"
-        write_tb(model, folder / "model_tb.dat")
+        js.interop.wannier90.write(model, folder / "model")
         worker = Path(__file__).with_name("wannierberri_worker.py")
         levels = (str(LEVELS[0]), str(LEVELS[-1]), str(len(LEVELS)))
         command = [python, worker, folder / "model_tb.dat", str(SAME), *levels, self.result]
@@ -118,27 +118,6 @@ class WannierBerri:
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait(60)
-
-
-def write_tb(model, path: Path) -> None:
-    """The file `_tb.dat` of Wannier90 with all digits; positions are the centres alone."""
-    blocks, cells = np.asarray(model.blocks), np.array(model.cells)
-    n = blocks.shape[1]
-    rows = ["random", *(" ".join(map(repr, map(float, a))) for a in np.asarray(model.lattice))]
-    rows += [str(n), str(len(cells))]
-    rows += [" ".join("1" for _ in cells[i : i + 15]) for i in range(0, len(cells), 15)]
-    pairs = [(i, j) for j in range(n) for i in range(n)]  # the first index runs fastest
-    for cell, block in zip(cells, blocks, strict=True):
-        rows += ["", " ".join(map(str, cell))]
-        rows += [
-            f"{i + 1} {j + 1} {block[i, j].real:.17e} {block[i, j].imag:.17e}" for i, j in pairs
-        ]
-    for cell in cells:
-        rows += ["", " ".join(map(str, cell))]
-        for i, j in pairs:
-            here = np.asarray(model.centres)[i] * (i == j and not cell.any())
-            rows.append(f"{i + 1} {j + 1} " + " ".join(f"{x:.17e} 0.0" for x in here))
-    path.write_text("\n".join(rows) + "\n")
 
 
 def pythtb_throughput(model, mesh: int = 6) -> float:

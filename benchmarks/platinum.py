@@ -25,7 +25,7 @@ from record import on_one_core, same, write
 
 import jaxspin as js
 
-MESHES = (10, 20, 30, 40, 60)
+MESHES = (10, 20, 30, 40)
 TOLERANCE = 0.1  # eV
 TOLERANCES = (1e-4, 1e-2, 0.05, 0.2)
 DEFINITIONS = ("conventional", "proper_published", "proper_corrected", "kubo")

@@ -1,7 +1,7 @@
 """Wannier90 files: written, read again with a report, and summed.
 
-Stands for your own files: the Fu-Kane-Mele model, s orbitals on the diamond lattice with spin-orbit
-coupling through second neighbours, in a field along z (Phys. Rev. Lett. 98, 106803, 2007).
+Stands for your own files: the Fu-Kane-Mele model (Phys. Rev. Lett. 98, 106803, 2007), s orbitals on
+the diamond lattice with spin-orbit coupling, in a field along z.
 """
 
 import sys
@@ -19,9 +19,8 @@ blocks = {(0, 0, 0): np.kron(np.eye(2), 0.1 * PAULI[3])}  # the field
 for p, d in enumerate(bonds):
     hop = np.kron([[0, 1], [0, 0]], (1.4 if p == 0 else 1.0) * PAULI[0])  # from B to A
     cell = tuple(np.rint((d - bonds[0]) @ np.linalg.inv(lattice)).astype(int).tolist())
-    back = tuple(-c for c in cell)
-    blocks[cell] = blocks.get(cell, 0) + hop
-    blocks[back] = blocks.get(back, 0) + hop.T
+    for c, h in ((cell, hop), (tuple(-x for x in cell), hop.T)):
+        blocks[c] = blocks.get(c, 0) + h
     for e in bonds[np.arange(4) != p]:
         cell = tuple(np.rint((d - e) @ np.linalg.inv(lattice)).astype(int).tolist())
         coupling = 0.125j * np.einsum("s,sab->ab", np.cross(d, e) / 1.25**2 / 2, PAULI[1:])
@@ -32,11 +31,10 @@ wannier90.write(made, "diamond")
 
 model, report = wannier90.examine("diamond", spin_order="interlaced")
 print(report)
-mesh = js.Grid((8 if "--quick" in sys.argv else 48,) * 3)
-levels = js.Levels(np.linspace(-4, 4, 161))
+mesh, levels = js.Grid((8 if "--quick" in sys.argv else 48,) * 3), js.Levels(np.linspace(-4, 4))
 hall = js.anomalous_hall(model, mesh, levels).to("S/cm")
 spin_hall = js.spin_hall(model, mesh, levels, definition="conventional").to("hbar/e S/cm")
 print(f"largest σ_xy: {np.max(np.abs(hall.component(flow='x', field='y').value)):.4g} S/cm")
 plot.scan(spin_hall, components=["xy^z"]).figure.savefig("diamond_spin_hall.png", dpi=200)
-path = js.Path([[0.5, 0.5, 0.5], [0, 0, 0], [0.5, 0, 0.5], [0.5, 0.25, 0.75]], ["L", "G", "X", "W"])
+path = js.Path([[0.5, 0.5, 0.5], [0, 0, 0], [0.5, 0, 0.5]], ["L", "G", "X"])
 plot.bands(model, path).figure.savefig("diamond_bands.png", dpi=200)

@@ -27,6 +27,7 @@ if os.environ.get("JAXSPIN_WHOLE_LOOPS", "1") != "0" and "backend_extra_options"
 __version__ = version("jaxspin")
 
 from jaxspin import (
+    disorder as disorder,
     distributed as distributed,
     interop as interop,
     models as models,
@@ -35,6 +36,12 @@ from jaxspin import (
     units as units,
 )
 from jaxspin.checkpoint import Checkpoint as Checkpoint
+from jaxspin.disorder import (
+    FiniteRangeDisorder as FiniteRangeDisorder,
+    MatrixDisorder as MatrixDisorder,
+    ScalarDisorder as ScalarDisorder,
+    disordered_response as disordered_response,
+)
 from jaxspin.downfold import (
     EffectiveModel as EffectiveModel,
     Functions as Functions,
@@ -72,4 +79,13 @@ from jaxspin.response import (
 )
 from jaxspin.results import Response as Response, load as load
 from jaxspin.spectrum import Bands as Bands, Covariant as Covariant, Strict as Strict
+from jaxspin.surfaces import (
+    BroadenedSurface as BroadenedSurface,
+    FermiContour as FermiContour,
+    FermiShell as FermiShell,
+    FermiSurface as FermiSurface,
+    FlowContour as FlowContour,
+    MarchingSquares as MarchingSquares,
+    Surface as Surface,
+)
 from jaxspin.symmetry import Symmetric as Symmetric

@@ -54,7 +54,7 @@ def check_spin(model) -> None:
         return
     n = number_of_bands(model)
     for k in _sample_points(model):
-        spin = np.asarray(model.spin_at(k[:, None]))
+        spin = np.asarray(_spin_at(model, k[:, None]))
         if spin.ndim != 4 or spin.shape[:-1] != (3, n, n):
             raise ValueError(
                 f"Argument `model` must have a spin operator of shape {(3, n, n)}, "
@@ -62,6 +62,11 @@ def check_spin(model) -> None:
             )
         if not np.allclose(spin, spin.conj().swapaxes(1, 2), atol=1e-10):
             raise ValueError("Argument `model` must have a Hermitian spin operator, but has not.")
+
+
+@eqx.filter_jit
+def _spin_at(model, k):
+    return model.spin_at(k)
 
 
 def check_complete(model, quantity: str) -> None:

@@ -8,8 +8,9 @@ share would be computed hundreds of times.
 * `staged` has a function compiled apart, with its results in memory.
 * `fused` has a function with all its stages and loops compiled into a single kernel, where each
   line of it would otherwise be a kernel of its own, with its launch.
+* `repeat` is a loop that is not made one kernel, for long arrays.
 
-The attributes that the last two set are hints: a version of XLA that does not know them gives the
+The attributes that the last three set are hints: a version of XLA that does not know them gives the
 same numbers, slower.
 """
 
@@ -62,3 +63,17 @@ staged = partial(_hinted, inlineable="false", xla_cpu_small_call="false")
 #: It must not hold scatters, custom calls or reductions other than to a scalar (XLA ends the
 #: process: "fusion kind not implemented").
 fused = partial(_hinted, inlineable="false", xla_cpu_small_call="true")
+
+
+def repeat(times: int, step: Callable, state):
+    """`state` after that many times `state = step(state)`, on arrays of any length.
+
+    The package asks XLA to make each loop one kernel (see `jaxspin/__init__.py`). It cannot where
+    an operation inside is so long, half a megabyte, that it is shared among threads: compilation
+    ends with "Symbols not found: __xla_cpu_runtime_ParallelForkJoin".
+    """
+    loop = lambda: jax.lax.fori_loop(0, times, lambda _, state: step(state), state)  # noqa: E731
+    if jax.default_backend() != "cpu":
+        return loop()
+    with set_xla_metadata(xla_cpu_small_call="false"):
+        return loop()

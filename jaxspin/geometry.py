@@ -26,7 +26,8 @@ def berry_curvature(bands: Bands) -> Float[Array, "d d n K"]:
     if bands.beyond is None:
         return curvature
     a, b = np.triu_indices(len(r), 1)
-    return curvature.at[a, b].add(bands.beyond).at[b, a].add(-bands.beyond)
+    beyond = jnp.einsum("pmmk->pmk", bands.beyond).real
+    return curvature.at[a, b].add(beyond).at[b, a].add(-beyond)
 
 
 def quantum_metric(bands: Bands) -> Float[Array, "d d n K"]:
@@ -50,9 +51,10 @@ def covariant_derivative(
     """The covariant derivative of an operator, as a function of k.
 
     DX/Dk = ∂X/∂k - i[R, X], with X in the band basis and R_mn = ⟨u_m|i∂u_n⟩. Because
-    ∂X/∂k = U†(∂X_orbital)U + i[R, X], the combination equals U†(∂X_orbital/∂k)U whatever the
-    phases of the bands, and that is what is computed. For X = H it is ħ times the velocity; for
-    an operator that does not depend on k it vanishes.
+    ∂X/∂k = U†(∂X_orbital)U + i[R - A, X], the combination equals U†(∂X_orbital/∂k - i[A, X])U
+    whatever the phases of the bands, and that is what is computed; A is the connection of the
+    model's basis functions, zero but for models with external terms. For X = H it is ħ times the
+    velocity; for an operator that does not depend on k, without A, it vanishes.
 
     Args:
         operator: k (d,) -> (n, n) in the model's own basis.
@@ -72,6 +74,9 @@ def covariant_derivative(
         hamiltonian = jnp.asarray(model(k), dtype=complex)[..., None]
         basis = eigensystem(hamiltonian, Covariant())[1][..., 0]
         slopes = jnp.moveaxis(jax.jacfwd(operator)(jnp.asarray(k)), -1, 0)
+        if model.external_terms:
+            a, x = model.basis_connection(jnp.asarray(k)[:, None]).connection[..., 0], operator(k)
+            slopes = slopes - 1j * (a @ x - x @ a)
         return basis.conj().T @ slopes @ basis
 
     return at

@@ -97,7 +97,8 @@ class AnomalousHall(Observable):
         weights = _antisymmetric(bands, lambda a, b: 2 * diagonal_of_product(r[a], r[b]).imag)
         if bands.beyond is None:
             return weights
-        return Weights(weights.sea - bands.beyond, expansion=weights.expansion)
+        beyond = jnp.einsum("pmmk->pmk", bands.beyond).real
+        return Weights(weights.sea - beyond, expansion=weights.expansion)
 
 
 class ConventionalSpinHall(Observable):
@@ -116,10 +117,12 @@ class ProperSpinHallCorrected(Observable):
     """s_mm Ω_ab,m, for groups tr[s_G F_ab,G] over the group.
 
     J^s = (e/ħ) E x Σ f s_mm Ω_m. This is the derivation of the paper carried through with
-    the index of its (C15)-(C17); its (C19) interchanges field and flow.
+    the index of its (C15)-(C17); its (C19) interchanges field and flow. The curvature is that of
+    the crystal, with what comes from states beyond the basis functions where that is known.
     """
 
     spin = True
+    beyond = True
 
     def __call__(self, bands):
         r, inside = bands.connection, bands.inside(bands.spin)
@@ -128,7 +131,11 @@ class ProperSpinHallCorrected(Observable):
             product = matmul(r[a], r[b])
             return diagonal_of_product(inside, dagger(product) - product).imag
 
-        return _antisymmetric(bands, weight)
+        weights = _antisymmetric(bands, weight)
+        if bands.beyond is None:
+            return weights
+        beyond = diagonal_of_product(inside, bands.beyond[:, None]).real
+        return Weights(weights.sea + beyond, expansion=weights.expansion)
 
 
 class ProperSpinHallPublished(Observable):
@@ -246,6 +253,19 @@ class Restricted(Observable):
         chosen = jnp.zeros(bands.energies.shape[0]).at[jnp.array(self.bands)].set(1.0)
         weights = self.observable(bands)
         return Weights(weights.sea * chosen[:, None], expansion=weights.expansion)
+
+
+class OfBands(Observable):
+    """An observable as the sum over the bands of the model alone, without what lies beyond."""
+
+    observable: Observable
+
+    @property
+    def spin(self) -> bool:
+        return self.observable.spin
+
+    def __call__(self, bands):
+        return self.observable(bands)
 
 
 class Together(Observable):

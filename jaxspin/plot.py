@@ -23,10 +23,14 @@ from matplotlib.lines import Line2D
 from jaxspin import checks, response as responses
 from jaxspin.adaptive import Refinement
 from jaxspin.algebra import is_traced
+from jaxspin.disorder import Disorder, DisorderedResponse
+from jaxspin.disorder.contributions import extrinsic
+from jaxspin.disorder.shell import shell
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.meshes import Path
 from jaxspin.models.base import Model
 from jaxspin.results import Response
+from jaxspin.surfaces import Surface
 
 #: Okabe and Ito's palette, which colour-blind readers can tell apart (yellow left out: too pale).
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -251,6 +255,107 @@ def refinement(response: Response, *, axes: Axes | None = None) -> Axes:
     return axes
 
 
+def contributions(
+    response: DisorderedResponse,
+    *,
+    component: str = "yx",
+    against: tuple[str, Float[np.ndarray, " x"]] | None = None,
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw every mechanism of a disordered conductor, one component, and their sum.
+
+    Mechanisms that vanish by symmetry are left out.
+
+    Args:
+        response: from `disordered_response` with an array of mu, or mapped over a parameter.
+        component: "yx" for a conductivity (flow, field), "x^x" for a spin density (field ^ spin).
+        against: label and values of the parameter that was mapped over (`jax.vmap`) at one mu;
+            None draws against the Fermi energy.
+        axes: matplotlib axes to draw on; None makes a figure.
+    Returns:
+        The axes.
+    Raises:
+        ValueError: no response of that kind, an unknown component, values that do not fit.
+    """
+    _check_disordered(response)
+    part = "spin_density" if "^" in component else "conductivity"
+    shown = {
+        name: _mechanism(getattr(getattr(response, name), part), component)
+        for name in (*response.MECHANISMS, "total")
+    }
+    label, x = _abscissa(response.total.conductivity.levels, against)
+    _check_lengths(x, shown["total"])
+    largest = max(_size(y) for y in shown.values())
+    with _style(axes):
+        axes = _axes_or_new(axes)
+        axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+        order = np.argsort(x)
+        for (name, y), color in zip(shown.items(), PALETTE, strict=True):
+            if name == "total" or _size(y) > _SAME * largest:
+                # The side jump lies on the extrinsic part where the bands are isotropic.
+                look = {"total": {"linewidth": 2.2}, "side_jump": {"linestyle": "--"}}
+                look = {"color": color, "label": name.replace("_", " "), **look.get(name, {})}
+                axes.plot(x[order], y[order], **look)
+        axes.legend()
+        axes.set_xlabel(label)
+        named = getattr(response.total, part)
+        symbol = r"\sigma" if part == "conductivity" else r"\langle\sigma\rangle"
+        letters = component_labels(named.axes, named.value.shape[-1])[component]
+        axes.set_ylabel(f"${_tex(symbol, letters)}$ [{_unit(named.units)}]")
+        axes.margins(x=0)
+    return axes
+
+
+def fermi_surface(
+    model: Model,
+    surface: Surface,
+    mu: float,
+    *,
+    show: str = "velocity",
+    disorder: Disorder | None = None,
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw the Fermi surface of a two-dimensional model, with arrows on it.
+
+    Args:
+        surface: a rule such as `FermiContour(48)`; each of its nodes gets an arrow.
+        mu: Fermi energy, eV.
+        show: "velocity"; "spin", whose z component colours the nodes; or "extrinsic velocity",
+            what the disorder adds to the velocity by interband mixing.
+        disorder: needed for the extrinsic velocity.
+        axes: matplotlib axes to draw on; None makes a figure.
+    Returns:
+        The axes, with a colour bar next to them for spins.
+    Raises:
+        ValueError: a model that is not two-dimensional, no Fermi surface, bad input.
+    """
+    _check_fermi_surface(model, show, disorder)
+    nodes = surface.nodes(model, mu)
+    there = np.asarray(nodes.weight) != 0
+    if not np.any(there):
+        raise ValueError(f"Argument `mu` must be in a band, but is {mu!r}.")
+    k = np.asarray(nodes.k)[:, there]
+    on_shell = shell(model, nodes)
+    arrows = np.asarray(_ARROWS[show](on_shell, disorder))[:, there]
+    largest = max(float(np.max(np.linalg.norm(arrows[:2], axis=0))), 1e-300)
+    with _style(axes):
+        axes = _axes_or_new(axes)
+        look = {"color": PALETTE[0]}
+        if show == "spin":
+            look = {"c": arrows[2], "cmap": "coolwarm", "norm": _symmetric(arrows[2])}
+        drawn = axes.scatter(*k, s=10, zorder=3, **look)
+        length = 0.3 * np.max(np.linalg.norm(k - k.mean(axis=1, keepdims=True), axis=0))
+        axes.quiver(*k, *(arrows[:2] / largest * length), color=PALETTE[1], **_QUIVER)
+        axes.set_aspect("equal")
+        axes.margins(0.25)
+        if show == "spin":
+            beside = axes.inset_axes((1.04, 0, 0.05, 1))
+            axes.figure.colorbar(drawn, cax=beside, label=r"$\langle\sigma_z\rangle$")
+        axes.set(xlabel=r"$k_x$ (1/Å)", ylabel=r"$k_y$ (1/Å)")
+        axes.set_title(f"{show}, up to {largest:.3g}{_ARROW_UNITS[show]}")
+    return axes
+
+
 def component_labels(axes: Sequence[str], dimension: int) -> dict[str, dict[str, str]]:
     """Labels of all components, "zx^y", with what each says: {"flow": "z", "field": "x", ...}.
 
@@ -266,6 +371,83 @@ def component_labels(axes: Sequence[str], dimension: int) -> dict[str, dict[str,
     choices = itertools.product(*(_CARTESIAN[: sizes[axis]] for axis in present))
     every: list[dict[str, str]] = [dict(zip(present, one, strict=True)) for one in choices]
     return {_plain(letters): letters for letters in every}
+
+
+# --- disordered conductors ------------------------------------------------------------------------
+
+_QUIVER: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.004}
+_ARROW_UNITS = {"velocity": " eV Å", "spin": "", "extrinsic velocity": " eV Å"}
+
+
+def _symmetric(values) -> Normalize:
+    size = max(_size(values), 1e-12)
+    return Normalize(-size, size)
+
+
+def _velocity(on_shell, disorder):
+    return on_shell.expectation(on_shell.slopes)
+
+
+def _spin(on_shell, disorder):
+    return on_shell.expectation(on_shell.spin)
+
+
+def _extrinsic_velocity(on_shell, disorder):
+    return extrinsic(on_shell, disorder.scattering(on_shell), on_shell.slopes)
+
+
+_ARROWS = {"velocity": _velocity, "spin": _spin, "extrinsic velocity": _extrinsic_velocity}
+
+
+def _check_fermi_surface(model, show, disorder) -> None:
+    checks.check_model(model)
+    if model.dimension != 2:
+        raise ValueError(f"Argument `model` must have dimension 2, but has {model.dimension}.")
+    if show not in _ARROWS:
+        raise ValueError(
+            f"Argument `show` must be one of {', '.join(map(repr, _ARROWS))}, but is {show!r}."
+        )
+    if show == "extrinsic velocity" and not isinstance(disorder, Disorder):
+        raise ValueError(
+            "Argument `disorder` must be given for the extrinsic velocity, for example "
+            f"ScalarDisorder(...), but is {disorder!r}."
+        )
+    if disorder is not None:
+        disorder.check(model)
+
+
+def _check_disordered(response) -> None:
+    if not isinstance(response, DisorderedResponse) or is_traced(response):
+        raise ValueError(
+            "Argument `response` must be what disordered_response returns, outside of jit, "
+            f"but is of type {type(response).__name__}."
+        )
+
+
+def _mechanism(part: Response, component: str) -> np.ndarray:
+    """One component of one mechanism at each level, or at each value of a parameter."""
+    labels = list(component_labels(part.axes, part.value.shape[-1]))
+    if component not in labels:
+        raise ValueError(
+            f"Argument `component` must be one of {', '.join(map(repr, labels))}, "
+            f"but is {component!r}."
+        )
+    return np.asarray(part.value).reshape(-1, len(labels))[:, labels.index(component)]
+
+
+def _abscissa(levels, against) -> tuple[str, np.ndarray]:
+    if against is None:
+        return r"Fermi energy $\mu$ (eV)", np.asarray(levels.mu).ravel()
+    label, values = against
+    return label, np.asarray(values, dtype=float).ravel()
+
+
+def _check_lengths(x, y) -> None:
+    if x.shape != y.shape:
+        raise ValueError(
+            f"Argument `against` must have {y.size} values, one for each response, "
+            f"but has {x.size}."
+        )
 
 
 def _plain(letters: dict[str, str]) -> str:
@@ -432,12 +614,14 @@ def _tex(symbol: str, letters: dict[str, str]) -> str:
 
 def _unit(units: str) -> str:
     """A unit with mathtext: "hbar/2e S/m" becomes "$(\\hbar/2e)$ S/m"."""
-    text = re.sub(r"hbar/(2?e)", r"$(\\hbar/\1)$", units)
-    text = re.sub(r"e\^2/h", r"$e^2/h$", text)
+    text = re.sub(r"e\^2/hbar", r"$e^2/\\hbar$", units)
+    text = re.sub(r"\bhbar/(2?e|2)\b", r"$(\\hbar/\1)$", text)
+    text = re.sub(r"(?<!\\)\bhbar\b", r"$\\hbar$", text)
+    text = re.sub(r"e\^2/h\b", r"$e^2/h$", text)
     text = re.sub(r"\be/(\d)pi", r"$e/\1\\pi$", text)
     text = re.sub(r"\be/2 ", "$e/2$ ", text)
     text = text.replace("Angstrom", "Å")
-    return re.sub(r"(?<=[Åm])\^(-?\d+)", r"$^{\1}$", text)
+    return re.sub(r"(?<=[ÅVm])\^(-?\d+)", r"$^{\1}$", text)
 
 
 def _label_scan(axes: Axes, response: Response) -> None:

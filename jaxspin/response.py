@@ -236,6 +236,9 @@ def spin_hall_pieces(
 
     J1 + J2 is the conventional current, I1 + I2 the torque dipole, and with A the published and
     B the corrected proper current: J2 + I1 = 0, J1 = (A+B)/2, I2 = (B-A)/2 (docs/definitions.md).
+    These are identities of sums over the bands of the model. With external terms B is without the
+    curvature of states beyond them, which `spin_hall` has, and D_b s = 0, on which I2 rests, holds
+    only as far as the basis is complete.
 
     Args:
         progress, checkpoint: as in `anomalous_hall`.
@@ -249,6 +252,7 @@ def spin_hall_pieces(
     together = observables.Together(
         (observables.SpinHallPieces(), *(other.observable for other in others))
     )
+    together = observables.OfBands(together)
     sums = _checked_sum(
         together, (_SPIN_HALL,) * 7, model, mesh, levels, degeneracy, progress, checkpoint, 2
     )
@@ -556,7 +560,7 @@ def spin_berry_curvature(
             f"but is {definition!r}."
         )
     observable = DEFINITIONS[definition].observable
-    return _per_band(_Sea(observable), model, k, spin=True)
+    return _per_band(_Sea(observable), model, k, spin=True, beyond=observable.beyond)
 
 
 # What is compiled is a named function or a module, never a fresh lambda: jit would not know it
@@ -617,7 +621,7 @@ def _solve_and_apply(function, model, k, spin, beyond):
 
 def _has_spin(model) -> bool:
     try:
-        model.spin_at(jnp.zeros((model.dimension, 1)))
+        eqx.filter_eval_shape(lambda k: model.spin_at(k), jnp.zeros((model.dimension, 1)))
     except ValueError:
         return False
     return True

@@ -26,7 +26,8 @@ class Response(eqx.Module):
 
     #: The response, axes as named in `axes`.
     value: Float[Array, "..."]
-    #: Estimated error of `value` (twice the difference from a coarser mesh), same shape.
+    #: Estimated error of `value` (twice the difference from a coarser mesh), same shape; NaN where
+    #: there is no estimate.
     error: Float[Array, "..."]
     #: The Fermi energies (eV) and temperatures (K).
     levels: Levels
@@ -161,7 +162,7 @@ class Response(eqx.Module):
             f"  axes     ({shape})",
             f"  levels   {_range(self.levels.mu, 'eV')}; T = {kelvin}",
             f"  largest  {_largest(self.value, self.axes, self.levels)}",
-            f"  error    at most {_number(np.nanmax(self.error))} {self.units} (estimated)",
+            f"  error    {_error(self.error, self.units)}",
         ]
         lines += [f"  {key}  {_number(value)}" for key, value in self.info.items()]
         return "\n".join(lines)
@@ -198,6 +199,12 @@ def load(path: str | PathLike) -> Response:
 
 def _number(value) -> str:
     return f"{float(value):.4g}"
+
+
+def _error(error, suffix: str) -> str:
+    if np.all(np.isnan(error)):
+        return "not estimated"
+    return f"at most {_number(np.nanmax(error))} {suffix} (estimated)"
 
 
 def _range(values, suffix: str) -> str:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
-from jaxspin.algebra import dagger, diagonal_of_product, matmul, product, sandwich
+from jaxspin.algebra import dagger, matmul, product, sandwich
 from jaxspin.compiled import staged
 from jaxspin.eigensolvers import eigh
 from jaxspin.unsplit import unsplit
@@ -31,11 +31,11 @@ class Covariant(Degeneracy):
     """Bands closer than `tolerance` (eV) form a group, and the group transforms as a whole.
 
     Berry connections run between groups only, operators keep their blocks inside a group, and
-    the members share the mean energy of the group, for occupation and in differences. Every
-    result is then invariant under a random unitary inside each group. Groups chain: neighbours
-    closer than the tolerance belong together. Physically the tolerance stands for ħ/τ; splittings
-    below it are not resolved. In arithmetic of finite precision it is at least 64 rounding errors
-    of the largest energy at that k.
+    the members share the mean energy of the group for their occupation. Where the members are
+    degenerate every result is invariant under a random unitary inside each group. Groups chain:
+    neighbours closer than the tolerance belong together. Physically the tolerance stands for ħ/τ;
+    splittings below it are not resolved. In arithmetic of finite precision it is at least 64
+    rounding errors of the largest energy at that k.
     """
 
     tolerance: float = 1e-6
@@ -85,23 +85,23 @@ class Bands(eqx.Module):
     velocity: Complex[Array, "d n n K"]
     #: Spin in the band basis, units of ħ/2, (3, n, n, K); absent where it was not asked for.
     spin: Complex[Array, "3 n n K"] | None
-    #: Berry curvature that comes from states beyond the basis functions of the model, diagonal
-    #: elements for the pairs a < b of directions, Å², (p, n, K); absent where the model has no
-    #: external terms, or where it was not asked for.
-    beyond: Float[Array, "p n K"] | None = None
+    #: Berry curvature that comes from states beyond the basis functions of the model, for the
+    #: pairs a < b of directions, Å², (p, n, n, K); absent where the model has no external terms,
+    #: or where it was not asked for.
+    beyond: Complex[Array, "p n n K"] | None = None
     #: Spin current less ½{s, v} in the band basis, eV Å, (d, 3, n, n, K): what ½{s, v} lacks in a
     #: downfolded model; absent elsewhere.
     current_beyond: Complex[Array, "d 3 n n K"] | None = None
 
     @property
     def gap(self) -> Float[Array, "n n K"]:
-        """ε_m - ε_n between groups, each at its mean energy, and 0 inside a group."""
-        return jnp.where(self.same, 0, self.levels[:, None] - self.levels[None, :])
+        """ε_m - ε_n between groups, and 0 inside a group."""
+        return jnp.where(self.same, 0, self.energies[:, None] - self.energies[None, :])
 
     @property
     def inverse_gap(self) -> Float[Array, "n n K"]:
-        """1/(ε_m - ε_n) between groups, each at its mean energy, and 0 inside a group."""
-        return inverse_gap(self.levels, self.same)
+        """1/(ε_m - ε_n) between groups, and 0 inside a group."""
+        return inverse_gap(self.energies, self.same)
 
     @property
     def connection(self) -> Complex[Array, "d n n K"]:
@@ -176,7 +176,7 @@ def _external(connection, hamiltonian):
     return -1j * (product - dagger(product))
 
 
-def _beyond(basis, connection) -> Float[Array, "p n K"]:
+def _beyond(basis, connection) -> Complex[Array, "p n n K"]:
     """The curvature of the space of the basis functions, ∂_a A_b - ∂_b A_a - i[A_a, A_b].
 
     It is what a sum over all states has beyond the sum over the bands of the model: the terms
@@ -186,7 +186,7 @@ def _beyond(basis, connection) -> Float[Array, "p n K"]:
     a, b = np.triu_indices(d, 1)
     product = matmul(connection.connection[a], connection.connection[b])
     curvature = connection.curl - 1j * (product - dagger(product))
-    return diagonal_of_product(dagger(basis), matmul(curvature, basis)).real
+    return sandwich(basis, curvature)
 
 
 def _levels(energies, degeneracy):
@@ -197,7 +197,8 @@ def _levels(energies, degeneracy):
 def groups(energies: Float[Array, "n K"], degeneracy: Degeneracy) -> Bool[Array, "n n K"]:
     """Which bands belong to one degenerate group: chains of neighbours within the threshold."""
     split = jnp.diff(energies, axis=0) > degeneracy.threshold(energies)
-    label = jnp.concatenate([jnp.zeros_like(split[:1], int), jnp.cumsum(split, axis=0)])
+    first = jnp.zeros((1, *split.shape[1:]), int)
+    label = jnp.concatenate([first, jnp.cumsum(split, axis=0)])
     return label[:, None] == label[None, :]
 
 

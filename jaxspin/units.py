@@ -29,9 +29,11 @@ _FAMILIES: dict[str, dict[str, float]] = {
     "S/m": {
         "S/m": CONDUCTANCE * _METRES,
         "S/cm": CONDUCTANCE * _METRES / 100,
+        "e^2/hbar Angstrom^-1": 1.0,
     },
     "S": {
         "S": CONDUCTANCE,
+        "e^2/hbar": 1.0,
         "e^2/h": 2 * math.pi,
     },
     "hbar/2e S/m": {
@@ -49,6 +51,20 @@ _FAMILIES: dict[str, dict[str, float]] = {
         "e/4pi": 2 * math.pi,
         "e/2pi": math.pi,
     },
+    "hbar/2 V^-1 Angstrom^-1": {
+        "hbar/2 V^-1 Angstrom^-1": 1.0,
+        "hbar/2 V^-1 m^-1": _METRES,
+        "hbar V^-1 Angstrom^-1": 0.5,
+        "hbar V^-1 m^-1": _METRES / 2,
+    },
+    "hbar/2 V^-1 Angstrom^-2": {
+        "hbar/2 V^-1 Angstrom^-2": 1.0,
+        "hbar/2 V^-1 m^-2": _METRES**2,
+        "hbar V^-1 Angstrom^-2": 0.5,
+        "hbar V^-1 m^-2": _METRES**2 / 2,
+    },
+    "e Angstrom^-1": {"e Angstrom^-1": 1.0, "C/m": ELEMENTARY_CHARGE * _METRES},
+    "e Angstrom^-2": {"e Angstrom^-2": 1.0, "C/m^2": ELEMENTARY_CHARGE * _METRES**2},
     "1/Angstrom^3": {"1/Angstrom^3": 1.0, "1/cm^3": 1e24},
     "1/Angstrom^2": {"1/Angstrom^2": 1.0, "1/cm^2": 1e16},
 }
@@ -62,6 +78,21 @@ def charge_conductivity(dimension: int) -> str:
 def spin_conductivity(dimension: int) -> str:
     """Default unit of a spin conductivity: (ħ/2e) S/m in 3D, (ħ/2e) S in 2D."""
     return "hbar/2e S/m" if dimension == 3 else "hbar/2e S"
+
+
+def natural_conductivity(dimension: int) -> str:
+    """Unit of a charge conductivity as the integral has it: e²/ħ Å^(2−d)."""
+    return "e^2/hbar Angstrom^-1" if dimension == 3 else "e^2/hbar"
+
+
+def spin_polarization(dimension: int) -> str:
+    """Unit of a spin density per field: Pauli-normalised spins per volume and 1 eV/Å."""
+    return f"hbar/2 V^-1 Angstrom^{1 - dimension}"
+
+
+def torque(dimension: int) -> str:
+    """Unit of a torque per volume and field: eV Å^(−d) for a force of 1 eV/Å."""
+    return f"e Angstrom^{1 - dimension}"
 
 
 def density(dimension: int) -> str:

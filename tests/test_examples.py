@@ -22,6 +22,8 @@ FILES = {
     "gradient.py": set(),
     "equilibrium_spin_current.py": {"equilibrium_spin_current.png"},
     "curvature_map.py": {"curvature_map.png"},
+    "disordered_hall.py": {"disordered_hall.png"},
+    "spin_orbit_torque.py": {"spin_orbit_torque.png"},
     "wannier90_files.py": {"diamond_tb.dat", "diamond_spin_hall.png", "diamond_bands.png"},
 }
 SAYS = {
@@ -31,6 +33,8 @@ SAYS = {
     "gradient.py": "by jax.jvp",
     "equilibrium_spin_current.py": "dressed, exact",
     "curvature_map.py": "Chern number of the lower band -1.0000",
+    "disordered_hall.py": "intrinsic  σ_yx at mu = 0.06 eV: 0.4167 e²/h",
+    "spin_orbit_torque.py": "field-like   [0.07757 0.      0.     ]",
     "wannier90_files.py": "σ on each orbital, order interlaced",
 }
 

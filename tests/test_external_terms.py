@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from systems import random_hermitian
+from test_lifting import traces as gauge_invariant
 
 import jaxspin as js
 from jaxspin.algebra import PAULI
@@ -21,6 +22,7 @@ from jaxspin.spectrum import Covariant, solve
 
 SAMPLES = 12  # k-points a direction: more than twice the largest harmonic, so sums are exact
 GRID = js.Grid((6, 5))
+LOW = js.Levels([-1.0, 0.2, 1.5], temperature=100.0)  # nothing of the half far above is filled
 LEVELS = js.Levels([-1.0, 0.2, 1.5], temperature=800.0)
 DEFINITIONS = ["conventional", "proper_published", "proper_corrected", "kubo"]
 
@@ -182,15 +184,51 @@ def test_half_of_the_basis_knows_the_curvature_of_the_other_half(form):
     assert np.max(np.abs(inner - outer)) > 0.1 * np.max(np.abs(outer))
 
 
+def test_corrected_spin_hall_knows_the_curvature_of_the_other_half():
+    """s_mm Ω_m: spin of the band and curvature of the crystal are both known in a part."""
+    keywords = {"definition": "proper_corrected"}
+    got, expected = (js.spin_hall(m, GRID, LOW, **keywords) for m in (PART, WHOLE))
+    assert_same(got.value, expected.value)
+    k = np.random.default_rng(1).normal(size=(5, 2))
+    got, expected = (js.spin_berry_curvature(m, k, **keywords) for m in (PART, WHOLE))
+    assert_same(got, expected[:, :2])
+    # Negative control: the published form has the spin of partner bands, which the part has not.
+    other = {"definition": "proper_published"}
+    got, expected = (js.spin_berry_curvature(m, k, **other) for m in (PART, WHOLE))
+    assert np.max(np.abs(got - expected[:, :2])) > 0.01 * np.max(np.abs(expected))
+
+
+def test_identities_of_the_pieces_hold_in_the_space_of_the_bands():
+    pieces = js.spin_hall_pieces(PART, GRID, LEVELS)
+    assert all(value < 1e-10 * largest(pieces.J1) for value in pieces.residuals.values())
+
+
+def test_covariant_derivative_has_the_external_terms():
+    k = jnp.array([0.3, -0.7])
+    velocity = js.covariant_derivative(TURNED, TURNED)(k)
+    assert_same(np.abs(velocity), np.abs(js.bands(TURNED, k).velocity))
+    spin = lambda s: lambda k: TURNED.spin_at(k[:, None])[s, :, :, 0]  # noqa: E731
+    for s in range(3):  # an operator that is the same everywhere, in a complete basis
+        np.testing.assert_allclose(js.covariant_derivative(spin(s), TURNED)(k), 0, atol=1e-12)
+
+
+def test_every_way_of_summing_has_them(tmp_path):
+    mesh, levels = js.Grid((6, 6)), js.Levels([0.2], temperature=800.0)
+    expected = js.anomalous_hall(WHOLE, mesh, levels).value
+    kept = js.anomalous_hall(PART, mesh, levels, checkpoint=tmp_path / "hall.npz").value
+    assert_same(kept, expected)
+    models = jax.tree.map(lambda x: jnp.stack([x, x]), eqx.filter(PART, eqx.is_array))
+    static = eqx.filter(PART, eqx.is_array, inverse=True)
+    hall = lambda m: js.anomalous_hall(eqx.combine(m, static), mesh, levels).value  # noqa: E731
+    assert_same(jax.vmap(hall)(models)[1], expected)
+    refined = js.Adaptive(mesh, rtol=1e-4)
+    got, fine = (js.anomalous_hall(m, refined, levels).value for m in (PART, WHOLE))
+    assert_same(got, fine, 1e-3)
+
+
 def traces(bands):
-    """Tr P_m V_a P_n V_b and Tr P_m S_s P_n V_b of all pairs of bands, and what is diagonal."""
-    v, s = bands.velocity, bands.spin
-    return (
-        jnp.einsum("amnk,bnmk->abmnk", v, v),
-        jnp.einsum("smnk,bnmk->sbmnk", s, v),
-        bands.energies,
-        bands.beyond,
-    )
+    """What is the same in every gauge, with the curvature from beyond the basis."""
+    return (*gauge_invariant(bands), jnp.einsum("pmmk->pmk", bands.beyond))
 
 
 def test_box_and_scattered_points_agree(form):
@@ -291,7 +329,6 @@ def test_sum_keeps_the_operators_of_the_first():
 
 def test_another_spin_operator():
     operator = random_hermitian(np.random.default_rng(0), 3, 4, 4)
-    model = js.models.WithSpin(TURNED, operator)
     home = TURNED.cells.index((0, 0))
     blocks = jnp.zeros_like(TURNED.spin_operator).at[home].set(operator)
     # The operator of WithSpin is the same in the basis with site phases, at centres all alike.
@@ -339,6 +376,15 @@ def changed(name, index, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            {
+                "cells": [(2, 0), (1, 0), (-1, 0), (-2, 0)],
+                "blocks": np.zeros((4, 2, 2)),
+                "spin": None,
+                "position": np.zeros((4, 2, 2, 2)),
+            },
+            r"`cells` must hold the home cell \(0, 0\)",
+        ),
         ({"position": np.zeros((3, 2, 2, 3))}, r"`position` must have shape \(3, 2, 2, 2\)"),
         ({"spin": np.zeros((2, 3, 2, 2))}, r"`spin` must have shape \(3, 2, 2\) or \(3, 3, 2, 2\)"),
         (changed("position", (1, 0, 0, 1), 0.2), r"`position` must obey r\(-R\) = r\(R\)†.*0.2 Å"),

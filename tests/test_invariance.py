@@ -243,11 +243,14 @@ def rotated(bands, w) -> spectrum.Bands:
     def turn(operator):
         return jnp.einsum("abk,...ack,cdk->...bdk", w.conj(), operator, w)
 
-    return eqx.tree_at(
+    turned = eqx.tree_at(
         lambda b: (b.basis, b.velocity, b.spin),
         bands,
         (jnp.einsum("abk,bck->ack", bands.basis, w), turn(bands.velocity), turn(bands.spin)),
     )
+    if bands.beyond is None:
+        return turned
+    return eqx.tree_at(lambda b: b.beyond, turned, turn(bands.beyond))
 
 
 def random_gauge(rng, same) -> np.ndarray:

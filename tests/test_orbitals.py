@@ -8,6 +8,10 @@ from systems import random_hopping
 from jaxspin.algebra import PAULI
 from jaxspin.interop.orbitals import hermitian_blocks, to_model, to_orbitals, with_conjugates
 from jaxspin.interop.packages import required
+from jaxspin.interop.pythtb import to_pythtb
+from jaxspin.interop.sisl import to_sisl
+from jaxspin.interop.tbmodels import to_tbmodels
+from jaxspin.interop.wannierberri import to_wannierberri
 
 
 def with_spin(model, order):
@@ -29,6 +33,23 @@ def test_conjugates_are_added(rng):
 def test_both_of_a_pair_are_added():
     full = with_conjugates({(1,): np.array([[1j]]), (-1,): np.array([[2j]])})
     assert full == {(1,): -1j, (-1,): 1j}
+
+
+@pytest.mark.parametrize("call", [hermitian_blocks, to_orbitals, to_wannierberri])
+@pytest.mark.parametrize(("change", "kind"), [(lambda m: 2.0 * m, "Scaled"), (str, "str")])
+def test_other_models_are_refused(call, change, kind, unchecked_annotations):
+    message = f"Argument `model` must be a HoppingModel, but is of type {kind}."
+    with pytest.raises(ValueError, match=message):
+        call(change(random_hopping(2, 3, seed=1)))
+
+
+@pytest.mark.parametrize(
+    ("call", "package"), [(to_pythtb, "pythtb"), (to_tbmodels, "tbmodels"), (to_sisl, "sisl")]
+)
+def test_other_models_are_not_handed_on(call, package, unchecked_annotations):
+    pytest.importorskip(package)
+    with pytest.raises(ValueError, match="must be a HoppingModel, but is of type Scaled"):
+        call(2.0 * random_hopping(2, 3, seed=1))
 
 
 def test_blocks_are_the_models():

@@ -326,3 +326,54 @@ def test_curvature_map_refuses(haldane):
         plot.curvature_map(haldane, band=2)
     with pytest.raises(ValueError, match="`model` must have dimension 2"):
         plot.curvature_map(js.models.TopologicalInsulator.bi2se3(), band=0)
+
+
+# --- disordered conductors ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def disordered():
+    model, mu = MassiveDirac(velocity=3.0, mass=0.05), np.array([0.2, 0.1, 0.15])
+    return js.disordered_response(model, js.FermiContour(12), mu, js.ScalarDisorder(0.1))
+
+
+def test_contributions(disordered):
+    axes = plot.contributions(disordered, component="yx")
+    lines = {line.get_label(): line for line in curves(axes)}
+    assert lines.keys() == {"intrinsic", "extrinsic", "side jump", "skew", "total"}
+    np.testing.assert_allclose(lines["total"].get_xdata(), [0.1, 0.15, 0.2])
+    expected = disordered.skew.conductivity.value[:, 1, 0]
+    np.testing.assert_allclose(lines["skew"].get_ydata(), expected[np.array([1, 2, 0])])
+    assert axes.get_ylabel() == r"$\sigma_{yx}$ [$e^2/\hbar$]"
+    axes.figure.canvas.draw()
+    spins = plot.contributions(disordered, component="y^x", against=("$x$", [1, 2, 3]))
+    assert spins.get_xlabel() == "$x$"
+    spins.figure.canvas.draw()
+
+
+def test_contributions_refuses(disordered):
+    with pytest.raises(ValueError, match="`component` must be one of 'xx', 'xy', 'yx', 'yy'"):
+        plot.contributions(disordered, component="zx")
+    with pytest.raises(ValueError, match="`against` must have 3 values"):
+        plot.contributions(disordered, against=("$M$", [1.0]))
+    with pytest.raises(ValueError, match="`response` must be what disordered_response returns"):
+        plot.contributions(response())
+
+
+@pytest.mark.parametrize("show", ["velocity", "spin", "extrinsic velocity"])
+def test_fermi_surface(show):
+    model, disorder = MassiveDirac(velocity=3.0, mass=0.05), js.ScalarDisorder(0.1)
+    rule = js.FermiContour(12)
+    axes = plot.fermi_surface(model, rule, 0.2, show=show, disorder=disorder)
+    dots, arrows = axes.collections
+    assert len(dots.get_offsets()) == len(arrows.U) == 12
+    across = arrows.U * arrows.X - 0 + arrows.V * arrows.Y
+    along = np.abs(across) > 1e-9
+    assert np.all(along) if show == "velocity" else not np.any(along)
+    axes.figure.canvas.draw()
+    with pytest.raises(ValueError, match="`show` must be one of 'velocity'"):
+        plot.fermi_surface(model, rule, 0.2, show="charge")
+    with pytest.raises(ValueError, match="`disorder` must be given"):
+        plot.fermi_surface(model, rule, 0.2, show="extrinsic velocity")
+    with pytest.raises(ValueError, match="`mu` must be in a band"):
+        plot.fermi_surface(model, rule, 0.0)

@@ -5,6 +5,7 @@ import struct
 import warnings
 from pathlib import Path
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -121,6 +122,50 @@ def test_bands_of_wannier90(seed):
         np.testing.assert_allclose(np.linalg.eigvalsh(h), energies, atol=1e-7)
 
 
+@pytest.mark.parametrize("way", ["_tb", "_hr and _r", ".wout", "_centres"])
+def test_checkpoint_of_another_run_is_refused(way, seed):
+    """The same Wannier functions in another order."""
+    other = {name: MADE["block"][name] for name in (".chk", ".spn")}
+    name = seed(MADE["plain"], *WAYS[way], **other)
+    message = r"centre of Wannier function \d modulo lattice vectors.* must be the same"
+    with pytest.raises(ValueError, match=message) as raised:
+        tables(name)
+    stated = {"_tb": "_tb.dat", "_hr and _r": "_r.dat", "_centres": "_centres.xyz"}.get(way, way)
+    assert str(raised.value).count(f" in {name}") == 2
+    assert all(f"] in {name}{ending}" in str(raised.value) for ending in (stated, ".chk"))
+
+
+def test_centres_of_the_checkpoint_in_other_cells_are_the_same(seed):
+    crystal = CRYSTALS["plain"]
+    for step, wrong in ((crystal.lattice[2], False), (np.array([0.02, 0, 0]), True)):
+        chk = files(crystal._replace(centres=crystal.centres + step))[".chk"]
+        name = seed(MADE["plain"], "_tb.dat", **{".chk": chk})
+        if wrong:
+            with pytest.raises(ValueError, match="centre of Wannier function"):
+                tables(name)
+        else:
+            np.testing.assert_allclose(tables(name)[0].centres, crystal.centres, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", [".wout", ".chk"])
+def test_moved_centres_are_refused_only_where_they_are_needed(name, seed):
+    """In `.wout` and `.chk` they are where H(R) has them."""
+    text = MADE["far"][".win"] + b"translate_home_cell = true\n"
+    crystal = CRYSTALS["far"]
+    moved_back = files(crystal._replace(centres=CRYSTALS["plain"].centres))["_centres.xyz"]
+    contents = MADE["far"] | {".win": text, "_centres.xyz": moved_back}
+    arrays, _ = tables(seed(contents, *HR, "_wsvec.dat", name), "unknown")
+    np.testing.assert_allclose(arrays.centres, crystal.centres, atol=1e-6)
+
+
+def test_gauge_that_is_not_checked_is_noted(seed):
+    _, report = tables(seed(MADE["plain"], "_tb.dat", ".chk", ".spn"))
+    (note,) = report.notes
+    assert "no s.eig: that the Wannier functions of s.chk are those of H(R) is not checked" in note
+    _, report = tables(seed(MADE["plain"], "_tb.dat", ".chk", ".spn", ".eig"))
+    assert report.notes == ()
+
+
 def test_six_digits_are_enough_and_noted(seed):
     contents = files(CRYSTALS["far"], digits=6)
     arrays, report = tables(seed(contents, "_hr.dat", "_wsvec.dat", ".win", ".wout"), "unknown")
@@ -135,6 +180,38 @@ def test_missing_shifts_are_warned_of_where_they_matter(seed):
     k = jnp.asarray(K) @ reciprocal_vectors(model.lattice)
     energies = np.linalg.eigvalsh(at(CRYSTALS["far"].hamiltonian, K)[0])
     assert np.max(np.abs(np.linalg.eigvalsh(model(k)) - energies)) > 0.1
+
+
+def zero_shifts(contents):
+    """`_wsvec.dat` as Wannier90 writes it with `use_ws_distance = false`."""
+    records = contents["_tb.dat"].split(b"\n\n")[1:38]
+    text = b"## written by a test with use_ws_distance=.false.\n"
+    for record in records:
+        cell = record.split(b"\n")[0]
+        for m in range(1, 5):
+            for n in range(1, 5):
+                text += cell + b"%5d%5d\n    1\n    0    0    0\n" % (m, n)
+    return text
+
+
+def test_shifts_by_zero_are_none(seed):
+    plain, _ = tables(seed(MADE["far"], "_tb.dat"))
+    name = seed(MADE["far"], "_tb.dat", **{"_wsvec.dat": zero_shifts(MADE["far"])})
+    with pytest.warns(UserWarning, match=r"no shifts but zero in .*s_wsvec.dat, which this mesh n"):
+        model = read(name)
+    np.testing.assert_array_equal(model.blocks, plain.blocks)
+
+
+def test_shifts_by_zero_are_not_warned_of_where_they_are_right(seed):
+    name = seed(MADE["plain"], "_tb.dat", **{"_wsvec.dat": zero_shifts(MADE["plain"])})
+    assert tables(name)[1].warnings == ()
+
+
+@pytest.mark.parametrize("reader", [read, examine])
+def test_warnings_point_at_the_caller(reader, seed, unchecked_annotations):
+    with pytest.warns(UserWarning, match="which this mesh needs") as caught:
+        reader(seed(MADE["far"], "_tb.dat"))
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_missing_shifts_are_not_warned_of_where_they_do_not_matter(seed):
@@ -237,10 +314,19 @@ def test_unknown_order_is_a_model_without_spin(seed):
         model.spin()
 
 
-def test_spn_without_chk_is_noted(seed):
-    _, report = tables(seed(MADE["plain"], *NO_SPN, ".spn"))
-    assert report.notes == ("s.spn is not used: there is no .chk file",)
-    assert "detected" in report.spin
+def test_spn_without_chk_is_warned_of(seed):
+    message = (
+        "s.spn is not used, for there is no s.chk; the spin operator is σ .*interlaced .detect"
+    )
+    with pytest.warns(UserWarning, match=message):
+        model, report = examine(seed(MADE["plain"], *NO_SPN, ".spn"))
+    np.testing.assert_array_equal(model.spin(), pure_spin("interlaced", 4))
+    assert report.notes == ()
+
+
+def test_spn_without_chk_and_spinors_is_warned_of(seed):
+    with pytest.warns(UserWarning, match="s.spn is not used.*the spin operator is none: charge"):
+        assert read(seed(MADE["plain"], "_tb.dat", ".spn")).spin_operator is None
 
 
 def test_unclear_order_is_refused(seed):
@@ -474,6 +560,12 @@ REFUSED = {
         "mp_grid = 3 positive integers, but is '4 3'",
     ),
     "centres count": (HR, "_centres.xyz", line(1, "3"), "at least num_wann = 4, but is 3"),
+    "centres moved": (
+        HR,
+        ".win",
+        lambda x: x + b"translate_home_cell = .true.\n",
+        r"xyz: must be of a run without `translate_home_cell = true` in .*keep s.wout or s.chk",
+    ),
     "centres line": (HR, "_centres.xyz", line(4, "Pt 0 0 0"), "line 4: must be a Wannier centre"),
     "no centres": (("_hr.dat", ".win"), ".win", lambda x: x, "has the Wannier centres: .*_r.dat"),
     "wout vector": (
@@ -683,6 +775,15 @@ def test_state_of_the_checkpoint_is_noted(seed):
     assert report.notes == ("s.chk is of the state 'postdis', not postwann",)
 
 
+def test_state_of_the_checkpoint_is_warned_of_where_the_spin_is_in_it(seed):
+    data = replaced("postwann", "postdis ")(MADE["plain"][".chk"])
+    name = seed(MADE["plain"], "_tb.dat", ".eig", ".spn", **{".chk": data})
+    with pytest.warns(UserWarning, match="s.chk is of the state 'postdis', not postwann: its Wann"):
+        _, report = examine(name)
+    assert report.notes == ()
+    assert tables(name, "interlaced")[1].warnings == ()
+
+
 # Writing.
 
 
@@ -698,6 +799,36 @@ def test_there_and_back(name, seed, tmp_path):
     assert again.cells == model.cells
     for field in ("vectors", "blocks", "centres", "position"):
         np.testing.assert_allclose(getattr(again, field), getattr(model, field), rtol=1e-15)
+
+
+def test_diagonal_position_stays_diagonal(seed, tmp_path):
+    model = read(seed(MADE["plain"], "_tb.dat")).without_external_terms()
+    write(model, tmp_path / "again")
+    again, report = examine(tmp_path / "again")
+    assert not again.external_terms
+    np.testing.assert_allclose(again.centres, model.centres, rtol=1e-15)
+    assert report.notes == ("r(R) holds the centres and zeros: it is taken as diagonal",)
+
+
+@pytest.mark.parametrize(("cell", "element"), [((0, 0, 0), (0, 1)), ((1, 0, 0), (2, 2))])
+def test_smallest_element_of_r_is_kept(cell, element, seed, tmp_path):
+    model = read(seed(MADE["plain"], "_tb.dat")).without_external_terms()
+    position = np.zeros((len(model.cells), 3, 4, 4), complex)
+    for axis in range(3):
+        np.fill_diagonal(position[model.cells.index((0, 0, 0)), axis], model.centres[:, axis])
+    for block, place in ((cell, element), (tuple(-c for c in cell), element[::-1])):
+        position[model.cells.index(block), 1][place] = 1e-9
+    model = eqx.tree_at(lambda m: m.position, model, position, is_leaf=lambda x: x is None)
+    write(model, tmp_path / "again")
+    assert read(tmp_path / "again").external_terms
+
+
+def test_other_models_are_not_written(seed, tmp_path, unchecked_annotations):
+    model = read(seed(MADE["plain"], "_tb.dat"))
+    message = "Argument `model` must be a HoppingModel, but is of type Scaled."
+    with pytest.raises(ValueError, match=message):
+        write(2.0 * model, tmp_path / "again")
+    assert not list(tmp_path.glob("again*"))
 
 
 @pytest.mark.parametrize("d", [1, 2])

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Complex, Float
 
 from jaxspin.algebra import PAULI
+from jaxspin.models.bloch import opposite
 from jaxspin.models.hopping import HoppingModel
 
 _SAME = 1e-9  # Å and ħ/2: two numbers closer than this are the same, far above rounding
@@ -24,6 +25,18 @@ class Orbitals(NamedTuple):
     lattice: Float[np.ndarray, "d d"]  # rows, Å
     centres: Float[np.ndarray, "o d"]  # Cartesian, Å
     blocks: dict[Cell, Complex[np.ndarray, "o s o s"]]  # H(R), eV
+
+
+def check_hopping(model: HoppingModel) -> None:
+    """`model` is a HoppingModel itself, for H(R) of other models is not at hand.
+
+    Raises:
+        ValueError: it is something else, for instance a sum or a multiple of one.
+    """
+    if not isinstance(model, HoppingModel):
+        raise ValueError(
+            f"Argument `model` must be a HoppingModel, but is of type {type(model).__name__}."
+        )
 
 
 def to_model(orbitals: Orbitals) -> HoppingModel:
@@ -42,9 +55,9 @@ def to_orbitals(model: HoppingModel) -> Orbitals:
     """The orbitals of a model, with the Hermitian part of its H(R).
 
     Raises:
-        ValueError: the model has matrix elements of the position or a spin operator other than σ on
-            each orbital in the basis (orbital, spin), or the two spins of an orbital sit at
-            different places.
+        ValueError: the model is no HoppingModel, or has matrix elements of the position or a spin
+            operator other than σ on each orbital in the basis (orbital, spin), or the two spins of
+            an orbital sit at different places.
     """
     blocks = hermitian_blocks(model)
     s = 1 if model.spin_operator is None else 2
@@ -59,9 +72,10 @@ def hermitian_blocks(model: HoppingModel) -> dict[Cell, Complex[np.ndarray, "n n
     """H(R) of each cell in eV with H(−R) = H(R)† to the last digit.
 
     Raises:
-        ValueError: the model has more than H(R), positions of orbitals and a local spin operator,
-            so that H(R) would be another model.
+        ValueError: the model is no HoppingModel, or has more than H(R), positions of orbitals and a
+            local spin operator, so that H(R) would be another model.
     """
+    check_hopping(model)
     _check_complete(model)
     return with_conjugates(
         {R: np.asarray(block) / 2 for R, block in zip(model.cells, model.blocks, strict=True)}
@@ -80,18 +94,13 @@ def with_conjugates(
     return {R: half.get(R, zero) + half.get(opposite(R), zero).conj().T for R in cells}
 
 
-def opposite(cell: Cell) -> Cell:
-    """The cell −R."""
-    return tuple(-c for c in cell)
-
-
 def _local_spin(n_orbitals: int) -> list[Complex[np.ndarray, "n n"]]:
     """σ on each orbital."""
     return [np.kron(np.eye(n_orbitals), sigma) for sigma in PAULI[1:]]
 
 
 def _check_complete(model: HoppingModel) -> None:
-    if getattr(model, "position", None) is not None:
+    if model.position is not None:
         raise ValueError(
             "Argument `model` must have no elements of the position operator between orbitals, "
             "which the other code cannot hold, but has them."

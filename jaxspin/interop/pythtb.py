@@ -15,12 +15,12 @@ from jaxtyping import Complex, Float, Inexact
 from jaxspin.interop.orbitals import (
     Cell,
     Orbitals,
-    opposite,
     to_model,
     to_orbitals,
     with_conjugates,
 )
 from jaxspin.interop.packages import required
+from jaxspin.models.bloch import opposite
 from jaxspin.models.hopping import HoppingModel
 
 
@@ -65,9 +65,9 @@ def to_pythtb(model: HoppingModel) -> Any:
         `pythtb.tb_model` (1.8) or `pythtb.TBModel` (2).
     Raises:
         ImportError: PythTB is not installed.
-        ValueError: the model has matrix elements of the position or a spin operator other than σ on
-            each orbital in the basis (orbital, spin), or the two spins of an orbital sit at
-            different places.
+        ValueError: the model is no HoppingModel, or has matrix elements of the position or a spin
+            operator other than σ on each orbital in the basis (orbital, spin), or the two spins of
+            an orbital sit at different places.
     """
     pythtb = required("pythtb", "to_pythtb")
     terms = _terms(to_orbitals(model))

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Complex, Float
 
-from jaxspin.interop.orbitals import Cell, Orbitals, opposite, to_model, to_orbitals
+from jaxspin.interop.orbitals import Cell, Orbitals, to_model, to_orbitals
 from jaxspin.interop.packages import required
+from jaxspin.models.bloch import opposite
 from jaxspin.models.hopping import HoppingModel
 
 # Å: a component of a lattice vector below this is zero. The digits of files of lattice vectors.
@@ -75,9 +76,9 @@ def to_sisl(model: HoppingModel) -> Any:
         `sisl.Hamiltonian`, complex.
     Raises:
         ImportError: sisl is not installed.
-        ValueError: the model has matrix elements of the position or a spin operator other than σ on
-            each orbital in the basis (orbital, spin), or the two spins of an orbital sit at
-            different places.
+        ValueError: the model is no HoppingModel, or has matrix elements of the position or a spin
+            operator other than σ on each orbital in the basis (orbital, spin), or the two spins of
+            an orbital sit at different places.
     """
     sisl, sparse = required("sisl", "to_sisl"), required("scipy.sparse", "to_sisl")
     orbitals = to_orbitals(model)

@@ -63,8 +63,8 @@ def to_tbmodels(model: HoppingModel) -> Any:
         states is not set.
     Raises:
         ImportError: TBmodels is not installed.
-        ValueError: the model has matrix elements of the position, or a spin operator that is not
-            local.
+        ValueError: the model is no HoppingModel, or has matrix elements of the position or a spin
+            operator that is not local.
     """
     tbmodels = required("tbmodels", "to_tbmodels")
     blocks, lattice = hermitian_blocks(model), np.asarray(model.vectors)

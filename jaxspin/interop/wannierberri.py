@@ -9,6 +9,7 @@ import io
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
 from jaxspin.interop import wannier90
+from jaxspin.interop.orbitals import check_hopping
 from jaxspin.interop.packages import required
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.models.hopping import HoppingModel
@@ -46,9 +48,10 @@ def to_wannierberri(model: HoppingModel) -> Any:
 
     Raises:
         ImportError: WannierBerri is not installed.
-        ValueError: the model is not three-dimensional.
+        ValueError: the model is no HoppingModel, or not three-dimensional.
     """
-    system = required("wannierberri.system", "to_wannierberri", "wannierberri[default]")
+    check_hopping(model)
+    system = _package("wannierberri.system", "to_wannierberri")
     with tempfile.TemporaryDirectory() as folder, _quiet():
         seed = Path(folder) / "model"
         wannier90.write(model, seed)
@@ -71,9 +74,11 @@ def compare(model: HoppingModel, k: ArrayLike) -> list[Difference]:
         One `Difference` for each quantity; the last only for a model with a spin operator.
     Raises:
         ImportError: WannierBerri is not installed.
+        ValueError: the model is no HoppingModel, or not three-dimensional.
     """
     k = np.atleast_2d(np.asarray(k, float))
-    theirs = [_theirs(model, to_wannierberri(model), point) for point in k]
+    system = to_wannierberri(model)
+    theirs = [_theirs(model, system, point) for point in k]
     cartesian = k @ np.asarray(reciprocal_vectors(model.lattice))
     energies = np.asarray(bands(model, cartesian).energies)
     groups = _groups(energies)
@@ -95,7 +100,7 @@ def compare(model: HoppingModel, k: ArrayLike) -> list[Difference]:
 
 def _theirs(model: HoppingModel, system: Any, k: Float[np.ndarray, " 3"]) -> dict[str, np.ndarray]:
     """Energies and curvatures of each band by WannierBerri at one k."""
-    wb = required("wannierberri", "compare", "wannierberri[default]")
+    wb = _package("wannierberri", "compare")
     tabulate = wb.calculators.tabulate
     terms = {"external_terms": model.external_terms}
     calculators = {"curvature": tabulate.BerryCurvature(kwargs_formula=terms)}
@@ -132,6 +137,11 @@ def _groups(energies: Float[np.ndarray, "K n"]) -> Bool[np.ndarray, "K n n"]:
 
 def _in_groups(groups: Bool[np.ndarray, "K n n"], values: np.ndarray) -> np.ndarray:
     return np.einsum("kmn,kn...->km...", groups, values)
+
+
+def _package(name: str, caller: str) -> ModuleType:
+    with _quiet():  # it says on import which optional packages it has not found
+        return required(name, caller, "wannierberri[default]")
 
 
 @contextlib.contextmanager

@@ -299,6 +299,12 @@ def _check_shapes(model: HoppingModel) -> None:
                 f"Argument `{name}` must have shape {' or '.join(map(str, expected))} for {r} "
                 f"cells and {n} orbitals, but has {array.shape}."
             )
+    home = (0,) * model.dimension
+    if model.position is not None and home not in model.cells:
+        raise ValueError(
+            f"Argument `cells` must hold the home cell {home}, where `position` has the centres, "
+            "but does not."
+        )
 
 
 def _check_values(model: HoppingModel) -> None:
@@ -372,11 +378,6 @@ def _check_centres(
     cells: bloch.Cells, position: Complex[np.ndarray, "r d n n"], centres: Float[np.ndarray, "n d"]
 ) -> None:
     home = (0,) * centres.shape[1]
-    if home not in cells:
-        raise ValueError(
-            f"Argument `cells` must hold the home cell {home}, where `position` has the centres, "
-            "but does not."
-        )
     diagonal = np.einsum("dnn->nd", position[cells.index(home)])
     distance = np.max(np.abs(diagonal - centres))
     if distance > _ON_CENTRE:

@@ -29,7 +29,7 @@ def read(
     progress: bool | None = None,
 ) -> HoppingModel:
     """The model of the Wannier90 files of a seedname; `examine` without its report."""
-    return examine(seedname, spin_order=spin_order, progress=progress).model
+    return _examined(seedname, spin_order, progress).model
 
 
 def examine(
@@ -61,9 +61,16 @@ def examine(
         ValueError: a file is damaged, or files contradict each other; the message names them. Or
             the order of the spins is not clear.
     """
+    return _examined(seedname, spin_order, progress)
+
+
+def _examined(
+    seedname: str | PathLike[str], spin_order: SpinOrder | None, progress: bool | None
+) -> Examined:
+    """`examine`, with warnings at the place where the function that calls this one is called."""
     arrays, report = tables(seedname, spin_order, progress)
     for text in report.warnings:
-        warnings.warn(text, UserWarning, stacklevel=2)
+        warnings.warn(text, UserWarning, stacklevel=3)
     return Examined(_model(arrays), report)
 
 

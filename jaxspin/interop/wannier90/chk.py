@@ -30,7 +30,7 @@ class Chk(NamedTuple):
     k: Float[np.ndarray, "K 3"]  # reduced
     states: Complex[np.ndarray, "K b n"]  # V: Wannier functions in the bands of the calculation
     centres: Float[np.ndarray, "n 3"]
-    notes: tuple[str, ...]
+    state: str  # "postwann" when the run has ended
 
 
 class _Counts(NamedTuple):
@@ -65,8 +65,7 @@ def read_chk(path: Path) -> Chk:
         file.must_end()
     _check_mesh(path, k, mesh)
     _check_unitary(path, states)
-    notes = () if word == "postwann" else (f"{path.name} is of the state {word!r}, not postwann",)
-    return Chk(path, lattice, tuple(mesh.tolist()), k, states, centres, notes)
+    return Chk(path, lattice, tuple(mesh.tolist()), k, states, centres, word)
 
 
 def _count(file: Records | TextRecords, what: str, least: int = 1) -> int:

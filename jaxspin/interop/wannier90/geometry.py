@@ -40,11 +40,12 @@ class Bands(NamedTuple):
 class Win(NamedTuple):
     """What `.win` says; None where it says nothing."""
 
-    lattice: Float[np.ndarray, "3 3"] | None
-    size: int | None
-    mesh: tuple[int, int, int] | None
-    spinors: bool | None
-    path: tuple[tuple[PathPoint, PathPoint], ...] | None
+    lattice: Float[np.ndarray, "3 3"] | None = None
+    size: int | None = None
+    mesh: tuple[int, int, int] | None = None
+    spinors: bool | None = None
+    home_cell: bool | None = None  # whether `_centres.xyz` has the centres moved into it
+    path: tuple[tuple[PathPoint, PathPoint], ...] | None = None
 
 
 class _Line(NamedTuple):
@@ -62,6 +63,7 @@ def read_win(path: Path) -> Win:
         None if size is None else size[0],
         None if mesh is None else (mesh[0], mesh[1], mesh[2]),
         _logical(path, keywords, "spinors"),
+        _logical(path, keywords, "translate_home_cell"),
         _path(path, blocks.get("kpoint_path")),
     )
 
@@ -214,7 +216,7 @@ def _unit(path: Path, number: int, name: list[str]) -> float:
     return unit
 
 
-def _path(path: Path, lines: list[_Line] | None):
+def _path(path: Path, lines: list[_Line] | None) -> tuple[tuple[PathPoint, PathPoint], ...] | None:
     """Lines of two labelled points each."""
     if lines is None:
         return None
@@ -223,11 +225,14 @@ def _path(path: Path, lines: list[_Line] | None):
         if len(line.words) != 8:
             found = repr(" ".join(line.words))
             raise wrong(path, line.number, "two labels with three numbers each", found)
-        ends = (line.words[:4], line.words[4:])
-        pieces.append(
-            tuple(PathPoint(end[0], tuple(_reals(path, line, end[1:]).tolist())) for end in ends)
-        )
+        start, end = _point(path, line, line.words[:4]), _point(path, line, line.words[4:])
+        pieces.append((start, end))
     return tuple(pieces) or None
+
+
+def _point(path: Path, line: _Line, parts: list[str]) -> PathPoint:
+    x, y, z = _reals(path, line, parts[1:]).tolist()
+    return PathPoint(parts[0], (x, y, z))
 
 
 def _reals(path: Path, line: _Line, parts: list[str]) -> Float[np.ndarray, "3"]:

@@ -51,6 +51,9 @@ _MISMATCH = 1e-3  # eV; between H(k) of .eig and of H(R)
 # an operator in units of ħ instead of ħ/2 has 0.75, and a state without spin has 1.
 _INCOMPLETE = 0.7
 _SAME_PLACE = 1e-6  # Å, as for models
+# Å, as between r and the centres of models; different formulas for a centre differ by 1e-4, those
+# of other runs by tenths
+_SAME_CENTRE = 1e-2
 
 
 class Tables(NamedTuple):
@@ -88,15 +91,11 @@ class _Findings:
         return self.path(name)
 
 
-class _Operators(NamedTuple):
-    """The operators of the main files, assembled."""
+class _Companions(NamedTuple):
+    """The small files beside H(R)."""
 
-    path: Path
-    header: Header
-    raw: list[Cell]  # as in the file
-    mesh: Mesh | None
-    hamiltonian: Sum
-    position: Sum | None
+    win: Win  # says nothing where there is no file
+    chk: Chk | None
 
 
 class _Shifting(NamedTuple):
@@ -111,58 +110,107 @@ class _Shifting(NamedTuple):
         return assembly.assembled(source, self.degeneracies, self.open_shifts(), self.path)
 
 
+class _Operators(NamedTuple):
+    """The operators of the main files, assembled."""
+
+    path: Path
+    header: Header
+    raw: list[Cell]  # as in the file
+    mesh: Mesh | None
+    hamiltonian: Sum
+    position: Sum | None
+    shifting: _Shifting
+
+
+class _Stated(NamedTuple):
+    """Wannier centres and the file that states them."""
+
+    path: Path
+    centres: Float[np.ndarray, "n 3"]
+
+
+class _Spin(NamedTuple):
+    """The spin operator, where it is from, and |S² − 1| on the mesh."""
+
+    operator: Complex[np.ndarray, "r 3 n n"] | Complex[np.ndarray, "3 n n"] | None
+    origin: str
+    square_deviation: float | None
+
+
+class _Quality(NamedTuple):
+    """Fields of the report that say how good the files are."""
+
+    hermiticity: float
+    asymmetry: float | None
+    mesh_mismatch: float | None
+    square_deviation: float | None
+
+
 def tables(
     seedname: str | PathLike[str],
     spin_order: SpinOrder | None = None,
     progress: bool | None = None,
 ) -> tuple[Tables, Report]:
     """The arrays of a model, and the report about them; see `examine`."""
-    if spin_order not in _ORDERS:
-        raise ValueError(
-            "Argument `spin_order` must be None, 'interlaced', 'block' or 'unknown', but is "
-            f"{spin_order!r}."
-        )
+    _check_order(spin_order)
     found = _Findings(str(seedname))
     main = _main_file(found)
-    win = _win(found)
-    chk = _chk(found)
-    mesh = _stated_mesh(found, win, chk)
+    companions = _Companions(_win(found), _chk(found))
     with ExitStack() as stack:
         advance = stack.enter_context(count_bytes(_size(found, main), "reading", progress))
-        operators, shifting = _operators(found, main, stack, advance, mesh, _checks(win, chk))
-        herm, asymmetry = _made_hermitian(found, operators)
-        lattice = _lattice(found, operators, win, chk)
-        centres = _centres(found, operators, chk)
+        operators = _operators(found, main, companions, stack, advance)
+        violation, asymmetry = _made_hermitian(found, operators)
+        lattice = _lattice(found, operators, companions)
+        centres = _centres(found, operators, companions, lattice)
         _check_images(found, operators, lattice, centres)
-        mismatch = _mesh_mismatch(found, chk, operators)
-        sigma, origin, deviation = _spin(found, spin_order, win, chk, operators, shifting, centres)
-    volume = float(np.linalg.det(lattice))
+        mismatch = _mesh_mismatch(found, companions.chk, operators)
+        sigma = _spin(found, spin_order, companions, operators, centres)
+    _check_state(found, companions.chk, sigma)
+    position = _position(found, operators.position)
+    cells, blocks = operators.hamiltonian.cells, operators.hamiltonian.blocks[:, 0]
+    arrays = Tables(lattice, cells, blocks, centres, sigma.operator, position)
+    quality = _Quality(violation, asymmetry, mismatch, sigma.square_deviation)
+    return arrays, _report(found, companions.win, operators, arrays, sigma.origin, quality)
+
+
+def _check_order(order: SpinOrder | None) -> None:
+    if order not in _ORDERS:
+        raise ValueError(
+            "Argument `spin_order` must be None, 'interlaced', 'block' or 'unknown', but is "
+            f"{order!r}."
+        )
+
+
+def _report(
+    found: _Findings,
+    win: Win,
+    operators: _Operators,
+    arrays: Tables,
+    origin: str,
+    quality: _Quality,
+) -> Report:
+    volume = float(np.linalg.det(arrays.lattice))
     if volume < 0:
         found.notes.append("the cell is left-handed")
-    report = Report(
+    bands = _bands(found, operators.header.size)
+    return Report(
         used=tuple((found.path(name).name, use) for name, use in found.used.items()),
         absent=tuple(found.path(name).name for name in _NAMES if not found.has(name)),
         size=operators.header.size,
-        lattice=lattice,
+        lattice=arrays.lattice,
         volume=abs(volume),
         right_handed=volume > 0,
         cells_in_file=len(operators.raw),
-        cells=len(operators.hamiltonian.cells),
+        cells=len(arrays.cells),
         mesh=operators.mesh,
         points=float(np.sum(1 / operators.header.degeneracies)),
-        hermiticity=herm,
-        asymmetry=asymmetry,
         spin=origin,
-        square_deviation=deviation,
-        mesh_mismatch=mismatch,
-        path=None if win is None else win.path,
-        bands=_bands(found, operators.header.size),
+        path=win.path,
+        bands=bands,
         notes=tuple(found.notes),
         warnings=tuple(found.warnings),
+        **quality._asdict(),
     )
-    position = None if operators.position is None else operators.position.blocks
-    cells, blocks = operators.hamiltonian.cells, operators.hamiltonian.blocks[:, 0]
-    return Tables(lattice, cells, blocks, centres, sigma, position), report
 
 
 def _main_file(found: _Findings) -> str:
@@ -175,25 +223,23 @@ def _main_file(found: _Findings) -> str:
     )
 
 
-def _win(found: _Findings) -> Win | None:
-    return geometry.read_win(found.use(".win", "input")) if found.has(".win") else None
+def _win(found: _Findings) -> Win:
+    return geometry.read_win(found.use(".win", "input")) if found.has(".win") else Win()
 
 
 def _chk(found: _Findings) -> Chk | None:
     name = next((name for name in (".chk", ".chk.fmt") if found.has(name)), None)
     if name is None:
         return None
-    chk = read_chk(found.use(name, "checkpoint"))
-    found.notes += chk.notes
-    return chk
+    return read_chk(found.use(name, "checkpoint"))
 
 
-def _stated_mesh(found: _Findings, win: Win | None, chk: Chk | None) -> Mesh | None:
+def _stated_mesh(found: _Findings, companions: _Companions) -> Mesh | None:
     stated = {}
-    if win is not None and win.mesh is not None:
-        stated[found.path(".win")] = win.mesh
-    if chk is not None:
-        stated[chk.path] = chk.mesh
+    if companions.win.mesh is not None:
+        stated[found.path(".win")] = companions.win.mesh
+    if companions.chk is not None:
+        stated[companions.chk.path] = companions.chk.mesh
     if len(set(stated.values())) > 1:
         raise _disagree("mesh", stated)
     return next(iter(stated.values()), None)
@@ -211,38 +257,33 @@ def _size(found: _Findings, main: str) -> int:
     return size + (2 * found.path("_wsvec.dat").stat().st_size if found.has("_wsvec.dat") else 0)
 
 
-def _checks(win: Win | None, chk: Chk | None) -> dict[str, int]:
-    """The numbers of Wannier functions that other files state."""
-    stated = {}
-    if win is not None and win.size is not None:
-        stated[".win"] = win.size
+def _check_size(path: Path, size: int, companions: _Companions) -> None:
+    """The number of Wannier functions is that of other files."""
+    win, chk = companions
+    stated = {".win": win.size}
     if chk is not None:
         stated[chk.path.name] = chk.states.shape[2]
-    return stated
+    for name, other in stated.items():
+        if other not in (None, size):
+            raise wrong(path, None, f"for {other} Wannier functions, as {name}", size)
 
 
 def _operators(
-    found: _Findings,
-    main: str,
-    stack: ExitStack,
-    advance: Advance,
-    mesh: Mesh | None,
-    stated: dict[str, int],
-) -> tuple[_Operators, _Shifting]:
+    found: _Findings, main: str, companions: _Companions, stack: ExitStack, advance: Advance
+) -> _Operators:
     """H and r of the main files, with their weights and shifts."""
     tb = main == "_tb.dat"
     path = found.use(main, "lattice, H and r" if tb else "H")
     lines = stack.enter_context(Lines(path, advance))
     header = layout.tb_header(lines) if tb else layout.hr_header(lines)
-    for name, size in stated.items():
-        if size != header.size:
-            raise wrong(path, None, f"for {size} Wannier functions, as {name}", header.size)
+    _check_size(path, header.size, companions)
     shifting = _shifting(found, header, advance)
     raw: list[Cell] = []
     source = layout.tb_hamiltonian if tb else layout.hr_hamiltonian
     hamiltonian = shifting.assembled(_noted(source(lines, header), raw))
     assembly.check_cells(path, raw)
-    mesh = assembly.check_weights(path, raw, header.degeneracies, mesh)
+    stated = _stated_mesh(found, companions)
+    mesh = assembly.check_weights(path, raw, header.degeneracies, stated)
     assembly.check_shifts(found.path("_wsvec.dat"), hamiltonian, mesh)
     position = None
     if tb:
@@ -253,7 +294,7 @@ def _operators(
         position = shifting.assembled(layout.r_position(own, header, raw))
         own.must_be_whole()
     lines.must_be_whole()
-    return _Operators(path, header, raw, mesh, hamiltonian, position), shifting
+    return _Operators(path, header, raw, mesh, hamiltonian, position, shifting)
 
 
 def _noted(source: layout.Blocks, cells: list[Cell]) -> layout.Blocks:
@@ -296,14 +337,13 @@ def _made_hermitian(found: _Findings, operators: _Operators) -> tuple[float, flo
 
 
 def _lattice(
-    found: _Findings, operators: _Operators, win: Win | None, chk: Chk | None
+    found: _Findings, operators: _Operators, companions: _Companions
 ) -> Float[np.ndarray, "3 3"]:
     """The lattice of the first file that has it; all that have it must agree."""
     stated = {operators.path: operators.header.lattice}
-    if win is not None:
-        stated[found.path(".win")] = win.lattice
-    if chk is not None:
-        stated[chk.path] = chk.lattice
+    stated[found.path(".win")] = companions.win.lattice
+    if companions.chk is not None:
+        stated[companions.chk.path] = companions.chk.lattice
     if found.has(".wout"):
         stated[found.use(".wout", "lattice")] = geometry.wout_lattice(found.path(".wout"))
     stated = {path: value for path, value in stated.items() if value is not None}
@@ -324,26 +364,86 @@ def _lattice(
     return lattice
 
 
-def _centres(found: _Findings, operators: _Operators, chk: Chk | None) -> Float[np.ndarray, "n 3"]:
-    """The Wannier centres: the diagonal of r where there is r."""
-    size = operators.header.size
-    if operators.position is not None:
-        home = operators.position.cells.index((0, 0, 0))
-        return np.real(np.einsum("cnn->nc", operators.position.blocks[home]))
-    if chk is not None:
+def _centres(
+    found: _Findings,
+    operators: _Operators,
+    companions: _Companions,
+    lattice: Float[np.ndarray, "3 3"],
+) -> Float[np.ndarray, "n 3"]:
+    """The Wannier centres: the diagonal of r where there is r, else those of `.chk` before others.
+
+    The checkpoint must be of the same run, so that its centres must be those of the other files.
+    """
+    chk, size = companions.chk, operators.header.size
+    stated = _diagonal_of_r(found, operators) or _printed_centres(found, companions, size)
+    if chk is not None and stated is not None:
+        _check_centres(stated, chk, lattice)
+    if chk is not None and operators.position is None:
         found.use(chk.path.name.removeprefix(Path(found.seed).name), "centres")
         return chk.centres
+    if stated is None:
+        raise ValueError(
+            f"{operators.path}: must come with a file that has the Wannier centres: "
+            f"{found.path('_r.dat')}, {found.path('.chk')}, {found.path('.wout')} (a final state), "
+            f"{found.path('_centres.xyz')}, or {found.path('_tb.dat')} instead; none has them."
+        )
+    return stated.centres
+
+
+def _diagonal_of_r(found: _Findings, operators: _Operators) -> _Stated | None:
+    if operators.position is None:
+        return None
+    home = operators.position.cells.index((0, 0, 0))
+    centres = np.real(np.einsum("cnn->nc", operators.position.blocks[home]))
+    tb = operators.path == found.path("_tb.dat")
+    return _Stated(operators.path if tb else found.path("_r.dat"), centres)
+
+
+def _printed_centres(found: _Findings, companions: _Companions, size: int) -> _Stated | None:
+    """The centres of `.wout`, else of `_centres.xyz`; with `.chk` they are only compared."""
+    win, chk = companions
+    purpose = "centres" if chk is None else "check of the centres"
     if found.has(".wout"):
         centres = geometry.wout_centres(found.path(".wout"), size)
         if centres is not None:
-            found.use(".wout", "centres")
-            return centres
-    if found.has("_centres.xyz"):
-        return geometry.read_centres(found.use("_centres.xyz", "centres"), size)
-    raise ValueError(
-        f"{operators.path}: must come with a file that has the Wannier centres: "
-        f"{found.path('_r.dat')}, {found.path('.chk')}, {found.path('.wout')} (a final state), "
-        f"{found.path('_centres.xyz')}, or {found.path('_tb.dat')} instead; none has them."
+            return _Stated(found.use(".wout", purpose), centres)
+    if not found.has("_centres.xyz"):
+        return None
+    path = found.use("_centres.xyz", purpose)
+    if chk is None and win.home_cell:
+        expected = (
+            f"of a run without `translate_home_cell = true` in {found.path('.win')}, which moves "
+            f"the centres in this file but not H(R) (keep {found.path('.wout').name} or "
+            f"{found.path('.chk').name}, which have them where H(R) has them)"
+        )
+        raise wrong(path, None, expected, "of one with it")
+    return _Stated(path, geometry.read_centres(path, size))
+
+
+def _check_centres(stated: _Stated, chk: Chk, lattice: Float[np.ndarray, "3 3"]) -> None:
+    """The centres of the checkpoint are these, modulo lattice vectors."""
+    steps = (chk.centres - stated.centres) @ np.linalg.inv(lattice)
+    distances = np.linalg.norm((steps - np.rint(steps)) @ lattice, axis=1)
+    n = int(np.argmax(distances))
+    if distances[n] > _SAME_CENTRE:
+        values = {stated.path: stated.centres[n].tolist(), chk.path: chk.centres[n].tolist()}
+        raise _disagree(f"centre of Wannier function {n + 1} modulo lattice vectors, Å,", values)
+
+
+def _position(found: _Findings, position: Sum | None) -> Complex[np.ndarray, "r 3 n n"] | None:
+    """r(R), or None where it is diagonal: it then says no more than the centres do."""
+    if position is None or not _diagonal(position):
+        return None if position is None else position.blocks
+    found.notes.append("r(R) holds the centres and zeros: it is taken as diagonal")
+    return None
+
+
+def _diagonal(position: Sum) -> bool:
+    """Whether all but the diagonal in the home cell is exactly zero."""
+    identity = np.eye(position.blocks.shape[-1], dtype=bool)
+    return not any(
+        np.any(block[:, ~identity] if cell == (0, 0, 0) else block)
+        for cell, block in zip(position.cells, position.blocks, strict=True)
     )
 
 
@@ -353,14 +453,16 @@ def _check_images(
     lattice: Float[np.ndarray, "3 3"],
     centres: Float[np.ndarray, "n 3"],
 ) -> None:
-    """Warn where the mesh needs the shifts and there are none."""
-    if found.has("_wsvec.dat") or operators.mesh is None:
+    """Warn where the mesh needs shifts and there is no file of them, or one with zeros only."""
+    if any(any(shift) for shift in operators.hamiltonian.shifts) or operators.mesh is None:
         return
     worst = assembly.misplaced(operators.hamiltonian, lattice, centres, operators.mesh)
     if worst is not None:
         m, n = worst.orbitals
+        path = found.path("_wsvec.dat")
+        lack = f"no shifts but zero in {path}" if found.has("_wsvec.dat") else f"no {path}"
         found.warnings.append(
-            f"no {found.path('_wsvec.dat')}, which this mesh needs: ⟨0 {m}|H|R {n}⟩ with "
+            f"{lack}, which this mesh needs: ⟨0 {m}|H|R {n}⟩ with "
             f"|H| = {worst.size:.3g} eV at R = {worst.cell} spans {worst.distance:.4g} Å, but a "
             f"supercell image of it {worst.shortest:.4g} Å, so that interpolated bands can be off "
             "by some such elements. Run Wannier90 with `use_ws_distance = true` and "
@@ -388,47 +490,94 @@ def _mesh_mismatch(found: _Findings, chk: Chk | None, operators: _Operators) -> 
 def _spin(
     found: _Findings,
     order: SpinOrder | None,
-    win: Win | None,
-    chk: Chk | None,
+    companions: _Companions,
     operators: _Operators,
-    shifting: _Shifting,
     centres: Float[np.ndarray, "n 3"],
-) -> tuple[np.ndarray | None, str, float | None]:
-    """The spin operator, where it is from, and |S² − 1|."""
+) -> _Spin:
+    """From `.spn` where it can be used, else σ on each orbital."""
     spn = next((name for name in (".spn", ".spn.fmt") if found.has(name)), None)
-    if order is None and spn is not None and chk is not None:
-        path = found.use(spn, "spin operator")
-        on_mesh = spin.projected_spin(chk, path)
-        deviation = spin.square_deviation(on_mesh)
-        if deviation > _INCOMPLETE:
-            found.warnings.append(
-                f"the spin operator from {path.name} has |S² − 1| up to {deviation:.2g}: the "
-                "Wannier functions do not hold both spins of all their states, or it is not in ħ/2"
-            )
-        operator = shifting.assembled(spin.spin_blocks(chk, on_mesh, operators.raw))
-        violation, cell = assembly.make_hermitian(operator)
-        if violation > _ROUNDED:  # S(k) is Hermitian, so it can only be the shifts
-            expected = "shifts with T for R, m, n and −T for −R, n, m"
-            raise wrong(shifting.path, None, expected, f"others at R = {cell}")
-        return operator.blocks, f"{path.name} and {chk.path.name}", deviation
-    if spn is not None:
-        reason = "there is no .chk file" if order is None else "`spin_order` is given"
-        found.notes.append(f"{found.path(spn).name} is not used: {reason}")
-    if order is None and win is not None and win.spinors:
-        known, how = spin.detected_order(operators.hamiltonian, centres), "detected"
-    else:
-        known, how = order, "given"
-    if known is None or known == "unknown":
-        return None, "none: charge quantities only", None
-    _check_even(known, len(centres))
-    measures = spin.order_measures(known, operators.hamiltonian, centres)
+    if order is None and spn is not None and companions.chk is not None:
+        return _spin_of_bands(found, spn, companions.chk, operators)
+    operator = _spin_without_bands(found, order, companions.win, operators, centres)
+    if spn is not None and order is not None:
+        found.notes.append(f"{found.path(spn).name} is not used: `spin_order` is given")
+    elif spn is not None:
+        found.warnings.append(
+            f"{found.path(spn).name} is not used, for there is no {found.path('.chk').name}; the "
+            f"spin operator is {operator.origin}"
+        )
+    return operator
+
+
+def _spin_without_bands(
+    found: _Findings,
+    order: SpinOrder | None,
+    win: Win,
+    operators: _Operators,
+    centres: Float[np.ndarray, "n 3"],
+) -> _Spin:
+    if order is None and win.spinors:
+        detected = spin.detected_order(operators.hamiltonian, centres)
+        return _spin_of_order(found, detected, "detected", operators, centres)
+    if order is None or order == "unknown":
+        return _Spin(None, "none: charge quantities only", None)
+    return _spin_of_order(found, order, "given", operators, centres)
+
+
+def _spin_of_bands(found: _Findings, spn: str, chk: Chk, operators: _Operators) -> _Spin:
+    """The spin operator of the bands, in the Wannier functions of the checkpoint."""
+    path, shifting = found.use(spn, "spin operator"), operators.shifting
+    if not found.has(".eig"):
+        found.notes.append(
+            f"no {found.path('.eig').name}: that the Wannier functions of {chk.path.name} are "
+            "those of H(R) is not checked, but by their centres where another file has them"
+        )
+    on_mesh = spin.projected_spin(chk, path)
+    deviation = spin.square_deviation(on_mesh)
+    if deviation > _INCOMPLETE:
+        found.warnings.append(
+            f"the spin operator from {path.name} has |S² − 1| up to {deviation:.2g}: the "
+            "Wannier functions do not hold both spins of all their states, or it is not in ħ/2"
+        )
+    operator = shifting.assembled(spin.spin_blocks(chk, on_mesh, operators.raw))
+    violation, cell = assembly.make_hermitian(operator)
+    if violation > _ROUNDED:  # S(k) is Hermitian, so it can only be the shifts
+        expected = "shifts with T for R, m, n and −T for −R, n, m"
+        raise wrong(shifting.path, None, expected, f"others at R = {cell}")
+    return _Spin(operator.blocks, f"{path.name} and {chk.path.name}", deviation)
+
+
+def _spin_of_order(
+    found: _Findings,
+    order: str,
+    how: str,
+    operators: _Operators,
+    centres: Float[np.ndarray, "n 3"],
+) -> _Spin:
+    """σ on each orbital."""
+    _check_even(order, len(centres))
+    measures = spin.order_measures(order, operators.hamiltonian, centres)
     if spin.unlike_partners(measures):
         found.warnings.append(
-            f"in the order {known} the two spins of an orbital are unlike: {spin.shown(measures)}; "
+            f"in the order {order} the two spins of an orbital are unlike: {spin.shown(measures)}; "
             "spin quantities need a .spn file"
         )
-    origin = f"σ on each orbital, order {known} ({how})"
-    return _pure_spin(known, operators.hamiltonian.cells, centres), origin, None
+    operator = _pure_spin(order, operators.hamiltonian.cells, centres)
+    return _Spin(operator, f"σ on each orbital, order {order} ({how})", None)
+
+
+def _check_state(found: _Findings, chk: Chk | None, sigma: _Spin) -> None:
+    """A note where the run of the checkpoint has not ended, a warning where the spin is from it."""
+    if chk is None or chk.state == "postwann":
+        return
+    text = f"{chk.path.name} is of the state {chk.state!r}, not postwann"
+    if sigma.square_deviation is None:
+        found.notes.append(text)
+    else:
+        found.warnings.append(
+            f"{text}: its Wannier functions, and with them the spin operator, may not be those "
+            "of H(R)"
+        )
 
 
 def _check_even(order: str, size: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Complex, Float
 
+from jaxspin.interop.orbitals import check_hopping
 from jaxspin.models.hopping import HoppingModel
 
 
@@ -16,8 +17,8 @@ def write(
 ) -> Path:
     """`seedname_tb.dat` with H(R) and r(R) of a model, every digit, every ndegen 1.
 
-    r is the model's position operator, or diagonal with the centres of the orbitals. The spin
-    operator has no place in this file.
+    r is the model's position operator, or diagonal with the centres of the orbitals, which is read
+    back as no position operator. The spin operator has no place in this file.
 
     Parameters:
         vacuum: length of the lattice vectors that a model of one or two dimensions lacks, Å; they
@@ -25,8 +26,10 @@ def write(
     Returns:
         The path of the file.
     Raises:
-        ValueError: `vacuum` is missing where it is needed, or given where it is not.
+        ValueError: the model is no HoppingModel; `vacuum` is missing where it is needed, or given
+            where it is not.
     """
+    check_hopping(model)
     _check_vacuum(model, vacuum)
     path = Path(f"{seedname}_tb.dat")
     part = path.with_name(path.name + ".part")

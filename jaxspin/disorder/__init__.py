@@ -1,0 +1,20 @@
+"""Transport in the presence of disorder: contributions by mechanism, spin-orbit torques.
+
+Semiclassical theory of Burgos Atencia, Niu and Culcer (2022), for any number of bands and without
+reference to a gauge (docs/disorder.md).
+"""
+
+from jaxspin.disorder.relaxation import Relaxation as Relaxation, relaxation as relaxation
+from jaxspin.disorder.response import (
+    Contribution as Contribution,
+    DisorderedResponse as DisorderedResponse,
+    disordered_response as disordered_response,
+)
+from jaxspin.disorder.scatterers import (
+    Disorder as Disorder,
+    FiniteRangeDisorder as FiniteRangeDisorder,
+    GaussianCorrelator as GaussianCorrelator,
+    MatrixDisorder as MatrixDisorder,
+    ScalarDisorder as ScalarDisorder,
+)
+from jaxspin.disorder.torque import SpinOrbitTorque as SpinOrbitTorque

@@ -1,0 +1,112 @@
+"""The responses of the states at the Fermi energy to a field, to leading orders in the disorder.
+
+Burgos Atencia, Niu and Culcer (2022), in the form of docs/disorder.md: ħ = e = 1, force −eE, and
+`n` the amplitudes of a distribution n_a δ(mu − ε). An operator O is measured as
+
+    Σ_a w_a {O_a (n_D + n_sj + n_sk + n_3)_a + γ_a[O] n_D,a}  and a sum over the Fermi sea (`sea`).
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Complex, Float
+
+from jaxspin.algebra import dagger, diagonal_of_product, product
+from jaxspin.disorder.collision import Scattering
+from jaxspin.disorder.shell import Shell, as_matrix, as_vector
+
+
+class Parts(eqx.Module):
+    """What each mechanism gives: axes (o, field), o being the current −v and then the spin."""
+
+    drude: Float[Array, "o d"]
+    extrinsic: Float[Array, "o d"]
+    side_jump: Float[Array, "o d"]
+    skew: Float[Array, "o d"]
+    third_cumulant: Float[Array, "o d"]
+    #: Largest Σ w x over Σ w |x| of the sources of J0, which is zero by conservation of charge.
+    charge: Float[Array, ""]
+
+
+def parts(shell: Shell, scattering: Scattering) -> Parts:
+    """The contributions of the Fermi surface."""
+    operators = measured(shell)
+    values = shell.expectation(operators)
+    dressed = extrinsic(shell, scattering, operators)
+    d = len(shell.slopes)
+    velocity, jump = -values[:d], -dressed[:d]  # of v rather than of the current −v
+    n = scattering.solve(-velocity)
+    turned = skew_source(shell, scattering, n)
+    third = third_source(shell, scattering, n)
+
+    def measure(weights: Float[Array, "o a"], n: Float[Array, "j a"]) -> Float[Array, "o j"]:
+        return (weights * shell.weight) @ n.T
+
+    return Parts(
+        drude=measure(values, n),
+        extrinsic=measure(dressed, n),
+        side_jump=measure(values, scattering.solve(jump)),
+        skew=measure(values, scattering.solve(-turned)),
+        third_cumulant=measure(values, scattering.solve(third)),
+        charge=_imbalance(shell.weight, jnp.concatenate([velocity, jump, turned, third])),
+    )
+
+
+def measured(shell: Shell) -> Complex[Array, "o n n a"]:
+    """The operators that are measured: the current −∂H and the spin."""
+    spin = jnp.broadcast_to(shell.spin, (3, *shell.slopes.shape[1:]))
+    return jnp.concatenate([-shell.slopes, spin])
+
+
+def extrinsic(
+    shell: Shell, scattering: Scattering, operators: Complex[Array, "o n n a"]
+) -> Float[Array, "o a"]:
+    """γ_a[O] = 2π {Tr(P_a 𝒲[Ξ]) − Tr(B_a[O] 𝒲[ρ̂])}, Ξ = Σ_a w_a B_a[O].
+
+    The interband mixing by the disorder of what a state shows of O; for O = ∂H it is the extrinsic
+    velocity β of the paper, Eqs. (47) and (61) with the indices put right, and J_E = E·β ∂f/∂ε: the
+    collision term of the field, (38), with its first sum over all bands m'. As printed (m' = m) it
+    depends on the gauge where several bands are at the Fermi energy.
+    """
+    p, mixing = as_vector(shell.projector), as_vector(shell.interband(operators))
+    out = jnp.sum(mixing * scattering.average(p), axis=-2)
+    back = jnp.sum(p * scattering.average(mixing), axis=-2)
+    return 2 * jnp.pi * (back - out)
+
+
+def skew_source(
+    shell: Shell, scattering: Scattering, n: Float[Array, "j a"]
+) -> Float[Array, "j a"]:
+    """J_sk,a = 2π {2 Re Tr(P_a 𝒲[ρ̂] S_a) − Tr(P_a 𝒲[Σ_a w_a S_a])}, the skew collision term.
+
+    S = −iπ (R Y P − P Y R), Y_a = n_a 𝒲[ρ̂] − 𝒲[N̂], is what the collisions with n mix into the other
+    bands, the D' of (31), (33). This is *twice the on-shell part* of the paper's (36): its terms
+    that fill states away from the Fermi energy are absent from the non-crossing Kubo-Streda result.
+    (36) as printed holds only with particle-hole symmetric pairs of bands, such as the Dirac cone.
+    """
+    p = as_vector(shell.projector)
+    bands = shell.projector.shape[0]
+    self_energy = as_matrix(scattering.average(p), bands)
+    scattered = as_matrix(scattering.average(n[:, None] * p), bands)
+    difference = n[:, None, None] * self_energy - scattered
+    mixed = product(product(shell.resolvent, difference), shell.projector)
+    coherence = -1j * jnp.pi * (mixed - dagger(mixed))
+    onto = product(shell.projector, self_energy)
+    out = 2 * jnp.sum(diagonal_of_product(onto, coherence), axis=-2).real
+    back = jnp.sum(p * scattering.average(as_vector(coherence)), axis=-2)
+    return 2 * jnp.pi * (out - back)
+
+
+def third_source(
+    shell: Shell, scattering: Scattering, n: Float[Array, "j a"]
+) -> Float[Array, "j a"]:
+    """4π²κ₃ Im Tr(P_a ρ̂ N̂), the golden rule to third order in a potential without range."""
+    weighted = shell.projector * shell.weight
+    density = jnp.sum(weighted, axis=-1)[..., None]
+    pushed = jnp.sum(weighted * n[:, None, None], axis=-1)[..., None]
+    twisted = diagonal_of_product(shell.projector, product(density, pushed))
+    return 4 * jnp.pi**2 * scattering.third_cumulant * jnp.sum(twisted, axis=-2).imag
+
+
+def _imbalance(weight, sources: Float[Array, "s a"]) -> Float[Array, ""]:
+    size = jnp.abs(sources) @ jnp.abs(weight)
+    return jnp.max(jnp.abs(sources @ weight) / jnp.where(size == 0, 1, size))

@@ -1,0 +1,66 @@
+"""Scattering rates, transport times and relaxation rates of the states at the Fermi energy."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from jaxspin import checks
+from jaxspin.disorder.collision import scattering_rate
+from jaxspin.disorder.scatterers import Disorder
+from jaxspin.disorder.shell import shell
+from jaxspin.models.base import Model
+from jaxspin.surfaces import Surface
+
+
+class Relaxation(eqx.Module):
+    """How the states of a Fermi surface are scattered; the axis of states a is last."""
+
+    #: Wave vectors, 1/Å, and bands.
+    k: Float[Array, "d a"]
+    band: Int[Array, " a"]
+    #: Σ_k δ(mu − ε_k) g = Σ_a weight_a g_a, 1/(eV Å^d); 0 in empty slots.
+    weight: Float[Array, " a"]
+    #: Group velocity ∂ε/∂k, eV Å.
+    velocity: Float[Array, "d a"]
+    #: ħ/τ = 2Γ of each state (Born approximation), eV.
+    scattering_rate: Float[Array, " a"]
+    #: Vector mean free path Λ, J0 Λ = v, Å: the Drude distribution is −eE·Λ.
+    mean_free_path: Float[Array, "d a"]
+    #: Λ·v/v², the transport time over ħ, 1/eV.
+    transport_time: Float[Array, " a"]
+    #: Eigenvalues of the collision operator over ħ/τ, ascending: 0 for the charge, and for disorder
+    #: without range only the n² that are not 1. NaN above 4096 states of finite range.
+    spectrum: Float[Array, " r"]
+
+
+@eqx.filter_jit
+def _relaxation(model, nodes, disorder) -> Relaxation:
+    on_shell = shell(model, nodes)
+    scattering = disorder.scattering(on_shell)
+    velocity = on_shell.expectation(on_shell.slopes)
+    path = scattering.solve(velocity)
+    square = jnp.sum(velocity**2, axis=0)
+    return Relaxation(
+        k=nodes.k,
+        band=nodes.band,
+        weight=nodes.weight,
+        velocity=velocity,
+        scattering_rate=jnp.where(on_shell.occupied, scattering_rate(on_shell, scattering), 0),
+        mean_free_path=path,
+        transport_time=jnp.sum(path * velocity, axis=0) / jnp.where(square == 0, 1, square),
+        spectrum=scattering.relaxation(),
+    )
+
+
+def relaxation(
+    model: Model, surface: Surface, mu: Float[ArrayLike, ""], disorder: Disorder
+) -> Relaxation:
+    """How the states at the Fermi energy `mu` (eV) are scattered.
+
+    Raises:
+        ValueError: the surface or the disorder does not fit the model.
+    """
+    checks.check_model(model)
+    checks.check_complete(model, "scattering rates")
+    disorder.check(model)
+    return _relaxation(model, surface.nodes(model, mu), disorder)

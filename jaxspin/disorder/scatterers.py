@@ -1,0 +1,214 @@
+"""Models of disorder: what correlation the random potential has.
+
+⟨U_kk' X U_k'k⟩ = 𝒲_(k−k')[X], Gaussian, energies in eV and lengths in Å.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float
+
+from jaxspin.algebra import is_traced
+from jaxspin.disorder.collision import (
+    BLOCK,
+    DenseScattering,
+    IterativeScattering,
+    LocalScattering,
+    Scattering,
+    correlations,
+)
+from jaxspin.disorder.shell import Shell, as_matrix, as_vector
+from jaxspin.models.base import Model, number_of_bands
+
+
+class Disorder(eqx.Module):
+    """Random impurities, the same on average everywhere."""
+
+    @abstractmethod
+    def scattering(self, shell: Shell) -> Scattering:
+        """How they couple the states of a Fermi surface."""
+
+    @abstractmethod
+    def check(self, model: Model) -> None:
+        """That they fit a model.
+
+        Raises:
+            ValueError: naming what does not.
+        """
+
+    @abstractmethod
+    def memory(self, states: int, bands: int) -> int:
+        """About how many numbers are in memory for one Fermi energy."""
+
+
+class ScalarDisorder(Disorder):
+    """A random potential without range, the same for all orbitals: ⟨U U⟩ = u0² δ(r − r').
+
+    `strength` is u0², eV² Å^d: for n_i impurities per volume of potential V0 δ(r) it is n_i V0².
+    ħ/τ = 2πu0² Tr(P_a ρ̂) in the Born approximation, where ρ̂ = Σ_k δ(mu − ε_k) P_k.
+
+    `third_cumulant` is ⟨U³⟩ = n_i V0³, eV³ Å^(2d), which adds the conventional skew scattering. Its
+    collision term J0 n = 4π²κ₃ Im Tr(P_a ρ̂ N̂) is that of the golden rule to the next order; unlike
+    everything else here it has not been compared with a brute-force solution.
+    """
+
+    strength: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    third_cumulant: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
+
+    def __check_init__(self):
+        _check_number("strength", self.strength, "positive (u0², eV² Å^d)", lambda x: x > 0)
+        _check_number("third_cumulant", self.third_cumulant, "finite (eV³ Å^2d)", np.isfinite)
+
+    def scattering(self, shell):
+        vectors = as_vector(shell.projector)
+        coupling = self.strength * jnp.eye(len(vectors))
+        return LocalScattering(shell.weight, vectors, coupling, self.third_cumulant)
+
+    def check(self, model):
+        pass
+
+    def memory(self, states, bands):
+        return states * bands**2
+
+
+class MatrixDisorder(Disorder):
+    """Random impurities without range that act on the orbitals by matrices A_c, independent of each
+    other: 𝒲[X] = Σ_c A_c X A_c. Magnetic impurities: A_c = u_c σ_c.
+
+    `matrices` has the shape (c, n, n), Hermitian, eV Å^(d/2). With the identity among them times u0
+    the potential is scalar of strength u0².
+    """
+
+    matrices: Complex[Array, "c n n"] = eqx.field(converter=jnp.asarray)
+
+    def __check_init__(self):
+        a = self.matrices
+        if a.ndim != 3 or a.shape[1] != a.shape[2] or len(a) == 0:
+            raise ValueError(
+                "Argument `matrices` must be Hermitian matrices of shape (c, n, n), "
+                f"but has shape {a.shape}."
+            )
+        if is_traced(a):
+            return
+        a = np.asarray(a)
+        size = np.max(np.abs(a))
+        if not np.isfinite(size) or size == 0:
+            raise ValueError("Argument `matrices` must be finite and not all zero, but is not.")
+        if np.max(np.abs(a - a.conj().swapaxes(1, 2))) > 1e-10 * size:
+            raise ValueError("Argument `matrices` must be Hermitian, but is not.")
+
+    def scattering(self, shell):
+        vectors = as_vector(shell.projector)
+        n = shell.projector.shape[0]
+        basis = as_matrix(jnp.eye(n * n), n)
+        averaged = jnp.einsum("cij,jlm,clo->iom", self.matrices, basis, self.matrices)
+        return LocalScattering(shell.weight, vectors, as_vector(averaged), jnp.zeros(()))
+
+    def check(self, model):
+        n = number_of_bands(model)
+        if self.matrices.shape[1] != n:
+            raise ValueError(
+                f"Argument `disorder` must have matrices of shape {(n, n)}, as H(k) has, "
+                f"but they have shape {self.matrices.shape[1:]}."
+            )
+
+    def memory(self, states, bands):
+        return states * bands**2
+
+
+#: Fermi-surface states up to which all pairs are kept: two matrices of 128 MB.
+DENSE_STATES = 4096
+
+
+class FiniteRangeDisorder(Disorder):
+    """A random potential, the same for all orbitals, with ⟨U(q) U(−q)⟩ = W(q).
+
+    `correlator` gives W, real, even and not negative, eV² Å^d, at one q (d,) in 1/Å; W = u0² is
+    `ScalarDisorder(u0²)`. `GaussianCorrelator` is one. A module with arrays as fields can be
+    scanned and differentiated; a plain function cannot. For a lattice model W repeats with the
+    reciprocal lattice. Up to 4096 states J0 is one matrix; above, GMRES computes W on the fly.
+    """
+
+    correlator: Callable[[Float[Array, " d"]], Float[Array, ""]]
+
+    def __check_init__(self):
+        if not callable(self.correlator):
+            raise ValueError(
+                "Argument `correlator` must be a function W(q), "
+                f"but is of type {type(self.correlator).__name__}."
+            )
+
+    def scattering(self, shell):
+        vectors = as_vector(shell.projector)
+        if len(shell.weight) > DENSE_STATES:
+            return IterativeScattering(shell.k, shell.weight, vectors, self.correlator)
+        # A correlator that does not depend on q would become a constant of the program, and XLA
+        # (jaxlib 0.10.2, CPU) returns NaN for products of 1500² and more with such a matrix.
+        pairs = jax.lax.optimization_barrier(correlations(self.correlator, shell.k))
+        return DenseScattering(shell.weight, vectors, pairs)
+
+    def check(self, model):
+        if is_traced(self.correlator):
+            return
+        random = np.random.default_rng(20231119).normal(size=(8, model.dimension))
+        steps = np.zeros((1, model.dimension))
+        if model.lattice is not None:
+            from_zone = 2 * np.pi * np.linalg.inv(np.asarray(model.lattice)).T
+            steps = np.concatenate([steps, from_zone])
+        for q in np.concatenate([np.zeros_like(random[:1]), random, 1e-2 * random]):
+            _check_correlation(self.correlator, q, steps)
+
+    def memory(self, states, bands):
+        pairs = states if states <= DENSE_STATES else BLOCK
+        return states * (pairs + bands**2)
+
+
+class GaussianCorrelator(eqx.Module):
+    """W(q) = strength · exp(−q² length²/2): impurities smeared out over `length`/2 (Å)."""
+
+    strength: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    length: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+
+    def __check_init__(self):
+        _check_number("strength", self.strength, "positive (u0², eV² Å^d)", lambda x: x > 0)
+        _check_number("length", self.length, "at least 0 (Å)", lambda x: x >= 0)
+
+    def __call__(self, q: Float[Array, " d"]) -> Float[Array, ""]:
+        return self.strength * jnp.exp(-(q @ q) * self.length**2 / 2)
+
+
+def _check_number(name, value, wanted, allowed) -> None:
+    if jnp.ndim(value) != 0 and not is_traced(value):
+        raise ValueError(f"Argument `{name}` must be one number, but has shape {value.shape}.")
+    if not is_traced(value) and not (np.isfinite(value) and allowed(value)):
+        raise ValueError(f"Argument `{name}` must be {wanted}, but is {float(value)!r}.")
+
+
+def _check_correlation(correlator, q, steps) -> None:
+    try:
+        here, there = np.asarray(correlator(jnp.asarray(q))), correlator(jnp.asarray(-q))
+    except (TypeError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"Argument `correlator` must take q of shape {q.shape}, but fails there: {error}"
+        ) from error
+    if np.shape(here) != () or np.iscomplexobj(here) or not np.isfinite(here):
+        raise ValueError(
+            f"Argument `correlator` must give one finite real number, but gives {here} at q = {q}."
+        )
+    if here < 0 or (here == 0 and not np.any(q)):
+        raise ValueError(
+            "Argument `correlator` must not be negative, and positive at q = 0, "
+            f"but is {float(here):.3g} at q = {q}."
+        )
+    if not np.isclose(here, there, rtol=1e-8):
+        raise ValueError(f"Argument `correlator` must be even, but is not at q = {q}.")
+    for step in steps[1:]:
+        if not np.isclose(correlator(jnp.asarray(q + step)), here, rtol=1e-6):
+            raise ValueError(
+                "Argument `correlator` must repeat with the reciprocal lattice of the model, "
+                f"but does not at q = {q}."
+            )

@@ -1,0 +1,81 @@
+"""Spin-orbit torques from the spin density that a field induces."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxspin import units
+from jaxspin.algebra import is_traced
+from jaxspin.results import Response
+
+
+class SpinOrbitTorque(eqx.Module):
+    """The torque on the spins of the carriers per volume and field, axes (mu?, spin, field).
+
+    The torque on the magnetization is the opposite. `field_like` comes from the spin along ẑ x E
+    and is ∝ m x (ẑ x E); `damping_like` is the rest, ∝ m x [m x (ẑ x E)] for spin along
+    m x (ẑ x E).
+    """
+
+    total: Response
+    field_like: Response
+    damping_like: Response
+
+
+def spin_orbit_torque(
+    spin_density: Response, magnetization: Float[Array, " 3"], normal: Float[Array, " 3"]
+) -> SpinOrbitTorque:
+    """M x ⟨σ⟩, from (2/ħ) M x s with the true spin s = ħ⟨σ⟩/2: H = ... + M·σ.
+
+    For the massive Dirac cone this is Eq. (105) of Burgos Atencia et al. without the factor
+    ρ(ε_F) that its first line has too much:
+        τ/e = −(τ_0 ε_F M/2πv)(1−x)/(1+3x) m x (ẑ x E) + (2/πv)(M²/ε_F)(1+x)/(1+3x)² m x E,
+    x = (M/ε_F)², ħ = 1, 1/τ_0 = πu0²ρ; the second term is damping-like, since m x E =
+    −m x [m x (ẑ x E)] for m along ẑ.
+
+    Raises:
+        ValueError: a vector that is not three finite numbers; no direction `normal`.
+    """
+    magnetization = _vector("magnetization", magnetization)
+    normal = _vector("normal", normal)
+    if not is_traced(normal) and not np.any(normal):
+        raise ValueError("Argument `normal` must be a direction, but is zero.")
+    dimension = spin_density.value.shape[-1]
+    spin = spin_density.to(units.spin_polarization(dimension)).value
+    along = jnp.cross(normal, jnp.eye(3)[:dimension])  # ẑ x E of each field, (field, 3)
+    length = jnp.linalg.norm(along, axis=1, keepdims=True)
+    along = (along / jnp.where(length == 0, 1, length)).T  # (3, field)
+    edelstein = jnp.sum(spin * along, axis=-2, keepdims=True) * along
+    torques = {"total": spin, "field_like": edelstein, "damping_like": spin - edelstein}
+    return SpinOrbitTorque(
+        **{
+            name: _torque(spin_density, name, jnp.cross(magnetization, value, axisb=-2, axisc=-2))
+            for name, value in torques.items()
+        }
+    )
+
+
+def _torque(spin_density: Response, name: str, value) -> Response:
+    dimension = value.shape[-1]
+    return Response(
+        value=value,
+        error=jnp.full_like(value, jnp.nan),
+        levels=spin_density.levels,
+        info={},
+        axes=spin_density.axes,
+        units=units.torque(dimension),
+        name=f"spin-orbit torque ({name.replace('_', '-')})",
+        formula="τ = M x ⟨σ⟩",
+        source=spin_density.source,
+    )
+
+
+def _vector(name: str, value) -> Array:
+    if np.shape(value) != (3,):
+        raise ValueError(
+            f"Argument `{name}` must be three numbers, but has shape {np.shape(value)}."
+        )
+    if not is_traced(value) and not np.all(np.isfinite(np.asarray(value, float))):
+        raise ValueError(f"Argument `{name}` must be finite, but is {value!r}.")
+    return jnp.asarray(value, dtype=jnp.result_type(float))

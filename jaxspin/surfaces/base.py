@@ -1,0 +1,238 @@
+"""What a Fermi surface is to the theories that live on it: nodes and weights.
+
+Every rule finds its nodes with Newton's iteration, which is not differentiated; one more step of
+it, which is, then gives the nodes the right first derivative (`newton_step`).
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
+
+from jaxspin.algebra import dagger, diagonal_of_product, is_traced, matmul
+from jaxspin.checks import check_model
+from jaxspin.compiled import repeat
+from jaxspin.models.base import Model
+from jaxspin.spectrum import Covariant, eigensystem
+
+
+class FermiSurface(eqx.Module):
+    """The nodes of a Fermi surface: Σ_k δ(mu − ε_k) g = Σ_a weight_a g(k_a, band_a).
+
+    Which slots hold a node depends on the model and on mu, how many slots there are does not. One
+    without a node has weight 0 and repeats the k and the band of another.
+    """
+
+    #: Wave vectors, 1/Å, (d, a).
+    k: Float[Array, "d a"]
+    #: Index of the band, 0 the lowest, (a,).
+    band: Int[Array, " a"]
+    #: Weights with the (2π)^-d of Σ_k, 1/(eV Å^d), (a,).
+    weight: Float[Array, " a"]
+
+
+class Finding(eqx.Module):
+    """Something about a surface that makes a rule wrong on it, and where it was looked for."""
+
+    found: Bool[Array, "*a"]
+    k: Float[Array, "d *a"]
+    band: Int[Array, "*a"]
+    #: What to tell the user, as a sentence about "the Fermi surface of band ... at k = ...".
+    text: str = eqx.field(static=True)
+
+    def refuse(self) -> None:
+        """Raise where something was found.
+
+        Raises:
+            ValueError: naming the band and the k.
+        """
+        found = np.asarray(self.found).ravel()
+        if not found.any():
+            return
+        worst = int(np.argmax(found))
+        band = np.asarray(self.band).ravel()[worst]
+        k = np.asarray(self.k).reshape(len(self.k), -1)[:, worst].round(4)
+        raise ValueError(f"The Fermi surface of band {band} near k = {k} (1/Å) {self.text}")
+
+
+class Surface(eqx.Module):
+    """A rule for sums over the Fermi surface."""
+
+    @abstractmethod
+    def check(self, model: Model) -> None:
+        """The rule is one for this kind of model.
+
+        Raises:
+            ValueError: naming what does not fit and what would.
+        """
+
+    @abstractmethod
+    def find(self, model: Model, mu: Float[Array, ""]) -> tuple[FermiSurface, tuple[Finding, ...]]:
+        """The nodes, and what to look at before one trusts them; in jit, vmap and derivatives."""
+
+    def nodes(self, model: Model, mu: ArrayLike) -> FermiSurface:
+        """The nodes of the surface ε = mu, mu in eV; all weights are 0 where there is none.
+
+        Works in `jit`, in `vmap` over mu and model parameters, and under first derivatives.
+
+        Raises:
+            ValueError: a model, a mu or a surface that the rule cannot do. Inside jit, grad or
+                vmap, where a surface that it cannot do is not known, its weights are NaN.
+        """
+        _check_level(mu)
+        with jax.ensure_compile_time_eval():  # for a model that is known where mu is traced
+            check_model(model)
+            self.check(model)
+        surface, findings = _found(self, model, jnp.asarray(mu, dtype=jnp.result_type(float)))
+        if is_traced(surface, findings):
+            return _spoilt(surface, findings)
+        for finding in findings:
+            finding.refuse()
+        return surface
+
+
+@eqx.filter_jit
+def _found(surface, model, mu):
+    return surface.find(model.prepared(), mu)
+
+
+def _spoilt(surface: FermiSurface, findings: tuple[Finding, ...]) -> FermiSurface:
+    """The same nodes, with weights NaN if anything was found."""
+    wrong = jnp.array([jnp.any(finding.found) for finding in findings]).any()
+    weight = jnp.where(wrong, jnp.nan, surface.weight)
+    return FermiSurface(surface.k, surface.band, weight)
+
+
+def _check_level(mu) -> None:
+    if np.shape(mu) != ():
+        raise ValueError(
+            f"Argument `mu` must be one energy (eV), but has shape {np.shape(mu)}; "
+            "jax.vmap takes several."
+        )
+    if not is_traced(mu) and not np.isfinite(mu):
+        raise ValueError(f"Argument `mu` must be a finite energy (eV), but is {mu!r}.")
+
+
+def check_dimension(rule: Surface, model: Model, dimension: int, instead: str) -> None:
+    """The model has the dimension of the rule.
+
+    Raises:
+        ValueError: naming what to use instead.
+    """
+    if model.dimension != dimension:
+        raise ValueError(
+            f"Argument `model` must have dimension {dimension} for {type(rule).__name__}, "
+            f"but has {model.dimension}. Use {instead}."
+        )
+
+
+def count(name: str, value: int, least: int = 3) -> int:
+    """`value`, a number of nodes.
+
+    Raises:
+        ValueError: it is no integer of at least `least`.
+    """
+    if np.ndim(value) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(
+            f"Argument `{name}` must be an integer of at least {least}, but is {value!r}."
+        )
+    return int(value)
+
+
+def frozen(tree):
+    """The same tree, constant to derivatives."""
+    values, rest = eqx.partition(tree, eqx.is_inexact_array)
+    return eqx.combine(jax.tree.map(jax.lax.stop_gradient, values), rest)
+
+
+def all_bands(
+    model: Model, k: Float[Array, "d *a"]
+) -> tuple[Float[Array, "n *a"], Float[Array, "d n *a"]]:
+    """Energies ε (eV) and their slopes ∂ε/∂k (eV Å) of all bands at k of any shape."""
+    hamiltonian, slopes = model.tile(k.reshape(len(k), -1))
+    energies, basis = eigensystem(hamiltonian.astype(complex), Covariant())
+    velocity = diagonal_of_product(dagger(basis), matmul(slopes, basis)).real
+    n = len(energies)
+    return energies.reshape(n, *k.shape[1:]), velocity.reshape(len(k), n, *k.shape[1:])
+
+
+def one_band(
+    model: Model, k: Float[Array, "d *a"], band: Int[Array, "*a"]
+) -> tuple[Float[Array, "*a"], Float[Array, "d *a"]]:
+    """Energy (eV) and its slope (eV Å) of the given band at each k."""
+    energies, velocity = all_bands(model, k)
+    energy = jnp.take_along_axis(energies, band[None], axis=0)[0]
+    return energy, jnp.take_along_axis(velocity, band[None, None], axis=1)[:, 0]
+
+
+def nonzero(x: Float[Array, "*a"]) -> Float[Array, "*a"]:
+    """`x` with 1 in place of 0, to divide by."""
+    return jnp.where(x == 0, 1, x)
+
+
+#: A function on lines, one for each slot: x -> (f(x), f'(x)).
+Lines = Callable[[Float[Array, "*a"]], tuple[Float[Array, "*a"], Float[Array, "*a"]]]
+
+# From a bracket of 1/64 of the range the error of Newton's iteration squares: 6 steps to rounding.
+# The others are for bisections where bands cross and slopes jump.
+_STEPS = 16
+
+
+def bracketed_roots(
+    lines: Lines,
+    start: Float[Array, "*a"],
+    low: Float[Array, "*a"],
+    high: Float[Array, "*a"],
+    rising: Bool[Array, "*a"],
+) -> Float[Array, "*a"]:
+    """The root of f on each line, by Newton steps that a bisection replaces where they leave
+    [low, high]; `rising` where f goes from negative to positive there."""
+
+    def step(state):
+        x, low, high = state
+        value, slope = lines(x)
+        beyond = (value > 0) == rising
+        low, high = jnp.where(beyond, low, x), jnp.where(beyond, x, high)
+        trial = x - value / nonzero(slope)
+        inside = (trial >= low) & (trial <= high)
+        return jnp.where(inside, trial, (low + high) / 2), low, high
+
+    return repeat(_STEPS, step, (start, low, high))[0]
+
+
+def newton_step(lines: Lines, x: Float[Array, "*a"]) -> Float[Array, "*a"]:
+    """One step of Newton's iteration from the constant x: at a root, its first derivative too."""
+    x = jax.lax.stop_gradient(x)
+    value, slope = lines(x)
+    return x - value / nonzero(slope)
+
+
+def unconverged(value: Array, slope: Array, length: Array) -> Bool[Array, "..."]:
+    """Where a root is farther away than one more Newton step makes up for, given f and f' there
+    and the length on which f is smooth."""
+    allowed = jnp.sqrt(jnp.finfo(value.dtype).eps) * length
+    return ~(jnp.abs(value) <= allowed * jnp.abs(slope))
+
+
+def first_used(used: Bool[Array, " a"]) -> Int[Array, " a"]:
+    """For each slot itself if it is used, else the first one that is."""
+    return jnp.where(used, jnp.arange(len(used)), jnp.argmax(used))
+
+
+# Where |∂ε| falls to a hundredth of its largest value, the weight 1/|∂ε| rises a hundredfold within
+# a hundredth of the surface, and no rule with fewer nodes than hundreds can follow it.
+_STANDING = 0.01
+VAN_HOVE = (
+    "comes close to a van Hove point: |∂ε/∂k| falls below 1/100 of its largest value there, and "
+    "the density of states is singular. Use another `mu`, or BroadenedSurface."
+)
+
+
+def standing(speed: Float[Array, "*a"], used: Bool[Array, "*a"], axis: int) -> Bool[Array, "*a"]:
+    """Where the speed |∂ε| is negligible against its largest value along an axis."""
+    fastest = jnp.max(jnp.where(used, speed, 0), axis=axis, keepdims=True)
+    return used & (speed < _STANDING * fastest)

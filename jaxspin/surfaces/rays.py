@@ -1,0 +1,291 @@
+"""Where rays from one point cross the Fermi surface."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
+
+from jaxspin.algebra import is_traced
+from jaxspin.lattice import reciprocal_vectors
+from jaxspin.models.base import Model
+from jaxspin.surfaces.base import (
+    VAN_HOVE,
+    FermiSurface,
+    Finding,
+    all_bands,
+    bracketed_roots,
+    count,
+    first_used,
+    frozen,
+    newton_step,
+    nonzero,
+    one_band,
+    standing,
+    unconverged,
+)
+
+
+class Search(eqx.Module):
+    """Where on a ray crossings are looked for.
+
+    Energies and slopes are sampled at `samples` equidistant radii up to `reach`, and a crossing is
+    where their cubic interpolation changes sign; so two crossings as close as a tenth of a sample
+    are found. Beyond `reach` nothing is looked for. Where it is None, it is the boundary of the
+    Wigner-Seitz cell around `center` for a lattice model, so that each crossing counts once, and
+    for a continuum model a little more than the outermost crossing, looked for at radii of all
+    powers of two from 10⁻⁶ to 10⁵ /Å.
+    """
+
+    center: Float[Array, " d"]
+    reach: Float[Array, ""] | None
+    samples: int = eqx.field(static=True)
+    roots: int = eqx.field(static=True)
+
+
+def search(center: ArrayLike, reach: ArrayLike | None, samples: int, roots: int) -> Search:
+    """A search with its arguments checked.
+
+    Raises:
+        ValueError: a center that is not finite, a reach that is not positive, too few samples.
+    """
+    if not is_traced(center) and not np.all(np.isfinite(center)):
+        raise ValueError(f"Argument `center` must be finite (1/Å), but is {center!r}.")
+    if reach is not None and not is_traced(reach) and not 0 < float(reach) < np.inf:
+        raise ValueError(f"Argument `reach` must be a positive radius (1/Å), but is {reach!r}.")
+    as_float = lambda x: jnp.asarray(x, dtype=jnp.result_type(float))  # noqa: E731
+    return Search(
+        as_float(center),
+        None if reach is None else as_float(reach),
+        count("samples", samples),
+        count("roots", roots, least=1),
+    )
+
+
+class Crossings(NamedTuple):
+    """Where rays cross the surface: a band, a slot for each root in order of radius, a ray."""
+
+    radius: Float[Array, "n r N"]
+    used: Bool[Array, "n r N"]
+    #: ε − mu (eV), its radial derivative and |∂ε| (eV Å) there, (n, r, N).
+    value: Float[Array, "n r N"]
+    slope: Float[Array, "n r N"]
+    speed: Float[Array, "n r N"]
+    #: How many there are, in slots or not, (n, N).
+    number: Int[Array, "n N"]
+    #: Radius up to which was searched, (N,).
+    reach: Float[Array, " N"]
+
+
+def crossings(
+    model: Model, mu: Float[Array, ""], directions: Float[Array, "d N"], search: Search
+) -> Crossings:
+    """All radial roots of ε = mu, to be called with what is `frozen`."""
+    reach = _reach(model, mu, directions, search)
+    fractions = jnp.linspace(_INNERMOST, 1, search.samples + 1)
+    energies, slopes = _along(model, directions, search, fractions[:, None] * reach)
+    bracket = _brackets(energies - mu, slopes * reach, fractions, search.roots)
+    start, low, high = (x * reach for x in (bracket.start, bracket.low, bracket.high))
+    band = _bands_of_slots(start)
+
+    def at(radius):
+        energy, velocity = one_band(model, positions(directions, search.center, radius), band)
+        return energy - mu, radial(velocity, directions), jnp.linalg.norm(velocity, axis=0)
+
+    radius = bracketed_roots(lambda r: at(r)[:2], start, low, high, bracket.rising)
+    used = bracket.number[:, None] > jnp.arange(search.roots)[:, None]
+    return Crossings(radius, used, *at(radius), bracket.number, reach)
+
+
+def _bands_of_slots(radius) -> Int[Array, "n r N"]:
+    return jnp.broadcast_to(jnp.arange(len(radius))[:, None, None], radius.shape)
+
+
+def positions(directions, center, radius: Float[Array, "*b N"]) -> Float[Array, "d *b N"]:
+    """k = center + radius n, for each ray."""
+    shape = (len(directions), *(1,) * (radius.ndim - 1), -1)
+    return jnp.reshape(center, (-1, *(1,) * radius.ndim)) + radius * directions.reshape(shape)
+
+
+def radial(velocity, directions):
+    """The component of a vector (d, ..., N) along each ray."""
+    return jnp.einsum("i...N,iN->...N", velocity, directions)
+
+
+def _along(model, directions, search, radius: Float[Array, "j N"]):
+    """Energies and radial slopes of all bands, (n, j, N)."""
+    energies, velocity = all_bands(model, positions(directions, search.center, radius))
+    return energies, radial(velocity, directions)
+
+
+# --------------------------------------------------------------------------- brackets
+
+_INNERMOST = 1e-6  # the first sample: at the center itself bands may touch and have no slope
+_WITHIN = 8  # points of the cubic between two samples; its error there is of fourth order
+
+
+class _Bracket(NamedTuple):
+    """Fractions of the reach, (n, r, N), and the number of sign changes, (n, N)."""
+
+    start: Array
+    low: Array
+    high: Array
+    rising: Array
+    number: Array
+
+
+def _brackets(values, slopes, fractions, roots: int) -> _Bracket:
+    """Where the cubic through samples (n, j, N) changes sign, in order of radius."""
+    step = fractions[1] - fractions[0]
+    fine = _cubic(values, slopes * step)
+    above = fine > 0
+    change = above[:, 1:] != above[:, :-1]
+    order = jnp.cumsum(change, axis=1)
+    index = jnp.stack([jnp.argmax(change & (order == r + 1), axis=1) for r in range(roots)], axis=1)
+    left, right = (jnp.take_along_axis(fine, index + side, axis=1) for side in (0, 1))
+    width = step / _WITHIN
+    start = fractions[0] + width * (index + left / nonzero(left - right))
+    number = order[:, -1]
+    edge, last = jnp.zeros_like(start[:, :1]), number[:, None] > jnp.arange(1, roots + 1)[:, None]
+    between = (start[:, 1:] + start[:, :-1]) / 2
+    low = jnp.concatenate([edge, between], axis=1)
+    high = jnp.where(last, jnp.concatenate([between, edge + 1], axis=1), 1)
+    low, high = jnp.maximum(low, start - step), jnp.minimum(high, start + step)
+    return _Bracket(start, low, high, right > left, number)
+
+
+def _cubic(values, slopes):
+    """The cubic Hermite interpolation of samples (n, j, N), `_WITHIN` points for each."""
+    x = jnp.arange(_WITHIN)[:, None] / _WITHIN
+    f0, f1, d0, d1 = (
+        y[:, part, None] for y in (values, slopes) for part in (slice(-1), slice(1, None))
+    )
+    rest = 1 - x
+    fine = f0 * (1 + 2 * x) * rest**2 + d0 * x * rest**2 + f1 * x**2 * (1 + 2 * rest)
+    fine = (fine - d1 * x**2 * rest).reshape(len(values), -1, values.shape[-1])
+    return jnp.concatenate([fine, values[:, -1:]], axis=1)
+
+
+# --------------------------------------------------------------------------- how far to look
+
+_LADDER = 1e-6 * 2.0 ** np.arange(38)  # up to 10⁵ /Å, a hundred thousand Brillouin zones
+_SCOUTS = 32  # rays that climb it
+_MARGIN = 1.5  # other rays may cross farther out than they
+
+
+def _reach(model, mu, directions, search) -> Float[Array, " N"]:
+    if search.reach is not None:
+        return jnp.broadcast_to(search.reach, directions.shape[1:])
+    if model.lattice is not None:
+        return _cell_boundary(reciprocal_vectors(model.lattice), directions)
+    scouts = directions[:, :: max(1, directions.shape[1] // _SCOUTS)]
+    radius = jnp.asarray(_LADDER)[:, None] * jnp.ones(scouts.shape[1])
+    energies, slopes = _along(model, scouts, search, radius)
+    crossed = _may_cross(energies - mu, slopes, radius).any(axis=(0, 2))
+    outermost = jnp.max(jnp.where(crossed, jnp.asarray(_LADDER[1:]), 0))
+    reach = jnp.where(outermost > 0, _MARGIN * outermost, 1.0)
+    return jnp.broadcast_to(reach, directions.shape[1:])
+
+
+def _may_cross(values, slopes, radius) -> Bool[Array, "n j N"]:
+    """Between which radii a band crosses, or turns round where its tangents meet beyond."""
+    step = jnp.diff(radius, axis=0)
+    (f0, f1), (d0, d1) = ((x[:, :-1], x[:, 1:]) for x in (values, slopes))
+    meet = (f1 - f0 - d1 * step) / nonzero(d0 - d1)  # distance from the left end
+    tangent = f0 + d0 * meet
+    turns = (d0 * d1 < 0) & (meet > 0) & (meet < step) & (f0 * tangent < 0)
+    return (f0 * f1 <= 0) | turns
+
+
+def _cell_boundary(reciprocal, directions) -> Float[Array, " N"]:
+    """Distance to the boundary of the Wigner-Seitz cell: half of |G|²/(n·G), the smallest."""
+    d = len(reciprocal)
+    cells = np.stack(np.meshgrid(*[np.arange(-3, 4)] * d), axis=-1).reshape(-1, d)
+    cells = cells[np.any(cells != 0, axis=1)]
+    vectors = jnp.asarray(cells, dtype=reciprocal.dtype) @ reciprocal
+    along = vectors @ directions
+    distance = jnp.sum(vectors**2, axis=1)[:, None] / 2 / jnp.where(along > 0, along, 1)
+    return jnp.min(jnp.where(along > 0, distance, jnp.inf), axis=0)
+
+
+# --------------------------------------------------------------------------- nodes and findings
+
+
+def surface_of_rays(
+    model: Model,
+    mu: Float[Array, ""],
+    directions: Float[Array, "d a"],
+    center: Float[Array, " d"],
+    radius: Float[Array, " a"],
+    band: Int[Array, " a"],
+    used: Bool[Array, " a"],
+) -> FermiSurface:
+    """The nodes at the radii, differentiable, with weight r^(d-1)/|∂_r ε|/(2π)^d, for a solid
+    angle of 1 of each ray."""
+    slot = first_used(used)
+    directions, radius, band = directions[:, slot], radius[slot], band[slot]
+
+    def lines(radius):
+        energy, velocity = one_band(model, positions(directions, center, radius), band)
+        return energy - mu, radial(velocity, directions)
+
+    radius = newton_step(lines, radius)
+    _, slope = lines(radius)
+    d = len(directions)
+    density = jnp.abs(radius ** (d - 1) / nonzero(slope)) / (2 * jnp.pi) ** d
+    weight = jnp.where(used, density, 0)
+    return FermiSurface(positions(directions, center, radius), band, weight)
+
+
+# A ray at less than 1/50 rad to the surface: the integrand varies as fast as one over this angle.
+_GRAZING = 0.02
+
+
+def findings_on_rays(directions, center, found: Crossings) -> tuple[Finding, ...]:
+    """What rules on rays cannot do: too many crossings, open surfaces, grazing rays."""
+    n, roots, rays = found.radius.shape
+    k, band = positions(directions, center, found.radius), _bands_of_slots(found.radius)
+    end = positions(directions, center, jnp.broadcast_to(found.reach, (n, rays)))
+    fewer = found.number < jnp.max(found.number, axis=1, keepdims=True)
+    grazing = jnp.abs(found.slope) < _GRAZING * found.speed
+    lost = unconverged(found.value, found.slope, found.radius)
+    return (
+        Finding(
+            found.number > roots,
+            end,
+            band[:, 0],
+            f"crosses a ray more often than the {roots} times that `roots` has room for.",
+        ),
+        Finding(
+            fewer,
+            end,
+            band[:, 0],
+            "is open, or does not enclose `center`, or is not star-shaped from there: this "
+            "direction crosses it less often than others do. Use MarchingSquares (2D, lattice) or "
+            "BroadenedSurface, or another `center` or `reach`.",
+        ),
+        Finding(
+            found.used & lost,
+            k,
+            band,
+            "was not found by Newton's iteration: two crossings of a ray are too close, or bands "
+            "cross there. Use more `samples`.",
+        ),
+        Finding(standing(found.speed, found.used, axis=2), k, band, VAN_HOVE),
+        Finding(
+            found.used & grazing,
+            k,
+            band,
+            "is not star-shaped from `center`: a ray runs along it, at an angle of less than "
+            f"{_GRAZING}. Use MarchingSquares (2D, lattice) or BroadenedSurface, or another "
+            "`center`.",
+        ),
+    )
+
+
+def frozen_crossings(model, mu, directions, search):
+    """Crossings and findings, constant to derivatives."""
+    model, mu, search = frozen((model, mu, search))
+    found = crossings(model, mu, directions, search)
+    return found, findings_on_rays(directions, search.center, found)

@@ -1,0 +1,704 @@
+"""Disordered conductors: tables, closed forms, invariances, other routes, negative controls."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from dense_disorder import Dense, local, ranged
+from systems import random_unitary
+
+import jaxspin as js
+from jaxspin.algebra import PAULI
+from jaxspin.disorder import GaussianCorrelator, relaxation, shell as shells
+from jaxspin.disorder.collision import DenseScattering, IterativeScattering, correlations
+from jaxspin.disorder.contributions import extrinsic, measured, parts, skew_source
+from jaxspin.models import MassiveDirac, QiWuZhang, Rashba
+from jaxspin.surfaces import FermiSurface, Surface
+
+YX, XX = (1, 0), (0, 0)
+WEAK = js.ScalarDisorder(1e-3)
+MECHANISMS = ("intrinsic", "extrinsic", "side_jump", "skew")
+ANGLES = js.FermiContour(64)
+WIDE = js.FermiContour(24)
+ZONE = js.FlowContour(64)
+
+
+def dirac(mass=0.3, **more):
+    return MassiveDirac(velocity=1.0, mass=mass, **more)
+
+
+def rashba(kinetic, exchange=0.3):
+    return Rashba(kinetic=kinetic, velocity=1.0, exchange=exchange)
+
+
+def sigma(response, name, component=YX):
+    return float(getattr(response, name).conductivity.value[component])
+
+
+def respond(model, surface, mu, disorder=WEAK, **more):
+    return js.disordered_response(model, surface, mu, disorder, **more)
+
+
+#: model, surface, mu: intrinsic, extrinsic, side jump, skew, their sum, u0² drude_xx.
+TABLE = {
+    "dirac, M = 0.1": (
+        dirac(0.1),
+        ANGLES,
+        1.0,
+        "0.007957747155 0.015297416860 0.015297416860 0.022055013629 0.060607594504 0.305948337206",
+    ),
+    "dirac, M = 0.3": (
+        dirac(0.3),
+        ANGLES,
+        1.0,
+        "0.023873241464 0.034212046822 0.034212046822 0.036771215679 0.129068550787 0.228080312147",
+    ),
+    "dirac, M = 0.9": (
+        dirac(0.9),
+        ANGLES,
+        1.0,
+        "0.071619724391 0.007934546726 0.007934546726 0.000659284495 0.088148102337 0.017632326057",
+    ),
+    "warped": (
+        dirac(warping=0.2),
+        ANGLES,
+        1.0,
+        "0.022788617640 0.034113885863 0.034113885863 0.036044026149 0.127060415514 0.248566675719",
+    ),
+    "rashba, both bands": (
+        rashba(0.3),
+        WIDE,
+        1.0,
+        "0.023245609994 -0.023245609994 -0.023245609994 "
+        "0.023245609994 0.000000000000 0.509295817894",
+    ),
+    "rashba, both bands, heavier": (
+        rashba(0.5),
+        WIDE,
+        0.5,
+        "0.043804112778 -0.043804112778 -0.043804112778 "
+        "0.043804112778 0.000000000000 0.477464829276",
+    ),
+    "rashba, one band": (
+        rashba(0.5),
+        WIDE,
+        0.1,
+        "0.068399717842 -0.020689797554 -0.020689797554 "
+        "0.032622261520 0.059642384254 0.380024457039",
+    ),
+    "rashba, annulus": (
+        rashba(0.5),
+        WIDE,
+        -0.35,
+        "0.048881424642 -0.060541214006 -0.060541214006 "
+        "0.027277488879 -0.044923514490 0.074028950594",
+    ),
+    "tilted along x": (
+        dirac(tilt=(0.3, 0.0)),
+        ANGLES,
+        1.0,
+        "0.023777138270 0.034828797577 0.029875115930 0.032387953446 0.120869005223 0.205694066342",
+    ),
+    "tilted": (
+        dirac(tilt=(0.3, 0.2)),
+        ANGLES,
+        1.0,
+        "0.023734796677 0.032957917767 0.030241111409 0.030550469726 0.117484295580 0.192670592980",
+    ),
+    "qwz": (
+        QiWuZhang(A=1.0, m=-1.2),
+        ZONE,
+        1.0,
+        "0.087754928741 0.057551469910 0.057551469910 0.006692215296 0.209550083856 0.035312873975",
+    ),
+    "qwz, t0": (
+        QiWuZhang(A=1.0, m=-1.2, t0=-0.2),
+        ZONE,
+        0.8,
+        "0.078863588387 0.050898470085 0.050898470085 "
+        "-0.002593915858 0.178066612698 0.109023238984",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def table():
+    """The response of every row, each computed once."""
+    known = {}
+
+    def row(name):
+        if name not in known:
+            model, surface, mu, _ = TABLE[name]
+            known[name] = respond(model, surface, mu)
+        return known[name]
+
+    return row
+
+
+# --- tables and closed forms ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_table(table, name):
+    response = table(name)
+    parts = [sigma(response, part) for part in MECHANISMS]
+    found = [*parts, sum(parts), 1e-3 * sigma(response, "drude", XX)]
+    expected = np.array(TABLE[name][3].split(), float)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1.01e-12)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_total_and_symmetries(table, name):
+    """ext_ij = −sj_ji, skew antisymmetric, Drude symmetric, everything adds up."""
+    r = table(name)
+    value = {part: getattr(r, part).conductivity.value for part in (*MECHANISMS, "drude", "total")}
+    np.testing.assert_allclose(value["side_jump"], -value["extrinsic"].T, atol=1e-14)
+    np.testing.assert_allclose(value["skew"], -value["skew"].T, atol=1e-14)
+    np.testing.assert_allclose(value["intrinsic"], -value["intrinsic"].T, atol=1e-12)
+    np.testing.assert_allclose(value["drude"], value["drude"].T, rtol=1e-13, atol=1e-11)
+    total = sum(getattr(r, part).conductivity.value for part in r.MECHANISMS)
+    np.testing.assert_allclose(value["total"], total, rtol=1e-14)
+    assert r.info["charge_residual"] < 1e-13
+    assert r.info["states"] > 0
+
+
+def test_tilted_parts_differ_but_not_their_antisymmetric_part(table):
+    r = table("tilted")
+    ext, jump = r.extrinsic.conductivity.value, r.side_jump.conductivity.value
+    assert abs(ext[1, 0] - jump[1, 0]) > 1e-3
+    np.testing.assert_allclose(ext - ext.T, jump - jump.T, atol=1e-14)
+
+
+@pytest.mark.parametrize("mass", [0.1, 0.3, 0.9])
+def test_dirac_closed_forms(table, mass):
+    """The paper's section VI, for M > 0 and mu = 1."""
+    r, x = table(f"dirac, M = {mass}"), mass**2
+    exact = {
+        "intrinsic": mass / 2,
+        "extrinsic": mass * (1 - x) / (1 + 3 * x),
+        "side_jump": mass * (1 - x) / (1 + 3 * x),
+        "skew": 1.5 * mass * (1 - x) ** 2 / (1 + 3 * x) ** 2,
+    }
+    for part, value in exact.items():
+        assert sigma(r, part) == pytest.approx(value / (2 * np.pi), abs=1e-14)
+    total = sum(sigma(r, part) for part in MECHANISMS)
+    assert total == pytest.approx(4 * mass * (1 + x) / (1 + 3 * x) ** 2 / (2 * np.pi), abs=3e-14)
+
+
+@pytest.mark.parametrize("mu", [-1.0, 1.0])
+@pytest.mark.parametrize("mass", [-0.4, 0.3])
+def test_dirac_is_even_in_mu_and_odd_in_the_mass(mass, mu):
+    r = respond(dirac(mass), ANGLES, mu)
+    x = mass**2
+    hall = 4 * mass * (1 + x) / (1 + 3 * x) ** 2 / (2 * np.pi)
+    assert sum(sigma(r, part) for part in MECHANISMS) == pytest.approx(hall, abs=1e-13)
+
+
+def test_isotropic_contour_closed_form():
+    """ext = sj = (1/2π) b sgn(v_r) ξ(1−x)/(1+3x) and the skew part, for one Rashba contour."""
+    alpha, mass, mu = 0.5, 0.3, 0.1
+    r = respond(rashba(alpha, mass), WIDE, mu)
+    middle, product = 1 + 2 * alpha * mu, 4 * alpha**2 * (mu**2 - mass**2)
+    k = np.sqrt((middle + np.sqrt(middle**2 - product)) / (2 * alpha**2))
+    lam = np.sqrt(k**2 + mass**2)
+    xi, x, speed = mass / lam, (mass / lam) ** 2, 2 * alpha * k - k / lam
+    jump = -np.sign(speed) * xi * (1 - x) / (1 + 3 * x) / (2 * np.pi)
+    skew = 1.5 * xi * (1 - x) ** 2 / (1 + 3 * x) ** 2 * abs(speed) * lam / k / (2 * np.pi)
+    assert sigma(r, "side_jump") == pytest.approx(jump, abs=1e-13)
+    assert sigma(r, "skew") == pytest.approx(skew, abs=1e-13)
+
+
+def test_third_cumulant():
+    """σ_yx = κ₃ M (1−x)²/(2πu0⁴(1+3x)²)."""
+    strength, kappa, mass = 1e-3, 2e-6, 0.3
+    r = respond(dirac(mass), ANGLES, 1.0, js.ScalarDisorder(strength, kappa))
+    x = mass**2
+    exact = kappa * mass * (1 - x) ** 2 / (2 * np.pi * strength**2 * (1 + 3 * x) ** 2)
+    assert sigma(r, "third_cumulant") == pytest.approx(exact, rel=1e-13)
+    none = respond(dirac(mass), ANGLES, 1.0, js.ScalarDisorder(strength))
+    assert sigma(none, "third_cumulant") == 0
+
+
+def test_third_cumulant_vanishes_for_both_rashba_bands():
+    r = respond(rashba(0.3), WIDE, 1.0, js.ScalarDisorder(1e-3, 1e-6))
+    assert abs(sigma(r, "third_cumulant")) < 1e-13
+
+
+# --- finite range ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finite_range():
+    return respond(dirac(), ANGLES, 1.0, js.FiniteRangeDisorder(GaussianCorrelator(1e-3, 2.0)))
+
+
+def test_finite_range_table(finite_range):
+    assert sigma(finite_range, "extrinsic") == pytest.approx(0.01378671463880, abs=1e-14)
+    assert sigma(finite_range, "side_jump") == pytest.approx(0.01378671463880, abs=1e-14)
+    assert sigma(finite_range, "skew") == pytest.approx(0.00569304719517, abs=1e-14)
+
+
+def test_finite_range_closed_form(finite_range):
+    """With W_l = ⟨W(θ) cos lθ⟩ on the circle."""
+    mass, length, x = 0.3, 2.0, 0.09
+    theta = 2 * np.pi * np.arange(256) / 256
+    w = np.exp(-2 * (1 - x) * (1 - np.cos(theta)) * length**2 / 2)
+    w0, w1, w2 = (np.mean(w * np.cos(l * theta)) for l in range(3))
+    d = w0 * (1 + 3 * x) - 4 * x * w1 - (1 - x) * w2
+    ext = mass * (1 - x) * (w0 - w1) / d / (2 * np.pi)
+    skew = mass * (1 - x) ** 2 * (w0 - w2) * (3 * w0 - 4 * w1 + w2) / (2 * d**2) / (2 * np.pi)
+    assert sigma(finite_range, "extrinsic") == pytest.approx(ext, abs=1e-14)
+    assert sigma(finite_range, "skew") == pytest.approx(skew, abs=1e-14)
+    rate = np.pi / (2 * np.pi) * d / 2  # 1/τ_tr over u0²; σ_xx = (v²ρ/2) τ_tr
+    drude = (1 - x) / (2 * np.pi) / 2 / rate
+    assert 1e-3 * sigma(finite_range, "drude", XX) == pytest.approx(drude, rel=1e-11)
+
+
+def test_no_range_is_scalar_disorder(table):
+    flat = respond(dirac(), ANGLES, 1.0, js.FiniteRangeDisorder(GaussianCorrelator(1e-3, 0.0)))
+    found, expected = everything(flat), everything(table("dirac, M = 0.3"))
+    for part in found:
+        size = np.max(np.abs(expected[part]))
+        np.testing.assert_allclose(found[part], expected[part], atol=1e-13 * max(size, 1))
+
+
+# --- other routes ---------------------------------------------------------------------------------
+
+
+class Fixed(Surface):
+    """Given nodes."""
+
+    surface: FermiSurface
+
+    def check(self, model):
+        pass
+
+    def find(self, model, mu):
+        return self.surface, ()
+
+
+def random_states(model, number, seed=1):
+    """Any states and weights without current, Σ w v = 0; what follows does not need a surface."""
+    rng = np.random.default_rng(seed)
+    n = model(jnp.zeros(model.dimension)).shape[0]
+    k = jnp.asarray(rng.normal(size=(model.dimension, number)) * 0.1)
+    band = jnp.asarray(rng.integers(0, n, number))
+    weight = rng.uniform(0.5, 1.5, number)
+    v = np.asarray(
+        shells.shell(model, FermiSurface(k, band, jnp.asarray(weight))).expectation(
+            model.tile(k)[1]
+        )
+    )
+    weight = weight - v.T @ np.linalg.solve(v @ v.T, v @ weight)
+    assert np.all(weight > 0)
+    return FermiSurface(k, band, jnp.asarray(weight))
+
+
+def dense(model, surface, averaged):
+    hamiltonian, slopes = model.tile(surface.k)
+    return Dense(
+        np.moveaxis(np.asarray(hamiltonian), -1, 0),
+        np.moveaxis(np.asarray(slopes), -1, 0),
+        np.asarray(model.spin()),
+        np.asarray(surface.band),
+        np.asarray(surface.weight),
+        averaged,
+    ).parts()
+
+
+def both(model, disorder, averaged, number=60):
+    states = random_states(model, number)
+    on_shell = eqx.filter_jit(shells.shell)(model, states)
+    found = jax.jit(lambda states: parts(states, disorder.scattering(states)))(on_shell)
+    assert found.charge < 1e-13
+    for name, expected in dense(model, states, averaged(states)).items():
+        size = np.max(np.abs(expected))
+        np.testing.assert_allclose(getattr(found, name), expected, atol=1e-11 * size)
+
+
+THREE_DIMENSIONS = js.models.TopologicalInsulator.bi2se3(exchange=(0.05, 0.02, 0.1), M0=-0.2)
+
+
+def test_scalar_disorder_in_three_dimensions_is_the_dense_sum():
+    u = np.eye(4) * np.sqrt(0.7)
+    both(THREE_DIMENSIONS, js.ScalarDisorder(0.7), lambda s: local([u], np.asarray(s.weight)))
+
+
+def test_matrix_disorder_is_the_dense_sum(rng):
+    """Magnetic impurities, anisotropic, with a scalar part."""
+    a = np.array([0.3, 0.5, 0.4, 0.2])[:, None, None] * PAULI
+    both(dirac(), js.MatrixDisorder(a), lambda s: local(a, np.asarray(s.weight)))
+
+
+def test_finite_range_is_the_dense_sum():
+    correlator = GaussianCorrelator(0.6, 3.0)
+    both(
+        THREE_DIMENSIONS,
+        js.FiniteRangeDisorder(correlator),
+        lambda s: ranged(np.asarray(correlations(correlator, s.k)), np.asarray(s.weight)),
+    )
+
+
+def test_iteration_is_the_dense_solution():
+    model, correlator = dirac(), GaussianCorrelator(1e-3, 2.0)
+    states = ANGLES.nodes(model, jnp.array(1.0))
+    on_shell = shells.shell(model, states)
+    vectors = shells.as_vector(on_shell.projector)
+    pairs = DenseScattering(states.weight, vectors, correlations(correlator, states.k))
+    iterated = IterativeScattering(states.k, states.weight, vectors, correlator)
+    one, other = (jax.jit(parts)(on_shell, scattering) for scattering in (pairs, iterated))
+    for name in ("drude", "extrinsic", "side_jump", "skew"):
+        expected = getattr(one, name)
+        scale = np.max(np.abs(expected))
+        np.testing.assert_allclose(getattr(other, name), expected, atol=1e-10 * scale)
+
+
+# --- invariance -----------------------------------------------------------------------------------
+
+
+class Turned(js.Model):
+    """The same crystal in another basis, U H U† and U s U†."""
+
+    model: js.Model
+    unitary: jax.Array
+
+    @property
+    def dimension(self):
+        return self.model.dimension
+
+    @property
+    def lattice(self):
+        return self.model.lattice
+
+    def __call__(self, k):
+        return self.unitary @ self.model(k) @ self.unitary.conj().T
+
+    def spin(self):
+        return self.unitary @ self.model.spin() @ self.unitary.conj().T
+
+
+def everything(response):
+    """Conductivity and spin density of each mechanism, laid end to end."""
+    parts = {name: getattr(response, name) for name in (*MECHANISMS, "drude")}
+    return {
+        name: np.append(np.ravel(part.conductivity.value), np.ravel(part.spin_density.value))
+        for name, part in parts.items()
+    }
+
+
+def test_basis_does_not_matter(rng, table):
+    model = dirac(tilt=(0.3, 0.2))
+    turned = Turned(model, jnp.asarray(random_unitary(rng, 2)))
+    surface = Fixed(ANGLES.nodes(model, jnp.array(1.0)))
+    expected, found = everything(table("tilted")), everything(respond(turned, surface, 1.0))
+    for name in MECHANISMS:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-13)
+
+
+def test_phases_of_eigenvectors_do_not_matter(rng, monkeypatch):
+    states = random_states(THREE_DIMENSIONS, 40)
+    plain = shells.eigh
+
+    def with_phases(hamiltonian):
+        energies, basis = plain(hamiltonian)
+        phases = np.exp(2j * np.pi * rng.uniform(size=basis.shape[1:]))
+        return energies, basis * phases
+
+    before = shells.shell(THREE_DIMENSIONS, states)
+    monkeypatch.setattr(shells, "eigh", with_phases)
+    after = shells.shell(THREE_DIMENSIONS, states)
+    for x, y in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_allclose(
+            x, y, rtol=0, atol=1e-13 * max(1, np.max(np.abs(np.asarray(x)[np.isfinite(x)])))
+        )
+
+
+@pytest.mark.parametrize("name", ["warped", "rashba, both bands"])
+def test_strength_does_not_matter_to_order_one(table, name):
+    model, surface, mu, _ = TABLE[name]
+    weak = everything(respond(model, surface, mu, js.ScalarDisorder(1e-10)))
+    expected = everything(table(name))
+    for part in MECHANISMS:
+        np.testing.assert_allclose(weak[part], expected[part], atol=1e-12)
+    np.testing.assert_allclose(weak["drude"][0], 1e7 * expected["drude"][0], rtol=1e-12)
+
+
+class Sheared(js.Model):
+    """The Rashba gas with its spin operator replaced by the torque i[H, σ_c] without exchange."""
+
+    model: Rashba
+
+    @property
+    def dimension(self):
+        return 2
+
+    def __call__(self, k):
+        return self.model(k)
+
+    def spin(self):
+        raise ValueError("depends on k")
+
+    def spin_at(self, k, box=None):
+        h = jnp.moveaxis(self.model.tile(k)[0], -1, 0)
+        s = jnp.asarray(PAULI[1:])[:, None]
+        return jnp.moveaxis(1j * (h @ s - s @ h), 1, -1)
+
+
+def test_no_net_torque_in_a_steady_state():
+    """O = i[H, σ_c]: drude = sj = skew = 0 and int + ext = 0, for scalar disorder."""
+    r = respond(Sheared(rashba(0.5)), WIDE, 0.1, js.ScalarDisorder(1.0))
+    for part in ("drude", "side_jump", "skew"):
+        assert np.max(np.abs(getattr(r, part).spin_density.value)) < 1e-14
+    rest = r.intrinsic.spin_density.value + r.extrinsic.spin_density.value
+    assert np.max(np.abs(r.intrinsic.spin_density.value)) > 1e-2
+    assert np.max(np.abs(rest)) < 1e-13
+
+
+# --- spin density and torque ----------------------------------------------------------------------
+
+
+def test_current_is_spin_in_a_dirac_cone(table):
+    """v_x = σ_y, so that σ_yx = −⟨v_y⟩ = ⟨σ_x⟩ term by term."""
+    r = table("dirac, M = 0.3")
+    for part in (*MECHANISMS, "drude"):
+        contribution = getattr(r, part)
+        np.testing.assert_allclose(
+            contribution.conductivity.value[1],
+            contribution.spin_density.value[0],
+            rtol=1e-12,
+            atol=1e-12,
+        )
+
+
+def test_torque_of_a_dirac_cone(table):
+    """Eq. (105) without the factor ρ(ε_F) in its first line."""
+    mass, mu, strength, x = 0.3, 1.0, 1e-3, 0.09
+    torque = table("dirac, M = 0.3").spin_orbit_torque([0, 0, mass])
+    tau = 1 / (np.pi * strength * mu / (2 * np.pi))
+    m, z, field = np.array([0, 0, 1.0]), np.array([0, 0, 1.0]), np.array([1.0, 0, 0])
+    along = (
+        -(tau * mu * mass / (2 * np.pi)) * (1 - x) / (1 + 3 * x) * np.cross(m, np.cross(z, field))
+    )
+    across = 2 / np.pi * mass**2 / mu * (1 + x) / (1 + 3 * x) ** 2 * np.cross(m, field)
+    np.testing.assert_allclose(torque.field_like.value[:, 0], along, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(torque.damping_like.value[:, 0], across, rtol=1e-10, atol=1e-11)
+    np.testing.assert_allclose(torque.total.value[:, 0], along + across, rtol=1e-12, atol=1e-11)
+
+
+def test_torque_is_perpendicular_to_the_magnetization(table):
+    m = np.array([0.1, -0.2, 0.3])
+    torque = table("dirac, M = 0.3").spin_orbit_torque(m)
+    for part in (torque.total, torque.field_like, torque.damping_like):
+        np.testing.assert_allclose(m @ part.value, 0, atol=1e-13)
+    with pytest.raises(ValueError, match="`magnetization` must be three numbers"):
+        table("dirac, M = 0.3").spin_orbit_torque([0.1, 0.2])
+
+
+def test_units(table):
+    r = table("dirac, M = 0.3")
+    assert r.skew.conductivity.units == "e^2/hbar"
+    hall = r.skew.conductivity.to("e^2/h").component(flow="y", field="x")
+    assert float(hall.value) == pytest.approx(2 * np.pi * sigma(r, "skew"))
+    spin = r.skew.spin_density.to("hbar V^-1 m^-1").component(spin="x", field="x")
+    assert float(spin.value) == pytest.approx(5e9 * float(r.skew.spin_density.value[0, 0]))
+    torque = r.spin_orbit_torque([0, 0, 0.3]).total.to("C/m")
+    assert torque.units == "C/m"
+    with pytest.raises(ValueError, match="`units` must be one of"):
+        r.skew.conductivity.to("S/m")
+    assert "not estimated" in repr(r.skew.conductivity)
+    assert "weak localisation" in repr(r)
+
+
+# --- scans and derivatives ------------------------------------------------------------------------
+
+ROUGH = js.FermiContour(32)
+
+
+def test_array_of_mu_and_vmap_are_loops():
+    masses, mu = jnp.array([0.2, 0.3]), np.array([0.7, 1.0, 1.3])
+    scan = jax.vmap(lambda m: respond(dirac(m, warping=0.1), ROUGH, mu))
+    many = jax.jit(scan)(masses)
+    assert many.total.conductivity.value.shape == (2, 3, 2, 2)
+    assert many.total.conductivity.axes == ("mu", "flow", "field")
+    for i, mass in enumerate(masses):
+        for j, level in enumerate(mu):
+            one = respond(dirac(mass, warping=0.1), ROUGH, level)
+            for part in (*MECHANISMS, "drude"):
+                found = getattr(many, part).spin_density.value[i, j]
+                expected = getattr(one, part).spin_density.value
+                np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_derivatives_are_those_of_finite_differences():
+    """By (M, v, λ, mu), of every contribution."""
+
+    @jax.jit
+    def values(p):
+        model = MassiveDirac(velocity=p[1], mass=p[0], warping=p[2], tilt=(0.1, 0.05))
+        r = respond(model, ROUGH, p[3], js.ScalarDisorder(1.0))
+        names = (*MECHANISMS, "drude", "total")
+        each = [(getattr(r, n).conductivity.value, getattr(r, n).spin_density.value) for n in names]
+        return jnp.concatenate([x.ravel() for pair in each for x in pair])
+
+    start = jnp.array([0.3, 1.1, 0.1, 1.0])
+    along = jax.jit(lambda p, t: jax.jvp(values, (p,), (t,))[1])
+    for i in range(4):
+        step = jnp.zeros(4).at[i].set(1.0)
+        at = lambda h, step=step: values(start + h * step)  # noqa: E731
+        h = 2e-3  # Richardson: three central differences
+        d = [(at(h * 2**-n) - at(-h * 2**-n)) / (2 * h * 2**-n) for n in range(3)]
+        first = [(4 * d[n + 1] - d[n]) / 3 for n in range(2)]
+        expected = (16 * first[1] - first[0]) / 15
+        np.testing.assert_allclose(along(start, step), expected, atol=1e-8)
+
+
+def test_temperature_averages_over_energies():
+    """σ(T) = ∫(−f')σ(ε)dε against a finer rule over the closed form of the skew part."""
+    kelvin, mu, mass = 300.0, 1.0, 0.3
+    r = respond(dirac(mass), ROUGH, mu, temperature=kelvin)
+    thermal = js.units.BOLTZMANN * kelvin
+    x = np.linspace(-22, 22, 4001)
+    xi = (mass / (mu + thermal * x)) ** 2
+    skew = 1.5 * mass / (mu + thermal * x) * (1 - xi) ** 2 / (1 + 3 * xi) ** 2 / (2 * np.pi)
+    slope = 1 / (4 * np.cosh(x / 2) ** 2)
+    assert sigma(r, "skew") == pytest.approx(np.trapezoid(slope * skew, x), abs=1e-9)
+    sea = mass / (mu + thermal * x) / (4 * np.pi)
+    assert sigma(r, "intrinsic") == pytest.approx(np.trapezoid(slope * sea, x), abs=1e-9)
+
+
+@pytest.mark.parametrize("sea", [js.Plane(0.5, 48, 12), js.Plane(0.1, 96, 24)])
+def test_mesh_of_the_sea(sea):
+    r = respond(dirac(), ROUGH, 1.0, sea=sea)
+    assert sigma(r, "intrinsic") == pytest.approx(0.3 / (4 * np.pi), abs=1e-13)
+
+
+def test_pocket_that_crosses_the_zone_boundary():
+    """A hole pocket around M: rays of a surface there, sea from the other corner."""
+    model = QiWuZhang(A=1.0, m=-1.2)
+    pocket = js.FermiContour(64, center=(np.pi, np.pi))
+    mu = 2.6
+    here = respond(model, pocket, mu)
+    sea = js.anomalous_hall(model, js.Grid((1536, 1536), 0.5), js.Levels(mu))
+    expected = sea.to("e^2/hbar").component(flow="y", field="x").value[0]
+    assert sigma(here, "intrinsic") == pytest.approx(float(expected), abs=3e-6)
+
+
+# --- relaxation -----------------------------------------------------------------------------------
+
+
+def test_relaxation_of_a_dirac_cone():
+    strength, x = 1e-3, 0.09
+    r = relaxation(dirac(), ANGLES, 1.0, js.ScalarDisorder(strength))
+    rate = np.pi * strength / (2 * np.pi)  # 1/τ = πu0²ρ
+    there = np.asarray(r.weight) != 0
+    np.testing.assert_allclose(r.scattering_rate[there], rate * (1 + x), rtol=1e-12)
+    np.testing.assert_allclose(r.transport_time[there], 2 / (rate * (1 + 3 * x)), rtol=1e-12)
+    ratio = 1 - (1 - x) / (2 * (1 + x))
+    np.testing.assert_allclose(r.spectrum, [0, ratio, ratio, 1], atol=1e-13)
+
+
+def test_conservation():
+    """Σwβ = Σwγ = ΣwJ_sk = 0 for u0² = 1."""
+    model = dirac(tilt=(0.3, 0.2))
+    on_shell = shells.shell(model, ANGLES.nodes(model, jnp.array(1.0)))
+    scattering = js.ScalarDisorder(1.0).scattering(on_shell)
+    velocity = on_shell.expectation(on_shell.slopes)
+    n = scattering.solve(-velocity)
+    for source in (
+        velocity,
+        extrinsic(on_shell, scattering, measured(on_shell)),
+        skew_source(on_shell, scattering, n),
+    ):
+        assert np.max(np.abs(source @ on_shell.weight)) < 1e-14
+    assert np.max(np.abs(n @ on_shell.weight)) < 1e-14
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+class Kramers(js.Model):
+    """Two equal copies of a Dirac cone."""
+
+    dimension = 2
+
+    def __call__(self, k):
+        return jnp.kron(jnp.eye(2), dirac()(k))
+
+    def spin(self):
+        return jnp.kron(jnp.eye(2), dirac().spin())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: js.ScalarDisorder(-1.0), r"`strength` must be positive .* but is -1\.0"),
+        (lambda: js.ScalarDisorder(0.0), "`strength` must be positive"),
+        (lambda: js.ScalarDisorder([1.0, 2.0]), "`strength` must be one number"),
+        (lambda: js.ScalarDisorder(1.0, np.nan), "`third_cumulant` must be finite"),
+        (lambda: js.MatrixDisorder(np.eye(2)), r"`matrices` must be .* shape \(c, n, n\)"),
+        (lambda: js.MatrixDisorder([[[0, 1], [0, 0]]]), "`matrices` must be Hermitian"),
+        (
+            lambda: js.MatrixDisorder(np.zeros((1, 2, 2))),
+            "`matrices` must be finite and not all zero",
+        ),
+        (lambda: js.FiniteRangeDisorder(1.0), "`correlator` must be a function"),
+        (lambda: GaussianCorrelator(1.0, -1.0), "`length` must be at least 0"),
+    ],
+)
+def test_bad_disorder(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+class BadCorrelator(eqx.Module):
+    """cos(q_x), which is negative somewhere."""
+
+    def __call__(self, q):
+        return jnp.cos(3 * q[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "dirac"}, r"`model` must be a jaxspin\.Model"),
+        ({"model": Kramers()}, "`model` must not have degenerate bands at the Fermi energy"),
+        ({"surface": js.Grid((4, 4))}, "`surface` must be a Fermi-surface rule"),
+        ({"disorder": 1.0}, "`disorder` must be ScalarDisorder"),
+        ({"disorder": js.MatrixDisorder(np.eye(4)[None])}, r"matrices of shape \(2, 2\)"),
+        (
+            {"disorder": js.FiniteRangeDisorder(BadCorrelator())},
+            "`correlator` must not be negative",
+        ),
+        ({"disorder": js.FiniteRangeDisorder(lambda q: 1 + q[0])}, "`correlator` must"),
+        ({"disorder": js.FiniteRangeDisorder(lambda q: q)}, "`correlator` must give one finite"),
+        ({"mu": 0.0}, "`mu` must be in a band, but there is no Fermi surface at 0 eV"),
+        ({"mu": [0.0, 0.1]}, "`mu` must be in a band, but there is no .* any of 2 levels"),
+        ({"mu": np.nan}, "`mu` must be one finite energy"),
+        ({"temperature": -1.0}, "`temperature` must be one number, at least 0"),
+        ({"sea": js.Grid((4, 4))}, "`mesh` must be a mesh for continuum models"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked_annotations")
+def test_bad_call(change, message):
+    call = {"model": dirac(), "surface": ROUGH, "mu": 1.0, "disorder": WEAK} | change
+    with pytest.raises(ValueError, match=message):
+        js.disordered_response(**call)
+
+
+def test_levels_in_a_gap_have_the_sea_alone():
+    with pytest.warns(UserWarning, match="no Fermi surface at 1 of 2 levels"):
+        r = respond(dirac(), ROUGH, [0.1, 1.0])
+    assert r.info["levels_without_surface"] == 1
+    assert float(r.total.conductivity.value[0, 1, 0]) == pytest.approx(1 / (4 * np.pi), abs=1e-12)
+    assert np.all(r.drude.conductivity.value[0] == 0)
+
+
+def test_conserved_spin_is_refused():
+    with pytest.raises(ValueError, match="something else is conserved"):
+        respond(Rashba(kinetic=0.5, velocity=0.0, exchange=0.3), WIDE, 0.5)
+
+
+def test_strong_disorder_is_warned_of():
+    with pytest.warns(UserWarning, match="closer than their width"):
+        respond(dirac(), ROUGH, 1.0, js.ScalarDisorder(30.0))
