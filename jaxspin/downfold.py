@@ -152,6 +152,10 @@ class EffectiveModel(Model):
     def lattice(self):
         return self.model.lattice
 
+    @property
+    def matrix_size(self) -> int:
+        return self.model.matrix_size
+
     def __call__(self, k: Float[Array, " d"]) -> Complex[Array, "m m"]:
         return self._dressed(self.model(k).astype(complex)[..., None], k)[..., 0]
 
@@ -343,6 +347,10 @@ class UndressedModel(Model):
     @property
     def lattice(self):
         return self.effective.lattice
+
+    @property
+    def matrix_size(self) -> int:
+        return self.effective.matrix_size
 
     def __call__(self, k):
         return self.effective(k)

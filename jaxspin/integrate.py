@@ -209,7 +209,7 @@ class _Segments(NamedTuple):
         length = _segment(job.box, job.block)
         state = self.run.resume(self.stage, start)
         mine = range(0, blocks, length)[distributed.rank() :: distributed.size()]
-        devices = lanes(number_of_bands(job.model))
+        devices = lanes(job.model.matrix_size)
         placed = {device: jax.device_put(_arrays((job, start)), device) for device in set(devices)}
 
         def segment(first, device):
@@ -377,7 +377,7 @@ class _Layout(NamedTuple):
 
 def _layout(model: Model, meshes: tuple[Mesh, Mesh], weights: Weights) -> _Layout:
     mesh, bands = meshes[0], number_of_bands(model)
-    box = sides(mesh.shape, tile_size(bands, mesh.domain == "periodic"))
+    box = sides(mesh.shape, tile_size(model.matrix_size, mesh.domain == "periodic"))
     points, numbers = math.prod(box), bands * math.prod(weights.sea.shape[:-2])
     tiles = math.prod(-(-n // side) for n, side in zip(mesh.shape, box, strict=True))
     block = max(1, min(_BLOCK // points, _BLOCK_ELEMENTS // (points * numbers), tiles))

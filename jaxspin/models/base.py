@@ -131,6 +131,14 @@ class Model(eqx.Module):
         return jnp.asarray(self.spin())[..., None]
 
     @property
+    def matrix_size(self) -> int:
+        """Size of the largest matrices that H(k) is made of, by which tiles are cut.
+
+        That of H(k) itself, but for models that have larger ones inside.
+        """
+        return number_of_bands(self)
+
+    @property
     def external_terms(self) -> bool:
         """Whether the model has elements of the position operator between its basis functions."""
         return False
@@ -306,6 +314,10 @@ class Sum(Model):
     def lattice(self):
         return self.first.lattice
 
+    @property
+    def matrix_size(self) -> int:
+        return max(self.first.matrix_size, self.second.matrix_size)
+
     def __call__(self, k):
         return self.first(k) + self.second(k)
 
@@ -352,6 +364,10 @@ class Scaled(Model):
     @property
     def lattice(self):
         return self.model.lattice
+
+    @property
+    def matrix_size(self) -> int:
+        return self.model.matrix_size
 
     def __call__(self, k):
         return self.scale * self.model(k)
@@ -414,6 +430,10 @@ class WithSpin(Model):
     @property
     def lattice(self):
         return self.model.lattice
+
+    @property
+    def matrix_size(self) -> int:
+        return self.model.matrix_size
 
     def __call__(self, k):
         return self.model(k)
