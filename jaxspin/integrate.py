@@ -297,7 +297,7 @@ def _tile(job: Sum, number):
     nodes = lambda *box: _nodes(job, inside, cells, *box)  # noqa: E731
     k, weight, edges = staged(nodes)(u, widths, times)
     box = [x.reshape(-1) for x in u] if job.coordinates.periodic else None
-    bands = solve(job.model, k, job.degeneracy, job.observable.spin, box, job.observable.beyond)
+    bands = solve(job.model, k, job.degeneracy, box=box, **job.observable.needs)
     spread = staged(_spread)(bands, edges) if cells else jnp.zeros_like(bands.levels)
     low, high = job.window
     bands = bands.settled(low - spread / 2, high + spread / 2)
@@ -351,10 +351,7 @@ def _shape_of_weights(observable, model, degeneracy) -> Weights:
     """The shapes of the weights of an observable, without computing them."""
     k = jax.ShapeDtypeStruct((model.dimension, 1), jnp.result_type(float))
     return eqx.filter_eval_shape(
-        lambda k: observable(
-            solve(model, k, degeneracy, observable.spin, beyond=observable.beyond)
-        ),
-        k,
+        lambda k: observable(solve(model, k, degeneracy, **observable.needs)), k
     )
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Complex, Float, Inexact
 from jaxspin.algebra import is_traced
 from jaxspin.compiled import keep, staged
 from jaxspin.lattice import reciprocal_vectors
+from jaxspin.spectrum import Removed
 
 
 class BasisConnection(NamedTuple):
@@ -39,6 +40,8 @@ class Lifted(NamedTuple):
     #: The spin current less ½{s, v}, eV Å, (d, 3, n, n, K): what is lost where s and v are
     #: projected on a part of the states. None where nothing is, or where it is not known.
     current: Complex[Array, "d 3 n n K"] | None = None
+    #: Only from a downfolded model, and where it was asked for.
+    removed: Removed | None = None
 
 
 class Model(eqx.Module):
@@ -139,6 +142,11 @@ class Model(eqx.Module):
         return number_of_bands(self)
 
     @property
+    def downfolded(self) -> bool:
+        """Whether bands of the crystal were removed from the model (`downfold`)."""
+        return False
+
+    @property
     def external_terms(self) -> bool:
         """Whether the model has elements of the position operator between its basis functions."""
         return False
@@ -167,6 +175,7 @@ class Model(eqx.Module):
         *,
         spin: bool,
         curl: bool,
+        removed: bool = False,
     ) -> Lifted:
         """All that the bands are made of, at many k, from the methods above.
 
@@ -174,7 +183,8 @@ class Model(eqx.Module):
 
         Args:
             box: given where the k are those of `box`.
-            spin, curl: whether the spin operator, and the curl of the connection, are wanted.
+            spin, curl, removed: whether the spin operator, the curl of the connection, and what
+                goes through removed bands are wanted.
         """
         hamiltonian, slopes = staged(self.tile)(k) if box is None else staged(self.box)(box)
         connection = None
@@ -280,7 +290,7 @@ class Sum(Model):
 
     Raises:
         ValueError: the two differ in dimension, in the number of bands or in their lattice; the
-            second has elements of the position operator, which would be lost.
+            second has elements of the position operator, which would be lost; one is downfolded.
     """
 
     first: Model
@@ -288,6 +298,11 @@ class Sum(Model):
 
     def __check_init__(self):
         a, b = self.first, self.second
+        if a.downfolded or b.downfolded:
+            raise ValueError(
+                "Argument `other` must be added before downfolding, for it couples kept and "
+                "removed bands, but one of the two models is downfolded."
+            )
         if a.dimension != b.dimension:
             raise ValueError(
                 "Argument `other` must be a model of the same dimension "
@@ -337,7 +352,7 @@ class Sum(Model):
     def basis_connection(self, k, box=None, *, curl=False):
         return self.first.basis_connection(k, curl=curl)
 
-    def lift(self, k, box=None, *, spin, curl):
+    def lift(self, k, box=None, *, spin, curl, removed=False):
         lifted = self.first.lift(k, spin=spin, curl=curl)
         hamiltonian, slopes = staged(self.second.tile)(k)
         return lifted._replace(
@@ -391,26 +406,36 @@ class Scaled(Model):
     def basis_connection(self, k, box=None, *, curl=False):
         return self.model.basis_connection(k, box, curl=curl)
 
-    def lift(self, k, box=None, *, spin, curl):
-        lifted = self.model.lift(k, box, spin=spin, curl=curl)
+    def lift(self, k, box=None, *, spin, curl, removed=False):
+        lifted = self.model.lift(k, box, spin=spin, curl=curl, removed=removed)
         return lifted._replace(
             hamiltonian=self.scale * lifted.hamiltonian,
             slopes=self.scale * lifted.slopes,
             current=None if lifted.current is None else self.scale * lifted.current,
         )
 
+    @property
+    def downfolded(self) -> bool:
+        return self.model.downfolded
+
 
 class WithSpin(Model):
     """The same H(k) with another spin operator (3, n, n), in units of ħ/2.
 
     Raises:
-        ValueError: the operator has another shape than the model's, or is not Hermitian.
+        ValueError: the operator has another shape than the model's, or is not Hermitian; the model
+            is downfolded.
     """
 
     model: Model
     operator: Complex[Array, "3 n n"] = eqx.field(converter=jnp.asarray)
 
     def __check_init__(self):
+        if self.model.downfolded:
+            raise ValueError(
+                "Argument `model` must get its spin operator before downfolding, which dresses it, "
+                "but is downfolded."
+            )
         n = number_of_bands(self.model)
         expected = (3, n, n)
         if self.operator.shape != expected:
