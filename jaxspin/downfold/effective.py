@@ -97,9 +97,7 @@ class EffectiveModel(Model):
         bare = self.undressed().spin_at(k)
         pairs = ((lifted.spin, velocity), (bare, lifted.slopes), (lifted.spin, lifted.slopes))
         product, standard, renormalised = (_SpinAndCurrent.of(*pair).current for pair in pairs)
-        return SpinCurrent(
-            *(x[..., 0] for x in (product + lifted.current, standard, renormalised))
-        )
+        return SpinCurrent(*(x[..., 0] for x in (product + lifted.current, standard, renormalised)))
 
     def undressed(self) -> "UndressedModel":
         """H_eff with the spin operator of the bare functions: what (2) is computed with."""

@@ -1,4 +1,4 @@
-"""How well kept and removed bands are apart, and what an order of perturbation theory leaves out."""
+"""How well kept and removed bands are apart, and what perturbation theory leaves out."""
 
 import equinox as eqx
 import jax
