@@ -21,6 +21,7 @@ from jaxspin.models.crystal_field import CrystalFieldC4v
 from jaxspin.units import BOLTZMANN
 
 _SMALL = 0.1  # what counts as small; the terms that are left out are then about as large relatively
+_TAIL = 10.0  # in units of kT: so far above mu bands count as empty, filled to e^(−10)
 
 
 class Estimate(eqx.Module):
@@ -85,7 +86,7 @@ def leading(model: CrystalFieldC4v, mu: float, temperature: float = 0.0) -> Esti
     model = _plain(model)
     alpha = 2 * model.a * model.b_inter / model.gap
     value = (mu / model.gap) ** 2 * model.b * alpha / (2 * jnp.pi * model.kinetic)
-    small = {"b / gap": jnp.abs(model.b) / model.gap, **_remainder(model, mu)}
+    small = {"b / gap": jnp.abs(model.b) / model.gap, **_remainder(model, mu, temperature)}
     return _checked(value * _thermal(mu, temperature), small)
 
 
@@ -94,7 +95,7 @@ def all_orders_in_b(model: CrystalFieldC4v, mu: float, temperature: float = 0.0)
     model = _plain(model)
     gaps = (model.gap - model.b) ** 2 * (model.gap + model.b)
     value = mu**2 * model.b * model.a * model.b_inter / (jnp.pi * model.kinetic * gaps)
-    return _checked(value * _thermal(mu, temperature), _remainder(model, mu))
+    return _checked(value * _thermal(mu, temperature), _remainder(model, mu, temperature))
 
 
 def second_order(model: CrystalFieldC4v, mu: float) -> Estimate:
@@ -123,12 +124,21 @@ def _effective(model) -> tuple[Array, Array]:
     )
 
 
-def _remainder(model, mu) -> dict[str, Array]:
-    """What fourth order adds relatively, and where the upper bands begin to fill."""
+def _remainder(model, mu, temperature=0.0) -> dict[str, Array]:
+    """What fourth order adds relatively, and where the upper bands begin to fill.
+
+    Raises:
+        ValueError: `mu` is not above 0, where the lower bands begin.
+    """
+    if not is_traced(mu) and not mu > 0:
+        raise ValueError(
+            f"Argument `mu` must be above 0 eV, where the lower bands begin, but is {mu!r}."
+        )
+    top = mu + _TAIL * BOLTZMANN * temperature
     return {
         "2 b_inter² / (mu |b|)": 2 * model.b_inter**2 / (mu * jnp.abs(model.b)),
         "a² / (kinetic mu)": model.a**2 / (model.kinetic * mu),
-        "upper bands filled": jnp.where(mu < model.gap - jnp.abs(model.b), 0.0, jnp.inf),
+        "upper bands filled": jnp.where(top < model.gap - jnp.abs(model.b), 0.0, jnp.inf),
     }
 
 

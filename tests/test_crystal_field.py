@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.linalg import block_diag, null_space
 from scipy.optimize import brentq
 
 import jaxspin as js
@@ -198,6 +199,20 @@ def test_is_invariant_under_the_point_group(irrep, which):
 
 
 @pytest.mark.parametrize("irrep", INVARIANTS)
+@pytest.mark.parametrize(("which", "axial"), [(0, False), (1, True), (2, False)])
+def test_no_other_terms_are_allowed(irrep, which, axial):
+    """(A13) to (A15): the vectors A, B (axial), C between orbital and doublet, up to a factor."""
+    conditions = []
+    for matrix, character in zip((TURN, MIRROR), CHARACTERS[irrep], strict=True):
+        on_vectors = block_diag(matrix, 1) * (np.linalg.det(matrix) if axial else 1)
+        conditions.append(character * np.kron(matrix, on_vectors) - np.eye(6))
+    allowed = null_space(np.concatenate(conditions))
+    assert allowed.shape == (6, 1)
+    vectors = np.pad(INVARIANTS[irrep][which], [(0, 0), (0, 1)]).ravel()
+    assert abs(vectors @ allowed[:, 0]) == pytest.approx(math.sqrt(2))
+
+
+@pytest.mark.parametrize("irrep", INVARIANTS)
 def test_time_reversal(irrep):
     model = irrep_model(irrep)
     reversal = np.kron(np.eye(3), -1j * PAULI[2])
@@ -346,6 +361,17 @@ def test_the_regime_is_checked():
         estimate = currents.leading(weak, MU)
     assert estimate.holds
     assert float(estimate.value) == pytest.approx(parts(weak).sum(), rel=0.05)
+
+
+def test_the_regime_ends_where_the_upper_bands_fill():
+    with pytest.warns(UserWarning, match="upper bands filled is inf"):
+        currents.all_orders_in_b(D, MU, 0.06 / BOLTZMANN)
+
+
+@pytest.mark.parametrize("mu", [0.0, -0.1])
+def test_closed_forms_refuse_empty_bands(mu):
+    with pytest.raises(ValueError, match="`mu` must be above 0 eV"):
+        currents.leading(D, mu)
 
 
 def test_closed_forms_refuse_intrinsic_terms():

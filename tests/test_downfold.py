@@ -504,11 +504,12 @@ def test_every_band_gives_what_it_gives_in_the_full_model():
     (energies, full), (kept_energies, two) = (weights(m, points) for m in (model, kept))
     np.testing.assert_allclose(kept_energies, energies[:, :2], atol=1e-13)
     np.testing.assert_allclose(two, full[..., :2], atol=1e-13)
-    assert np.all(np.abs(two).max(axis=(0, 2)) > 0)
+    # All but the diagonal of the two antisymmetric ones are there: 2 + 12 + 6 + 6 + 12.
+    assert np.sum(np.abs(two).max(axis=(0, 2)) > 0) == 38
 
 
 def test_responses_converge_with_the_coupling():
-    """Order 2: weights of each band are wrong at third order of the coupling, or higher."""
+    """Order 2: what each band gives is wrong at fourth order of the coupling."""
     model = random_hopping(3, 2, seed=1, spread=3.0)
     points = jnp.asarray(np.random.default_rng(3).normal(size=(4, 2)))
     between = np.arange(3)[:, None] // 2 != np.arange(3) // 2
@@ -518,7 +519,8 @@ def test_responses_converge_with_the_coupling():
         full = weights(weak, points)[1][..., :2]
         errors.append(np.abs(weights(js.downfold(weak, (0, 1), order=2), points)[1] - full))
     coarse, fine = (np.max(error, axis=(0, 2)) for error in errors)
-    assert np.all(np.log2(coarse / fine) > 2.8)
+    there = fine > 0
+    np.testing.assert_allclose(np.log2(coarse[there] / fine[there]), 4, atol=0.1)
 
 
 def test_sums_over_a_mesh():
