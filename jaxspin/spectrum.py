@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
-from jaxspin.algebra import dagger, matmul, product, sandwich
-from jaxspin.compiled import staged
+from jaxspin.algebra import dagger, matmul, sandwich
+from jaxspin.compiled import keep, staged
 from jaxspin.eigensolvers import eigh
 from jaxspin.unsplit import unsplit
 
@@ -147,25 +147,27 @@ def solve(
     lift = staged(model.tile) if box is None else staged(model.box)
     hamiltonian, slopes = lift(k if box is None else box)
     hamiltonian = hamiltonian.astype(complex)
-    energies, basis = eigensystem(hamiltonian, degeneracy)
-    levels, same = staged(lambda energies: _levels(energies, degeneracy))(energies)
     connection = None
     if model.external_terms:
         connection = staged(partial(model.basis_connection, curl=beyond))(k, box)
         slopes = slopes + _external(connection.connection, hamiltonian)
-
-    def in_bands(operator):
-        return sandwich(basis, operator)
-
+    operators = [slopes]
+    if spin:
+        operators.append(staged(model.spin_at)(k, box))
+    if connection is not None and beyond:
+        operators.append(_beyond(connection))
+    energies, basis, found = band_basis(hamiltonian, tuple(operators), degeneracy)
+    levels, same = staged(lambda energies: _levels(energies, degeneracy))(energies)
+    found = iter(found)
     return Bands(
         energies=energies,
         levels=levels,
         basis=basis,
         same=same,
         open=~same,
-        velocity=in_bands(slopes),
-        spin=in_bands(staged(model.spin_at)(k, box)) if spin else None,
-        beyond=_beyond(basis, connection) if connection is not None and beyond else None,
+        velocity=next(found),
+        spin=next(found) if spin else None,
+        beyond=next(found, None),
     )
 
 
@@ -175,7 +177,7 @@ def _external(connection, hamiltonian):
     return -1j * (product - dagger(product))
 
 
-def _beyond(basis, connection) -> Complex[Array, "p n n K"]:
+def _beyond(connection) -> Complex[Array, "p n n K"]:
     """The curvature of the space of the basis functions, ∂_a A_b - ∂_b A_a - i[A_a, A_b].
 
     It is what a sum over all states has beyond the sum over the bands of the model: the terms
@@ -184,8 +186,7 @@ def _beyond(basis, connection) -> Complex[Array, "p n n K"]:
     d = len(connection.connection)
     a, b = np.triu_indices(d, 1)
     product = matmul(connection.connection[a], connection.connection[b])
-    curvature = connection.curl - 1j * (product - dagger(product))
-    return sandwich(basis, curvature)
+    return connection.curl - 1j * (product - dagger(product))
 
 
 def _levels(energies, degeneracy):
@@ -212,27 +213,51 @@ def inverse_gap(energies: Float[Array, "n K"], same: Bool[Array, "n n K"]) -> Fl
     return jnp.where(same, 0, 1 / jnp.where(same, 1, difference))
 
 
-@jax.custom_jvp
 def eigensystem(
     hamiltonian: Complex[Array, "n n K"], degeneracy: Degeneracy
 ) -> tuple[Float[Array, "n K"], Complex[Array, "n n K"]]:
-    """Energies (ascending) and eigenvectors (columns) of a tile of Hermitian matrices.
+    """Energies (ascending) and eigenvectors (columns), with the derivative of `band_basis`."""
+    return band_basis(hamiltonian, (), degeneracy)[:2]
 
-    The derivative, with M = U†(dH)U:  dε_m = M_mm,  dU = U X,  X_mn = M_mn/(ε_n - ε_m) between
-    degenerate groups and 0 inside them. That is exact for whatever depends on the groups only
-    (projectors, traces over a group, group energies) as long as dH does not split a group; a dH
-    that does is an error, not a number.
+
+@eqx.filter_custom_jvp
+def band_basis(
+    hamiltonian: Complex[Array, "n n K"],
+    operators: tuple[Complex[Array, "*c n n K"], ...],
+    degeneracy: Degeneracy,
+) -> tuple[Float[Array, "n K"], Complex[Array, "n n K"], tuple[Array, ...]]:
+    """Energies (ascending), eigenvectors (columns U), and Hermitian operators in their basis.
+
+    The derivative, with M = U†(dH)U and X_mn = M_mn/(ε_n - ε_m) between degenerate groups, 0
+    inside them:  dε_m = M_mm,  dU = U X,  d(U†OU) = U†(dO)U + [U†OU, X].  That is exact for
+    whatever depends on the groups only (projectors, traces over a group, group energies) as long
+    as dH does not split a group; a dH that does is an error, not a number.
     """
-    return eigh(hamiltonian)
+    energies, basis = eigh(hamiltonian)
+    return energies, basis, tuple(sandwich(basis, operator) for operator in operators)
 
 
-@eigensystem.defjvp
-def _eigensystem_jvp(primals, tangents):
-    hamiltonian, degeneracy = primals
-    energies, basis = eigensystem(hamiltonian, degeneracy)
+@band_basis.def_jvp
+def _band_basis_jvp(primals, tangents):
+    hamiltonian, operators, degeneracy = primals
+    change, changes, _ = tangents
+    energies, basis, found = band_basis(hamiltonian, operators, degeneracy)
+    turned = [None if c is None else sandwich(basis, c) for c in changes]
+    if change is None:
+        return (energies, basis, found), (None, None, tuple(turned))
     same = groups(energies, degeneracy)
-    change = product(dagger(basis), product(tangents[0], basis))
-    change = unsplit(change, same)
-    mixing = -change * inverse_gap(energies, same)
+    change = keep(unsplit(sandwich(basis, change), same))
+    mixing = keep(-change * inverse_gap(energies, same))
     slopes = jnp.einsum("mmK->mK", change).real
-    return (energies, basis), (slopes, product(basis, mixing))
+    return (energies, basis, found), (
+        slopes,
+        matmul(basis, mixing),
+        tuple(map(partial(_turned, mixing), found, turned)),
+    )
+
+
+def _turned(mixing, operator, change):
+    """U†(dO)U + [O, X]; with O Hermitian and X anti-Hermitian, [O, X] = OX + (OX)†."""
+    product = matmul(operator, mixing)
+    rotation = product + dagger(product)
+    return keep(rotation if change is None else rotation + change)
