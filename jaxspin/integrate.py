@@ -30,7 +30,7 @@ from jaxspin.devices import in_order, lanes
 from jaxspin.levels import Levels, Scan, scans
 from jaxspin.meshes import Adaptive, Coordinates, Mesh
 from jaxspin.models.base import Model, number_of_bands
-from jaxspin.observables import Observable, Weights
+from jaxspin.observables import Differentiated, Observable, Weights
 from jaxspin.progress import track
 from jaxspin.spectrum import Bands, Degeneracy, group_mean, solve
 
@@ -105,11 +105,13 @@ def integrate(
     """
     if isinstance(mesh, Adaptive):
         return _refined(observable, model, mesh, levels, degeneracy, checkpoint)
-    coarser = mesh.coarser()
+    coarser, traced = mesh.coarser(), is_traced(model, mesh, levels, observable)
+    if traced and observable.smooth and levels.warm:
+        observable = Differentiated(observable)
     shape = _shape_of_weights(observable, model, degeneracy)
     layout = _layout(model, (mesh, coarser), shape)
     arguments = (observable, model, levels, degeneracy, shape, layout)
-    if is_traced(model, mesh, levels, observable):
+    if traced:
         if checkpoint is not None:
             raise ValueError(
                 "Argument `checkpoint` must be None inside jit, grad and vmap, "
@@ -331,7 +333,7 @@ def _tile(job: Sum, number):
     nodes = lambda *box: _nodes(job, inside, cells, *box)  # noqa: E731
     k, weight, edges = staged(nodes)(u, widths, times)
     box = [x.reshape(-1) for x in u] if job.coordinates.periodic else None
-    bands = solve(job.model, k, job.degeneracy, job.observable.spin, box, job.observable.beyond)
+    bands = _solve(job.observable, job.model, k, job.degeneracy, box)
     spread = staged(_spread)(bands, edges) if cells else jnp.zeros_like(bands.levels)
     low, high = job.window
     bands = bands.settled(low - spread / 2, high + spread / 2)
@@ -384,12 +386,13 @@ def _in_order(plan, finished: list[Array]) -> Float[Array, "t e c"]:
 def _shape_of_weights(observable, model, degeneracy) -> Weights:
     """The shapes of the weights of an observable, without computing them."""
     k = jax.ShapeDtypeStruct((model.dimension, 1), jnp.result_type(float))
-    return eqx.filter_eval_shape(
-        lambda k: observable(
-            solve(model, k, degeneracy, observable.spin, beyond=observable.beyond)
-        ),
-        k,
-    )
+    return eqx.filter_eval_shape(lambda k: observable(_solve(observable, model, k, degeneracy)), k)
+
+
+def _solve(observable, model, k, degeneracy, box=None) -> Bands:
+    """The bands with what an observable needs of them."""
+    wanted = {"beyond": observable.beyond, "offset": observable.offset}
+    return solve(model, k, degeneracy, observable.spin, box, **wanted)
 
 
 _SMALL = 8  # bands; above it tiles of 64 are faster than those of 128 (measured at 18)

@@ -5,7 +5,7 @@ The k axis is last (see `algebra`): energies are (n, K), matrices (n, n, K), the
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import equinox as eqx
@@ -90,6 +90,9 @@ class Bands(eqx.Module):
     #: pairs a < b of directions, Å², (p, n, n, K); absent where the model has no external terms,
     #: or where it was not asked for.
     beyond: Complex[Array, "p n n K"] | None = None
+    #: H less the level of each group, inside the groups, eV, (n, n, K): zero, but its derivative is
+    #: how a change of H splits the groups. Absent where it was not asked for.
+    offset: Complex[Array, "n n K"] | None = None
 
     @property
     def gap(self) -> Float[Array, "n n K"]:
@@ -137,11 +140,13 @@ def solve(
     spin: bool = True,
     box: Sequence[Float[Array, " _"]] | None = None,
     beyond: bool = False,
+    offset: bool = False,
 ) -> Bands:
     """The bands of a model on a tile of k-points.
 
     Args:
-        spin, beyond: whether these fields of `Bands` are wanted.
+        spin, beyond, offset: whether these fields of `Bands` are wanted. With `offset` a derivative
+            may be along a dH that splits a group, which is an error without.
         box: the values of each u_i, where the tile is the box of k = Σ_i u_i b_i (`Model.box`).
     """
     lift = staged(model.tile) if box is None else staged(model.box)
@@ -156,7 +161,10 @@ def solve(
         operators.append(staged(model.spin_at)(k, box))
     if connection is not None and beyond:
         operators.append(_beyond(connection))
-    energies, basis, found = band_basis(hamiltonian, tuple(operators), degeneracy)
+    if offset:
+        operators.append(hamiltonian)
+    check = whatever if offset else unsplit
+    energies, basis, found = band_basis(hamiltonian, tuple(operators), degeneracy, check)
     levels, same = staged(lambda energies: _levels(energies, degeneracy))(energies)
     found = iter(found)
     return Bands(
@@ -167,7 +175,8 @@ def solve(
         open=~same,
         velocity=next(found),
         spin=next(found) if spin else None,
-        beyond=next(found, None),
+        beyond=next(found) if connection is not None and beyond else None,
+        offset=_offset(next(found), levels, same) if offset else None,
     )
 
 
@@ -187,6 +196,13 @@ def _beyond(connection) -> Complex[Array, "p n n K"]:
     a, b = np.triu_indices(d, 1)
     product = matmul(connection.connection[a], connection.connection[b])
     return connection.curl - 1j * (product - dagger(product))
+
+
+def _offset(hamiltonian, levels, same):
+    """H - level inside the groups, less its own value."""
+    identity = jnp.eye(len(levels))[..., None]
+    inside = jnp.where(same, hamiltonian - identity * levels, 0)
+    return inside - jax.lax.stop_gradient(inside)
 
 
 def _levels(energies, degeneracy):
@@ -225,13 +241,15 @@ def band_basis(
     hamiltonian: Complex[Array, "n n K"],
     operators: tuple[Complex[Array, "*c n n K"], ...],
     degeneracy: Degeneracy,
+    check: Callable[[Array, Array], Array] = unsplit,
 ) -> tuple[Float[Array, "n K"], Complex[Array, "n n K"], tuple[Array, ...]]:
     """Energies (ascending), eigenvectors (columns U), and Hermitian operators in their basis.
 
     The derivative, with M = U†(dH)U and X_mn = M_mn/(ε_n - ε_m) between degenerate groups, 0
     inside them:  dε_m = M_mm,  dU = U X,  d(U†OU) = U†(dO)U + [U†OU, X].  That is exact for
     whatever depends on the groups only (projectors, traces over a group, group energies) as long
-    as dH does not split a group; a dH that does is an error, not a number.
+    as dH does not split a group; with `unsplit` as the check, a dH that does is an error. Inside a
+    group U†HU changes by M, whatever it is.
     """
     energies, basis = eigh(hamiltonian)
     return energies, basis, tuple(sandwich(basis, operator) for operator in operators)
@@ -239,14 +257,14 @@ def band_basis(
 
 @band_basis.def_jvp
 def _band_basis_jvp(primals, tangents):
-    hamiltonian, operators, degeneracy = primals
-    change, changes, _ = tangents
-    energies, basis, found = band_basis(hamiltonian, operators, degeneracy)
+    *_, degeneracy, check = primals
+    change, changes, *_ = tangents
+    energies, basis, found = band_basis(*primals)
     turned = [None if c is None else sandwich(basis, c) for c in changes]
     if change is None:
         return (energies, basis, found), (None, None, tuple(turned))
     same = groups(energies, degeneracy)
-    change = keep(unsplit(sandwich(basis, change), same))
+    change = keep(check(sandwich(basis, change), same))
     mixing = keep(-change * inverse_gap(energies, same))
     slopes = jnp.einsum("mmK->mK", change).real
     return (energies, basis, found), (
@@ -254,6 +272,11 @@ def _band_basis_jvp(primals, tangents):
         matmul(basis, mixing),
         tuple(map(partial(_turned, mixing), found, turned)),
     )
+
+
+def whatever(change: Array, same: Array) -> Array:
+    """The check of a change of H that lets all pass."""
+    return change
 
 
 def _turned(mixing, operator, change):
