@@ -89,7 +89,9 @@ def test_splitting_where_the_sum_is_smooth(name):
     for start in (jnp.zeros(3), 1e-9 * jnp.array([0.3, 0.1, 0.5])):
         slopes = forward(start)
         for i, axis in enumerate(jnp.eye(3)):
-            difference = central_difference(lambda x, a=axis: value(start + x * a), 0.0, 1e-2)
+            difference = central_difference(
+                lambda x, a=axis, at=start: value(at + x * a), 0.0, 1e-2
+            )
             np.testing.assert_allclose(slopes[:, i], difference, atol=3e-8)
     if name == "current":
         assert jnp.max(jnp.abs(slopes)) > 0.1
