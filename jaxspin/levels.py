@@ -52,6 +52,11 @@ class Levels(eqx.Module):
         return (*self.temperature.shape, *self.mu.shape)
 
     @property
+    def warm(self) -> bool:
+        """Whether all temperatures are positive, as they are taken to be while differentiated."""
+        return is_traced(self.temperature) or bool(np.all(self.temperature > 0))
+
+    @property
     def window(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Energies below which a state is filled, and above which it is empty, at every level."""
         reach = _REACH * BOLTZMANN * jnp.max(self.temperature)

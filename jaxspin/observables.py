@@ -67,10 +67,17 @@ class Observable(eqx.Module):
     #: Whether it needs removed bands themselves, so that a downfolded model cannot give it.
     every_band: ClassVar[bool] = False
 
+    #: Whether the sum is Tr f(H)O, O made of H, its slopes and the spin. It is then a smooth
+    #: function of H where bands meet, and has derivatives by parameters that split them.
+    smooth: ClassVar[bool] = False
+    #: Whether it needs how a change of H splits degenerate groups (`Bands.offset`).
+    offset: ClassVar[bool] = False
+
     @property
     def needs(self) -> dict[str, bool]:
         """Which fields of `Bands` it needs, as `solve` takes it."""
-        return {"spin": self.spin, "beyond": self.beyond, "removed": self.removed}
+        fields = ("spin", "beyond", "removed", "offset")
+        return {name: getattr(self, name) for name in fields}
 
     @abstractmethod
     def __call__(self, bands: Bands) -> Weights:
@@ -81,6 +88,7 @@ class Number(Observable):
     """One for each band: the sum is a number of electrons."""
 
     spin = False
+    smooth = True
 
     def __call__(self, bands):
         return Weights(jnp.ones_like(bands.energies))
@@ -90,6 +98,7 @@ class States(Observable):
     """One for each band, at the Fermi surface: the sum of -∂f/∂ε is a density of states."""
 
     spin = False
+    smooth = True
 
     def __call__(self, bands):
         return Weights(jnp.zeros_like(bands.energies), -jnp.ones_like(bands.energies))
@@ -249,17 +258,26 @@ class EquilibriumSpinCurrent(Observable):
     Samokhin, Sigrist and Fischer (2025), Eqs. (14), (15). Part 0, trivial: v_m s_mm (the blocks
     inside a group). Part 1, topological: the other groups, Re Σ_n s_mn (∂H)_nm, those beyond the
     bands of a downfolded model included.
+    A group whose levels are ε̄ + h is occupied with f(ε̄) + f'(ε̄) h. The surface term is the second
+    part, which is zero and has a derivative where a parameter splits the group.
     """
 
     spin = True
+    smooth = True
 
     def __call__(self, bands):
         velocity = bands.velocity[:, None]
         parts = (bands.inside(bands.spin), bands.between(bands.spin))
-        trivial, topological = (diagonal_of_product(s, velocity).real for s in parts)
+        sea = [diagonal_of_product(s, velocity).real for s in parts]
         if bands.current_beyond is not None:
-            topological += _diagonal(bands.current_beyond)
-        return Weights(jnp.stack([trivial, topological]))
+            sea[1] += _diagonal(bands.current_beyond)
+        if bands.offset is None:
+            return Weights(jnp.stack(sea))
+        currents = [0.5 * anticommutator(s, velocity) for s in parts]
+        if bands.current_beyond is not None:
+            currents[1] += bands.current_beyond
+        split = [diagonal_of_product(bands.offset, current).real for current in currents]
+        return Weights(jnp.stack(sea), jnp.stack(split))
 
 
 class Restricted(Observable):
@@ -269,10 +287,15 @@ class Restricted(Observable):
     bands: tuple[int, ...] = eqx.field(static=True)
     spin = True
 
+    @property
+    def smooth(self) -> bool:
+        return self.observable.smooth
+
     def __call__(self, bands):
-        chosen = jnp.zeros(bands.energies.shape[0]).at[jnp.array(self.bands)].set(1.0)
+        chosen = jnp.zeros(bands.energies.shape[0]).at[jnp.array(self.bands)].set(1.0)[:, None]
         weights = self.observable(bands)
-        return Weights(weights.sea * chosen[:, None], expansion=weights.expansion)
+        surface = None if weights.surface is None else weights.surface * chosen
+        return Weights(weights.sea * chosen, surface, weights.expansion)
 
 
 class OfBands(Observable):
@@ -283,6 +306,24 @@ class OfBands(Observable):
     @property
     def spin(self) -> bool:
         return self.observable.spin
+
+    def __call__(self, bands):
+        return self.observable(bands)
+
+
+class Differentiated(Observable):
+    """A smooth observable in a sum that may be differentiated by what splits degenerate bands."""
+
+    observable: Observable
+    offset = True
+
+    @property
+    def spin(self) -> bool:
+        return self.observable.spin
+
+    @property
+    def beyond(self) -> bool:
+        return self.observable.beyond
 
     def __call__(self, bands):
         return self.observable(bands)

@@ -5,17 +5,18 @@ The k axis is last (see `algebra`): energies are (n, K), matrices (n, n, K), the
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Complex, Float
+from jaxtyping import Array, Bool, Complex, Float, PyTree
 
-from jaxspin.algebra import dagger, matmul, product, sandwich
-from jaxspin.compiled import staged
+from jaxspin.algebra import dagger, matmul, sandwich
+from jaxspin.compiled import keep, staged
 from jaxspin.eigensolvers import eigh
 from jaxspin.unsplit import unsplit
 
@@ -108,6 +109,9 @@ class Bands(eqx.Module):
     #: What a field drives through the removed bands of a downfolded model, in the band basis;
     #: absent elsewhere, or where it was not asked for.
     removed: Removed | None = None
+    #: H less the level of each group, inside the groups, eV, (n, n, K): zero, but its derivative is
+    #: how a change of H splits the groups. Absent where it was not asked for.
+    offset: Complex[Array, "n n K"] | None = None
 
     @property
     def gap(self) -> Float[Array, "n n K"]:
@@ -156,36 +160,34 @@ def solve(
     box: Sequence[Float[Array, " _"]] | None = None,
     beyond: bool = False,
     removed: bool = False,
+    offset: bool = False,
 ) -> Bands:
     """The bands of a model on a tile of k-points.
 
     Args:
-        spin, beyond, removed: whether these fields of `Bands` are wanted.
+        spin, beyond, removed, offset: whether these fields of `Bands` are wanted. With `offset` a
+            derivative may be along a dH that splits a group, which is an error without.
         box: the values of each u_i, where the tile is the box of k = Σ_i u_i b_i (`Model.box`).
     """
     lifted = model.lift(k, box, spin=spin, curl=beyond, removed=removed)
     hamiltonian, slopes = lifted.hamiltonian.astype(complex), lifted.slopes
-    energies, basis = eigensystem(hamiltonian, degeneracy)
-    levels, same = staged(lambda energies: _levels(energies, degeneracy))(energies)
-    connection, current = lifted.connection, lifted.current
+    connection = lifted.connection
     if connection is not None:
         slopes = slopes + _external(connection.connection, hamiltonian)
-
-    def in_bands(operator):
-        return sandwich(basis, operator)
-
-    return Bands(
-        energies=energies,
-        levels=levels,
-        basis=basis,
-        same=same,
-        open=~same,
-        velocity=in_bands(slopes),
-        spin=in_bands(lifted.spin) if spin else None,
-        beyond=_beyond(basis, connection) if connection is not None and beyond else None,
-        current_beyond=None if current is None else in_bands(current),
-        removed=jax.tree.map(in_bands, lifted.removed),
-    )
+    operators = {
+        "velocity": slopes,
+        "spin": lifted.spin,
+        "beyond": _beyond(connection) if connection is not None and beyond else None,
+        "current_beyond": lifted.current,
+        "removed": lifted.removed,
+        "offset": hamiltonian if offset else None,
+    }
+    check = whatever if offset else unsplit
+    energies, basis, operators = band_basis(hamiltonian, operators, degeneracy, check)
+    levels, same = staged(lambda energies: _levels(energies, degeneracy))(energies)
+    if offset:
+        operators["offset"] = _offset(operators["offset"], levels, same)
+    return Bands(energies=energies, levels=levels, basis=basis, same=same, open=~same, **operators)
 
 
 def _external(connection, hamiltonian):
@@ -194,7 +196,7 @@ def _external(connection, hamiltonian):
     return -1j * (product - dagger(product))
 
 
-def _beyond(basis, connection) -> Complex[Array, "p n n K"]:
+def _beyond(connection) -> Complex[Array, "p n n K"]:
     """The curvature of the space of the basis functions, ∂_a A_b - ∂_b A_a - i[A_a, A_b].
 
     It is what a sum over all states has beyond the sum over the bands of the model: the terms
@@ -203,8 +205,14 @@ def _beyond(basis, connection) -> Complex[Array, "p n n K"]:
     d = len(connection.connection)
     a, b = np.triu_indices(d, 1)
     product = matmul(connection.connection[a], connection.connection[b])
-    curvature = connection.curl - 1j * (product - dagger(product))
-    return sandwich(basis, curvature)
+    return connection.curl - 1j * (product - dagger(product))
+
+
+def _offset(hamiltonian, levels, same):
+    """H - level inside the groups, less its own value."""
+    identity = jnp.eye(len(levels))[..., None]
+    inside = jnp.where(same, hamiltonian - identity * levels, 0)
+    return inside - jax.lax.stop_gradient(inside)
 
 
 def _levels(energies, degeneracy):
@@ -231,27 +239,57 @@ def inverse_gap(energies: Float[Array, "n K"], same: Bool[Array, "n n K"]) -> Fl
     return jnp.where(same, 0, 1 / jnp.where(same, 1, difference))
 
 
-@jax.custom_jvp
 def eigensystem(
     hamiltonian: Complex[Array, "n n K"], degeneracy: Degeneracy
 ) -> tuple[Float[Array, "n K"], Complex[Array, "n n K"]]:
-    """Energies (ascending) and eigenvectors (columns) of a tile of Hermitian matrices.
+    """Energies (ascending) and eigenvectors (columns), with the derivative of `band_basis`."""
+    return band_basis(hamiltonian, None, degeneracy)[:2]
 
-    The derivative, with M = U†(dH)U:  dε_m = M_mm,  dU = U X,  X_mn = M_mn/(ε_n - ε_m) between
-    degenerate groups and 0 inside them. That is exact for whatever depends on the groups only
-    (projectors, traces over a group, group energies) as long as dH does not split a group; a dH
-    that does is an error, not a number.
+
+@eqx.filter_custom_jvp
+def band_basis(
+    hamiltonian: Complex[Array, "n n K"],
+    operators: PyTree[Complex[Array, "*c n n K"]],
+    degeneracy: Degeneracy,
+    check: Callable[[Array, Array], Array] = unsplit,
+) -> tuple[Float[Array, "n K"], Complex[Array, "n n K"], PyTree[Array]]:
+    """Energies (ascending), eigenvectors (columns U), and Hermitian operators in their basis.
+
+    The derivative, with M = U†(dH)U and X_mn = M_mn/(ε_n - ε_m) between degenerate groups, 0
+    inside them:  dε_m = M_mm,  dU = U X,  d(U†OU) = U†(dO)U + [U†OU, X].  That is exact for
+    whatever depends on the groups only (projectors, traces over a group, group energies) as long
+    as dH does not split a group; with `unsplit` as the check, a dH that does is an error. Inside a
+    group U†HU changes by M, whatever it is.
     """
-    return eigh(hamiltonian)
+    energies, basis = eigh(hamiltonian)
+    return energies, basis, jax.tree.map(partial(sandwich, basis), operators)
 
 
-@eigensystem.defjvp
-def _eigensystem_jvp(primals, tangents):
-    hamiltonian, degeneracy = primals
-    energies, basis = eigensystem(hamiltonian, degeneracy)
+@band_basis.def_jvp
+def _band_basis_jvp(primals, tangents):
+    *_, degeneracy, check = primals
+    change, changes, *_ = tangents
+    energies, basis, found = band_basis(*primals)
+    turned = jax.tree.map(partial(sandwich, basis), changes)
+    if change is None:
+        return (energies, basis, found), (None, None, turned)
     same = groups(energies, degeneracy)
-    change = product(dagger(basis), product(tangents[0], basis))
-    change = unsplit(change, same)
-    mixing = -change * inverse_gap(energies, same)
+    change = keep(check(sandwich(basis, change), same))
+    mixing = keep(-change * inverse_gap(energies, same))
     slopes = jnp.einsum("mmK->mK", change).real
-    return (energies, basis), (slopes, product(basis, mixing))
+    turned = jax.tree.map(partial(_turned, mixing), found, turned, is_leaf=lambda x: x is None)
+    return (energies, basis, found), (slopes, matmul(basis, mixing), turned)
+
+
+def whatever(change: Array, same: Array) -> Array:
+    """The check of a change of H that lets all pass."""
+    return change
+
+
+def _turned(mixing, operator, change):
+    """U†(dO)U + [O, X]; with O Hermitian and X anti-Hermitian, [O, X] = OX + (OX)†."""
+    if operator is None:
+        return None
+    product = matmul(operator, mixing)
+    rotation = product + dagger(product)
+    return keep(rotation if change is None else rotation + change)

@@ -1,0 +1,126 @@
+"""Derivatives at bands that are degenerate, nearly degenerate or apart, and by what splits them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from systems import CONVENTIONAL, KUBO, A, B, measure
+from test_derivatives import central_difference
+
+import jaxspin as js
+from jaxspin.algebra import PAULI
+
+EVERY = ("anomalous_hall", CONVENTIONAL, A, B, KUBO, "torque", "equilibrium", "number", "states")
+GRID = js.Grid((5, 4), 0.2)
+LEVELS = js.Levels([0.9, 1.4], 900.0)
+
+
+class Exchange(js.Model):
+    """(1 + 0.3 cos k_x) m·σ, more of it in one orbital than in the other."""
+
+    m: jax.Array
+
+    @property
+    def dimension(self):
+        return 2
+
+    @property
+    def lattice(self):
+        return jnp.eye(2)
+
+    def __call__(self, k):
+        pauli = jnp.tensordot(self.m, PAULI[1:], axes=1)
+        return (1 + 0.3 * jnp.cos(k[0])) * jnp.kron(jnp.diag(jnp.array([1.2, 0.8])), pauli)
+
+    def spin(self):
+        return jnp.stack([jnp.kron(jnp.eye(2), s) for s in PAULI[1:]])
+
+
+def model(u, m):
+    """Pairs of bands, degenerate at every k, that the exchange field splits."""
+    return js.models.BernevigHughesZhang(u=u, A=1.0, C=0.3, mixing=0.2) + Exchange(m)
+
+
+# --- a parameter that keeps the degeneracy, whatever the splitting is ---------------------------
+
+
+def every(u, splitting):
+    found = measure(model(u, splitting * jnp.array([0.3, 0.1, 0.5])), GRID, LEVELS, EVERY)
+    return jnp.concatenate([value.reshape(-1) for value in found.values()])
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """Values, their derivative by u forward, and that of a combination of them in reverse."""
+    mixture = jnp.asarray(np.random.default_rng(5).normal(size=every(-1.0, 0.5).size))
+    total = lambda u, splitting: mixture @ every(u, splitting)  # noqa: E731
+    forward, reverse = jax.jit(jax.jacfwd(every)), jax.jit(jax.grad(total))
+    return jax.jit(every), forward, reverse, mixture
+
+
+@pytest.mark.parametrize("splitting", [0.0, 1e-9, 3e-7, 1e-3, 0.1])
+def test_every_response(compiled, splitting):
+    value, forward, reverse, mixture = compiled
+    slope = forward(-1.0, splitting)
+    difference = central_difference(lambda u: value(u, splitting), -1.0, 1e-2)
+    scale = jnp.max(jnp.abs(difference))
+    np.testing.assert_allclose(slope, difference, atol=1e-6 * scale, rtol=0)
+    assert float(reverse(-1.0, splitting)) == pytest.approx(float(mixture @ slope), rel=1e-11)
+
+
+# --- parameters that split the bands ------------------------------------------------------------
+
+SMOOTH = {
+    "number": lambda *arguments: js.carrier_density(*arguments).value,
+    "states": lambda *arguments: js.density_of_states(*arguments).value,
+    "current": lambda *arguments: js.equilibrium_spin_current(*arguments).total.value,
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_splitting_where_the_sum_is_smooth(name):
+    """By the exchange field at and near zero, where pairs are degenerate at every k."""
+
+    @jax.jit
+    def value(m):
+        return SMOOTH[name](model(-1.0, m), GRID, LEVELS).reshape(-1)
+
+    forward = jax.jit(jax.jacfwd(value))
+    for start in (jnp.zeros(3), 1e-9 * jnp.array([0.3, 0.1, 0.5])):
+        slopes = forward(start)
+        for i, axis in enumerate(jnp.eye(3)):
+            difference = central_difference(
+                lambda x, a=axis, at=start: value(at + x * a), 0.0, 1e-2
+            )
+            np.testing.assert_allclose(slopes[:, i], difference, atol=3e-8)
+    if name == "current":
+        assert jnp.max(jnp.abs(slopes)) > 0.1
+        reverse = jax.jit(jax.grad(lambda m: value(m)[-1]))(jnp.zeros(3))
+        np.testing.assert_allclose(reverse, forward(jnp.zeros(3))[-1], atol=1e-13)
+
+
+def naive_current(m):
+    """Tr f(H) ½{s, ∂H} by differentiable eigenvectors."""
+
+    def at(k):
+        energies, basis = jnp.linalg.eigh(model(-1.0, m)(k))
+        slopes = jnp.moveaxis(jax.jacfwd(model(-1.0, m))(k), -1, 0)
+        spin = model(-1.0, m).second.spin()
+        current = jnp.einsum("sab,ibc->isac", spin, slopes)
+        filled = jax.nn.sigmoid((1.4 - energies) / (900.0 * js.units.BOLTZMANN))
+        return jnp.einsum("am,isab,bm,m->is", basis.conj(), current, basis, filled).real
+
+    return jnp.sum(jax.vmap(at)(jnp.array([[0.3, 0.4], [-1.0, 0.2]])), axis=0)
+
+
+def test_derivatives_of_eigenvectors_fail():
+    """Negative control: the same quantity through eigh of JAX."""
+    slope = jax.jit(jax.jacfwd(naive_current))(jnp.zeros(3))
+    difference = central_difference(lambda x: naive_current(jnp.array([0.0, 0.0, x])), 0.0, 1e-2)
+    assert not np.allclose(slope[..., 2], difference, atol=1e-3)
+
+
+def test_splitting_where_the_sum_is_not_smooth_is_refused():
+    hall = lambda x: js.anomalous_hall(model(-1.0, x * jnp.ones(3)), GRID, LEVELS).value  # noqa: E731
+    with pytest.raises(RuntimeError, match="splits bands which are degenerate"):
+        jax.block_until_ready(jax.jvp(hall, (0.0,), (1.0,)))
