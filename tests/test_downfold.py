@@ -556,6 +556,7 @@ MESH, LEVELS = js.Disk(0.8, 4, 4), js.Levels(0.1, 300.0)
         ("(proper_published)", lambda m: js.spin_hall(m, MESH, LEVELS, definition=PUBLISHED)),
         ("(proper_published)", lambda m: js.spin_berry_curvature(m, K, definition=PUBLISHED)),
         ("parts of the proper", lambda m: js.spin_hall_pieces(m, MESH, LEVELS)),
+        ("effective model of fewer", lambda m: js.downfold(m, (0,))),
         ("orbital moment", lambda m: js.orbital_moment(m, K)),
         ("quantum metric", lambda m: js.quantum_metric(m, K)),
         (
