@@ -12,7 +12,7 @@ from jaxspin import plot
 from jaxspin.units import BOLTZMANN
 
 model = js.models.CrystalFieldC4v(gap=2.0, a=1.0, b=0.3, b_inter=0.1, kinetic=3.81)  # eV, Å
-mesh = js.Disk(cutoff=0.75, radial=64, angular=5)
+mesh = js.Disk(cutoff=0.75, radial=256, angular=5)
 levels = js.Levels(np.linspace(0.1, 0.8, 36), temperature=0.02 / BOLTZMANN)
 two = js.downfold(model, (0, 1))
 print(js.validity(two, mesh))

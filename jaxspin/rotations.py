@@ -25,7 +25,7 @@ from jaxspin.algebra import dagger, matmul, sandwich
 from jaxspin.eigensolvers import eigh
 
 
-class Blocks(NamedTuple):
+class Blocks(eqx.Module):
     """Which functions and bands belong together; the first block is the one that is kept."""
 
     #: Reference functions as columns, block after block, (n, n), unitary.
@@ -33,7 +33,7 @@ class Blocks(NamedTuple):
     #: Indices of the bands, block after block (0 is the lowest).
     bands: Int[Array, " n"]
     #: Number of functions in each block.
-    sizes: tuple[int, ...]
+    sizes: tuple[int, ...] = eqx.field(static=True)
 
 
 class Rotation(eqx.Module):

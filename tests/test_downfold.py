@@ -170,10 +170,9 @@ def test_is_least_action(sizes):
     expected = numpy_rotation(h, groups_of(sizes))
     for group in groups_of(sizes):
         order = group + [i for i in range(6) if i not in group]
-        blocks = rotations.Blocks(jnp.eye(6)[:, np.array(order)] + 0j, np.array(order), (2, 4))
-        columns = rotations.LeastAction().columns(
-            h[..., None], blocks._replace(sizes=(len(group),))
-        )
+        frame = jnp.eye(6, dtype=complex)[:, np.array(order)]
+        blocks = rotations.Blocks(frame, np.array(order), (len(group), 6 - len(group)))
+        columns = rotations.LeastAction().columns(h[..., None], blocks)
         np.testing.assert_allclose(columns[..., 0], expected[:, group], atol=1e-13)
 
 
@@ -455,6 +454,12 @@ class Shift(js.Model):
         raise ValueError("none")
 
 
+def test_goes_through_jit():
+    """As an argument, with nothing but arrays for leaves."""
+    found = jax.jit(lambda model: model(K))(EXACT)
+    np.testing.assert_allclose(found, at(EXACT, K)[0], atol=1e-15)
+
+
 # --- responses ------------------------------------------------------------------------------------
 
 
@@ -556,6 +561,7 @@ MESH, LEVELS = js.Disk(0.8, 4, 4), js.Levels(0.1, 300.0)
         ("(proper_published)", lambda m: js.spin_hall(m, MESH, LEVELS, definition=PUBLISHED)),
         ("(proper_published)", lambda m: js.spin_berry_curvature(m, K, definition=PUBLISHED)),
         ("parts of the proper", lambda m: js.spin_hall_pieces(m, MESH, LEVELS)),
+        ("effective model of fewer", lambda m: js.downfold(m, (0,))),
         ("orbital moment", lambda m: js.orbital_moment(m, K)),
         ("quantum metric", lambda m: js.quantum_metric(m, K)),
         (

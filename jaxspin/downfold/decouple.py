@@ -33,7 +33,7 @@ def downfold(
         `EffectiveModel`, a Model in the basis of the dressed reference functions.
     Raises:
         ValueError: nothing or all is kept; kept and removed bands touch (gap and k are named); with
-            an order, unperturbed levels of two blocks touch.
+            an order, unperturbed levels of two blocks touch; `model` is downfolded already.
 
     >>> import jax.numpy as jnp
     >>> import jaxspin as js
@@ -43,6 +43,7 @@ def downfold(
     -0.002244
     """
     checks.check_model(model)
+    checks.check_every_band(model, "effective model of fewer")
     _check_order(order)
     keep = as_keep(keep)
     blocks = keep.blocks(model)
