@@ -23,7 +23,7 @@ from matplotlib.lines import Line2D
 from jaxspin import checks, response as responses
 from jaxspin.adaptive import Refinement
 from jaxspin.algebra import is_traced
-from jaxspin.disorder import Disorder, DisorderedResponse
+from jaxspin.disorder import Contribution, Disorder, DisorderedResponse
 from jaxspin.disorder.contributions import extrinsic
 from jaxspin.disorder.shell import shell
 from jaxspin.lattice import reciprocal_vectors
@@ -264,7 +264,8 @@ def contributions(
 ) -> Axes:
     """Draw every mechanism of a disordered conductor, one component, and their sum.
 
-    Mechanisms that vanish by symmetry are left out.
+    Mechanisms that vanish by symmetry are left out. Conductivities are in e²/h, or S/cm in three
+    dimensions.
 
     Args:
         response: from `disordered_response` with an array of mu, or mapped over a parameter.
@@ -280,7 +281,7 @@ def contributions(
     _check_disordered(response)
     part = "spin_density" if "^" in component else "conductivity"
     shown = {
-        name: _mechanism(getattr(getattr(response, name), part), component)
+        name: _mechanism(_drawn(getattr(response, name), part), component)
         for name in (*response.MECHANISMS, "total")
     }
     label, x = _abscissa(response.total.conductivity.levels, against)
@@ -298,7 +299,7 @@ def contributions(
                 axes.plot(x[order], y[order], **look)
         axes.legend()
         axes.set_xlabel(label)
-        named = getattr(response.total, part)
+        named = _drawn(response.total, part)
         symbol = r"\sigma" if part == "conductivity" else r"\langle\sigma\rangle"
         letters = component_labels(named.axes, named.value.shape[-1])[component]
         axes.set_ylabel(f"${_tex(symbol, letters)}$ [{_unit(named.units)}]")
@@ -422,6 +423,13 @@ def _check_disordered(response) -> None:
             "Argument `response` must be what disordered_response returns, outside of jit, "
             f"but is of type {type(response).__name__}."
         )
+
+
+def _drawn(contribution: Contribution, part: str) -> Response:
+    """A conductivity in the units in which it is measured, or a spin density."""
+    response = getattr(contribution, part)
+    measured_in = {2: "e^2/h", 3: "S/cm"}[response.value.shape[-1]]
+    return response.to(measured_in) if part == "conductivity" else response
 
 
 def _mechanism(part: Response, component: str) -> np.ndarray:
