@@ -300,9 +300,8 @@ def contributions(
         axes.legend()
         axes.set_xlabel(label)
         named = _drawn(response.total, part)
-        symbol = r"\sigma" if part == "conductivity" else r"\langle\sigma\rangle"
         letters = component_labels(named.axes, named.value.shape[-1])[component]
-        axes.set_ylabel(f"${_tex(symbol, letters)}$ [{_unit(named.units)}]")
+        axes.set_ylabel(f"${_linear(letters)}$ [{_unit(named.units)}]")
         axes.margins(x=0)
     return axes
 
@@ -423,6 +422,13 @@ def _check_disordered(response) -> None:
             "Argument `response` must be what disordered_response returns, outside of jit, "
             f"but is of type {type(response).__name__}."
         )
+
+
+def _linear(letters: dict[str, str]) -> str:
+    """Mathtext of a conductivity or of a spin density by the field, without dollars."""
+    if "flow" in letters:
+        return _tex(r"\sigma", letters)
+    return rf"\langle\sigma_{letters['spin']}\rangle/E_{letters['field']}"
 
 
 def _drawn(contribution: Contribution, part: str) -> Response:

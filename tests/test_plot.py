@@ -348,6 +348,7 @@ def test_contributions(disordered):
     axes.figure.canvas.draw()
     spins = plot.contributions(disordered, component="y^x", against=("$x$", [1, 2, 3]))
     assert spins.get_xlabel() == "$x$"
+    assert spins.get_ylabel().startswith(r"$\langle\sigma_x\rangle/E_y$ [$(\hbar/2)$")
     spins.figure.canvas.draw()
 
 
