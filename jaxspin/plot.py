@@ -318,10 +318,11 @@ def fermi_surface(
     """Draw the Fermi surface of a two-dimensional model, with arrows on it.
 
     Args:
-        surface: a rule such as `FermiContour(48)`; each of its nodes gets an arrow.
+        surface: a rule such as `FermiContour(48)`; up to 20 of its nodes in each band get arrows.
         mu: Fermi energy, eV.
-        show: "velocity"; "spin", whose z component colours the nodes; or "extrinsic velocity",
-            what the disorder adds to the velocity by interband mixing.
+        show: "velocity"; "spin", whose z component colours the nodes and whose components in the
+            plane are the arrows; or "extrinsic velocity", what the disorder adds to the velocity
+            by interband mixing.
         disorder: needed for the extrinsic velocity.
         axes: matplotlib axes to draw on; None makes a figure.
     Returns:
@@ -343,16 +344,19 @@ def fermi_surface(
         look = {"color": PALETTE[0]}
         if show == "spin":
             look = {"c": arrows[2], "cmap": "coolwarm", "norm": _symmetric(arrows[2])}
-        drawn = axes.scatter(*k, s=10, zorder=3, **look)
-        length = 0.3 * np.max(np.linalg.norm(k - k.mean(axis=1, keepdims=True), axis=0))
-        axes.quiver(*k, *(arrows[:2] / largest * length), color=PALETTE[1], **_QUIVER)
+        drawn = axes.scatter(*k, s=8, zorder=3, **look)
+        length = 0.27 * np.max(np.linalg.norm(k - k.mean(axis=1, keepdims=True), axis=0))
+        of_a_band = np.max(np.bincount(np.asarray(nodes.band)[there]))
+        few = slice(None, None, -(-of_a_band // _ARROWS_OF_A_BAND))
+        shown = arrows[:2, few] / largest * length
+        axes.quiver(*k[:, few], *shown, color=PALETTE[1], **_QUIVER)
         axes.set_aspect("equal")
         axes.margins(0.25)
         if show == "spin":
             beside = axes.inset_axes((1.04, 0, 0.05, 1))
             axes.figure.colorbar(drawn, cax=beside, label=r"$\langle\sigma_z\rangle$")
         axes.set(xlabel=r"$k_x$ (1/Å)", ylabel=r"$k_y$ (1/Å)")
-        axes.set_title(f"{show}, up to {largest:.3g}{_ARROW_UNITS[show]}")
+        axes.set_title(f"{show}, longest arrow {largest:.3g}{_ARROW_UNITS[show]}")
     return axes
 
 
@@ -375,7 +379,14 @@ def component_labels(axes: Sequence[str], dimension: int) -> dict[str, dict[str,
 
 # --- disordered conductors ------------------------------------------------------------------------
 
-_QUIVER: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.004}
+_QUIVER: dict[str, Any] = {
+    "angles": "xy",
+    "scale_units": "xy",
+    "scale": 1,
+    "width": 0.008,
+    "zorder": 4,  # above the nodes, which would hide arrows along the contour
+}
+_ARROWS_OF_A_BAND = 20  # so that arrows along a contour do not cover each other
 _ARROW_UNITS = {"velocity": " eV Å", "spin": "", "extrinsic velocity": " eV Å"}
 
 
