@@ -23,6 +23,7 @@ MECHANISMS = ("intrinsic", "extrinsic", "side_jump", "skew")
 ANGLES = js.FermiContour(64)  # the same rules throughout, for each is compiled anew
 WIDE = js.FermiContour(24)
 ZONE = js.FlowContour(64)
+SEA = js.Plane(0.5, 96, 24)
 
 
 def dirac(mass=0.3, **more):
@@ -305,7 +306,7 @@ def test_finite_range_closed_form(finite_range):
 
 
 def test_a_constant_correlator_is_scalar_disorder():
-    """Many states with one W for all pairs, of which XLA must not make a constant: it gave NaN."""
+    """Many states with one W for all pairs, a constant for which XLA gives NaN."""
     states = random_states(dirac(), 1600)
     on_shell = states_of(dirac(), states)
 
@@ -631,8 +632,10 @@ def test_temperature_averages_over_energies():
 
 @pytest.mark.parametrize("scale", [0.1, 0.5])
 def test_mesh_of_the_sea(scale):
-    r = respond(dirac(), ANGLES, 1.0, sea=js.Plane(scale, 96, 24))
-    assert sigma(r, "intrinsic") == pytest.approx(0.3 / (4 * np.pi), abs=1e-13)
+    r = respond(dirac(), ANGLES, [0.8, 1.0], sea=js.Plane(scale, *SEA.shape))
+    for level, mu in enumerate([0.8, 1.0]):
+        found = sigma(r, "intrinsic", (level, *YX))
+        assert found == pytest.approx(0.3 / (4 * np.pi * mu), abs=1e-13)
 
 
 def test_pocket_that_crosses_the_zone_boundary():
@@ -728,7 +731,10 @@ class BadCorrelator(eqx.Module):
         ({"disorder": js.FiniteRangeDisorder(lambda q: 1 + q[0])}, "`correlator` must"),
         ({"disorder": js.FiniteRangeDisorder(lambda q: q)}, "`correlator` must give one finite"),
         ({"mu": 0.0}, "`mu` must be in a band, but there is no Fermi surface at 0 eV"),
-        ({"mu": [0.0, 0.1]}, "`mu` must be in a band, but there is no .* any of 2 levels"),
+        (
+            {"mu": [0.0, 0.1], "sea": SEA},
+            "`mu` must be in a band, but there is no .* any of 2 levels",
+        ),
         ({"mu": np.nan}, "`mu` must be one finite energy"),
         ({"temperature": -1.0}, "`temperature` must be one number, at least 0"),
         ({"sea": js.Grid((4, 4))}, "`mesh` must be a mesh for continuum models"),
@@ -743,7 +749,7 @@ def test_bad_call(change, message):
 
 def test_levels_in_a_gap_have_the_sea_alone():
     with pytest.warns(UserWarning, match="no Fermi surface at 1 of 2 levels"):
-        r = respond(dirac(), ANGLES, [0.1, 1.0])
+        r = respond(dirac(), ANGLES, [0.1, 1.0], sea=SEA)
     assert r.info["levels_without_surface"] == 1
     assert float(r.total.conductivity.value[0, 1, 0]) == pytest.approx(1 / (4 * np.pi), abs=1e-12)
     assert np.all(r.drude.conductivity.value[0] == 0)

@@ -204,7 +204,7 @@ def _correlations(correlator, k, other):
     def between(here, there):
         q = here - there
         # If W did not depend on q it would be a constant of the program, and XLA (jaxlib 0.10.2,
-        # CPU) returns NaN for some sums over states with such a matrix. 0 * q is not left out.
+        # CPU) makes NaN or 10²⁷⁰ of some sums over states with such a matrix. 0 * q stays.
         return correlator(q) + 0 * q[0]
 
     row = jax.vmap(between, in_axes=(None, -1))
