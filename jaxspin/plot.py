@@ -23,7 +23,7 @@ from matplotlib.lines import Line2D
 from jaxspin import checks, response as responses
 from jaxspin.adaptive import Refinement
 from jaxspin.algebra import is_traced
-from jaxspin.disorder import Disorder, DisorderedResponse
+from jaxspin.disorder import Contribution, Disorder, DisorderedResponse
 from jaxspin.disorder.contributions import extrinsic
 from jaxspin.disorder.shell import shell
 from jaxspin.lattice import reciprocal_vectors
@@ -264,7 +264,8 @@ def contributions(
 ) -> Axes:
     """Draw every mechanism of a disordered conductor, one component, and their sum.
 
-    Mechanisms that vanish by symmetry are left out.
+    Mechanisms that vanish by symmetry are left out. Conductivities are in e²/h, or S/cm in three
+    dimensions.
 
     Args:
         response: from `disordered_response` with an array of mu, or mapped over a parameter.
@@ -280,7 +281,7 @@ def contributions(
     _check_disordered(response)
     part = "spin_density" if "^" in component else "conductivity"
     shown = {
-        name: _mechanism(getattr(getattr(response, name), part), component)
+        name: _mechanism(_drawn(getattr(response, name), part), component)
         for name in (*response.MECHANISMS, "total")
     }
     label, x = _abscissa(response.total.conductivity.levels, against)
@@ -298,10 +299,9 @@ def contributions(
                 axes.plot(x[order], y[order], **look)
         axes.legend()
         axes.set_xlabel(label)
-        named = getattr(response.total, part)
-        symbol = r"\sigma" if part == "conductivity" else r"\langle\sigma\rangle"
+        named = _drawn(response.total, part)
         letters = component_labels(named.axes, named.value.shape[-1])[component]
-        axes.set_ylabel(f"${_tex(symbol, letters)}$ [{_unit(named.units)}]")
+        axes.set_ylabel(f"${_linear(letters)}$ [{_unit(named.units)}]")
         axes.margins(x=0)
     return axes
 
@@ -318,10 +318,11 @@ def fermi_surface(
     """Draw the Fermi surface of a two-dimensional model, with arrows on it.
 
     Args:
-        surface: a rule such as `FermiContour(48)`; each of its nodes gets an arrow.
+        surface: a rule such as `FermiContour(48)`; up to 20 of its nodes in each band get arrows.
         mu: Fermi energy, eV.
-        show: "velocity"; "spin", whose z component colours the nodes; or "extrinsic velocity",
-            what the disorder adds to the velocity by interband mixing.
+        show: "velocity"; "spin", whose z component colours the nodes and whose components in the
+            plane are the arrows; or "extrinsic velocity", what the disorder adds to the velocity
+            by interband mixing.
         disorder: needed for the extrinsic velocity.
         axes: matplotlib axes to draw on; None makes a figure.
     Returns:
@@ -343,16 +344,19 @@ def fermi_surface(
         look = {"color": PALETTE[0]}
         if show == "spin":
             look = {"c": arrows[2], "cmap": "coolwarm", "norm": _symmetric(arrows[2])}
-        drawn = axes.scatter(*k, s=10, zorder=3, **look)
-        length = 0.3 * np.max(np.linalg.norm(k - k.mean(axis=1, keepdims=True), axis=0))
-        axes.quiver(*k, *(arrows[:2] / largest * length), color=PALETTE[1], **_QUIVER)
+        drawn = axes.scatter(*k, s=8, zorder=3, **look)
+        length = 0.27 * np.max(np.linalg.norm(k - k.mean(axis=1, keepdims=True), axis=0))
+        of_a_band = np.max(np.bincount(np.asarray(nodes.band)[there]))
+        few = slice(None, None, -(-of_a_band // _ARROWS_OF_A_BAND))
+        shown = arrows[:2, few] / largest * length
+        axes.quiver(*k[:, few], *shown, color=PALETTE[1], **_QUIVER)
         axes.set_aspect("equal")
         axes.margins(0.25)
         if show == "spin":
             beside = axes.inset_axes((1.04, 0, 0.05, 1))
             axes.figure.colorbar(drawn, cax=beside, label=r"$\langle\sigma_z\rangle$")
         axes.set(xlabel=r"$k_x$ (1/Å)", ylabel=r"$k_y$ (1/Å)")
-        axes.set_title(f"{show}, up to {largest:.3g}{_ARROW_UNITS[show]}")
+        axes.set_title(f"{show}, longest arrow {largest:.3g}{_ARROW_UNITS[show]}")
     return axes
 
 
@@ -375,7 +379,14 @@ def component_labels(axes: Sequence[str], dimension: int) -> dict[str, dict[str,
 
 # --- disordered conductors ------------------------------------------------------------------------
 
-_QUIVER: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.004}
+_QUIVER: dict[str, Any] = {
+    "angles": "xy",
+    "scale_units": "xy",
+    "scale": 1,
+    "width": 0.008,
+    "zorder": 4,  # above the nodes, which would hide arrows along the contour
+}
+_ARROWS_OF_A_BAND = 20  # so that arrows along a contour do not cover each other
 _ARROW_UNITS = {"velocity": " eV Å", "spin": "", "extrinsic velocity": " eV Å"}
 
 
@@ -422,6 +433,20 @@ def _check_disordered(response) -> None:
             "Argument `response` must be what disordered_response returns, outside of jit, "
             f"but is of type {type(response).__name__}."
         )
+
+
+def _linear(letters: dict[str, str]) -> str:
+    """Mathtext of a conductivity or of a spin density by the field, without dollars."""
+    if "flow" in letters:
+        return _tex(r"\sigma", letters)
+    return rf"\langle\sigma_{letters['spin']}\rangle/E_{letters['field']}"
+
+
+def _drawn(contribution: Contribution, part: str) -> Response:
+    """A conductivity in the units in which it is measured, or a spin density."""
+    response = getattr(contribution, part)
+    measured_in = {2: "e^2/h", 3: "S/cm"}[response.value.shape[-1]]
+    return response.to(measured_in) if part == "conductivity" else response
 
 
 def _mechanism(part: Response, component: str) -> np.ndarray:

@@ -4,19 +4,33 @@ The RA part of Kubo-Streda is ext + sj + sk and the Fermi-surface part of the in
 −Σ_a w_a Im Tr(P_a ∂_yH R_a ∂_xH).
 """
 
+import functools
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from kubo_streda import hall_at_no_disorder, plane
+from kubo_streda import (
+    PAULI,
+    correlations,
+    crossing,
+    pauli_model,
+    plane,
+    radial,
+    ranged_cone,
+    square_zone,
+    without_disorder,
+)
 
 import jaxspin as js
-from jaxspin.algebra import PAULI
-from jaxspin.disorder.contributions import extrinsic, parts, skew_source
+from jaxspin.disorder import GaussianCorrelator
+from jaxspin.disorder.contributions import extrinsic, measured, parts, skew_source
 from jaxspin.disorder.shell import shell
+from jaxspin.models import MassiveDirac, QiWuZhang
 
 MASS = 0.3
 STRENGTHS = (8e-4, 4e-4, 2e-4, 1e-4)
+SCALAR = js.ScalarDisorder(1.0)
 #: kinetic (0 is the Dirac cone), mu, and σ_yx.
 CASES = {
     "dirac": (0.0, 1.0, 0.1290685508),
@@ -52,39 +66,135 @@ def on_shell(kinetic, mu):
     surface = js.FermiSurface(
         jnp.asarray(np.concatenate(k, axis=1)), jnp.asarray(band), jnp.asarray(weight)
     )
-    return eqx.filter_jit(shell)(model, surface)
+    return states_of(model, surface)
 
 
-@eqx.filter_jit
-def scalar_parts(states):
-    return parts(states, js.ScalarDisorder(1.0).scattering(states))
+states_of = eqx.filter_jit(shell)
+parts_of = eqx.filter_jit(lambda states, disorder: parts(states, disorder.scattering(states)))
 
 
-def of_the_surface(states) -> float:
-    """σ_yx of ext + sj + sk and the Fermi-surface part of int."""
-    found = scalar_parts(states)
-    x, y = (np.moveaxis(np.asarray(slope), -1, 0) for slope in states.slopes)
+def of_the_surface(states, disorder=SCALAR):
+    """ext + sj + sk and the Fermi-surface part of int, of the current −v and the spin: (o, d)."""
+    found = parts_of(states, disorder)
     p, r = (np.moveaxis(np.asarray(a), -1, 0) for a in (states.projector, states.resolvent))
-    intrinsic = -np.einsum("a,aij,ajk,akl,ali->", states.weight, p, y, r, x).imag
-    return intrinsic + float((found.extrinsic + found.side_jump + found.skew)[1, 0])
+    operators, slopes = np.asarray(measured(states)), np.asarray(states.slopes)
+    intrinsic = np.einsum("a,aij,ojka,akl,xlia->ox", states.weight, p, operators, r, slopes).imag
+    return intrinsic + np.asarray(found.extrinsic + found.side_jump + found.skew)
+
+
+def by_brute_force(coefficients, grid, mu):
+    """The same, (K_AB − K_BA)/2 of −v and σ without disorder."""
+    k, weight = grid
+    hamiltonian, velocity = pauli_model(coefficients, k)
+    spin = np.broadcast_to(PAULI[1:, None], (3, *hamiltonian.shape))
+    operators = np.concatenate([-velocity, spin])
+    of_strength = lambda u: correlations(hamiltonian, operators, weight, mu, u)  # noqa: E731
+    found = without_disorder(of_strength, STRENGTHS)
+    return ((found - found.T) / 2)[:, :2]
+
+
+def cone(kinetic=0.0, tilt=(0.0, 0.0), warping=0.0):
+    """The d_μ(k) of H = Σ_μ d_μ σ_μ."""
+
+    def coefficients(x, y):
+        rest = kinetic * (x**2 + y**2) + tilt[0] * x + tilt[1] * y
+        return rest, -y, x, MASS + warping * (x**3 - 3 * x * y**2)
+
+    return coefficients
+
+
+def lattice(t0):
+    """The d_μ(k) of the Qi-Wu-Zhang model with A = 1, m = −1.2."""
+
+    def coefficients(x, y):
+        even = np.cos(x) + np.cos(y)
+        return t0 * even, np.sin(x), np.sin(y), even - 1.2
+
+    return coefficients
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_fermi_surface_part(name):
     kinetic, mu, expected = CASES[name]
-    assert of_the_surface(on_shell(kinetic, mu)) == pytest.approx(expected, abs=6e-11)
+    assert of_the_surface(on_shell(kinetic, mu))[1, 0] == pytest.approx(expected, abs=6e-11)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_kubo_streda(name):
     kinetic, mu, _ = CASES[name]
-    (kx, ky), weight = plane(radii(kinetic, mu), reach=200.0 if kinetic else 2000.0)
-    kx, ky = kx[:, None, None], ky[:, None, None]
-    one, x, y, z = PAULI
-    hamiltonian = kinetic * (kx**2 + ky**2) * one + kx * y - ky * x + MASS * z
-    velocity = np.array([2 * kinetic * kx * one + y, 2 * kinetic * ky * one - x])
-    hall = hall_at_no_disorder(hamiltonian, velocity, weight, mu, STRENGTHS)
-    assert hall == pytest.approx(of_the_surface(on_shell(kinetic, mu)), abs=1e-9)
+    circles = lambda theta: np.tile(radii(kinetic, mu), (theta.size, 1)).T  # noqa: E731
+    found = by_brute_force(cone(kinetic), plane(circles, 200.0, 8), mu)
+    np.testing.assert_allclose(found, of_the_surface(on_shell(kinetic, mu)), rtol=0, atol=1e-10)
+
+
+# --- without rotational symmetry ------------------------------------------------------------------
+
+#: model, its d_μ, surface, mu, and σ_yx.
+ANISOTROPIC = {
+    "tilted": (
+        MassiveDirac(velocity=1.0, mass=MASS, tilt=(0.3, 0.2)),
+        cone(tilt=(0.3, 0.2)),
+        js.FermiContour(64),
+        1.0,
+        0.1174842956,
+    ),
+    "warped": (
+        MassiveDirac(velocity=1.0, mass=MASS, warping=0.2),
+        cone(warping=0.2),
+        js.FermiContour(64),
+        1.0,
+        0.1313533981,
+    ),
+    "qwz": (QiWuZhang(A=1.0, m=-1.2), lattice(0.0), js.FlowContour(64), 1.0, 0.4005760883),
+    "qwz, t0": (
+        QiWuZhang(A=1.0, m=-1.2, t0=-0.2),
+        lattice(-0.2),
+        js.FlowContour(64),
+        0.8,
+        0.2569430550,
+    ),
+}
+
+
+@functools.cache
+def anisotropic_states(name):
+    model, _, surface, mu, _ = ANISOTROPIC[name]
+    return states_of(model, surface.nodes(model, jnp.asarray(mu)))
+
+
+@pytest.mark.parametrize("name", ANISOTROPIC)
+def test_fermi_surface_part_of_anisotropic_bands(name):
+    expected = ANISOTROPIC[name][-1]
+    found = of_the_surface(anisotropic_states(name))[1, 0]
+    assert found == pytest.approx(expected, abs=6e-11)
+
+
+@pytest.mark.parametrize("name", ANISOTROPIC)
+def test_kubo_streda_of_anisotropic_bands(name):
+    """Conductivity and spin density. A cutoff is of order u0² here: what is far shifts H."""
+    model, coefficients, _, mu, _ = ANISOTROPIC[name]
+    crossings = crossing(coefficients, 1, mu, outermost=2.5)
+    grid = square_zone(crossings, 16) if model.lattice is not None else plane(crossings, 5.0, 48)
+    found = by_brute_force(coefficients, grid, mu)
+    expected = of_the_surface(anisotropic_states(name))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-10)
+    assert np.max(np.abs(expected[2:])) > 0.1
+    if name == "tilted":  # the others have no ⟨σ_z⟩ by symmetry
+        assert np.all(np.abs(expected[4]) > 0.02)
+
+
+def test_kubo_streda_of_finite_range():
+    """W(q) = u0² exp(−q² length²/2), against the sheet's .057139718 too."""
+    length, mu = 2.0, 1.0
+    model, radius = MassiveDirac(velocity=1.0, mass=MASS), np.sqrt(mu**2 - MASS**2)
+    states = states_of(model, js.FermiContour(64).nodes(model, jnp.asarray(mu)))
+    disorder = js.FiniteRangeDisorder(GaussianCorrelator(1.0, length))
+    on_surface = of_the_surface(states, disorder)[1, 0]
+    assert on_surface == pytest.approx(0.057139718, abs=6e-10)
+    k, width = (x[:, 0] for x in radial(np.full((1, 1), radius), np.full(1, 5.0)))
+    of_strength = lambda u: ranged_cone(k, width, MASS, mu, u, length)  # noqa: E731
+    found = without_disorder(of_strength, 5 * np.array(STRENGTHS))
+    assert found == pytest.approx(on_surface, abs=1e-10)
 
 
 # --- controls -------------------------------------------------------------------------------------
@@ -97,14 +207,15 @@ def test_skew_scattering_of_36_as_printed_is_wrong():
     """
     kinetic, mu = 0.3, 1.0
     states = on_shell(kinetic, mu)
-    scattering = js.ScalarDisorder(1.0).scattering(states)
-    found = scalar_parts(states)
+    scattering = SCALAR.scattering(states)
+    found = parts_of(states, SCALAR)
     rule = float(found.skew[1, 0])
     off_shell = _off_shell_skew(states, scattering)
     assert rule == pytest.approx(0.0232456099, abs=1e-9)
     assert rule / 2 + off_shell == pytest.approx(0.01545, abs=6e-6)
-    assert abs(of_the_surface(states)) < 1e-13
-    assert abs(of_the_surface(states) - rule / 2 + off_shell) > 1e-3
+    total = of_the_surface(states)[1, 0]
+    assert abs(total) < 1e-13
+    assert abs(total - rule / 2 + off_shell) > 1e-3
 
 
 def _off_shell_skew(states, scattering) -> float:
@@ -138,7 +249,7 @@ def _of_contour(states, contour, w, coherence) -> float:
     mine = np.isclose(np.linalg.norm(np.asarray(other.k), axis=0), radius)
     out = np.einsum("aij,jk,aki->a", p[mine], density, coherence[here]).real
     source[mine] += 2 * out * w[here] / w_other[mine]
-    n = js.ScalarDisorder(1.0).scattering(other).solve(jnp.asarray(-np.pi * source)[None])[0]
+    n = SCALAR.scattering(other).solve(jnp.asarray(-np.pi * source)[None])[0]
     return -float(np.sum(w_other * other.expectation(other.slopes)[1] * n))
 
 
@@ -177,7 +288,7 @@ def test_anomalous_driving_of_38_as_printed_depends_on_the_gauge(rng):
     states = on_shell(0.3, 1.0)
     band = np.repeat([0, 1], 8)
     none, some = np.zeros((2, 2)), rng.normal(size=(2, 2))
-    beta = extrinsic(states, js.ScalarDisorder(1.0).scattering(states), states.slopes)
+    beta = extrinsic(states, SCALAR.scattering(states), states.slopes)
     for chi in (none, some):
         np.testing.assert_allclose(anomalous_driving(states, band, chi, False), beta, atol=1e-8)
     printed = [anomalous_driving(states, band, chi, True) for chi in (none, some)]
@@ -186,6 +297,6 @@ def test_anomalous_driving_of_38_as_printed_depends_on_the_gauge(rng):
 
 def test_skew_source_holds_no_charge():
     states = on_shell(0.5, -0.35)
-    scattering = js.ScalarDisorder(1.0).scattering(states)
+    scattering = SCALAR.scattering(states)
     n = scattering.solve(-states.expectation(states.slopes))
     assert np.max(np.abs(skew_source(states, scattering, n) @ states.weight)) < 1e-14

@@ -342,12 +342,13 @@ def test_contributions(disordered):
     lines = {line.get_label(): line for line in curves(axes)}
     assert lines.keys() == {"intrinsic", "extrinsic", "side jump", "skew", "total"}
     np.testing.assert_allclose(lines["total"].get_xdata(), [0.1, 0.15, 0.2])
-    expected = disordered.skew.conductivity.value[:, 1, 0]
+    expected = 2 * np.pi * disordered.skew.conductivity.value[:, 1, 0]
     np.testing.assert_allclose(lines["skew"].get_ydata(), expected[np.array([1, 2, 0])])
-    assert axes.get_ylabel() == r"$\sigma_{yx}$ [$e^2/\hbar$]"
+    assert axes.get_ylabel() == r"$\sigma_{yx}$ [$e^2/h$]"
     axes.figure.canvas.draw()
     spins = plot.contributions(disordered, component="y^x", against=("$x$", [1, 2, 3]))
     assert spins.get_xlabel() == "$x$"
+    assert spins.get_ylabel().startswith(r"$\langle\sigma_x\rangle/E_y$ [$(\hbar/2)$")
     spins.figure.canvas.draw()
 
 

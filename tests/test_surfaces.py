@@ -32,8 +32,12 @@ class Ellipsoid(js.Model):
         return jnp.zeros((3, 1, 1))
 
 
+# Compiled, for its operations one by one take longer.
+band_at = eqx.filter_jit(one_band)
+
+
 def velocities(model, surface):
-    return np.asarray(one_band(model, surface.k, surface.band)[1])
+    return np.asarray(band_at(model, surface.k, surface.band)[1])
 
 
 def sums(model, surface):
@@ -88,7 +92,7 @@ def test_rashba(mu, contours):
     assert number == contours
     assert np.count_nonzero(surface.weight) == 8 * contours
     assert float(jnp.sum(surface.weight)) == pytest.approx(expected, rel=1e-11, abs=1e-15)
-    energies = one_band(model, surface.k, surface.band)[0][np.asarray(surface.weight) > 0]
+    energies = band_at(model, surface.k, surface.band)[0][np.asarray(surface.weight) > 0]
     np.testing.assert_allclose(energies, mu, atol=1e-13)
 
 
@@ -115,7 +119,7 @@ def test_shell_of_degenerate_bands():
     surface = js.FermiShell(4, 4).nodes(model, mu)
     used = np.asarray(surface.weight) > 0
     assert list(np.bincount(np.asarray(surface.band)[used])) == [0, 0, 16, 16]
-    energies = one_band(model, surface.k, surface.band)[0]
+    energies = band_at(model, surface.k, surface.band)[0]
     np.testing.assert_allclose(np.asarray(energies)[used], mu, atol=1e-12)
 
 
@@ -138,20 +142,18 @@ def test_flow_has_equal_weights():
 
 @pytest.fixture(scope="module")
 def warped_exact():
-    return float(smooth(js.FermiContour(160).nodes(WARPED, 1.0)))
+    return float(smooth(js.FermiContour(64).nodes(WARPED, 1.0)))
 
 
-@pytest.mark.parametrize(("angles", "error"), [(16, 1e-3), (32, 1e-6), (64, 1e-11)])
+@pytest.mark.parametrize(("angles", "error"), [(16, 1e-3), (32, 1e-6)])
 def test_rays_converge_spectrally(angles, error, warped_exact):
     found = abs(float(smooth(js.FermiContour(angles).nodes(WARPED, 1.0))) - warped_exact)
-    assert found < error
-    assert angles == 64 or found > 1e-4 * error
+    assert 1e-4 * error < found < error
 
 
 LATTICE_RULES = {
     "flow 24": (js.FlowContour(24), 1e-7),
-    "rays 64": (js.FermiContour(64), 1e-5),
-    "rays 128": (js.FermiContour(128), 1e-9),
+    "rays 64": (js.FermiContour(64), 2e-6),
     "squares 24": (js.MarchingSquares((24, 24)), 1e-7),
     "squares 40": (js.MarchingSquares((40, 40)), 1e-9),
     "Methfessel-Paxton 2": (js.BroadenedSurface(js.Grid((160, 160)), 0.08, 2), 1e-3),
@@ -160,7 +162,7 @@ LATTICE_RULES = {
 
 @pytest.fixture(scope="module")
 def lattice_exact():
-    return float(smooth(js.FlowContour(96).nodes(QWZ, 0.8)))
+    return float(smooth(js.FlowContour(64).nodes(QWZ, 0.8)))
 
 
 @pytest.mark.parametrize(("rule", "error"), LATTICE_RULES.values(), ids=LATTICE_RULES.keys())
@@ -255,11 +257,10 @@ def test_shift_of_the_mesh(shift, lattice_exact):
     assert float(smooth(surface)) == pytest.approx(lattice_exact, abs=2e-9)
 
 
-def test_center_of_the_rays():
+def test_center_of_the_rays(warped_exact):
     """Rays from another point inside the contour see the same surface."""
-    exact = float(smooth(js.FermiContour(160).nodes(WARPED, 1.0)))
-    moved = js.FermiContour(160, center=(0.1, -0.15)).nodes(WARPED, 1.0)
-    assert float(smooth(moved)) == pytest.approx(exact, rel=1e-11)
+    moved = js.FermiContour(64, center=(0.1, -0.15)).nodes(WARPED, 1.0)
+    assert float(smooth(moved)) == pytest.approx(warped_exact, rel=1e-10)
 
 
 def test_rotated_model():
@@ -274,7 +275,7 @@ def test_rotated_model():
 
 
 def test_too_few_nodes_are_off(warped_exact, lattice_exact):
-    coarse = smooth(js.FermiContour(6).nodes(WARPED, 1.0))
+    coarse = smooth(js.FermiContour(8).nodes(WARPED, 1.0))
     assert abs(float(coarse) - warped_exact) > 1e-5
     coarse = smooth(js.MarchingSquares((12, 12), 1).nodes(QWZ, 0.8))
     assert abs(float(coarse) - lattice_exact) > 1e-4
@@ -283,8 +284,9 @@ def test_too_few_nodes_are_off(warped_exact, lattice_exact):
 def test_weights_without_the_velocity_are_wrong():
     """Arc length in place of arc length over |∂ε|: the current no longer vanishes by symmetry
     alone, and the density of states is that of no model."""
-    surface = js.FermiContour(128).nodes(MassiveDirac(1.0, 0.3, 0.2, (0.2, 0.1)), 1.0)
-    v = velocities(MassiveDirac(1.0, 0.3, 0.2, (0.2, 0.1)), surface)
+    model = MassiveDirac(1.0, 0.3, 0.1, (0.2, 0.1))
+    surface = js.FermiContour(64).nodes(model, 1.0)
+    v = velocities(model, surface)
     right, wrong = surface.weight, surface.weight * np.linalg.norm(v, axis=0)
     np.testing.assert_allclose(v @ right, 0, atol=1e-12)
     assert np.max(np.abs(v @ wrong)) > 1e-3
@@ -299,7 +301,7 @@ def test_open_surface_is_refused_by_rays_and_done_by_squares():
     with pytest.raises(ValueError, match=r"is open, or does not enclose `center`"):
         js.FermiContour(24).nodes(model, 0.7)
     density = [
-        float(jnp.sum(js.MarchingSquares((n, n)).nodes(model, 0.7).weight)) for n in (32, 48)
+        float(jnp.sum(js.MarchingSquares((n, n)).nodes(model, 0.7).weight)) for n in (24, 40)
     ]
     assert density[0] == pytest.approx(density[1], rel=1e-5)
 
@@ -318,7 +320,7 @@ def refusals():
     yield "van Hove", js.FermiContour(16), QiWuZhang(1.0, -1.2), 1.1999999, "van Hove"
     yield "few rays", js.FlowContour(8, rays=16), WARPED, 1.0, "Use more `rays`"
     yield "chords", js.MarchingSquares((16, 16), 2, chords=8), QWZ, 0.8, "`chords`"
-    yield "saddle", js.MarchingSquares((32, 32)), QiWuZhang(1.0, -1.2), 1.2, "finer `shape`"
+    yield "saddle", js.MarchingSquares((40, 40)), QiWuZhang(1.0, -1.2), 1.2, "finer `shape`"
     yield "narrow", js.BroadenedSurface(js.Grid((16, 16)), 0.01), QWZ, 0.8, "larger `width`"
 
 
@@ -346,7 +348,7 @@ def test_no_surface_has_no_weight():
     """Every slot is there, finite, with weight 0."""
     gap = MassiveDirac(1.0, 0.3)
     rules = (js.FermiContour(8), gap), (js.FlowContour(8, rays=32), gap)
-    for rule, model in (*rules, (js.MarchingSquares((16, 16)), QWZ)):
+    for rule, model in (*rules, (js.MarchingSquares((24, 24)), QWZ)):
         surface = rule.nodes(model, 0.05)
         assert np.all(np.asarray(surface.weight) == 0)
         assert np.all(np.isfinite(np.asarray(surface.k)))

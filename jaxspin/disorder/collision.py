@@ -96,13 +96,10 @@ class LocalScattering(Scattering):
         return 2 * jnp.pi * (self.vectors * self.share) @ self.vectors.T
 
 
-class DenseScattering(Scattering):
-    """Disorder of finite range, with all pairs of states in memory."""
+class RangedScattering(Scattering):
+    """Gaussian disorder of finite range: the population of each state is an unknown."""
 
-    weight: Float[Array, " a"]
-    vectors: Float[Array, "m a"]
-    #: W(k_a − k_b).
-    correlation: Float[Array, "a a"]
+    weight: eqx.AbstractVar[Float[Array, " a"]]
 
     @property
     def third_cumulant(self):
@@ -111,6 +108,15 @@ class DenseScattering(Scattering):
     @property
     def unknowns(self):
         return len(self.weight)
+
+
+class DenseScattering(RangedScattering):
+    """All pairs of states in memory."""
+
+    weight: Float[Array, " a"]
+    vectors: Float[Array, "m a"]
+    #: W(k_a − k_b).
+    correlation: Float[Array, "a a"]
 
     def average(self, vectors):
         return (vectors * self.weight) @ self.correlation.T
@@ -135,22 +141,14 @@ class DenseScattering(Scattering):
 BLOCK = 256
 
 
-class IterativeScattering(Scattering):
-    """Disorder of finite range, the correlations computed when they are needed: GMRES."""
+class IterativeScattering(RangedScattering):
+    """The correlations computed when they are needed: GMRES."""
 
     k: Float[Array, "d a"]
     weight: Float[Array, " a"]
     vectors: Float[Array, "m a"]
     correlator: eqx.Module
     tolerance: float = eqx.field(static=True, default=1e-12)
-
-    @property
-    def third_cumulant(self):
-        return jnp.zeros(())
-
-    @property
-    def unknowns(self):
-        return len(self.weight)
 
     def average(self, vectors):
         flat = (vectors * self.weight).reshape(-1, len(self.weight))
@@ -178,7 +176,7 @@ class IterativeScattering(Scattering):
             size = jnp.where(size == 0, 1, size)
             return size * lineax.linear_solve(operator, s / size, solver).value
 
-        n = jnp.stack([one(s) for s in source / rate])
+        n = jax.lax.map(one, source / rate)
         return jnp.where(w != 0, without_charge(n, w), 0)
 
     def relaxation(self):
@@ -203,8 +201,14 @@ def correlations(correlator, k: Float[Array, "d a"]) -> Float[Array, "a a"]:
 
 
 def _correlations(correlator, k, other):
-    row = jax.vmap(lambda here: jax.vmap(correlator, in_axes=-1)(here[:, None] - other), in_axes=-1)
-    return row(k)
+    def between(here, there):
+        q = here - there
+        # If W did not depend on q it would be a constant of the program, and XLA (jaxlib 0.10.2,
+        # CPU) makes NaN or 10²⁷⁰ of some sums over states with such a matrix. 0 * q stays.
+        return correlator(q) + 0 * q[0]
+
+    row = jax.vmap(between, in_axes=(None, -1))
+    return jax.vmap(row, in_axes=(-1, None))(k, other)
 
 
 def _rate(vectors, averaged, weight):

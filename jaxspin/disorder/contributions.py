@@ -23,7 +23,8 @@ class Parts(eqx.Module):
     side_jump: Float[Array, "o d"]
     skew: Float[Array, "o d"]
     third_cumulant: Float[Array, "o d"]
-    #: Largest Σ w x over Σ w |x| of the sources of J0, which is zero by conservation of charge.
+    #: Largest Σ w x of the sources x of J0, over the largest Σ w |x| of its mechanism: zero by
+    #: conservation of charge.
     charge: Float[Array, ""]
 
 
@@ -37,6 +38,8 @@ def parts(shell: Shell, scattering: Scattering) -> Parts:
     n = scattering.solve(-velocity)
     turned = skew_source(shell, scattering, n)
     third = third_source(shell, scattering, n)
+    sources = jnp.concatenate([jump, -turned, third])
+    n_jump, n_turned, n_third = jnp.split(scattering.solve(sources), 3)
 
     def measure(weights: Float[Array, "o a"], n: Float[Array, "j a"]) -> Float[Array, "o j"]:
         return (weights * shell.weight) @ n.T
@@ -44,10 +47,10 @@ def parts(shell: Shell, scattering: Scattering) -> Parts:
     return Parts(
         drude=measure(values, n),
         extrinsic=measure(dressed, n),
-        side_jump=measure(values, scattering.solve(jump)),
-        skew=measure(values, scattering.solve(-turned)),
-        third_cumulant=measure(values, scattering.solve(third)),
-        charge=_imbalance(shell.weight, jnp.concatenate([velocity, jump, turned, third])),
+        side_jump=measure(values, n_jump),
+        skew=measure(values, n_turned),
+        third_cumulant=measure(values, n_third),
+        charge=_imbalance(shell.weight, jnp.stack([velocity, jump, turned, third])),
     )
 
 
@@ -107,6 +110,7 @@ def third_source(
     return 4 * jnp.pi**2 * scattering.third_cumulant * jnp.sum(twisted, axis=-2).imag
 
 
-def _imbalance(weight, sources: Float[Array, "s a"]) -> Float[Array, ""]:
-    size = jnp.abs(sources) @ jnp.abs(weight)
+def _imbalance(weight, sources: Float[Array, "s d a"]) -> Float[Array, ""]:
+    # One direction of the field may give nothing by symmetry, so that only rounding is left of it.
+    size = jnp.max(jnp.abs(sources) @ jnp.abs(weight), axis=1, keepdims=True)
     return jnp.max(jnp.abs(sources @ weight) / jnp.where(size == 0, 1, size))

@@ -7,7 +7,6 @@ from abc import abstractmethod
 from collections.abc import Callable
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
@@ -146,10 +145,7 @@ class FiniteRangeDisorder(Disorder):
         vectors = as_vector(shell.projector)
         if len(shell.weight) > DENSE_STATES:
             return IterativeScattering(shell.k, shell.weight, vectors, self.correlator)
-        # A correlator that does not depend on q would become a constant of the program, and XLA
-        # (jaxlib 0.10.2, CPU) returns NaN for products of 1500² and more with such a matrix.
-        pairs = jax.lax.optimization_barrier(correlations(self.correlator, shell.k))
-        return DenseScattering(shell.weight, vectors, pairs)
+        return DenseScattering(shell.weight, vectors, correlations(self.correlator, shell.k))
 
     def check(self, model):
         if is_traced(self.correlator):

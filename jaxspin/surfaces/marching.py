@@ -49,7 +49,7 @@ class MarchingSquares(Surface):
     shape: tuple[int, int] = eqx.field(static=True)
     points: int = eqx.field(static=True)
     chords: int = eqx.field(static=True)
-    shift: tuple[float, float] = eqx.field(static=True)
+    shift: Float[Array, " 2"]
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class MarchingSquares(Surface):
         self.chords = count("chords", 4 * sum(self.shape) if chords is None else chords)
         if np.shape(shift) != (2,) or not np.all(np.isfinite(shift)):
             raise ValueError(f"Argument `shift` must be two numbers, but is {shift!r}.")
-        self.shift = float(shift[0]), float(shift[1])
+        self.shift = jnp.asarray(shift, dtype=jnp.result_type(float))
 
     def check(self, model):
         check_dimension(self, model, 2, "BroadenedSurface")
@@ -125,15 +125,15 @@ def _chords(model, mu, rule: MarchingSquares) -> _Chords:
     """The chords of all cells that the surface crosses, in the first slots."""
     shape, room = np.array(rule.shape), rule.chords
     index = np.stack(np.meshgrid(*map(np.arange, rule.shape), indexing="ij"))
-    u = (index + np.array(rule.shift)[:, None, None]) / shape[:, None, None]
-    energies, _ = all_bands(model, _cartesian(model, jnp.asarray(u)))
+    u = (index + rule.shift[:, None, None]) / shape[:, None, None]
+    energies, _ = all_bands(model, _cartesian(model, u))
     above = energies > mu
     corners = jnp.stack([jnp.roll(above, (-a, -b), (1, 2)) for a, b in _CORNERS])
     mixed = jnp.any(corners != corners[0], axis=0)
     band, *cell = jnp.nonzero(mixed, size=room, fill_value=0)
     in_use = jnp.arange(room) < jnp.sum(mixed)
 
-    low = jnp.asarray(u)[:, cell[0], cell[1]]
+    low = u[:, cell[0], cell[1]]
     middle = low + 0.5 / shape[:, None]
     center = one_band(model, _cartesian(model, middle), band)[0] > mu
     flags = jnp.concatenate([corners[:, band, cell[0], cell[1]], center[None]])
