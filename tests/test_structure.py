@@ -24,7 +24,7 @@ LAYERS = (
     ("results", "checks"),
     ("response",),
     ("disorder", "downfold", "spin_transfer", "surfaces"),
-    ("fit", "plot", "interop"),
+    ("fit", "fitting", "plot", "interop"),
     ("inputs",),
     ("cli",),
 )
