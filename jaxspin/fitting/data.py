@@ -5,14 +5,13 @@ import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxspin import units as unit
 from jaxspin.algebra import is_traced
@@ -22,11 +21,22 @@ from jaxspin.results import Response
 
 _CARTESIAN = "xyz"
 _SUBSCRIPTS = ("flow", "field", "spin")
-#: What a measurement is made against, with the unit in which it is kept.
-ABSCISSAE = {"mu": "eV", "density": "1/Angstrom^2", "gate": "V"}
+# What a measurement is made against, with its unit; that of densities is a choice.
+_ABSCISSAE = {"mu": "eV", "density": None, "gate": "V"}
 _DENSITIES = ("1/Angstrom^2", "1/cm^2", "1/Angstrom^3", "1/cm^3")
 # Two levels closer than this are the same: far above rounding, far below what one measures.
 _SAME = 1e-9
+
+
+class Curve(NamedTuple):
+    """What a response says along the abscissa of the data, for one component and temperature."""
+
+    component: str
+    temperature: float
+    #: Which rows of the data belong to it.
+    rows: Bool[np.ndarray, " r"]
+    x: Float[np.ndarray, " e"]
+    y: Float[np.ndarray, " e"]
 
 
 class Data(eqx.Module):
@@ -84,7 +94,7 @@ class Data(eqx.Module):
         self.component = tuple(map(_label, labels))
         self.units, self.density_units = units, density_units
         self._check(rows)
-        if self.against == "density":
+        if self._counts:
             self.place = self.place * _per_angstrom(density_units)
 
     def _check(self, rows: int) -> None:
@@ -137,14 +147,11 @@ class Data(eqx.Module):
 
     def write(self, path: str | PathLike) -> None:
         """Write a CSV file that `read` reads, with all digits."""
-        place, kind = self.place, ABSCISSAE[self.against]
-        if self.against == "density":
-            place, kind = place / _per_angstrom(self.density_units), self.density_units
-        heading = [f"{self.against} [{kind}]", "temperature [K]", "component"]
+        heading = [f"{self.against} [{self.kind}]", "temperature [K]", "component"]
         with Path(path).open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow([*heading, f"value [{self.units}]", "error"])
-            columns = (place, self.temperature, self.component, self.value, self.error)
+            columns = (self.x, self.temperature, self.component, self.value, self.error)
             table.writerows(zip(*(map(_text, column) for column in columns), strict=True))
 
     @staticmethod
@@ -169,18 +176,29 @@ class Data(eqx.Module):
 
     def to_xarray(self) -> xarray.Dataset:
         """A row for each measurement, dimension "row"; `from_xarray` reads it."""
-        place, kind = self.place, ABSCISSAE[self.against]
-        if self.against == "density":
-            place, kind = place / _per_angstrom(self.density_units), self.density_units
         return xarray.Dataset(
             {
-                self.against: ("row", place, {"units": kind}),
+                self.against: ("row", self.x, {"units": self.kind}),
                 "temperature": ("row", self.temperature, {"units": "K"}),
                 "component": ("row", list(self.component)),
                 "value": ("row", self.value, {"units": self.units}),
                 "error": ("row", self.error, {"units": self.units}),
             }
         )
+
+    @property
+    def x(self) -> Float[np.ndarray, " r"]:
+        """What the data are against, in the units of `kind`."""
+        return self.place / _per_angstrom(self.density_units) if self._counts else self.place
+
+    @property
+    def kind(self) -> str:
+        """The unit of `x`."""
+        return self.density_units if self._counts else _ABSCISSAE[self.against]
+
+    @property
+    def _counts(self) -> bool:
+        return self.against == "density"
 
     @property
     def levels(self) -> Levels:
@@ -200,7 +218,7 @@ class Data(eqx.Module):
         """The temperatures of the data at other Fermi energies (eV), with those of the data.
 
         For data against density or gate voltage: a table that covers them, with steps of at most
-        2 kT (docs/fitting.md). For others: more points, to draw a curve.
+        kT / 2 (docs/fitting.md). For others: more points, to draw a curve.
         """
         own = self.place if self.against == "mu" else ()
         return Levels(np.union1d(np.ravel(mu), own), np.unique(self.temperature))
@@ -235,6 +253,13 @@ class Data(eqx.Module):
         Raises:
             ValueError: no density; no gate for gate voltages; levels that are not ascending.
         """
+        number = self._numbers(response, density, gate)
+        mu = np.asarray(response.levels.mu)
+        wanted = self.place if gate is None else gate.density(self.place)
+        return fermi_energies(jnp.asarray(wanted), mu, number[self._warmth(response)])
+
+    def _numbers(self, response: Response, density, gate) -> Float[Array, "t e"]:
+        """The density at each level of the response, checked."""
         if density is None or (self.against == "gate") != (gate is not None):
             raise ValueError(
                 "Arguments `density` and, against gate voltage alone, `gate` must be given, "
@@ -245,9 +270,7 @@ class Data(eqx.Module):
         if np.any(np.diff(mu) <= 0):
             raise ValueError("Argument `response` must have ascending Fermi energies, but has not.")
         number = density.value if isinstance(density, Response) else jnp.asarray(density)
-        number = jnp.broadcast_to(number, (len(response.levels.temperatures), len(mu)))
-        wanted = self.place if gate is None else gate.density(self.place)
-        return fermi_energies(jnp.asarray(wanted), mu, number[self._warmth(response)])
+        return jnp.broadcast_to(number, (len(response.levels.temperatures), len(mu)))
 
     def residuals(
         self, response: Response, *, density: Any = None, gate: Gate | None = None
@@ -258,10 +281,32 @@ class Data(eqx.Module):
         """
         return (self.calculated(response, density=density, gate=gate) - self.value) / self.error
 
+    def curves(
+        self, response: Response, *, density: Any = None, gate: Gate | None = None
+    ) -> list[Curve]:
+        """The response along the abscissa of the data, to draw it: all its levels.
+
+        Args and errors are those of `calculated`.
+        """
+        table = np.asarray(self._rows(response.to(self.units)))
+        x = np.broadcast_to(np.asarray(response.levels.mu), table.shape)
+        if self.against != "mu":
+            number = self._numbers(response, density, gate)[self._warmth(response)]
+            x = number / _per_angstrom(self.density_units) if gate is None else gate.voltage(number)
+        labels = list(zip(self.component, self.temperature.tolist(), strict=True))
+        first = {label: labels.index(label) for label in labels}
+        return [
+            Curve(
+                *label, np.array([other == label for other in labels]), np.asarray(x[i]), table[i]
+            )
+            for label, i in first.items()
+        ]
+
     def _rows(self, response: Response) -> Float[Array, "r e"]:
         """The response at the temperature and component of each row, for every Fermi energy."""
         axes, value = response.axes, response.value
-        letters = dict(zip(_SUBSCRIPTS, zip(*self.component, strict=True), strict=False))
+        rows = zip(*(label.replace("^", "") for label in self.component), strict=True)
+        letters = dict(zip(_SUBSCRIPTS, rows, strict=False))
         present = [axis for axis in axes if axis in _SUBSCRIPTS]
         if present and present != list(letters):
             raise ValueError(
@@ -272,9 +317,7 @@ class Data(eqx.Module):
             value = value if axis in axes else jnp.expand_dims(value, i)
         which = [np.array([_CARTESIAN.index(letter) for letter in letters[a]]) for a in present]
         _check_components(which, value.shape[2:], self.component)
-        return jax.vmap(lambda *i: value[(i[0], slice(None), *i[1:])])(
-            self._warmth(response), *which
-        )
+        return jnp.moveaxis(value, 1, -1)[(self._warmth(response), *which)]
 
     def _warmth(self, response: Response) -> np.ndarray:
         """Which temperature of the response each row has."""
@@ -351,7 +394,7 @@ def _per_angstrom(units: str) -> float:
     return unit.conversion(units, f"1/Angstrom^{units[-1]}")
 
 
-_COLUMNS = (*ABSCISSAE, "temperature", "component", "value", "error")
+_COLUMNS = (*_ABSCISSAE, "temperature", "component", "value", "error")
 
 
 def _is_column(name: str) -> bool:

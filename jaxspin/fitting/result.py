@@ -101,7 +101,7 @@ class Fit(eqx.Module):
         if name in self.at_bound:
             return f"{value:.6g} at a bound"
         digits = 6 if not 0 < error < np.inf else _digits(value, error)
-        return f"{value:#.{digits}g} ± {error:.2g}"
+        return f"{value:#.{digits}g} ± {error:#.2g}"
 
     def _strongest(self) -> list[str]:
         """The pair of parameters that are most alike to the data."""
