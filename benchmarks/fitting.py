@@ -84,9 +84,9 @@ def statistics() -> list[dict]:
     exact = np.asarray(jax.jit(calculated)(TRUE))
     error = 0.01 * np.array([np.max(np.abs(exact[label == LABELS])) for label in LABELS])
     start = TREE(TRUE * np.array([1.1, 0.9, 1.1, 0.9, 1.1]))
+    noises = [np.random.default_rng(seed).normal(size=len(exact)) for seed in range(SEEDS)]
     compilations, counts, fits = Compilations(), [], []
-    for seed in range(SEEDS):
-        noise = np.random.default_rng(seed).normal(size=len(exact))
+    for noise in noises:
         before = compilations.number
         fits.append(js.fit(Curves(jnp.asarray(exact + error * noise), jnp.asarray(error)), start))
         counts.append(compilations.number - before)
@@ -110,6 +110,7 @@ def statistics() -> list[dict]:
         {"what": "relative standard errors, %", "measured": _percent(fits[0])},
         {"what": "mean of reduced chi2", "measured": three(np.mean(chi2))},
         {"what": "its standard error", "measured": three(np.std(chi2) / np.sqrt(SEEDS))},
+        {"what": "mean square of the noise drawn", "measured": three(np.mean(np.square(noises)))},
         {"what": "steps of a fit, at most", "measured": max(steps)},
         {"what": "compilations in the first fit", "measured": counts[0]},
         {"what": "compilations in all others", "measured": sum(counts[1:])},
@@ -123,8 +124,8 @@ def _percent(fit: js.Fit) -> str:
 def cost() -> list[dict]:
     """The Jacobian against one evaluation, in the same run.
 
-    The evaluation is the response as one calls it. Inside jit, without a derivative, it has one
-    Fermi function a level instead of a histogram, which costs more; that is shown too.
+    The evaluation is the one inside jit. As one calls it, with all checks and compiled piece by
+    piece, it takes longer on a mesh as small as this.
     """
     compiled = {name: jax.jit(job, static_argnums=1, **WIDE) for name, job in JOBS.items()}
     jobs = {
@@ -134,21 +135,19 @@ def cost() -> list[dict]:
     times = alternated(jobs, rounds=7)
     value, slopes = times["jacobian"].value
     same(value, times["plain"].value, 1e-10)
-    same(times["value"].value, value, 1e-7)  # the histogram interpolates the Fermi function
+    # Inside jit without a derivative levels have no histogram, which interpolates to 6e-8.
+    same(times["value"].value, value, 6e-8)
     step = 1e-5 * jnp.eye(len(NAMES))[2]
     high, low = (compiled["value"](TRUE + sign * step, LARGE) for sign in (1, -1))
     same(slopes[:, 2], (high - low) / 2e-5, 1e-5)
-    ratio = times["jacobian"].cpu / times["plain"].cpu
+    ratio = times["jacobian"].cpu / times["value"].cpu
     memory = {counts: memory_elsewhere("jacobian", counts) for counts in MEMORY}
     growth = memory[MEMORY[1]] / memory[MEMORY[0]]
     if not (ratio < LIMITS["cost"] and growth < LIMITS["growth"]):
         raise SystemExit(f"too much: {ratio:.2f} evaluations, memory {memory}")
     return [
-        {"what": "evaluation of 100 data, 15,360 points, s", "measured": three(times["plain"].cpu)},
-        {
-            "what": "the same inside jit, evaluations",
-            "measured": three(times["value"].cpu / times["plain"].cpu),
-        },
+        {"what": "evaluation of 100 data, 15,360 points, s", "measured": three(times["value"].cpu)},
+        {"what": "the same outside of jit, s", "measured": three(times["plain"].cpu)},
         {"what": "Jacobian by 5 parameters, evaluations", "measured": three(ratio)},
         {"what": "its memory at 16^3 points, MiB", "measured": three(memory[MEMORY[0]])},
         {"what": "its memory at 64^3 points, MiB", "measured": three(memory[MEMORY[1]])},

@@ -232,9 +232,9 @@ def _check_inside(names, start, low, high) -> None:
 
 
 def _unknown(argument: str, name: str, valid) -> str:
-    valid = list(valid)
-    close = difflib.get_close_matches(name, valid, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    small = {label.lower(): label for label in valid}
+    close = difflib.get_close_matches(name.lower(), small, n=1)
+    hint = f" Did you mean {small[close[0]]!r}?" if close else ""
     return f"Argument `{argument}` must be of {', '.join(valid)}, but has {name!r}.{hint}"
 
 
