@@ -28,6 +28,7 @@ from jaxspin.disorder import Disorder, DisorderedResponse
 from jaxspin.disorder.contributions import extrinsic
 from jaxspin.disorder.shell import shell
 from jaxspin.fitting import Data, Fit, Gate
+from jaxspin.fitting.data import Curve
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.meshes import Path
 from jaxspin.models.base import Model
@@ -829,22 +830,29 @@ def _letters(component: str) -> dict[str, str]:
     return dict(zip(("flow", "field", "spin"), component.replace("^", ""), strict=False))
 
 
-def _draw_fitted(axes: Axes, data: Data, curve, color: str, label: str) -> None:
+def _draw_fitted(axes: Axes, data: Data, curve: Curve, color: str, label: str) -> None:
     rows, order = curve.rows, np.argsort(curve.x)
+    low, high = _reach(data)
+    order = order[(curve.x[order] >= low) & (curve.x[order] <= high)]
     look: dict[str, Any] = {"color": color, "markersize": 4, "linewidth": 1}
     axes.errorbar(data.x[rows], data.value[rows], data.error[rows], fmt=".", label=label, **look)
     axes.plot(curve.x[order], curve.y[order], color=color, linewidth=1)
 
 
+def _reach(data: Data) -> tuple[float, float]:
+    """Where the data are, and a little more."""
+    beside = 0.03 * (np.ptp(data.x) or 1.0)
+    return np.min(data.x) - beside, np.max(data.x) + beside
+
+
 def _frame_fitted(upper: Axes, lower: Axes, data: Data) -> None:
-    reach = np.ptp(data.x) or 1.0
-    upper.set_xlim(np.min(data.x) - 0.03 * reach, np.max(data.x) + 0.03 * reach)
-    upper.set_ylabel(f"Conductivity ({_unit(data.units)})")
+    upper.set_xlim(*_reach(data))
+    upper.set_ylabel(f"Conductivity [{_unit(data.units)}]")
     upper.legend()
     for height in (-1, 0, 1):
         lower.axhline(height, color="0.6", linewidth=0.8, linestyle="-" if height == 0 else ":")
     lower.set_ylabel("Residual / error")
-    lower.set_xlabel(_ABSCISSA.get(data.against, f"Density ({_unit(data.kind)})"))
+    lower.set_xlabel(_ABSCISSA.get(data.against, f"Density [{_unit(data.kind)}]"))
 
 
 def _draw_corner(figure, result: Fit) -> dict[str, Axes]:
@@ -855,22 +863,17 @@ def _draw_corner(figure, result: Fit) -> dict[str, Axes]:
     grid = figure.subplots(len(shown), len(shown), squeeze=False)
     drawn = {}
     for (row, i), (column, j) in itertools.product(enumerate(shown), enumerate(shown)):
-        axes = grid[row, column]
+        axes, below = grid[row, column], row == len(shown) - 1
         if column > row:
             axes.remove()
             continue
-        drawn[result.names[i] if i == j else f"{result.names[i]}, {result.names[j]}"] = axes
+        drawn[", ".join(result.names[k] for k in dict.fromkeys((i, j)))] = axes
         _draw_normal(axes, result, i) if i == j else _draw_ellipses(axes, result, i, j)
         axes.set_xlim(*_within(result, j))
-        axes.locator_params(nbins=2)
-        axes.tick_params(
-            labelsize=6, labelbottom=row == len(shown) - 1, labelleft=column < row == 0
-        )
-        if row == len(shown) - 1:
-            axes.set_xlabel(result.names[j])
-        if column == 0 and row > 0:
-            axes.set_ylabel(result.names[i])
-            axes.tick_params(labelleft=True)
+        axes.tick_params(labelsize=6, labelbottom=below, labelleft=column == 0)
+        axes.tick_params(axis="x", labelrotation=45)
+        axes.set_xlabel(result.names[j] if below else "")
+        axes.set_ylabel(result.names[i] if column == 0 < row else "")
     return drawn
 
 
@@ -883,6 +886,7 @@ def _within(result: Fit, i: int) -> tuple[float, float]:
 def _draw_normal(axes: Axes, result: Fit, i: int) -> None:
     x = np.linspace(*_within(result, i), 100)
     axes.plot(x, np.exp(-0.5 * ((x - result.values[i]) / result.standard_errors[i]) ** 2))
+    axes.locator_params(axis="x", nbins=2)
     axes.set_yticks([])
 
 
@@ -896,6 +900,7 @@ def _draw_ellipses(axes: Axes, result: Fit, i: int, j: int) -> None:
         axes.plot(*around, style, color=PALETTE[0], linewidth=1)
     axes.plot(*result.values[pair], ".", color=PALETTE[1], markersize=4)
     axes.set_ylim(*_within(result, i))
+    axes.locator_params(nbins=2)
 
 
 # --- checks ---------------------------------------------------------------------------------------
