@@ -51,13 +51,11 @@ def fit(
     >>> import jaxspin as js
     >>> x, measured = jnp.array([0.0, 1.0, 2.0]), jnp.array([1.1, 2.9, 5.2])
     >>> line = lambda p: (p["offset"] + p["slope"] * x - measured) / 0.1
-    >>> print(js.fit(line, {"offset": 0.5, "slope": 1.0}))
-    fit of 2 parameters to 3 data
-      converged: within 9e-10 standard errors of the optimum
-      χ² 1.5 of 1 degrees of freedom, reduced 1.5; gradient 1e-08
-      offset  1.017 ± 0.091
-      slope   2.050 ± 0.071
-      strongest correlation: offset and slope, -0.775
+    >>> fit = js.fit(line, {"offset": 0.5, "slope": 1.0})
+    >>> fit.names, fit.values.round(3).tolist(), fit.standard_errors.round(3).tolist()
+    (('offset', 'slope'), [1.017, 2.05], [0.091, 0.071])
+    >>> round(fit.chi2, 3), fit.degrees_of_freedom
+    (4.167, 1)
     """
     place = coordinates(start, bounds)
     problem = Problem(residuals, place, priors_of(place.names, priors))
