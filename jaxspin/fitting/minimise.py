@@ -79,7 +79,7 @@ class LevenbergMarquardt(Method):
     """
 
     steps: int = 100
-    tolerance: float = 1e-4
+    tolerance: float | int = 1e-4
 
     def __check_init__(self):
         _check_positive(steps=self.steps, tolerance=self.tolerance)
@@ -126,7 +126,7 @@ class Gradient(Method):
     optimizer: optax.GradientTransformation = eqx.field(static=True)
     steps: int = 500
     loss: Callable[[Float[Array, " m"]], Float[Array, ""]] = half_sum_of_squares
-    tolerance: float = 1e-4
+    tolerance: float | int = 1e-4
 
     def __check_init__(self):
         _check_positive(steps=self.steps, tolerance=self.tolerance)

@@ -19,7 +19,7 @@ from jaxspin.algebra import is_traced
 from jaxspin.models.base import Model
 
 #: From below to above; None is an open end.
-Interval = tuple[float | None, float | None]
+Interval = tuple[float | int | None, float | int | None]
 
 # A parameter this close to a bound, in units of its size, counts as at it: an optimum beyond the
 # bound is approached by a factor of 2 to 4 a step, so that this is 10 steps.
@@ -144,9 +144,9 @@ class Coordinates(eqx.Module):
         )
         return jnp.select(*zip(*choices, strict=True), self.size * u)
 
-    def from_parameters(self, p: Float[np.ndarray, " n"]) -> Float[Array, " n"]:
+    def from_parameters(self, p: Float[Array | np.ndarray, " n"]) -> Float[Array, " n"]:
         """The inverse of `to_parameters`, for parameters inside their bounds."""
-        low, high, size = (np.asarray(x) for x in (self.low, self.high, self.size))
+        p, low, high, size = (np.asarray(x) for x in (p, self.low, self.high, self.size))
         above, below = np.isfinite(low), np.isfinite(high)
         away = lambda distance: np.sqrt((distance / size + 1) ** 2 - 1)  # noqa: E731
         with np.errstate(invalid="ignore"):
