@@ -24,6 +24,7 @@ SCRIPTS = (
     "integrand",
     "levels",
     "gradient",
+    "fitting",
     "convergence",
     "compile",
     "cores",
@@ -100,6 +101,10 @@ def memory_growth(mode: str) -> float:
     raise LookupError
 
 
+def fits(what: str) -> float:
+    return value("fitting", "measured", what=what)
+
+
 def gradient(mode: str) -> float:
     rows = [row for row in read("gradient") if row["mode"] == mode]
     if not rows:
@@ -165,6 +170,20 @@ GOALS = (
         2,
         False,
         lambda: value("downfold", "to diagonalising", job="downfold"),
+        "Jacobian of 100 data by 5 parameters against one evaluation",
+        8,
+        lambda: fits("Jacobian by 5 parameters"),
+    ),
+    Goal(
+        "memory of that Jacobian, 64³ points against 16³",
+        1.2,
+        lambda: fits("its memory at 64^3") / fits("its memory at 16^3"),
+    ),
+    Goal(
+        "fits of 100 with the true value within 2 standard errors, worst of 5 parameters",
+        90,
+        True,
+        lambda: min(fits(f"{name} within") for name in ("A0", "B0", "M0", "M1", "M2")),
     ),
     Goal("two cores against one", 1.8, True, two_cores),
     Goal("evaluations for Haldane, gap 0.001 t, to 1e-6", 30_000, False, evaluations),

@@ -29,6 +29,7 @@ __version__ = version("jaxspin")
 from jaxspin import (
     disorder as disorder,
     distributed as distributed,
+    fitting as fitting,
     interop as interop,
     models as models,
     plot as plot,
@@ -50,6 +51,7 @@ from jaxspin.downfold import (
     downfold as downfold,
     validity as validity,
 )
+from jaxspin.fitting import Fit as Fit, fit as fit, sensitivity as sensitivity
 from jaxspin.geometry import covariant_derivative as covariant_derivative
 from jaxspin.levels import Levels as Levels
 from jaxspin.meshes import (

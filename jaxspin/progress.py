@@ -78,6 +78,28 @@ def count_bytes(total: int, label: str, show: bool | None) -> Iterator[Callable[
         yield lambda size: bar.advance(task, size)
 
 
+@contextmanager
+def count_steps(label: str, show: bool | None) -> Iterator[Callable[[int, float, float], None]]:
+    """A function to call after each step of a fit with its number, the misfit and the distance.
+
+    Args:
+        show: True, False, or None for "only where standard error is a terminal".
+    """
+    visible = sys.stderr.isatty() if show is None else show
+    if not visible:
+        yield lambda step, misfit, distance: None
+        return
+    console = Console(stderr=True)
+    with Progress(TextColumn("{task.description}"), console=console, transient=True) as line:
+        task = line.add_task(f"{label}: compiling", total=None)
+
+        def report(step: int, misfit: float, distance: float) -> None:
+            text = f"{label}: step {step}, χ² {misfit:.6g}, distance {distance:.1g}"
+            line.update(task, description=text)
+
+        yield report
+
+
 def _short(number: float) -> str:
     for unit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= unit:

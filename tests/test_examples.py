@@ -24,6 +24,8 @@ FILES = {
     "curvature_map.py": {"curvature_map.png"},
     "disordered_hall.py": {"disordered_hall.png"},
     "spin_orbit_torque.py": {"spin_orbit_torque.png"},
+    "fit_bi2se3.py": {"fit_bi2se3.png"},
+    "fit_dirac_disorder.py": set(),
     "wannier90_files.py": {"diamond_tb.dat", "diamond_spin_hall.png", "diamond_bands.png"},
 }
 SAYS = {
@@ -35,6 +37,8 @@ SAYS = {
     "curvature_map.py": "Chern number of the lower band -1.0000",
     "disordered_hall.py": "intrinsic  σ_yx at mu = 0.06 eV: 0.4167 e²/h",
     "spin_orbit_torque.py": "field-like   [0.07757 0.      0.     ]",
+    "fit_bi2se3.py": "M0  -0.2803 ± 0.0013",
+    "fit_dirac_disorder.py": "u0²  0.4986 ± 0.0062",
     "wannier90_files.py": "σ on each orbital, order interlaced",
 }
 

@@ -24,7 +24,7 @@ LAYERS = (
     ("results", "checks"),
     ("response",),
     ("disorder", "downfold", "spin_transfer", "surfaces", "crystal_field_currents"),
-    ("fit", "plot", "interop"),
+    ("fitting", "plot", "interop"),
     ("inputs",),
     ("cli",),
 )

@@ -145,7 +145,8 @@ def disordered_response(
     0.03677121568
     """
     _check(model, surface, mu, disorder, temperature, sea)
-    mu = jnp.asarray(mu, dtype=jnp.result_type(float))
+    if not is_traced(mu):  # in NumPy, so that the levels of the result are known under jit too
+        mu = np.asarray(mu, dtype=jnp.result_type(float))
     cold = not is_traced(temperature) and float(temperature) == 0
     thermal = None if cold else BOLTZMANN * jnp.asarray(temperature)
     levels, findings = _respond(model, surface, jnp.atleast_1d(mu), disorder, thermal, sea)

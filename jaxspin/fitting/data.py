@@ -1,0 +1,454 @@
+"""Measured conductivities: a table of values with errors, and how calculated ones compare."""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import xarray
+from jaxtyping import Array, Bool, Float
+
+from jaxspin import units as unit
+from jaxspin.algebra import is_traced
+from jaxspin.fitting.conversion import Gate, fermi_energies, interpolate
+from jaxspin.levels import Levels
+from jaxspin.results import Response
+
+_CARTESIAN = "xyz"
+_SUBSCRIPTS = ("flow", "field", "spin")
+# What a measurement is made against, with its unit; that of densities is a choice.
+_ABSCISSAE = {"mu": "eV", "density": None, "gate": "V"}
+_DENSITIES = ("1/Angstrom^2", "1/cm^2", "1/Angstrom^3", "1/cm^3")
+# Two levels closer than this are the same: far above rounding, far below what one measures.
+_SAME = 1e-9
+
+
+class Curve(NamedTuple):
+    """What a response says along the abscissa of the data, for one component and temperature."""
+
+    component: str
+    temperature: float
+    #: Which rows of the data belong to it.
+    rows: Bool[np.ndarray, " r"]
+    x: Float[np.ndarray, " e"]
+    y: Float[np.ndarray, " e"]
+
+
+class Data(eqx.Module):
+    """Measurements of one quantity: a row for each value.
+
+    Args:
+        value: what was measured, in `units`.
+        error: its standard error, in the same.
+        component: "yx" (flow, field) or "zx^y" (flow, field ^ spin), one for all or one a row.
+        mu, density, gate: one of them: Fermi energy (eV), density of electrons (in
+            `density_units`), or gate voltage (V).
+        temperature: K, one for all or one a row.
+        units: of `value`, any that `Response.to` knows for the quantity.
+        density_units: "1/cm^2", "1/Angstrom^2", "1/cm^3" or "1/Angstrom^3".
+    Raises:
+        ValueError: NaN anywhere, errors that are not positive, columns of different lengths,
+            none or several of mu, density and gate, unknown labels of components.
+
+    >>> import jaxspin as js
+    >>> hall = js.fitting.Data([0.9, 0.8], [0.05, 0.05], "yx", mu=[0.0, 0.1], units="e^2/h")
+    >>> hall.levels.mu.tolist()
+    [0.0, 0.1]
+    """
+
+    value: Float[np.ndarray, " r"]
+    error: Float[np.ndarray, " r"]
+    #: mu (eV), density (Å^-d) or gate voltage (V), as `against` says.
+    place: Float[np.ndarray, " r"]
+    temperature: Float[np.ndarray, " r"]
+    component: tuple[str, ...] = eqx.field(static=True)
+    against: str = eqx.field(static=True)
+    units: str = eqx.field(static=True)
+    density_units: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        value,
+        error,
+        component: str | Sequence[str],
+        *,
+        mu=None,
+        density=None,
+        gate=None,
+        temperature=0.0,
+        units: str,
+        density_units: str = "1/cm^2",
+    ):
+        self.against, place = _one_of(mu=mu, density=density, gate=gate)
+        self.value = _column("value", value, np.size(value))
+        rows = len(self.value)
+        self.error = _column("error", error, rows)
+        self.place = _column(self.against, place, rows)
+        self.temperature = _column("temperature", temperature, rows)
+        labels = [component] * rows if isinstance(component, str) else list(component)
+        self.component = tuple(map(_label, labels))
+        self.units, self.density_units = units, density_units
+        self._check(rows)
+        if self._counts:
+            self.place = self.place * _per_angstrom(density_units)
+
+    def _check(self, rows: int) -> None:
+        if rows == 0 or len(self.component) != rows or len(set(map(len, self.component))) != 1:
+            raise ValueError(
+                f"Argument `component` must be one label or {rows} of one length, "
+                f"but is {self.component!r}."
+            )
+        if np.any(self.error <= 0):
+            raise ValueError(
+                f"Argument `error` must be positive, but is {np.min(self.error):g} in row "
+                f"{int(np.argmin(self.error))}."
+            )
+        if np.any(self.temperature < 0):
+            raise ValueError("Argument `temperature` must not be negative (K), but is.")
+
+    @staticmethod
+    def read(path: str | PathLike, units: str | None = None) -> "Data":
+        """Measurements in a CSV file.
+
+        The first line names the columns, with units in brackets, in any order:
+
+            mu [eV], temperature [K], component, value [hbar/e S/cm], error
+
+        `density [1/cm^2]` or `gate [V]` stands in the place of mu; lines that begin with # are
+        comments.
+
+        Args:
+            units: of the value, where the file does not say.
+        Raises:
+            ValueError: an unknown or missing column, a number that is none (with its line), no
+                units; what `Data` refuses.
+        """
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        rows = [(i, line) for i, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
+        if len(rows) < 2:
+            raise ValueError(
+                f"Argument `path` must be a table of measurements, but {path} is none."
+            )
+        (_, heading), *body = zip(
+            [i for i, _ in rows],
+            csv.reader([line for _, line in rows], skipinitialspace=True),
+            strict=True,
+        )
+        names, kinds = zip(*map(_heading, heading), strict=True)
+        columns = {name: [] for name in names}
+        for number, row in body:
+            _fill(columns, names, row, f"line {number} of {path}")
+        return _from_columns(columns, dict(zip(names, kinds, strict=True)), units)
+
+    def write(self, path: str | PathLike) -> None:
+        """Write a CSV file that `read` reads, with all digits."""
+        heading = [f"{self.against} [{self.kind}]", "temperature [K]", "component"]
+        with Path(path).open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow([*heading, f"value [{self.units}]", "error"])
+            columns = (self.x, self.temperature, self.component, self.value, self.error)
+            table.writerows(zip(*(map(_text, column) for column in columns), strict=True))
+
+    @staticmethod
+    def from_xarray(table: xarray.Dataset, units: str | None = None) -> "Data":
+        """Measurements in a Dataset with the variables value, error, component, and the others.
+
+        Variables may have any dimensions; they are broadcast against each other, so that a map over
+        mu and temperature needs no table. Rows with NaN in `value` are left out. Units are the
+        attribute "units" of each variable.
+
+        Raises:
+            ValueError: as `read`.
+        """
+        known = [str(name) for name in table.variables if _is_column(str(name))]
+        arrays = dict(zip(known, xarray.broadcast(*(table[name] for name in known)), strict=True))
+        if "value" not in arrays:
+            raise ValueError(_missing("value", known))
+        there = np.ravel(arrays["value"].notnull().values)
+        columns = {name: list(np.ravel(array.values)[there]) for name, array in arrays.items()}
+        kinds = {name: table[name].attrs.get("units") for name in known}
+        return _from_columns(columns, kinds, units)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """A row for each measurement, dimension "row"; `from_xarray` reads it."""
+        return xarray.Dataset(
+            {
+                self.against: ("row", self.x, {"units": self.kind}),
+                "temperature": ("row", self.temperature, {"units": "K"}),
+                "component": ("row", list(self.component)),
+                "value": ("row", self.value, {"units": self.units}),
+                "error": ("row", self.error, {"units": self.units}),
+            }
+        )
+
+    @property
+    def x(self) -> Float[np.ndarray, " r"]:
+        """What the data are against, in the units of `kind`."""
+        return self.place / _per_angstrom(self.density_units) if self._counts else self.place
+
+    @property
+    def kind(self) -> str:
+        """The unit of `x`."""
+        return self.density_units if self._counts else _ABSCISSAE[self.against]
+
+    @property
+    def _counts(self) -> bool:
+        return self.against == "density"
+
+    @property
+    def levels(self) -> Levels:
+        """The Fermi energies and temperatures of the data, for a response to compare with.
+
+        Raises:
+            ValueError: the data are against density or gate voltage: see `levels_on`.
+        """
+        if self.against != "mu":
+            raise ValueError(
+                "Argument `mu` must be given for data against density or gate voltage: "
+                "use `levels_on(mu)` with a table of Fermi energies that covers the data."
+            )
+        return Levels(np.unique(self.place), np.unique(self.temperature))
+
+    def levels_on(self, mu) -> Levels:
+        """The temperatures of the data at other Fermi energies (eV), with those of the data.
+
+        For data against density or gate voltage: a table that covers them, with steps of at most
+        kT / 2 (docs/fitting.md). For others: more points, to draw a curve.
+        """
+        own = self.place if self.against == "mu" else ()
+        return Levels(np.union1d(np.ravel(mu), own), np.unique(self.temperature))
+
+    def calculated(
+        self, response: Response, *, density: Any = None, gate: Gate | None = None
+    ) -> Float[Array, " r"]:
+        """What a response says for each row, in the units of the data.
+
+        Args:
+            response: at `levels`, or at any that hold them; for data against density or gate
+                voltage at `levels_on(mu)`.
+            density: for data against density or gate voltage: electrons per Å^d at each level of
+                the response, (temperature, mu). A `carrier_density`, or an array where that is to
+                be counted from somewhere else.
+            gate: for data against gate voltage, how it makes a density.
+        Raises:
+            ValueError: levels, components or units that are not those of the data.
+        """
+        table = self._rows(response.to(self.units))
+        if self.against == "mu":
+            mu = _positions("Fermi energies (eV)", response.levels.mu, self.place)
+            return table[jnp.arange(len(self.place)), mu]
+        mu = np.asarray(response.levels.mu)
+        return interpolate(self.fermi_energies(response, density, gate), mu, table)
+
+    def fermi_energies(self, response: Response, density, gate: Gate | None = None):
+        """The Fermi energy of each row, eV, of data against density or gate voltage.
+
+        NaN where the table of the response does not reach.
+
+        Raises:
+            ValueError: no density; no gate for gate voltages; levels that are not ascending.
+        """
+        number = self._numbers(response, density, gate)
+        mu = np.asarray(response.levels.mu)
+        wanted = self.place if gate is None else gate.density(self.place)
+        return fermi_energies(jnp.asarray(wanted), mu, number[self._warmth(response)])
+
+    def _numbers(self, response: Response, density, gate) -> Float[Array, "t e"]:
+        """The density at each level of the response, checked."""
+        if density is None or (self.against == "gate") != (gate is not None):
+            raise ValueError(
+                "Arguments `density` and, against gate voltage alone, `gate` must be given, "
+                f"but are {type(density).__name__} and {type(gate).__name__} for data against "
+                f"{self.against}."
+            )
+        mu = np.asarray(response.levels.mu)
+        if np.any(np.diff(mu) <= 0):
+            raise ValueError("Argument `response` must have ascending Fermi energies, but has not.")
+        number = density.value if isinstance(density, Response) else jnp.asarray(density)
+        return jnp.broadcast_to(number, (len(response.levels.temperatures), len(mu)))
+
+    def residuals(
+        self, response: Response, *, density: Any = None, gate: Gate | None = None
+    ) -> Float[Array, " r"]:
+        """(calculated − measured) / error of each row, which `fit` minimises.
+
+        Args and errors are those of `calculated`.
+        """
+        return (self.calculated(response, density=density, gate=gate) - self.value) / self.error
+
+    def curves(
+        self, response: Response, *, density: Any = None, gate: Gate | None = None
+    ) -> list[Curve]:
+        """The response along the abscissa of the data, to draw it: all its levels.
+
+        Args and errors are those of `calculated`.
+        """
+        table = np.asarray(self._rows(response.to(self.units)))
+        x = np.broadcast_to(np.asarray(response.levels.mu), table.shape)
+        if self.against != "mu":
+            number = self._numbers(response, density, gate)[self._warmth(response)]
+            x = number / _per_angstrom(self.density_units) if gate is None else gate.voltage(number)
+        labels = list(zip(self.component, self.temperature.tolist(), strict=True))
+        first = {label: labels.index(label) for label in labels}
+        return [
+            Curve(
+                *label, np.array([other == label for other in labels]), np.asarray(x[i]), table[i]
+            )
+            for label, i in first.items()
+        ]
+
+    def _rows(self, response: Response) -> Float[Array, "r e"]:
+        """The response at the temperature and component of each row, for every Fermi energy."""
+        axes, value = response.axes, response.value
+        rows = zip(*(label.replace("^", "") for label in self.component), strict=True)
+        letters = dict(zip(_SUBSCRIPTS, rows, strict=False))
+        present = [axis for axis in axes if axis in _SUBSCRIPTS]
+        if present and present != list(letters):
+            raise ValueError(
+                f"Argument `response` must have the components of the data, {self.component[0]!r}, "
+                f"but has the axes {axes}."
+            )
+        for i, axis in enumerate(("temperature", "mu")):
+            value = value if axis in axes else jnp.expand_dims(value, i)
+        which = [np.array([_CARTESIAN.index(letter) for letter in letters[a]]) for a in present]
+        _check_components(which, value.shape[2:], self.component)
+        return jnp.moveaxis(value, 1, -1)[(self._warmth(response), *which)]
+
+    def _warmth(self, response: Response) -> np.ndarray:
+        """Which temperature of the response each row has."""
+        return _positions("temperatures (K)", response.levels.temperatures, self.temperature)
+
+
+def _positions(what: str, available, wanted: np.ndarray) -> np.ndarray:
+    """Where each number is among those of a response."""
+    if is_traced(available):
+        raise ValueError(f"Argument `response` must have {what} that are known, but is traced.")
+    available = np.asarray(available)
+    distance = np.abs(available[None, :] - wanted[:, None])
+    nearest = np.argmin(distance, axis=1)
+    missing = np.min(distance, axis=1) > _SAME * np.maximum(1.0, np.abs(wanted))
+    if np.any(missing):
+        raise ValueError(
+            f"Argument `response` must have the {what} of the data, but lacks "
+            f"{wanted[missing][0]:g}; compute it at `data.levels`."
+        )
+    return nearest
+
+
+def _check_components(which, sizes, labels) -> None:
+    for index, size in zip(which, sizes, strict=True):
+        if np.any(index >= size):
+            raise ValueError(
+                f"Argument `response` must have all components of the data, but lacks "
+                f"{labels[int(np.argmax(index >= size))]!r}."
+            )
+
+
+def _one_of(**choices) -> tuple[str, Any]:
+    given = {name: value for name, value in choices.items() if value is not None}
+    if len(given) != 1:
+        raise ValueError(
+            f"Exactly one of the arguments {', '.join(f'`{name}`' for name in choices)} must be "
+            f"given, but there are {len(given)}."
+        )
+    return next(iter(given.items()))
+
+
+def _column(name: str, values, rows: int) -> Float[np.ndarray, " r"]:
+    column = np.ravel(np.asarray(values, float))
+    if column.size not in (1, rows):
+        raise ValueError(
+            f"Argument `{name}` must be one number or {rows}, one a row, but has {column.size}."
+        )
+    wrong = np.flatnonzero(~np.isfinite(column))
+    if wrong.size:
+        raise ValueError(
+            f"Argument `{name}` must be finite, but is {column[wrong[0]]} in row {wrong[0]}."
+        )
+    return np.broadcast_to(column, (rows,)).copy()
+
+
+def _label(label: Any) -> str:
+    """The letters of a component, "zxy" of "zx^y"."""
+    letters = re.sub(r"[\s^]", "", str(label))
+    if not re.fullmatch(f"[{_CARTESIAN}]{{2,3}}", letters):
+        raise ValueError(
+            "Argument `component` must be of labels as 'yx' (flow, field) or 'zx^y' "
+            f"(flow, field ^ spin), but has {label!r}."
+        )
+    return letters if len(letters) == 2 else f"{letters[:2]}^{letters[2]}"
+
+
+def _per_angstrom(units: str) -> float:
+    """How many per Å^d one of these units of density is."""
+    if units not in _DENSITIES:
+        raise ValueError(
+            f"Argument `density_units` must be one of {', '.join(map(repr, _DENSITIES))}, "
+            f"but is {units!r}."
+        )
+    return unit.conversion(units, f"1/Angstrom^{units[-1]}")
+
+
+_COLUMNS = (*_ABSCISSAE, "temperature", "component", "value", "error")
+
+
+def _is_column(name: str) -> bool:
+    return name in _COLUMNS
+
+
+def _heading(text: str) -> tuple[str, str | None]:
+    """Name and units of a column, from "value [S/cm]"."""
+    match = re.fullmatch(r"\s*(\w+)\s*(?:\[(.*)\])?\s*", text)
+    if match is None or not _is_column(match[1]):
+        raise ValueError(
+            f"Argument `path` must have columns of {', '.join(_COLUMNS)}, with units in brackets, "
+            f"but has {text!r}."
+        )
+    return match[1], match[2]
+
+
+def _fill(columns: dict[str, list], names: Sequence[str], row: Sequence[str], where: str) -> None:
+    if len(row) != len(names):
+        raise ValueError(
+            f"Argument `path` must have {len(names)} columns, but has {len(row)} in {where}."
+        )
+    for name, text in zip(names, row, strict=True):
+        try:
+            columns[name].append(text if name == "component" else float(text))
+        except ValueError as error:
+            raise ValueError(
+                f"Argument `path` must have numbers for {name}, but has {text!r} in {where}."
+            ) from error
+
+
+def _from_columns(
+    columns: Mapping[str, list], kinds: Mapping[str, str | None], units: str | None
+) -> Data:
+    for name in ("value", "error", "component"):
+        if name not in columns:
+            raise ValueError(_missing(name, columns))
+    found = units or kinds["value"]
+    if not found:
+        raise ValueError(
+            "Argument `units` must be given, for the data do not say in which they are."
+        )
+    for name, expected in (("mu", "eV"), ("gate", "V"), ("temperature", "K")):
+        if kinds.get(name) not in (None, expected):
+            raise ValueError(
+                f"Argument `path` must have {name} in {expected}, but has it in {kinds[name]}."
+            )
+    density = {"density_units": kinds["density"]} if kinds.get("density") else {}
+    return Data(**columns, units=found, **density)
+
+
+def _missing(name: str, columns) -> str:
+    return f"Argument `path` must have a column {name}, but has {', '.join(columns)}."
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else repr(float(value))

@@ -1,0 +1,82 @@
+"""`fit`: the parameters at which calculated numbers agree best with measured ones."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from jaxspin.checkpoint import CheckpointLike, Run, as_checkpoint, code, describe
+from jaxspin.fitting.minimise import LevenbergMarquardt, Method
+from jaxspin.fitting.parameters import Interval, coordinates
+from jaxspin.fitting.problem import Problem, Residuals, check_residuals, priors_of
+from jaxspin.fitting.result import Fit, result
+from jaxspin.progress import count_steps
+
+
+def fit(
+    residuals: Residuals,
+    start: Any,
+    *,
+    bounds: Mapping[str, Interval] | None = None,
+    priors: Mapping[str, tuple[Any, Any]] | None = None,
+    method: Method = LevenbergMarquardt(),  # noqa: B008  (immutable)
+    progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
+) -> Fit:
+    """Fit parameters p: minimise χ² = Σ r(p)² with r = (calculated − measured) / error.
+
+    All of it is compiled once, however many steps it takes. A `residuals` that is an
+    `equinox.Module` with the data in its fields is compiled once for any data of that shape; a
+    function is once for each function.
+
+    Args:
+        residuals: takes parameters as `start` gives them, returns an array or a pytree of arrays.
+            `Data.residuals` makes them from measurements.
+        start: where to start, a dictionary of names and numbers or arrays, or any pytree. For the
+            numbers of a model, `Parameters(model, names).start`.
+        bounds: (low, high) by name, None for an open end. "exchange" means all elements of an
+            array, "exchange[2]" one.
+        priors: (mean, sigma) by name, what is known from elsewhere; each counts as one datum.
+        method: `LevenbergMarquardt()`, `Gradient(...)` or `MultiStart(...)`.
+        progress: show steps and misfit; None shows them where standard error is a terminal.
+        checkpoint: a file in which to keep where the fit is. After an interruption, or with more
+            steps for the method, the same call goes on from there; it is removed at the end.
+            Ctrl-C ends a fit with what it has.
+    Returns:
+        `Fit`, with a warning for each combination of parameters that the data do not determine.
+    Raises:
+        ValueError: fewer data than parameters; residuals or derivatives at the start that are not
+            finite; a start outside of the bounds; an unknown name in `bounds` or `priors`.
+
+    >>> import jax.numpy as jnp
+    >>> import jaxspin as js
+    >>> x, measured = jnp.array([0.0, 1.0, 2.0]), jnp.array([1.1, 2.9, 5.2])
+    >>> line = lambda p: (p["offset"] + p["slope"] * x - measured) / 0.1
+    >>> fit = js.fit(line, {"offset": 0.5, "slope": 1.0})
+    >>> fit.names, fit.values.round(3).tolist(), fit.standard_errors.round(3).tolist()
+    (('offset', 'slope'), [1.017, 2.05], [0.091, 0.071])
+    >>> round(fit.chi2, 3), fit.degrees_of_freedom
+    (4.167, 1)
+    """
+    place = coordinates(start, bounds)
+    problem = Problem(residuals, place, priors_of(place.names, priors))
+    data = check_residuals(problem)
+    run = Run(as_checkpoint(checkpoint), lambda: _about(problem, method))
+    with count_steps(f"fitting {data} data", progress) as report:
+        begin = place.from_parameters(place.start)
+        outcome = method(problem, begin, run, "fit", report)
+    if outcome.converged and not outcome.interrupted:
+        run.finish()
+    return result(problem, outcome)
+
+
+def _about(problem: Problem, method: Method) -> dict[str, str]:
+    """What a checkpoint must agree in. More steps, or another tolerance, may go on from it."""
+    place = problem.coordinates
+    numbers = {"start": place.start, "low": place.low, "high": place.high}
+    return {
+        "jaxspin": version("jaxspin"),
+        "parameters": ", ".join(place.names),
+        "method": type(method).__qualname__,
+        "residuals": code(problem.residuals, place.tree(place.start)),
+        **describe(**numbers, mean=problem.priors.mean, sigma=problem.priors.sigma),
+    }

@@ -1,0 +1,332 @@
+"""Methods that minimise the misfit: Levenberg-Marquardt, any optimiser of optax, many starts.
+
+Each is a loop outside of jit around one compiled step, so that a fit shows how far it is, can be
+stopped and goes on from a file.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import optimistix
+from jaxtyping import Array, Float
+
+from jaxspin.checkpoint import Run
+from jaxspin.fitting.problem import Evaluation, Problem
+
+#: Told of each step: its number, the misfit, and what the method calls the distance.
+Report = Callable[[int, float, float], None]
+
+# A step that does not lower the misfit makes the next one four times shorter: after this many,
+# 10⁹ times.
+_STUCK = 15
+
+
+class State(eqx.Module):
+    """Where a method is."""
+
+    #: Coordinates without bounds.
+    u: Float[Array, " n"]
+    #: What the method itself remembers.
+    inner: Any
+    #: The best parameters so far.
+    best: Evaluation
+    #: A row a step: misfit, distance, parameters.
+    history: Float[np.ndarray, "steps columns"]
+
+
+class Outcome(NamedTuple):
+    """What a method found."""
+
+    best: Evaluation
+    history: np.ndarray
+    converged: bool
+    reason: str
+    interrupted: bool
+    #: The smallest misfit of each start.
+    minima: tuple[float, ...]
+
+
+class Method(eqx.Module):
+    """How the misfit is minimised."""
+
+    @abstractmethod
+    def __call__(
+        self, problem: Problem, u: Float[Array, " n"], run: Run, stage: str, report: Report
+    ) -> Outcome:
+        """Minimise from the coordinates `u`.
+
+        Args:
+            run: where to keep the steps, under the name `stage`.
+        """
+
+
+class LevenbergMarquardt(Method):
+    """Least squares by steps between those of Newton and down the gradient (optimistix).
+
+    It has converged where the misfit χ² could fall by less than tolerance² in a linear problem: the
+    parameters are then within `tolerance` standard errors of the optimum, and `tolerance` of their
+    size.
+
+    Args:
+        steps: the largest number of steps; each is one evaluation with all derivatives.
+        tolerance: see above.
+    """
+
+    steps: int = 100
+    tolerance: float | int = 1e-4
+
+    def __check_init__(self):
+        _check_positive(steps=self.steps, tolerance=self.tolerance)
+
+    def __call__(self, problem, u, run, stage, report):
+        inner = eqx.filter(_solver_state(problem, u), eqx.is_array)
+        state = State(u, inner, _nowhere(problem, u), np.zeros((0, 3 + u.size)))
+
+        def advance(state: State) -> State:
+            u, inner, best, row = _compiled(_damped_step)(problem, state.u, state.inner)
+            return State(u, inner, best, _longer(state.history, row))
+
+        def verdict(state: State) -> tuple[bool, str] | None:
+            misfit, distance, step = state.history[-1, :3]
+            if distance < self.tolerance and step < self.tolerance:
+                return True, f"within {distance:.1g} standard errors of the optimum"
+            recent = state.history[-_STUCK:, 0]
+            if len(recent) == _STUCK and np.all(recent == misfit):
+                return False, f"no step lowers the misfit, {distance:.1g} standard errors away"
+            return _at_the_end(state, self.steps)
+
+        return _iterate(advance, verdict, state, run, stage, report)
+
+
+def half_sum_of_squares(residuals: Float[Array, " m"]) -> Float[Array, ""]:
+    """½ Σ r², the loss of a least-squares fit."""
+    return 0.5 * jnp.sum(residuals**2)
+
+
+class Gradient(Method):
+    """Any optimiser of optax, for any loss of the residuals.
+
+    `Gradient(optax.lbfgs(), 100)`, or `Gradient(optax.adam(0.01), 2000, loss)` with a loss that is
+    not moved by outliers. It has converged where no derivative of the loss, by parameters in units
+    of their sizes, is above tolerance (1 + loss).
+
+    Args:
+        optimizer: from optax.
+        steps: the largest number of steps.
+        loss: of the residuals, those of the priors last. The errors of the parameters are always
+            those of least squares.
+    """
+
+    optimizer: optax.GradientTransformation = eqx.field(static=True)
+    steps: int = 500
+    loss: Callable[[Float[Array, " m"]], Float[Array, ""]] = half_sum_of_squares
+    tolerance: float | int = 1e-4
+
+    def __check_init__(self):
+        _check_positive(steps=self.steps, tolerance=self.tolerance)
+
+    def __call__(self, problem, u, run, stage, report):
+        optimizer = optax.with_extra_args_support(self.optimizer)
+        inner = (optimizer.init(u), jnp.asarray(jnp.inf))
+        state = State(u, inner, _nowhere(problem, u), np.zeros((0, 3 + u.size)))
+
+        def advance(state: State) -> State:
+            step = _compiled(_optax_step)
+            u, inner, best, row = step(problem, state.u, state.inner, state.best, self)
+            return State(u, inner, best, _longer(state.history, row))
+
+        def verdict(state: State) -> tuple[bool, str] | None:
+            _, slope, loss = state.history[-1, :3]
+            if slope < self.tolerance * (1 + loss):
+                return True, f"the largest slope of the loss is {slope:.1g}"
+            return _at_the_end(state, self.steps)
+
+        return _iterate(advance, verdict, state, run, stage, report)
+
+
+class MultiStart(Method):
+    """A method from several starts: the one given, and random ones inside the bounds.
+
+    Args:
+        method: what goes on from each start.
+        number: of starts, the given one included.
+        seed: of the random numbers.
+    """
+
+    method: Method
+    number: int = 10
+    seed: int = 0
+
+    def __check_init__(self):
+        _check_positive(number=self.number)
+
+    def __call__(self, problem, u, run, stage, report):
+        outcomes: list[Outcome] = []
+        for i, start in enumerate(self._starts(problem, u)):
+            try:
+                outcomes.append(self.method(problem, start, run, f"{stage}.{i}", report))
+            except KeyboardInterrupt:
+                if not outcomes:
+                    raise
+                outcomes[-1] = outcomes[-1]._replace(interrupted=True)
+            if outcomes[-1].interrupted:
+                break
+        best = min(outcomes, key=lambda outcome: _misfit(outcome.best))
+        minima = tuple(_misfit(outcome.best) for outcome in outcomes)
+        return best._replace(minima=minima, interrupted=outcomes[-1].interrupted)
+
+    def _starts(self, problem: Problem, u) -> list[Float[Array, " n"]]:
+        """Uniform in the box of the bounds."""
+        low, high = (np.asarray(x) for x in (problem.coordinates.low, problem.coordinates.high))
+        open_ended = ~(np.isfinite(low) & np.isfinite(high))
+        if np.any(open_ended):
+            name = problem.coordinates.names[int(np.argmax(open_ended))]
+            raise ValueError(
+                "Argument `bounds` must have both ends for all parameters of a MultiStart, "
+                f"but has not for {name}."
+            )
+        random = np.random.default_rng(self.seed)
+        inside = random.uniform(low, high, (self.number - 1, len(low)))
+        return [u, *map(problem.coordinates.from_parameters, inside)]
+
+
+def _iterate(advance, verdict, state: State, run: Run, stage: str, report: Report) -> Outcome:
+    """Steps until there is a verdict, or the user has enough."""
+    done, state = run.resume(stage, state)
+    state = eqx.tree_at(lambda state: state.history, state, np.asarray(state.history))
+    interrupted = False
+    try:
+        while (found := verdict(state) if done else None) is None:
+            state, done = advance(state), done + 1
+            _check_finite(state.best)
+            run.keep(stage, done, state, now=False)
+            report(done, *state.history[-1, :2])
+    except KeyboardInterrupt:
+        if done == 0:
+            raise
+        found, interrupted = (False, f"interrupted after {done} steps"), True
+    run.keep(stage, done, state, now=True)
+    minima = (_misfit(state.best),)
+    return Outcome(state.best, state.history, *found, interrupted, minima)
+
+
+def _longer(history, row: Array) -> np.ndarray:
+    """In NumPy, where a new length is no new program."""
+    return np.concatenate([np.asarray(history), np.asarray(row)[None]])
+
+
+def _misfit(evaluation: Evaluation) -> float:
+    return float(jnp.sum(evaluation.residuals**2))
+
+
+def _at_the_end(state: State, steps: int) -> tuple[bool, str] | None:
+    return (False, f"not converged after {steps} steps") if len(state.history) >= steps else None
+
+
+def _check_finite(found: Evaluation) -> None:
+    """What is wrong at the start; later the methods turn back from where it is."""
+    for what, array in (("residuals", found.residuals), ("derivatives", found.jacobian)):
+        wrong = int(np.sum(~np.isfinite(np.asarray(array))))
+        if wrong:
+            raise ValueError(
+                f"Argument `start` must give finite {what}, but {wrong} of {array.size} are not."
+            )
+
+
+def _check_positive(**arguments) -> None:
+    for name, value in arguments.items():
+        if not value > 0:
+            raise ValueError(f"Argument `{name}` must be positive, but is {value!r}.")
+
+
+def _nowhere(problem: Problem, u) -> Evaluation:
+    """An evaluation of the right shapes."""
+    shapes = eqx.filter_eval_shape(problem.linearised, u)[1]
+    return jax.tree.map(lambda x: jnp.full(x.shape, jnp.inf, x.dtype), shapes)
+
+
+# --- the compiled steps ---------------------------------------------------------------------------
+
+# Its own criterion would stop where a step is short by chance; ours is that of a fit.
+_SOLVER = optimistix.LevenbergMarquardt(rtol=1e-15, atol=1e-300)
+_NO_TAGS: frozenset = frozenset()
+
+
+def _solver_state(problem: Problem, u):
+    residuals, aux = jax.eval_shape(problem.linearised, u)
+    function = lambda u, _: problem.linearised(u)  # noqa: E731
+    return _SOLVER.init(function, u, None, {"jac": "fwd"}, residuals, aux, _NO_TAGS)
+
+
+def _damped_step(problem: Problem, u, inner):
+    """One step of optimistix: evaluate where it has gone, accept that or not, and go on.
+
+    What is not an array in its state is made again in each trace, for it differs from one fit to
+    the next, and every fit would be compiled anew.
+    """
+    static = eqx.filter(_solver_state(problem, u), eqx.is_array, inverse=True)
+    state = eqx.combine(inner, static)
+    function = lambda u, _: problem.linearised(u)  # noqa: E731
+    u, state, _ = _SOLVER.step(function, u, None, {"jac": "fwd"}, state, _NO_TAGS)
+    best = state.aux
+    distance, step = _distance(problem, best)
+    row = jnp.concatenate([_row(best, distance), step[None], best.parameters])
+    return u, eqx.filter(state, eqx.is_array), best, row
+
+
+def _distance(problem: Problem, at: Evaluation) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """How far the optimum of the linear problem is: in standard errors, and in sizes.
+
+    The first is √(χ² − χ²_min), the length of the residuals within reach of the parameters.
+    """
+    gradient = at.residuals @ at.jacobian
+    c = problem.coordinates
+    outward = jnp.where(at.parameters - c.low < c.high - at.parameters, gradient, -gradient) > 0
+    free = ~(c.at_bound(at.parameters) & outward)
+    left, values, right = jnp.linalg.svd(at.jacobian * (c.size * free), full_matrices=False)
+    known = values > 1e-12 * values[0]
+    within = jnp.where(known, at.residuals @ left, 0.0)
+    step = (within / jnp.where(known, values, 1.0)) @ right
+    return jnp.linalg.norm(within), jnp.max(jnp.abs(step))
+
+
+def _row(at: Evaluation, distance) -> Array:
+    return jnp.stack([jnp.sum(at.residuals**2), distance])
+
+
+def _optax_step(problem: Problem, u, inner, best: Evaluation, method: Gradient):
+    """One step of an optimiser of optax."""
+
+    def loss(u):
+        residuals, at = problem.linearised(u)
+        return method.loss(residuals), at
+
+    (value, at), slope = jax.value_and_grad(loss, has_aux=True)(u)
+    state, lowest = inner
+    optimizer = optax.with_extra_args_support(method.optimizer)
+    about = {"value": value, "grad": slope, "value_fn": lambda u: loss(u)[0]}
+    change, state = optimizer.update(slope, state, u, **about)
+    better = value < lowest
+    best = jax.tree.map(lambda a, b: jnp.where(better, a, b), at, best)
+    row = jnp.concatenate([_row(at, jnp.max(jnp.abs(slope))), value[None], at.parameters])
+    return optax.apply_updates(u, change), (state, jnp.minimum(value, lowest)), best, row
+
+
+def _compiled(step: Callable):
+    return _STEPS[step, jax.default_backend() == "cpu"]
+
+
+# As the sums of `integrate`: the widest vectors of the processor.
+_STEPS = {
+    (step, cpu): eqx.filter_jit(
+        step, **({"compiler_options": {"xla_cpu_prefer_vector_width": 512}} if cpu else {})
+    )
+    for step in (_damped_step, _optax_step)
+    for cpu in (True, False)
+}

@@ -1,0 +1,159 @@
+"""The least-squares problem of a fit: residuals, priors, and their derivatives."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int
+
+from jaxspin.fitting.parameters import Coordinates, named
+
+#: (calculated − measured) / error for the parameters, an array or a pytree of arrays.
+Residuals = Callable[[Any], Any]
+
+
+class Priors(eqx.Module):
+    """What is known of some parameters: each adds the residual (p − mean) / sigma."""
+
+    where: Int[Array, " r"]
+    mean: Float[Array, " r"]
+    sigma: Float[Array, " r"]
+
+    def __call__(self, parameters: Float[Array, " n"]) -> Float[Array, " r"]:
+        return (parameters[self.where] - self.mean) / self.sigma
+
+
+def priors_of(names: tuple[str, ...], priors: Mapping[str, tuple[Any, Any]] | None) -> Priors:
+    """Priors given by name.
+
+    Raises:
+        ValueError: an unknown name, a mean that is not finite, a sigma that is not positive.
+    """
+    rows: list[tuple[int, float, float]] = []
+    for name, (mean, sigma) in (priors or {}).items():
+        where = named("priors", names, name)
+        means, sigmas = (np.broadcast_to(np.ravel(x), len(where)) for x in (mean, sigma))
+        if not (np.all(np.isfinite(means)) and np.all(sigmas > 0) and np.all(np.isfinite(sigmas))):
+            raise ValueError(
+                "Argument `priors` must be (mean, sigma), finite and sigma positive, "
+                f"but is {(mean, sigma)!r} for {name}."
+            )
+        rows += zip(where, means, sigmas, strict=True)
+    table = np.array(rows, float).reshape(-1, 3)
+    return Priors(jnp.asarray(table[:, 0].astype(int)), *map(jnp.asarray, table[:, 1:].T))
+
+
+class Evaluation(eqx.Module):
+    """Residuals and their derivatives at some parameters; those of the priors come last."""
+
+    parameters: Float[Array, " n"]
+    residuals: Float[Array, " m"]
+    #: ∂residuals/∂parameters.
+    jacobian: Float[Array, "m n"]
+
+
+class Problem(eqx.Module):
+    """A least-squares problem: minimise ½ Σ r(p)²."""
+
+    residuals: Residuals
+    coordinates: Coordinates
+    priors: Priors
+
+    def evaluate(self, parameters: Float[Array, " n"]) -> Evaluation:
+        """Residuals with their derivatives in forward mode.
+
+        Forward mode, for then the memory does not grow with the mesh of a response.
+        """
+        return _evaluated(self, parameters)
+
+    def linearised(self, u: Float[Array, " n"]) -> tuple[Float[Array, " m"], Evaluation]:
+        """The residuals at unbounded coordinates, such that any derivative costs nothing more.
+
+        r(p₀) + J (p − p₀) at p = p₀ has the value of r and its first derivatives, and whoever
+        differentiates it meets two matrices instead of the sum over a mesh.
+        """
+        parameters = self.coordinates.to_parameters(u)
+        at = jax.lax.stop_gradient(self.evaluate(jax.lax.stop_gradient(parameters)))
+        return at.residuals + at.jacobian @ (parameters - at.parameters), at
+
+
+@eqx.filter_jit  # so that the many who look at it trace it once
+def _evaluated(problem: Problem, parameters: Float[Array, " n"]) -> Evaluation:
+    def of(parameters):
+        data = flattened(problem.residuals(problem.coordinates.tree(parameters)))
+        return jnp.concatenate([data, problem.priors(parameters)])
+
+    return Evaluation(parameters, *_with_slopes(of, parameters))
+
+
+def flattened(residuals) -> Float[Array, " m"]:
+    """The residuals in one array."""
+    return ravel_pytree(residuals)[0]
+
+
+def _with_slopes(function, at: Float[Array, " n"]) -> tuple[Float[Array, " m"], Array]:
+    """The value of a function, and its Jacobian in forward mode."""
+    along = lambda unit: jax.jvp(function, (at,), (unit,))  # noqa: E731
+    return jax.vmap(along, out_axes=(None, -1))(jnp.eye(at.size))
+
+
+def check_residuals(problem: Problem) -> int:
+    """The number of data, without those of priors.
+
+    Raises:
+        ValueError: the residuals are not real numbers, or fewer than there are parameters.
+    """
+    start = problem.coordinates.tree(problem.coordinates.start)
+    found = jax.tree.leaves(eqx.filter_eval_shape(problem.residuals, start))
+    if not found or not all(eqx.is_array_like(x) or hasattr(x, "dtype") for x in found):
+        raise ValueError(
+            "Argument `residuals` must return an array or a pytree of arrays, "
+            f"but returns {found!r}."
+        )
+    if any(not np.issubdtype(x.dtype, np.floating) for x in found):
+        kinds = ", ".join(str(x.dtype) for x in found)
+        raise ValueError(f"Argument `residuals` must return real numbers, but returns {kinds}.")
+    data, parameters = sum(x.size for x in found), problem.coordinates.start.size
+    known = problem.priors.where.size
+    if data + known < parameters:
+        raise ValueError(
+            f"Argument `residuals` must be at least as many as the {parameters} parameters, "
+            f"but there are {data} data and {known} priors."
+        )
+    return data
+
+
+def log_likelihood(residuals: Residuals) -> Callable[[Any], Float[Array, ""]]:
+    """The logarithm of a Gaussian likelihood, −½ Σ r², up to a constant.
+
+    What it returns takes the parameters of `residuals` and goes into any sampler, with or without
+    gradients: `numpyro.factor("data", log_likelihood(residuals)(parameters))`, or as the log
+    density of blackjax together with that of the priors. Its gradient, in any mode of JAX, is made
+    from derivatives in forward mode, so that its memory does not grow with the mesh.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import jaxspin as js
+    >>> line = js.fitting.log_likelihood(lambda p: p["slope"] * jnp.arange(3.0) - 1.0)
+    >>> float(line({"slope": 1.0})), float(jax.grad(line)({"slope": 1.0})["slope"])
+    (-1.0, -2.0)
+    """
+    return lambda parameters: _log_likelihood(residuals, parameters)
+
+
+@eqx.filter_custom_jvp
+def _log_likelihood(residuals: Residuals, parameters) -> Float[Array, ""]:
+    return -0.5 * jnp.sum(flattened(residuals(parameters)) ** 2)
+
+
+@_log_likelihood.def_jvp
+def _log_likelihood_jvp(primals, tangents):
+    (residuals, parameters), (_, changes) = primals, tangents
+    flat, tree = ravel_pytree(parameters)
+    moves = eqx.combine(changes, jax.tree.map(jnp.zeros_like, parameters))
+    value, slopes = _with_slopes(lambda numbers: flattened(residuals(tree(numbers))), flat)
+    return -0.5 * jnp.sum(value**2), -(value @ slopes) @ ravel_pytree(moves)[0]

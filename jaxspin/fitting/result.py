@@ -1,0 +1,183 @@
+"""What a fit returns: the best parameters, their uncertainties, and how it got there."""
+
+import warnings
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxspin.fitting.minimise import Outcome
+from jaxspin.fitting.problem import Problem
+
+# Below this part of the largest singular value of the Jacobian (columns in units of the sizes of
+# the parameters), a direction counts as undetermined. Jacobians of responses are exact to about
+# 1e-12; two parameters of which the data know the sum alone came out at 1e-17 to 1e-14.
+_UNDETERMINED = 1e-10
+
+
+class History(NamedTuple):
+    """The steps of a fit."""
+
+    #: χ² after each step.
+    misfit: Float[np.ndarray, " s"]
+    #: Standard errors to the optimum (Levenberg-Marquardt), or the largest slope of the loss.
+    distance: Float[np.ndarray, " s"]
+    #: The parameters after each step, columns as in `Fit.names`.
+    parameters: Float[np.ndarray, "s n"]
+
+
+class Fit(eqx.Module):
+    """Fitted parameters with their uncertainties. It prints as a table.
+
+    The covariance is that of a linear problem, (Jᵀ J)⁻¹ with J = ∂r/∂p at the optimum, for
+    residuals in units of the errors of the data: these errors are taken as they are, and not scaled
+    with χ². What the data do not determine has infinite errors, and what ended at a bound none
+    (NaN); the errors of the others are then those at fixed bounds.
+    """
+
+    #: The best parameters, as `start` was given.
+    parameters: Any
+    #: The name of each number.
+    names: tuple[str, ...]
+    #: The best parameters, in the order of `names`.
+    values: Float[np.ndarray, " n"]
+    #: Covariance of the parameters, in the order of `names`.
+    covariance: Float[np.ndarray, "n n"]
+    #: Σ r², with the priors.
+    chi2: float
+    #: The residuals of the data, in the order of a flattened pytree.
+    residuals: Float[np.ndarray, " m"]
+    #: Data and priors less free parameters.
+    degrees_of_freedom: int
+    #: The largest |∂(½χ²)/∂p| in units of the sizes of the parameters; those at a bound left out.
+    gradient_norm: float
+    #: Whether the optimum was reached, and how one knows.
+    converged: bool
+    reason: str
+    #: Parameters that ended at a bound.
+    at_bound: tuple[str, ...]
+    #: Directions (of relative changes, unit length) that the data do not determine.
+    undetermined: tuple[dict[str, float], ...]
+    #: χ² reached from each start.
+    minima: tuple[float, ...]
+    history: History
+
+    @property
+    def standard_errors(self) -> Float[np.ndarray, " n"]:
+        """The standard error of each parameter."""
+        return np.sqrt(np.diag(self.covariance))
+
+    @property
+    def correlation(self) -> Float[np.ndarray, "n n"]:
+        """The correlation of each two parameters, from −1 to 1."""
+        errors = self.standard_errors
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.covariance / np.outer(errors, errors)
+
+    @property
+    def reduced_chi2(self) -> float:
+        """χ² per degree of freedom: about 1 ± √(2/degrees) where model and errors are right."""
+        return self.chi2 / self.degrees_of_freedom if self.degrees_of_freedom else float("nan")
+
+    def __repr__(self) -> str:
+        width = max(map(len, self.names))
+        rows = zip(self.names, self.values, self.standard_errors, strict=True)
+        state = "converged" if self.converged else "NOT CONVERGED"
+        return "\n".join(
+            [
+                f"fit of {len(self.names)} parameters to {len(self.residuals)} data",
+                f"  {state}: {self.reason}",
+                f"  χ² {self.chi2:.5g} of {self.degrees_of_freedom} degrees of freedom, "
+                f"reduced {self.reduced_chi2:.3g}; gradient {self.gradient_norm:.1g}",
+                *(f"  {name:{width}s}  {self._line(name, *numbers)}" for name, *numbers in rows),
+                *self._strongest(),
+            ]
+        )
+
+    __str__ = __repr__
+
+    def _line(self, name: str, value: float, error: float) -> str:
+        if name in self.at_bound:
+            return f"{value:.6g} at a bound"
+        digits = 6 if not 0 < error < np.inf else _digits(value, error)
+        return f"{value:#.{digits}g} ± {error:#.2g}"
+
+    def _strongest(self) -> list[str]:
+        """The pair of parameters that are most alike to the data."""
+        pairs = np.abs(np.triu(np.nan_to_num(self.correlation), 1))
+        if not np.any(pairs):
+            return []
+        i, j = np.unravel_index(np.argmax(pairs), pairs.shape)
+        found = self.correlation[i, j]
+        return [f"  strongest correlation: {self.names[i]} and {self.names[j]}, {found:.3f}"]
+
+
+def result(problem: Problem, outcome: Outcome) -> Fit:
+    """The Fit of what a method found; warns of what is not determined."""
+    best, c = outcome.best, problem.coordinates
+    values, residuals, jacobian = map(np.asarray, (best.parameters, best.residuals, best.jacobian))
+    size = np.where(values == 0, np.asarray(c.size), np.abs(values))
+    gradient = size * (residuals @ jacobian)
+    bound = np.asarray(c.at_bound(best.parameters))
+    covariance, undetermined = _covariance(jacobian, size, bound)
+    fit = Fit(
+        parameters=c.tree(best.parameters),
+        names=c.names,
+        values=values,
+        covariance=covariance,
+        chi2=float(np.sum(residuals**2)),
+        residuals=residuals[: len(residuals) - problem.priors.where.size],
+        degrees_of_freedom=len(residuals) - int(np.sum(~bound)),
+        gradient_norm=float(np.max(np.abs(gradient), initial=0.0, where=~bound)),
+        converged=outcome.converged,
+        reason=outcome.reason,
+        at_bound=tuple(name for name, there in zip(c.names, bound, strict=True) if there),
+        undetermined=tuple(
+            dict(zip(c.names, direction.tolist(), strict=True)) for direction in undetermined
+        ),
+        minima=outcome.minima,
+        history=History(outcome.history[:, 0], outcome.history[:, 1], outcome.history[:, 3:]),
+    )
+    for direction in fit.undetermined:
+        warnings.warn(_not_determined(direction), stacklevel=3)
+    return fit
+
+
+def _covariance(
+    jacobian: Float[np.ndarray, "m n"], size: Float[np.ndarray, " n"], bound: Bool[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, "n n"], Float[np.ndarray, "u n"]]:
+    """(Jᵀ J)⁻¹ of the free parameters, and the directions that are not determined.
+
+    By singular values, for the square of J would lose half of the digits.
+    """
+    scaled = (jacobian * size)[:, ~bound]
+    _, values, directions = np.linalg.svd(scaled, full_matrices=True)
+    values = np.pad(values, (0, len(directions) - len(values)))
+    known = values > _UNDETERMINED * np.max(values, initial=0.0)
+    over = directions[known] / values[known, None]
+    among = over.T @ over
+    lost = np.sum(directions[~known] ** 2, axis=0) > _UNDETERMINED
+    among[lost] = among[:, lost] = np.nan
+    among[lost, lost] = np.inf
+    covariance = np.full((len(size), len(size)), np.nan)
+    covariance[np.ix_(~bound, ~bound)] = among
+    every = np.zeros((int(np.sum(~known)), len(size)))
+    every[:, ~bound] = directions[~known]
+    return covariance * np.outer(size, size), every
+
+
+def _not_determined(direction: dict[str, float]) -> str:
+    parts = [f"{part:+.2f} {name}" for name, part in direction.items() if abs(part) > 0.05]
+    return (
+        "The data do not determine all parameters: the residuals do not change along "
+        f"{' '.join(parts)} (relative changes). Fix one of these parameters, add a prior, or add "
+        "data that depend on them differently."
+    )
+
+
+def _digits(value: float, error: float) -> int:
+    """Digits of the value down to the second one of its error."""
+    if value == 0:
+        return 2
+    return int(np.clip(np.floor(np.log10(abs(value))) - np.floor(np.log10(error)) + 2, 2, 15))

@@ -1,0 +1,72 @@
+"""Sensitivity: the derivatives of a response by the parameters of a model, as a table."""
+
+from collections.abc import Callable, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray
+
+from jaxspin.fitting.parameters import Coordinates, Parameters, coordinates, numbers_of
+from jaxspin.models.base import Model
+from jaxspin.results import Response
+
+
+def sensitivity(
+    quantity: Callable[[Model], Response], model: Model, names: Sequence[str] | None = None
+) -> xarray.DataArray:
+    """∂σ/∂p of a response by parameters of a model, labelled.
+
+    `table * table.value` are derivatives by relative changes, which compare with each other.
+
+    Args:
+        quantity: a response of a model, `lambda model: js.anomalous_hall(model, mesh, levels)`.
+        model: where to differentiate.
+        names: of parameters, as in `Parameters`; None takes all real numbers of the model.
+    Returns:
+        Axes ("parameter", *axes of the response), in units of the response per eV Å^n of the
+        parameter. The coordinate "value" holds the parameters.
+    Raises:
+        ValueError: an unknown name; a quantity that is no Response.
+
+    >>> import jaxspin as js
+    >>> model = js.models.QiWuZhang(A=1.0, m=-1.0)
+    >>> levels = js.Levels(0.0, 300.0)
+    >>> table = js.sensitivity(
+    ...     lambda model: js.anomalous_hall(model, js.Grid((16, 16)), levels), model, ["A", "m"]
+    ... )
+    >>> table.dims, table.parameter.values.tolist()
+    (('parameter', 'mu', 'flow', 'field'), ['A', 'm'])
+    """
+    chosen = Parameters(model, tuple(numbers_of(model)) if names is None else tuple(names))
+    place = coordinates(chosen.start, None)
+    response, slopes = _derivatives(quantity, chosen, place)
+    labels = response.to_xarray().coords
+    return xarray.DataArray(
+        np.asarray(slopes),
+        dims=("parameter", *response.axes),
+        coords={
+            "parameter": list(place.names),
+            "value": ("parameter", np.asarray(place.start)),
+            **{axis: labels[axis] for axis in response.axes},
+        },
+        name=f"sensitivity of the {response.name}",
+        attrs={"units": f"{response.units} per unit of the parameter"},
+    )
+
+
+@eqx.filter_jit
+def _derivatives(quantity, chosen: Parameters, place: Coordinates) -> tuple[Response, jax.Array]:
+    def of(flat):
+        response = quantity(chosen.model(place.tree(flat)))
+        if not isinstance(response, Response):
+            raise ValueError(
+                "Argument `quantity` must return a Response, "
+                f"but returns {type(response).__name__}."
+            )
+        return response.value, response
+
+    along = lambda unit: jax.jvp(of, (place.start,), (unit,), has_aux=True)[1:]  # noqa: E731
+    slopes, response = jax.vmap(along, out_axes=(0, None))(jnp.eye(place.start.size))
+    return response, slopes

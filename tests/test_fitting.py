@@ -1,0 +1,457 @@
+"""Fits: linear problems have closed forms, and a model on a small mesh is recovered."""
+
+import re
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxspin as js
+from jaxspin.checkpoint import Checkpoint
+from jaxspin.fitting import Gradient, LevenbergMarquardt, MultiStart, Parameters, minimise
+
+X = np.linspace(0.0, 2.0, 12)
+DESIGN = np.stack([np.ones_like(X), X], axis=1)
+SIGMA = 0.1 + 0.05 * X
+MEASURED = DESIGN @ [1.0, 2.0] + SIGMA * np.random.default_rng(7).normal(size=X.size)
+WEIGHTED = DESIGN / SIGMA[:, None]
+COVARIANCE = np.linalg.inv(WEIGHTED.T @ WEIGHTED)
+OPTIMUM = COVARIANCE @ WEIGHTED.T @ (MEASURED / SIGMA)
+START = {"offset": 0.3, "slope": 1.0}
+TRACES = []
+
+
+class Line(eqx.Module):
+    """A straight line through data: everything is known in closed form."""
+
+    measured: jax.Array = eqx.field(converter=jnp.asarray, default_factory=lambda: MEASURED)
+
+    def __call__(self, p):
+        TRACES.append(None)
+        return (p["offset"] + p["slope"] * X - self.measured) / SIGMA
+
+
+@pytest.fixture(scope="module")
+def line():
+    return js.fit(Line(), START)
+
+
+def is_optimum(fit: js.Fit, values) -> bool:
+    """Whether it is there, to the 1e-4 standard errors that it promises."""
+    return bool(np.all(np.abs(fit.values - values) < 1e-4 * fit.standard_errors))
+
+
+# --- linear least squares in closed form ----------------------------------------------------------
+
+
+def test_line(line):
+    assert line.names == ("offset", "slope")
+    assert line.converged
+    assert is_optimum(line, OPTIMUM)
+    np.testing.assert_allclose(line.covariance, COVARIANCE, rtol=1e-10)
+    np.testing.assert_allclose(line.standard_errors, np.sqrt(np.diag(COVARIANCE)), rtol=1e-10)
+    rho = COVARIANCE[0, 1] / np.sqrt(COVARIANCE[0, 0] * COVARIANCE[1, 1])
+    np.testing.assert_allclose(line.correlation, [[1, rho], [rho, 1]], rtol=1e-10)
+    chi2 = np.sum(((DESIGN @ OPTIMUM - MEASURED) / SIGMA) ** 2)
+    np.testing.assert_allclose(line.chi2, chi2, rtol=1e-8)
+    assert line.degrees_of_freedom == 10
+    np.testing.assert_allclose(line.reduced_chi2, chi2 / 10, rtol=1e-8)
+    assert line.gradient_norm < 1e-3
+    assert float(line.parameters["slope"]) == line.values[1]
+    assert line.minima == (pytest.approx(line.chi2),)
+    assert len(line.history.parameters) == len(line.history.misfit) > 1
+    assert np.all(np.diff(line.history.misfit) <= 0)
+
+
+def test_it_prints_as_a_table(line):
+    text = str(line)
+    error = np.sqrt(COVARIANCE[1, 1])
+    assert text.startswith("fit of 2 parameters to 12 data\n  converged: within")
+    assert re.search(rf"slope   {OPTIMUM[1]:.3f} ± {error:.3f}", text)
+    assert "10 degrees of freedom" in text
+    assert "strongest correlation: offset and slope, -0." in text
+
+
+def test_other_data_compile_nothing(line):
+    """And the number of traces does not depend on the number of steps."""
+    TRACES.clear()
+    other = js.fit(Line(MEASURED + 1.0), {"offset": 40.0, "slope": -30.0})
+    assert is_optimum(other, OPTIMUM + np.array([1.0, 0.0]))
+    assert len(other.history.misfit) != len(line.history.misfit)
+    assert len(TRACES) == 1  # the shapes of what it returns
+
+
+def test_units_of_a_parameter_do_not_matter(line):
+    scaled = js.fit(
+        lambda p: Line()({"offset": p["offset"], "slope": 1e6 * p["slope"]}),
+        {"offset": 0.3, "slope": 1e-6},
+    )
+    assert is_optimum(scaled, OPTIMUM * np.array([1, 1e-6]))
+    np.testing.assert_allclose(scaled.standard_errors, line.standard_errors * [1, 1e-6], rtol=1e-8)
+
+
+def test_prior_is_a_datum():
+    prior = js.fit(Line(), START, priors={"slope": (1.5, 0.02)})
+    precision = np.linalg.inv(COVARIANCE) + np.diag([0, 0.02**-2])
+    optimum = np.linalg.solve(precision, WEIGHTED.T @ (MEASURED / SIGMA) + [0, 1.5 / 0.02**2])
+    assert is_optimum(prior, optimum)
+    np.testing.assert_allclose(prior.covariance, np.linalg.inv(precision), rtol=1e-8)
+    assert prior.degrees_of_freedom == 11
+    assert len(prior.residuals) == 12
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [{"slope": (0.0, 5.0)}, {"slope": (0.0, None), "offset": (None, 3.0)}],
+)
+def test_bounds_around_the_optimum_change_nothing(line, bounds):
+    inside = js.fit(Line(), START, bounds=bounds)
+    assert is_optimum(inside, OPTIMUM)
+    np.testing.assert_allclose(inside.covariance, line.covariance, rtol=1e-8)
+    assert inside.at_bound == ()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "bound"), [((0.0, 1.8), 1.8), ((None, 1.8), 1.8), ((2.3, None), 2.3)]
+)
+def test_optimum_beyond_a_bound(bounds, bound):
+    """It ends there, and the errors are those of the other parameter alone."""
+    start = {"offset": 0.3, "slope": 1.0 if bound < 2 else 4.0}
+    fit = js.fit(Line(), start, bounds={"slope": bounds})
+    variance = 1 / np.sum(SIGMA**-2.0)
+    offset = variance * np.sum((MEASURED - bound * X) / SIGMA**2)
+    assert fit.converged
+    assert fit.at_bound == ("slope",)
+    np.testing.assert_allclose(fit.values, [offset, bound], rtol=1e-4)
+    np.testing.assert_allclose(fit.standard_errors, [np.sqrt(variance), np.nan], rtol=1e-8)
+    assert fit.degrees_of_freedom == 11
+    assert "at a bound" in str(fit)
+
+
+def test_undetermined_direction_is_named():
+    residuals = lambda p: (p["a"] + p["b"] + p["c"] * X - MEASURED) / SIGMA  # noqa: E731
+    with pytest.warns(UserWarning, match=r"do not change along .*0\.71 a .*0\.71 b \(relative"):
+        fit = js.fit(residuals, {"a": 0.5, "b": 0.5, "c": 1.0})
+    (direction,) = fit.undetermined
+    sign = np.sign(direction["a"])
+    size = np.array([fit.values[1], -fit.values[0], 0.0]) / np.hypot(*fit.values[:2])
+    np.testing.assert_allclose(sign * np.array(list(direction.values())), size, atol=1e-9)
+    np.testing.assert_allclose(
+        fit.standard_errors, [np.inf, np.inf, np.sqrt(COVARIANCE[1, 1])], rtol=1e-8
+    )
+    # A little of b elsewhere, and there is no warning (warnings are errors here).
+    known = js.fit(lambda p: residuals(p) + 1e-3 * p["b"] * X**2, {"a": 0.5, "b": 0.5, "c": 1.0})
+    assert np.all(np.isfinite(known.standard_errors))
+
+
+# --- other methods --------------------------------------------------------------------------------
+
+
+def test_an_optimiser_of_optax_agrees(line):
+    fit = js.fit(Line(), START, method=Gradient(optax.lbfgs(), 200, tolerance=1e-6))
+    assert fit.converged
+    np.testing.assert_allclose(fit.values, line.values, rtol=1e-5)
+    np.testing.assert_allclose(fit.covariance, line.covariance, rtol=1e-8)
+
+
+def test_another_loss_is_not_moved_by_an_outlier(line):
+    wrong = Line(jnp.asarray(MEASURED).at[3].add(5.0))
+    absolute = lambda r: jnp.sum(jnp.sqrt(1 + r**2))  # noqa: E731
+    robust = js.fit(wrong, START, method=Gradient(optax.lbfgs(), 200, loss=absolute))
+    least_squares = js.fit(wrong, START)
+    away = [abs(fit.values - line.values).max() for fit in (robust, least_squares)]
+    assert away[0] < 0.1 < 0.5 < away[1]
+
+
+def test_many_starts_find_the_lowest_minimum():
+    wave = lambda p: (jnp.sin(p["k"] * X * 5) - np.sin(1.3 * X * 5)) / 0.1  # noqa: E731
+    one = js.fit(wave, {"k": 3.0}, bounds={"k": (0.1, 4.0)})
+    assert one.chi2 > 100  # a local minimum
+    many = js.fit(
+        wave, {"k": 3.0}, bounds={"k": (0.1, 4.0)}, method=MultiStart(LevenbergMarquardt(), 12)
+    )
+    np.testing.assert_allclose(many.values, 1.3, rtol=1e-6)
+    assert len(many.minima) == 12
+    assert min(many.minima) == many.chi2
+    assert many.minima[0] == pytest.approx(one.chi2)
+    with pytest.raises(ValueError, match=r"`bounds` must have both ends .* has not for k"):
+        js.fit(wave, {"k": 3.0}, method=MultiStart(LevenbergMarquardt()))
+
+
+# --- interruptions --------------------------------------------------------------------------------
+
+
+def interrupt(monkeypatch, after: int):
+    """Ctrl-C in the middle of a step."""
+    compiled, count = minimise._compiled, iter(range(1000))
+
+    def step(kind):
+        if next(count) == after:
+            raise KeyboardInterrupt
+        return compiled(kind)
+
+    monkeypatch.setattr(minimise, "_compiled", step)
+
+
+@pytest.mark.parametrize("method", [LevenbergMarquardt(), Gradient(optax.lbfgs(), 100)])
+def test_ctrl_c_loses_nothing(tmp_path, monkeypatch, method):
+    path, far = tmp_path / "fit.npz", {"offset": 40.0, "slope": -30.0}
+    whole = js.fit(Line(), far, method=method)
+    with monkeypatch.context() as patch:
+        interrupt(patch, 2)
+        fit = js.fit(Line(), far, method=method, checkpoint=Checkpoint(path, seconds=1000))
+    assert not fit.converged
+    assert fit.reason == "interrupted after 2 steps"
+    np.testing.assert_array_equal(fit.history.misfit, whole.history.misfit[:2])
+    resumed = js.fit(Line(), far, method=method, checkpoint=path)
+    np.testing.assert_array_equal(resumed.values, whole.values)
+    np.testing.assert_array_equal(resumed.history.misfit, whole.history.misfit)
+    assert not path.exists()
+
+
+def test_more_steps_go_on(tmp_path):
+    path, far = tmp_path / "fit.npz", {"offset": 40.0, "slope": -30.0}
+    short = js.fit(Line(), far, method=LevenbergMarquardt(steps=2), checkpoint=path)
+    assert (short.converged, short.reason) == (False, "not converged after 2 steps")
+    assert "NOT CONVERGED" in str(short)
+    with pytest.raises(ValueError, match="`checkpoint` must be of this very run"):
+        js.fit(Line(MEASURED + 1), far, checkpoint=path)
+    fit = js.fit(Line(), far, checkpoint=path)
+    np.testing.assert_array_equal(fit.history.misfit[:2], short.history.misfit)
+    assert is_optimum(fit, OPTIMUM)
+
+
+def test_many_starts_go_on(tmp_path, monkeypatch):
+    path, bounds = tmp_path / "fit.npz", {"offset": (-50.0, 50.0), "slope": (-50.0, 50.0)}
+    arguments = {"bounds": bounds, "method": MultiStart(LevenbergMarquardt(), 3)}
+    whole = js.fit(Line(), START, **arguments)
+    with monkeypatch.context() as patch:
+        interrupt(patch, len(whole.history.misfit) + 2)
+        fit = js.fit(Line(), START, checkpoint=path, **arguments)
+    assert len(fit.minima) < 3
+    assert path.exists()
+    resumed = js.fit(Line(), START, checkpoint=path, **arguments)
+    assert resumed.minima == whole.minima
+    assert not path.exists()
+
+
+def test_ctrl_c_before_the_first_step(monkeypatch):
+    interrupt(monkeypatch, 0)
+    with pytest.raises(KeyboardInterrupt):
+        js.fit(Line(), START)
+
+
+def test_progress_is_shown(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    js.fit(Line(), START, progress=True)
+    assert "fitting 12 data: step" in capsys.readouterr().err
+    js.fit(Line(), START)
+    assert capsys.readouterr().err == ""
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+TWO = {"a": 1.0, "b": 2.0}
+BAD = {
+    "fewer data than parameters": (
+        {"residuals": lambda p: jnp.stack([p["a"] + p["b"]])},
+        r"at least as many as the 2 parameters, but there are 1 data and 0 priors",
+    ),
+    "complex residuals": (
+        {"residuals": lambda p: jnp.ones(3) * (p["a"] + 1j)},
+        "must return real numbers, but returns complex128",
+    ),
+    "no residuals": ({"residuals": lambda p: ()}, "must return an array or a pytree of arrays"),
+    "NaN in residuals": (
+        {"residuals": lambda p: p["a"] * jnp.array([1.0, jnp.nan, 2.0])},
+        "`start` must give finite residuals, but 1 of 3 are not",
+    ),
+    "infinite derivatives": (
+        {"residuals": lambda p: jnp.sqrt(p["a"] - 1.0) * jnp.ones(3)},
+        "`start` must give finite derivatives, but 6 of 6 are not",
+    ),
+    "start below": ({"bounds": {"a": (1.5, 3.0)}}, "between 1.5 and 3 for a, but is 1"),
+    "start at a bound": ({"bounds": {"b": (None, 2.0)}}, "between -inf and 2 for b, but is 2"),
+    "bounds in disorder": ({"bounds": {"a": (2.0, 0.0)}}, "low < high, but is"),
+    "bounds of nothing": ({"bounds": {"c": (0, 1)}}, "`bounds` must be of a, b, but has 'c'"),
+    "prior of nothing": ({"priors": {"c": (0, 1)}}, "`priors` must be of a, b, but has 'c'"),
+    "prior without width": ({"priors": {"a": (0, 0)}}, "sigma positive, but is"),
+    "start not finite": ({"start": {"a": np.nan}}, "`start` must be finite real numbers, but a"),
+    "no start": ({"start": {}}, "must hold at least one number"),
+    "text": ({"start": {"a": "one"}}, "`start` must be finite real numbers, but a is 'one'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case):
+    changes, message = BAD[case]
+    arguments = {"residuals": lambda p: p["a"] * jnp.ones(3) + p["b"], "start": TWO, **changes}
+    with pytest.raises(ValueError, match=message):
+        js.fit(arguments.pop("residuals"), arguments.pop("start"), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LevenbergMarquardt(steps=0), "`steps` must be positive"),
+        (lambda: Gradient(optax.sgd(0.1), tolerance=-1), "`tolerance` must be positive"),
+        (lambda: MultiStart(LevenbergMarquardt(), 0), "`number` must be positive"),
+    ],
+)
+def test_bad_method(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# --- parameters of a model ------------------------------------------------------------------------
+
+BI2SE3 = js.models.TopologicalInsulator.bi2se3(exchange=(0.1, 0.2, 0.3))
+
+
+def test_parameters_of_a_model():
+    chosen = Parameters(BI2SE3, ["M0", "exchange[2]"])
+    assert chosen.start == {"M0": -0.28, "exchange[2]": 0.3}
+    model = chosen.model({"M0": -0.1, "exchange[2]": 0.5})
+    assert float(model.M0) == -0.1
+    np.testing.assert_array_equal(model.exchange, [0.1, 0.2, 0.5])
+    assert model.A0 == BI2SE3.A0
+    np.testing.assert_array_equal(
+        Parameters(BI2SE3, ["exchange"]).start["exchange"], [0.1, 0.2, 0.3]
+    )
+
+
+def test_parameters_of_a_model_in_a_model():
+    chosen = Parameters(0.5 * BI2SE3 + BI2SE3, ["first.scale", "second.M0"])
+    assert chosen.start == {"first.scale": 0.5, "second.M0": -0.28}
+    model = chosen.model({"first.scale": 2.0, "second.M0": 0.0})
+    assert (float(model.first.scale), float(model.second.M0)) == (2.0, 0.0)
+    assert float(model.first.model.M0) == -0.28
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["m0"], r"must be of A0, A2, B0, .*exchange, but has 'm0'\. Did you mean 'M0'\?"),
+        (["exchange[3]"], "but has 'exchange\\[3\\]'"),
+        (["M0[0]"], "but has 'M0\\[0\\]'"),
+        ([], "must name at least one parameter"),
+        (["M0", "M0"], "must name each number once, but has 'M0' twice"),
+        (["exchange", "exchange[0]"], "must name each number once"),
+    ],
+)
+def test_bad_names(names, message):
+    with pytest.raises(ValueError, match=message):
+        Parameters(BI2SE3, names)
+
+
+def test_bad_values():
+    with pytest.raises(ValueError, match="`values` must have the names M0, but has A0"):
+        Parameters(BI2SE3, ["M0"]).model({"A0": 1.0})
+
+
+# --- a model on a mesh ----------------------------------------------------------------------------
+
+TRUE = js.models.QiWuZhang(A=1.0, m=-1.2)
+CHOSEN = Parameters(TRUE, ["A", "m"])
+PLACES = {"mu": np.tile(np.linspace(-1.5, 1.5, 7), 2), "temperature": np.repeat([600.0, 1200.0], 7)}
+
+
+def hall(model):
+    return js.anomalous_hall(
+        model, js.Grid((16, 16)), js.Levels(np.linspace(-1.5, 1.5, 7), [600.0, 1200.0])
+    )
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Synthetic: the curves of `TRUE` with noise."""
+    exact = np.asarray(hall(TRUE).to("e^2/h").component(flow="y", field="x").value).ravel()
+    noisy = exact + 0.01 * np.random.default_rng(3).normal(size=14)
+    return js.fitting.Data(noisy, 0.01, "yx", units="e^2/h", **PLACES)
+
+
+@pytest.fixture(scope="module")
+def fitted(data):
+    return js.fit(lambda p: data.residuals(hall(CHOSEN.model(p))), {"A": 1.1, "m": -1.0})
+
+
+def test_parameters_are_recovered(fitted):
+    assert fitted.converged
+    assert np.all(np.abs(fitted.values - [1.0, -1.2]) < 2 * fitted.standard_errors)
+    assert np.all(fitted.standard_errors < 0.05)
+    assert 0.3 < fitted.reduced_chi2 < 2
+
+
+def test_covariance_is_that_of_finite_differences(data, fitted):
+    h, columns = 1e-5, []
+    for step in np.eye(2) * h:
+        ends = (dict(zip("Am", fitted.values + sign * step, strict=True)) for sign in (1, -1))
+        high, low = (np.asarray(data.residuals(hall(CHOSEN.model(p)))) for p in ends)
+        columns.append((high - low) / (2 * h))
+    jacobian = np.stack(columns, axis=1)
+    np.testing.assert_allclose(fitted.covariance, np.linalg.inv(jacobian.T @ jacobian), rtol=1e-5)
+
+
+def test_sensitivity():
+    table = js.sensitivity(hall, TRUE, ["m"])
+    assert table.dims == ("parameter", "temperature", "mu", "flow", "field")
+    assert table.attrs["units"] == "S per unit of the parameter"
+    assert float(table.value[0]) == -1.2
+    high, low = (hall(js.models.QiWuZhang(A=1.0, m=m)).value for m in (-1.2 + 1e-5, -1.2 - 1e-5))
+    difference = np.asarray(high - low) / 2e-5
+    np.testing.assert_allclose(
+        table.sel(parameter="m"), difference, atol=1e-6 * abs(difference).max()
+    )
+    with pytest.raises(ValueError, match="`names` must be of A, m, t0, but has 'M'"):
+        js.sensitivity(hall, TRUE, ["M"])
+
+
+def test_sensitivity_of_no_response():
+    with pytest.raises(ValueError, match="`quantity` must return a Response, but returns float"):
+        js.sensitivity(lambda model: 1.0, TRUE, ["m"])
+
+
+def test_log_likelihood():
+    density = js.fitting.log_likelihood(Line())
+    p = {"offset": 0.5, "slope": jnp.asarray(1.5)}
+    residuals = (0.5 + 1.5 * X - MEASURED) / SIGMA
+    np.testing.assert_allclose(density(p), -0.5 * np.sum(residuals**2), rtol=1e-12)
+    slopes = jax.jit(jax.grad(density))(p)
+    np.testing.assert_allclose(slopes["offset"], -np.sum(residuals / SIGMA), rtol=1e-10)
+    np.testing.assert_allclose(slopes["slope"], -np.sum(residuals / SIGMA * X), rtol=1e-10)
+    fixed = jax.grad(lambda slope: density({"offset": 0.5, "slope": slope}))(1.5)
+    np.testing.assert_allclose(fixed, slopes["slope"], rtol=1e-12)
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+def test_plot(data, fitted):
+    from matplotlib import pyplot
+
+    axes = js.plot.fit(fitted, data, hall(CHOSEN.model(fitted.parameters)))
+    assert list(axes) == ["data", "residuals", "A", "m, A", "m"]
+    curve = axes["data"].lines[-1]
+    assert curve.get_xdata().size == 7
+    drawn = np.concatenate([line.get_ydata() for line in axes["residuals"].lines[:2]])
+    np.testing.assert_allclose(drawn, fitted.residuals, atol=1e-4)
+    ellipse = axes["m, A"].lines[0].get_xydata()
+    reach = (ellipse.max(axis=0) - ellipse.min(axis=0)) / 2
+    np.testing.assert_allclose(reach, fitted.standard_errors, rtol=1e-3)
+    slope = np.corrcoef(ellipse.T)[0, 1]
+    np.testing.assert_allclose(slope, fitted.correlation[0, 1], atol=0.02)
+    pyplot.close("all")
+
+
+def test_plot_leaves_out_what_is_not_determined(data, fitted):
+    from matplotlib import pyplot
+
+    lost = np.array([[np.inf, np.nan], [np.nan, 1e-4]])
+    part = eqx.tree_at(lambda fit: fit.covariance, fitted, lost)
+    figure = pyplot.figure()
+    axes = js.plot.fit(part, data, hall(TRUE), figure=figure)
+    assert list(axes) == ["data", "residuals", "m"]
+    pyplot.close(figure)
