@@ -12,6 +12,10 @@ from jaxspin.spin_transfer.exchange import (
     ParabolicBand as ParabolicBand,
     SplitBands as SplitBands,
 )
+from jaxspin.spin_transfer.micromagnetics import (
+    Micromagnetics as Micromagnetics,
+    micromagnetics as micromagnetics,
+)
 from jaxspin.spin_transfer.response import (
     SpinTransferTorque as SpinTransferTorque,
     spin_transfer_torque as spin_transfer_torque,
@@ -21,4 +25,10 @@ from jaxspin.spin_transfer.slow import (
     KeepSlowModes as KeepSlowModes,
     SlowModes as SlowModes,
 )
-from jaxspin.spin_transfer.transfer import Transfer as Transfer
+from jaxspin.spin_transfer.texture import (
+    TextureTorque as TextureTorque,
+    domain_wall as domain_wall,
+    skyrmion as skyrmion,
+    texture_torque as texture_torque,
+)
+from jaxspin.spin_transfer.transfer import Projection as Projection, Transfer as Transfer

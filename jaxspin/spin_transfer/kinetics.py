@@ -16,12 +16,11 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.algebra import structure_constants, traceless_matrices
 from jaxspin.spin_transfer.exchange import ExchangeModel
-from jaxspin.spin_transfer.slow import SlowModes, relaxation_rates, slow_projector, solve
+from jaxspin.spin_transfer.slow import relaxation_rates, slow_projector, solve
 from jaxspin.surfaces import FermiSurface
 
 
@@ -99,7 +98,8 @@ class Transport(eqx.Module):
     time: Float[Array, ""]
     #: ħ/τ_s, eV.
     relaxation: Float[Array, ""]
-    slow: SlowModes
+    #: Modes with a rate below this fraction of the fastest are dropped.
+    threshold: Float[Array, ""]
 
     def field(self, m: Float[Array, " 3"]) -> Field:
         """h_c = Tr λ_c h(k, m) and its slopes."""
@@ -128,7 +128,7 @@ class Transport(eqx.Module):
 
     def mean(self, kernel: Float[Array, "c c"], source: Float[Array, "c *x"]):
         """s̄ from the source t⟨K d⟩."""
-        return solve(kernel, slow_projector(kernel, self.slow.threshold()), source)
+        return solve(kernel, slow_projector(kernel, self.threshold), source)
 
     def driven(self, m: Float[Array, " 3"]) -> Float[Array, "c j a"]:
         """a of the response to the field, s_E = a f' + t v_j h f'' for eE = 1 along j.
@@ -142,9 +142,11 @@ class Transport(eqx.Module):
         mean = self.shell.average(h.value)
         mean_slope = self.shell.average_slope(*h) + rate * mean  # t (h̄/t)'
         collisions = (h.value * rate - mean_slope[:, None])[:, None] * v
-        b = h.gradient - collisions - self.shell.average_slope(*_times_velocity(h, self.shell))[
-            ..., None
-        ]
+        b = (
+            h.gradient
+            - collisions
+            - self.shell.average_slope(*_times_velocity(h, self.shell))[..., None]
+        )
         drive = self.time * _applied(propagator, b)
         mean = self.mean(self.kernel(propagator), self.shell.average(drive))
         return drive + _applied(propagator, mean[..., None])
@@ -164,9 +166,7 @@ def _applied(matrix, vectors):
 def _times_velocity(field: Field, shell: Shell) -> Field:
     """x v_j and its slopes, (..., j, a) and (..., j, i, a)."""
     x, gradient, v = field.value[..., None, :], field.gradient, shell.velocity
-    return Field(
-        x * v, gradient[..., None, :, :] * v[:, None] + x[..., None, :] * shell.curvature
-    )
+    return Field(x * v, gradient[..., None, :, :] * v[:, None] + x[..., None, :] * shell.curvature)
 
 
 # --- what is measured -----------------------------------------------------------------------------
@@ -193,8 +193,8 @@ class OnShell(eqx.Module):
     without_slow: Float[Array, "3 d d 3"]
 
 
-def on_shell(transport: Transport, m: Float[Array, " 3"], fine: SlowModes) -> OnShell:
-    """All spin densities, `without_slow` with what `fine` drops.
+def on_shell(transport: Transport, m: Float[Array, " 3"], fine: Float[Array, ""]) -> OnShell:
+    """All spin densities, `without_slow` without the modes below the threshold `fine`.
 
     The gradient drives d = ∂_i h ∂_{k_i}(t v_j) − v_i ∂_i a, times f' (what goes with f'' cancels):
     the force on the shifted distribution, and the streaming of the spin that the field induces.
@@ -207,7 +207,7 @@ def on_shell(transport: Transport, m: Float[Array, " 3"], fine: SlowModes) -> On
     source = _streamed(transport, m, jnp.concatenate([propagator, measured]))
     own, outward = source[: len(kernel)], source[len(kernel) :]
     mean = transport.mean(kernel, own)
-    dropped = slow_projector(kernel, fine.threshold())
+    dropped = slow_projector(kernel, fine)
     of = lambda mean: -half * jnp.tensordot(bare, mean, axes=1)  # noqa: E731
     dressed = jnp.tensordot(shell.average(measured), mean, axes=1) + outward
     induced = transport.driven(m)

@@ -1,7 +1,6 @@
 """Spin-transfer torque of an exchange-split band: the public function, its checks and result."""
 
 import warnings
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -22,7 +21,7 @@ KEEP = KeepSlowModes()
 
 
 class SpinTransferTorque(eqx.Module):
-    """The response of the spin to a field and to a gradient of the magnetisation, and its torque."""
+    """The response of the spin to a field and a gradient of the magnetisation, and its torque."""
 
     #: The spin of the basis functions, as in the paper.
     bare: Transfer
@@ -122,7 +121,8 @@ class Setting(eqx.Module):
     time: Float[Array, ""]
     #: ħ/τ_s, eV.
     relaxation: Float[Array, ""]
-    slow: SlowModes
+    #: Modes with a rate below this fraction of the fastest are dropped.
+    threshold: Float[Array, ""]
     #: kT, eV; None at T = 0.
     thermal: Float[Array, ""] | None
 
@@ -134,7 +134,7 @@ def setting_of(scattering_time, spin_relaxation_time, slow_modes, temperature) -
     return Setting(
         time=jnp.asarray(scattering_time) / HBAR_EV_PS,
         relaxation=jnp.zeros(()) if never else HBAR_EV_PS / jnp.asarray(spin_relaxation_time),
-        slow=slow_modes,
+        threshold=jnp.asarray(slow_modes.threshold(), dtype=jnp.result_type(float)),
         thermal=None if cold else BOLTZMANN * jnp.asarray(temperature),
     )
 
@@ -202,12 +202,13 @@ def _placeholder(nodes: FermiSurface) -> FermiSurface:
 
 def level_at(model, shells: Shells, m, setting: Setting) -> Level:
     """The average over the energies of one level."""
-    fine = DropSlowModes()
+    fine = DropSlowModes().threshold()
 
     def at(each):
         one, density = each
         time = setting.time / density
-        return on_shell(Transport(model, one, time, setting.relaxation, setting.slow), m, fine)
+        transport = Transport(model, one, time, setting.relaxation, setting.threshold)
+        return on_shell(transport, m, fine)
 
     found = jax.lax.map(at, (shells.shells, shells.densities))
     shares = jnp.where(shells.present, shells.shares, 0)
@@ -313,7 +314,7 @@ def check_times(time, relaxation_time, slow_modes) -> None:
     """
     given = {"scattering_time": time, "spin_relaxation_time": relaxation_time}
     for name, value in given.items():
-        if value is None and name == "spin_relaxation_time" or is_traced(value):
+        if (value is None and name == "spin_relaxation_time") or is_traced(value):
             continue
         if np.ndim(value) or not 0 < float(value) < np.inf:
             raise ValueError(f"Argument `{name}` must be a positive time (ps), but is {value!r}.")

@@ -16,9 +16,10 @@ _SOURCE = (
 
 
 class Projection(eqx.Module):
-    """The part of χ between directions across m, ⟨s⟩ = a m̂ × ∂m + b ∂m, axes (mu?, field, gradient).
+    """The part of χ between directions across m, ⟨s⟩ = a m̂ × ∂m + b ∂m.
 
-    What it leaves out, and what anisotropic bands have, is in `transverse`.
+    Axes (mu?, field, gradient). What it leaves out, and what anisotropic bands have, is in
+    `transverse`.
     """
 
     #: a, in phase with the torque of spins that follow the texture.
