@@ -84,16 +84,16 @@ class Ellipsoid:
         mean = np.linalg.solve(np.eye(3) - self.mean(moving), self.mean(pushed))
         return -self.density / 2 * mean
 
+    def odd_part(self, m, change, step, field, gradient):
+        """(⟨s⟩(q) − ⟨s⟩(−q))/2iq along an axis."""
+        q = step * np.eye(3)[gradient]
+        both = [self.response(m, change, sign * q, field) for sign in (1, -1)]
+        return (both[0] - both[1]) / (2j * step)
+
     def gradient_tensor(self, m, step):
         """χ[spin, field, gradient, magnetisation]: the slope in q at 0, to order step⁴."""
         chi = np.zeros((3, 3, 3, 3))
         for j, i, b in np.ndindex(3, 3, 3):
-            e, axis = np.eye(3)[b], np.eye(3)[i]
-            odd = lambda q, e=e, j=j, axis=axis: (
-                (  # noqa: E731
-                    self.response(m, e, q * axis, j) - self.response(m, e, -q * axis, j)
-                )
-                / (2j * q)
-            )
-            chi[:, j, i, b] = ((4 * odd(step) - odd(2 * step)) / 3).real
+            once, twice = (self.odd_part(m, np.eye(3)[b], n * step, j, i) for n in (1, 2))
+            chi[:, j, i, b] = ((4 * once - twice) / 3).real
         return chi

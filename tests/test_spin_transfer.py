@@ -21,7 +21,7 @@ BI2SE3 = TopologicalInsulator.bi2se3()
 BAND = stt.ParabolicBand(BI2SE3)
 EDGE = float(BAND.edge)
 MU, TAU, SIZE = EDGE + 0.005, 0.1, 0.00125
-FINE, SMALL = js.FermiShell(16, 32), js.FermiShell(6, 8)
+FINE, SMALL = js.FermiShell(12, 24), js.FermiShell(6, 8)
 IRON = stt.Ferromagnet(kinetic=5.7)
 DROP = stt.DropSlowModes()
 
@@ -111,14 +111,17 @@ def test_beta_of_zhang_and_li(relaxation):
     assert found.beta.value[X, X] == pytest.approx(relaxation / 0.008, rel=1e-10)
 
 
-def insulator(scale, fixed_masses=False):
-    """Bi2Se3 with its spin-orbit coupling scaled, the masses those of the full one if wanted."""
-    changes = {"A0": scale * BI2SE3.A0, "B0": scale * BI2SE3.B0}
-    if fixed_masses:
-        less = (scale**2 - 1) / (2 * BI2SE3.M0)
-        changes["C2"] = BI2SE3.C2 + less * BI2SE3.A0**2
-        changes["C1"] = BI2SE3.C1 + less * BI2SE3.B0**2
-    return stt.ParabolicBand(TopologicalInsulator.bi2se3(**changes))
+def insulator(scale):
+    """Bi2Se3 with its spin-orbit coupling scaled, but the masses of the full one."""
+    less = (scale**2 - 1) / (2 * BI2SE3.M0)
+    return stt.ParabolicBand(
+        TopologicalInsulator.bi2se3(
+            A0=scale * BI2SE3.A0,
+            B0=scale * BI2SE3.B0,
+            C2=BI2SE3.C2 + less * BI2SE3.A0**2,
+            C1=BI2SE3.C1 + less * BI2SE3.B0**2,
+        )
+    )
 
 
 def leading(band, m, tau, energy):
@@ -134,7 +137,7 @@ def leading(band, m, tau, energy):
 @pytest.mark.parametrize("x", [0.1, 1.2, 12.0])
 def test_leading_order_in_the_spin_orbit_coupling(x):
     """The same size for m in the plane and along z, of opposite sign: the paper's claim."""
-    tau, scales = x * HBAR_EV_PS / (2 * SIZE), (0.1, 0.05)
+    tau, scales = x * HBAR_EV_PS / (2 * SIZE), (0.05, 0.025)
     errors = []
     for scale in scales:
         band = insulator(scale)
@@ -142,7 +145,7 @@ def test_leading_order_in_the_spin_orbit_coupling(x):
         up, along = (torque(band, m=SIZE * np.eye(3)[i], tau=tau).bare for i in (Z, X))
         found = np.r_[chi(up, X, Z, Z)[[X, Y]], chi(along, X, Z, X)[[Z, Y]]] / p
         errors.append(np.abs(found / [second, first, second, -first] - 1))
-    assert np.all(errors[1] < 2e-3)
+    assert np.all(errors[1] < 1e-3)
     np.testing.assert_allclose(errors[0] / errors[1], 4, rtol=0.1)
 
 
@@ -157,18 +160,15 @@ def test_dressing_doubles_a_component():
 # --- other routes ---------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:slow modes")
 def test_finite_wave_vector():
-    """Solved at a finite wave vector, without expanding in the gradient."""
-    ti = BI2SE3
-    band = Ellipsoid(
-        BAND.kinetic, [ti.A0, ti.A0, ti.B0], float(ti.M0), 0.005, TAU / HBAR_EV_PS, 12, 24
-    )
+    """Solved at a finite wave vector, without expanding in the gradient; slow mode included."""
+    so = [BI2SE3.A0, BI2SE3.A0, BI2SE3.B0]
+    other = Ellipsoid(BAND.kinetic, so, BI2SE3.M0, 0.005, TAU / HBAR_EV_PS, polar=12, azimuthal=24)
     m = SIZE * np.array([0.48, 0.6, 0.64])
-    found = np.asarray(
-        torque(m=m, slow_modes=stt.KeepSlowModes(), spin_relaxation_time=50.0).bare.gradient.value
-    )
-    other = band.gradient_tensor(m, 1e-6)
-    assert np.abs(other - found).max() < 1e-7 * np.abs(other).max()
+    found = np.asarray(torque(m=m).bare.gradient.value)
+    error = np.abs(other.gradient_tensor(m, 1e-6) - found).max(axis=(1, 2, 3))
+    assert np.all(error < 1e-7 * np.abs(found).max(axis=(1, 2, 3)))
 
 
 class Helical(js.Model):
@@ -262,17 +262,39 @@ def test_traceless_matrices():
     np.testing.assert_allclose(products - products.swapaxes(0, 1), expected, atol=1e-14)
 
 
-def test_temperature_averages_over_energies():
+@pytest.fixture(scope="module")
+def warm():
+    """Two levels at 2 K."""
+    return torque(mu=[MU, MU + 0.002], temperature=2.0)
+
+
+def test_temperature_averages_over_energies(warm):
     """χ(T) = ∫ −f' χ(ε) dε with τ ∝ 1/N, summed with another step."""
-    kelvin = 2.0
-    warm = np.asarray(torque(temperature=kelvin).bare.gradient.value)
+    found = np.asarray(warm.bare.gradient.value)[0]
     x = np.arange(-22, 22, 0.8) + 0.3
     share = 0.8 / (4 * np.cosh(x / 2) ** 2)
-    energies = 0.005 + BOLTZMANN * kelvin * x
+    energies = 0.005 + BOLTZMANN * 2.0 * x
     cold = [torque(mu=EDGE + e, tau=TAU * np.sqrt(0.005 / e)).bare.gradient.value for e in energies]
     expected = np.tensordot(share, np.asarray(cold), axes=1)
-    assert np.abs(warm - expected).max() < 1e-7 * np.abs(expected[:2]).max()
-    assert np.abs(warm - torque().bare.gradient.value).max() > 1e-3 * np.abs(expected[:2]).max()
+    scale = np.abs(expected[:2]).max()
+    assert np.abs(found - expected)[:2].max() < 1e-7 * scale
+    assert np.abs(found - torque().bare.gradient.value)[:2].max() > 1e-3 * scale
+
+
+def test_several_levels(warm):
+    assert warm.bare.gradient.axes == ("mu", "spin", "field", "gradient", "magnetization")
+    assert warm.eigenvalues().shape == (2, 3)
+    single = torque().bare.gradient
+    labels = {"spin": "y", "field": "x", "gradient": "x", "magnetization": "x"}
+    converted = single.component(**labels).to("hbar/2 eV^-2 Angstrom^-1")
+    assert converted.value == pytest.approx(2 * -53.92714677, rel=1e-9)
+    np.testing.assert_allclose(warm.eigenvalues()[0], torque().eigenvalues(), rtol=1e-10)
+    assert "slowest_relaxation" in repr(warm)
+
+
+def test_too_hot():
+    with pytest.warns(UserWarning, match="below the band edge"):
+        torque(mu=[MU, MU + 0.002], temperature=20.0)
 
 
 # --- the literal formulas of the paper ------------------------------------------------------------
@@ -510,18 +532,18 @@ def test_torque_vanishes_with_the_magnetisation():
 
 
 def test_quadrature():
-    """12 x 24 nodes give 10⁻⁹ at Ωτ = 15; a third of them do not."""
+    """12 x 24 nodes give 10⁻⁸ at Ωτ = 15, and do not at Ωτ = 300."""
     m = SIZE * np.array([0.6, 0, 0.8])
-    tau = 15 * HBAR_EV_PS / (2 * SIZE)
-    values = {
-        nodes: np.asarray(
-            torque(m=m, tau=tau, surface=js.FermiShell(*nodes), slow_modes=DROP).bare.gradient.value
+    errors = []
+    for x in (15, 300):
+        tau = x * HBAR_EV_PS / (2 * SIZE)
+        coarse, fine = (
+            np.asarray(torque(m=m, tau=tau, surface=s, slow_modes=DROP).bare.gradient.value)
+            for s in (FINE, js.FermiShell(16, 32))
         )
-        for nodes in ((16, 32), (12, 24), (6, 12))
-    }
-    scale = np.abs(values[16, 32]).max()
-    assert np.abs(values[12, 24] - values[16, 32]).max() < 1e-8 * scale
-    assert np.abs(values[6, 12] - values[16, 32]).max() > 1e-7 * scale
+        errors.append(np.abs(coarse - fine).max() / np.abs(fine).max())
+    assert errors[0] < 1e-8
+    assert errors[1] > 1e-7
 
 
 def test_derivative():
@@ -558,7 +580,8 @@ def test_projector_of_slow_modes():
         symmetric = base + x * (change + change.T) / 100
         return slow_projector(symmetric, 0.01)
 
-    p, slope, bend = at(0.0), jax.jacfwd(at)(0.0), jax.jacfwd(jax.jacfwd(at))(0.0)
+    slope = jax.jacfwd(at)
+    p, slope, bend = jax.jit(lambda x: (at(x), slope(x), jax.jacfwd(slope)(x)))(0.0)
     np.testing.assert_allclose(p, modes[:, :2] @ modes[:, :2].T, atol=1e-14)
     step = 1e-3
 
@@ -586,19 +609,6 @@ def test_scan_is_one_call():
         np.testing.assert_allclose(scan[i, j], single, atol=1e-11 * np.abs(single).max())
 
 
-def test_several_levels():
-    several = torque(mu=[MU, MU - 0.002])
-    assert several.bare.gradient.axes == ("mu", "spin", "field", "gradient", "magnetization")
-    single = np.asarray(torque().bare.gradient.value)
-    np.testing.assert_allclose(several.bare.gradient.value[0], single, rtol=1e-9, atol=1e-9)
-    assert several.eigenvalues().shape == (2, 3)
-    picked = several.bare.gradient.component(
-        spin="y", field="x", gradient="x", magnetization="x"
-    ).to("hbar/2 eV^-2 Angstrom^-1")
-    assert picked.value[0] == pytest.approx(2 * -53.92714677, rel=1e-9)
-    assert "slowest_relaxation" in repr(several)
-
-
 # --- the slow mode --------------------------------------------------------------------------------
 
 
@@ -623,13 +633,12 @@ def test_slow_mode_makes_the_limit_of_no_coupling_discontinuous():
     n1, n2 = np.array([1, 0, -1]) / np.sqrt(2), np.array([0, 1, 0])
     component = lambda r, s, b: s @ np.asarray(r.bare.gradient.value)[:, X, X] @ b  # noqa: E731
     kept, dropped = (
-        torque(insulator(0.1, fixed_masses=True), m=m, slow_modes=modes)
-        for modes in (stt.KeepSlowModes(), DROP)
+        torque(insulator(0.1), m=m, slow_modes=modes) for modes in (stt.KeepSlowModes(), DROP)
     )
     assert component(kept, n1, n1) == pytest.approx(105.7, abs=0.05)
     assert component(dropped, n1, n2) == pytest.approx(51.3576, abs=1e-4)
     assert component(dropped, n2, n1) == pytest.approx(-51.3427, abs=1e-4)
-    none = torque(insulator(1e-3, fixed_masses=True), m=m, slow_modes=DROP)
+    none = torque(insulator(1e-3), m=m, slow_modes=DROP)
     assert component(none, n1, n2) == pytest.approx(51.30903, rel=1e-6)
     assert component(none, n2, n1) == pytest.approx(-51.30903, rel=1e-6)
 
@@ -638,7 +647,7 @@ def test_slow_mode_makes_the_limit_of_no_coupling_discontinuous():
 
 
 def test_texture_of_a_ferromagnet():
-    """−2 m × ⟨s⟩ = (N c/2)(eE·∇)m across m, at each point."""
+    """−2 m × ⟨s⟩ = −(N c/2)(eE·∇)m across m, at each point."""
     wall = stt.domain_wall(41, 10.0, 60.0, 0.004, angle=0.3)
     force = np.array([2e-6, 0, 0])
     found = stt.texture_torque(IRON, SMALL, 0.05, wall, [10.0], force, TAU, slow_modes=DROP)
@@ -647,7 +656,7 @@ def test_texture_of_a_ferromagnet():
     slope = np.gradient(m, 10.0, axis=1)
     slope = slope - m * np.sum(m * slope, axis=0) / 0.004**2
     expected = -density(5.7, 0.05) * c / 2 * 2e-6 * slope
-    np.testing.assert_allclose(found.torque, -expected, atol=1e-9 * np.abs(expected).max())
+    np.testing.assert_allclose(found.torque, expected, atol=1e-9 * np.abs(expected).max())
     assert np.abs(found.spin_orbit_torque).max() < 1e-20
 
 
@@ -760,10 +769,9 @@ def test_bad_input(name, unchecked_annotations):
 def test_beyond_the_window_of_the_parabola():
     with pytest.warns(UserWarning, match="beyond the window of this model"):
         far = torque(mu=EDGE + 0.02)
-    assert far.info["band_misfit"] == pytest.approx(0.0395519 / 0.02, rel=0.02)
+    z = np.polynomial.legendre.leggauss(12)[0][6]  # the nodes next to the plane
+    k = np.array([np.sqrt(1 - z**2), 0, z])
+    k *= np.sqrt(0.02 / (BAND.kinetic @ k**2))
+    exact = float(stt.ConductionBand(BI2SE3).energy(k)) - EDGE
+    assert far.info["band_misfit"] == pytest.approx(exact / 0.02 - 1, rel=1e-2)
     assert torque().info["band_misfit"] < 0.5
-
-
-def test_too_hot():
-    with pytest.warns(UserWarning, match="below the band edge"):
-        torque(temperature=20.0)

@@ -122,34 +122,38 @@ class Transport(eqx.Module):
         one = jnp.eye(len(constants)) * (1 + self.time * self.relaxation)
         return jnp.moveaxis(jnp.linalg.inv(one - self.time * precession), 0, -1)
 
-    def kernel(self, propagator: Float[Array, "c c a"]) -> Float[Array, "c c"]:
-        """1 − ⟨K⟩."""
-        return jnp.eye(len(propagator)) - self.shell.average(propagator)
-
     def mean(self, kernel: Float[Array, "c c"], source: Float[Array, "c *x"]):
         """s̄ from the source t⟨K d⟩."""
         return solve(kernel, slow_projector(kernel, self.threshold), source)
 
-    def driven(self, m: Float[Array, " 3"]) -> Float[Array, "c j a"]:
-        """a of the response to the field, s_E = a f' + t v_j h f'' for eE = 1 along j.
+    def driven(self, m: Float[Array, " 3"]) -> "Driven":
+        """The response a to the field, s_E = a f' + t v_j h f'' for eE = 1 along j.
 
         a = K (ā + t b), b_j = ∂_j h − t v_j [h (1/t)' − (h̄/t)'] − ⟨h v_j⟩': the acceleration, and
         what collisions of the shifted distribution n = t v_j f' do to the spin, J_Ω(n).
         """
-        h, v = self.field(m), self.shell.velocity
+        h, shell = self.field(m), self.shell
         propagator = self.propagator(h.value)
-        rate = self.shell.density_slope  # t (1/t)', for 1/t ∝ N
-        mean = self.shell.average(h.value)
-        mean_slope = self.shell.average_slope(*h) + rate * mean  # t (h̄/t)'
-        collisions = (h.value * rate - mean_slope[:, None])[:, None] * v
-        b = (
-            h.gradient
-            - collisions
-            - self.shell.average_slope(*_times_velocity(h, self.shell))[..., None]
-        )
+        kernel = jnp.eye(len(propagator)) - shell.average(propagator)
+        rate = shell.density_slope  # t (1/t)', for 1/t ∝ N
+        mean_slope = shell.average_slope(*h) + rate * shell.average(h.value)  # t (h̄/t)'
+        collisions = (h.value * rate - mean_slope[:, None])[:, None] * shell.velocity
+        flow_slope = shell.average_slope(*_times_velocity(h, shell))
+        b = h.gradient - collisions - flow_slope[..., None]
         drive = self.time * _applied(propagator, b)
-        mean = self.mean(self.kernel(propagator), self.shell.average(drive))
-        return drive + _applied(propagator, mean[..., None])
+        mean = self.mean(kernel, shell.average(drive))
+        return Driven(h, propagator, kernel, drive + _applied(propagator, mean[..., None]))
+
+
+class Driven(NamedTuple):
+    """The shell in a field."""
+
+    h: Field
+    #: K, (c, c, a), and 1 − ⟨K⟩, (c, c).
+    propagator: Float[Array, "c c a"]
+    kernel: Float[Array, "c c"]
+    #: a, (c, j, a).
+    spin: Float[Array, "c j a"]
 
 
 def _components(matrix) -> Float[Array, " c"]:
@@ -194,39 +198,45 @@ class OnShell(eqx.Module):
 
 
 def on_shell(transport: Transport, m: Float[Array, " 3"], fine: Float[Array, ""]) -> OnShell:
-    """All spin densities, `without_slow` without the modes below the threshold `fine`.
+    """All spin densities, `without_slow` without the modes below the threshold `fine`."""
+    driven, slopes = _with_slopes(transport.driven, m)
+    shell, kernel = transport.shell, driven.kernel
+    bare, spin = transport.bare_spin(), transport.spin()
+    measured = jnp.einsum("oca,cda->oda", spin.value, driven.propagator)
+    rows = jnp.concatenate([driven.propagator, measured])
+    source = _streamed(transport, slopes.h.value, slopes.spin, rows)
+    own, outward = source[: len(kernel)], source[len(kernel) :]
+    mean = transport.mean(kernel, own)
+    without = solve(kernel, slow_projector(kernel, fine), own)
+    dressed = jnp.tensordot(shell.average(measured), mean, axes=1) + outward
+    half = shell.density / 2
+    return OnShell(
+        bare=Tensors(
+            -half * jnp.tensordot(bare, mean, axes=1),
+            _homogeneous(transport, driven, _constant(bare, spin)),
+        ),
+        dressed=Tensors(-half * dressed, _homogeneous(transport, driven, spin)),
+        kernel=kernel,
+        rates=relaxation_rates(kernel),
+        without_slow=-half * jnp.tensordot(bare, without, axes=1),
+    )
+
+
+def _with_slopes(function, m):
+    """A function of m, and its derivatives by the components of m, their axis last."""
+    along = lambda e: jax.jvp(function, (m,), (e,))  # noqa: E731
+    return jax.vmap(along, out_axes=(None, -1))(jnp.eye(3))
+
+
+def _streamed(transport, split, induced, rows: Float[Array, "o c a"]) -> Float[Array, "o j i b"]:
+    """t⟨X d⟩ for the matrices X in `rows`, from the slopes by m of h and of a.
 
     The gradient drives d = ∂_i h ∂_{k_i}(t v_j) − v_i ∂_i a, times f' (what goes with f'' cancels):
     the force on the shifted distribution, and the streaming of the spin that the field induces.
     """
-    h, spin, bare = transport.field(m), transport.spin(), transport.bare_spin()
-    shell, half = transport.shell, transport.shell.density / 2
-    propagator = transport.propagator(h.value)
-    kernel = transport.kernel(propagator)
-    measured = jnp.einsum("oca,cda->oda", spin.value, propagator)
-    source = _streamed(transport, m, jnp.concatenate([propagator, measured]))
-    own, outward = source[: len(kernel)], source[len(kernel) :]
-    mean = transport.mean(kernel, own)
-    dropped = slow_projector(kernel, fine)
-    of = lambda mean: -half * jnp.tensordot(bare, mean, axes=1)  # noqa: E731
-    dressed = jnp.tensordot(shell.average(measured), mean, axes=1) + outward
-    induced = transport.driven(m)
-    return OnShell(
-        bare=Tensors(of(mean), _homogeneous(transport, induced, h, _constant(bare, spin))),
-        dressed=Tensors(-half * dressed, _homogeneous(transport, induced, h, spin)),
-        kernel=kernel,
-        rates=relaxation_rates(kernel),
-        without_slow=of(solve(kernel, dropped, own)),
-    )
-
-
-def _streamed(transport, m, rows: Float[Array, "o c a"]) -> Float[Array, "o j i b"]:
-    """t⟨X d⟩ for the matrices X in `rows`."""
     shell, t = transport.shell, transport.time
-    v, slope = shell.velocity, -transport.time * shell.density_slope  # t'
+    v, slope = shell.velocity, -t * shell.density_slope  # t'
     force = slope * v[:, None] * v + t * shell.curvature  # ∂_{k_i}(t v_j), (i, j, a)
-    split = jax.jacfwd(lambda m: transport.field(m).value)(m)
-    induced = jax.jacfwd(transport.driven)(m)
     pushed = jnp.einsum("oab,ija->ojiba", jnp.einsum("oca,cab->oab", rows, split), force)
     carried = jnp.einsum("ojab,ia->ojiba", jnp.einsum("oca,cjab->ojab", rows, induced), v)
     return t * shell.average(pushed - carried)
@@ -238,10 +248,10 @@ def _constant(bare, spin: Field) -> Field:
     return Field(value, jnp.zeros_like(spin.gradient))
 
 
-def _homogeneous(transport, induced, h: Field, spin: Field) -> Float[Array, "3 d"]:
+def _homogeneous(transport, driven: Driven, spin: Field) -> Float[Array, "3 d"]:
     """½ [−N ⟨S a⟩ + (N t ⟨S h v_j⟩)'], where N t does not depend on the energy."""
-    shell = transport.shell
-    first = shell.average(jnp.einsum("oca,cja->oja", spin.value, induced))
+    shell, h = transport.shell, driven.h
+    first = shell.average(jnp.einsum("oca,cja->oja", spin.value, driven.spin))
     seen = Field(
         jnp.einsum("oca,ca->oa", spin.value, h.value),
         jnp.einsum("ocia,ca->oia", spin.gradient, h.value)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Complex, Float
 
 from jaxspin.algebra import is_traced
+from jaxspin.compiled import mapped
 from jaxspin.spin_transfer.exchange import ExchangeModel, ScalarBand
 from jaxspin.spin_transfer.kinetics import OnShell, Shell, Transport, on_shell, shell
 from jaxspin.spin_transfer.slow import DropSlowModes, KeepSlowModes, SlowModes
@@ -172,7 +173,7 @@ def _respond(model, surface, mu, m, setting) -> tuple[Level, tuple[Finding, ...]
         shells, findings = shells_at(model, surface, energy, setting)
         return level_at(model, shells, m, setting), findings
 
-    return jax.lax.map(at, mu)
+    return mapped(at, mu)
 
 
 def shells_at(model, surface, mu, setting) -> tuple[Shells, tuple[Finding, ...]]:
@@ -184,7 +185,7 @@ def shells_at(model, surface, mu, setting) -> tuple[Shells, tuple[Finding, ...]]
         nodes, findings = surface.find(scalar, energy)
         return shell(model, _placeholder(nodes)), jnp.any(nodes.weight > 0), findings
 
-    shells, present, findings = jax.lax.map(at, mu + offsets)
+    shells, present, findings = mapped(at, mu + offsets)
     density = jax.vmap(lambda s: s.density)(shells)
     middle = len(offsets) // 2
     there = jax.tree.map(lambda x: x[middle], shells)
@@ -210,7 +211,7 @@ def level_at(model, shells: Shells, m, setting: Setting) -> Level:
         transport = Transport(model, one, time, setting.relaxation, setting.threshold)
         return on_shell(transport, m, fine)
 
-    found = jax.lax.map(at, (shells.shells, shells.densities))
+    found = mapped(at, (shells.shells, shells.densities))
     shares = jnp.where(shells.present, shells.shares, 0)
     average = lambda x: jnp.tensordot(shares, x, axes=1)  # noqa: E731
     middle = len(shares) // 2

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxspin.algebra import is_traced
+from jaxspin.compiled import mapped
 from jaxspin.spin_transfer.exchange import ExchangeModel
 from jaxspin.spin_transfer.response import (
     KEEP,
@@ -91,7 +91,7 @@ def _at_points(model, surface, mu, m: Float[Array, "3 r"], setting: Setting):
     """χ at each point, the axis of points first."""
     shells, findings = shells_at(model, surface, mu, setting)
     at = lambda m: level_at(model, shells, m, setting)  # noqa: E731
-    levels: Level = jax.lax.map(at, m.T, batch_size=_BATCH)
+    levels: Level = mapped(at, m.T, batch_size=_BATCH)
     return levels, findings
 
 
