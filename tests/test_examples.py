@@ -23,6 +23,7 @@ FILES = {
     "curvature_map.py": {"curvature_map.png"},
     "disordered_hall.py": {"disordered_hall.png"},
     "spin_orbit_torque.py": {"spin_orbit_torque.png"},
+    "spin_transfer_torque.py": {"spin_transfer_torque.png"},
     "wannier90_files.py": {"diamond_tb.dat", "diamond_spin_hall.png", "diamond_bands.png"},
 }
 SAYS = {
@@ -33,6 +34,7 @@ SAYS = {
     "curvature_map.py": "Chern number of the lower band -1.0000",
     "disordered_hall.py": "intrinsic  σ_yx at mu = 0.06 eV: 0.4167 e²/h",
     "spin_orbit_torque.py": "field-like   [0.07757 0.      0.     ]",
+    "spin_transfer_torque.py": "lifetime of m-parallel spin",
     "wannier90_files.py": "σ on each orbital, order interlaced",
 }
 
