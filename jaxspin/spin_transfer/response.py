@@ -131,12 +131,13 @@ class Setting(eqx.Module):
 def setting_of(scattering_time, spin_relaxation_time, slow_modes, temperature) -> Setting:
     """The setting of times in ps and a temperature in K."""
     cold = not is_traced(temperature) and float(temperature) == 0
+    number = lambda x: jnp.asarray(x, dtype=jnp.result_type(float))  # noqa: E731
     never = spin_relaxation_time is None
     return Setting(
-        time=jnp.asarray(scattering_time) / HBAR_EV_PS,
-        relaxation=jnp.zeros(()) if never else HBAR_EV_PS / jnp.asarray(spin_relaxation_time),
-        threshold=jnp.asarray(slow_modes.threshold(), dtype=jnp.result_type(float)),
-        thermal=None if cold else BOLTZMANN * jnp.asarray(temperature),
+        time=number(scattering_time) / HBAR_EV_PS,
+        relaxation=number(0) if never else HBAR_EV_PS / number(spin_relaxation_time),
+        threshold=number(slow_modes.threshold()),
+        thermal=None if cold else BOLTZMANN * number(temperature),
     )
 
 

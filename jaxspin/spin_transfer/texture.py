@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
@@ -90,8 +91,13 @@ def texture_torque(
 def _at_points(model, surface, mu, m: Float[Array, "3 r"], setting: Setting):
     """χ at each point, the axis of points first."""
     shells, findings = shells_at(model, surface, mu, setting)
-    at = lambda m: level_at(model, shells, m, setting)  # noqa: E731
-    levels: Level = mapped(at, m.T, batch_size=_BATCH)
+    points = m.shape[1]
+    batches = -(-points // _BATCH)
+    batch = -(-points // batches)
+    numbers = jnp.minimum(jnp.arange(batches * batch), points - 1).reshape(batches, batch)
+    at = lambda point: level_at(model, shells, m[:, point], setting)  # noqa: E731
+    levels = mapped(jax.vmap(at), numbers)
+    levels: Level = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:points], levels)
     return levels, findings
 
 
