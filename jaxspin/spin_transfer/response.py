@@ -174,7 +174,8 @@ def _respond(model, surface, mu, m, setting) -> tuple[Level, tuple[Finding, ...]
         shells, findings = shells_at(model, surface, energy, setting)
         return level_at(model, shells, m, setting), findings
 
-    return mapped(at, mu)
+    levels, findings = mapped(at, mu)
+    return levels, _last(findings)
 
 
 def shells_at(model, surface, mu, setting) -> tuple[Shells, tuple[Finding, ...]]:
@@ -191,8 +192,24 @@ def shells_at(model, surface, mu, setting) -> tuple[Shells, tuple[Finding, ...]]
     middle = len(offsets) // 2
     there = jax.tree.map(lambda x: x[middle], shells)
     misfit = jnp.max(jnp.abs(jax.vmap(model.misfit, in_axes=-1)(there.k)))
-    of_mu = jax.tree.map(lambda x: x[middle], findings)
-    return Shells(shells, shares, density / density[middle], present, misfit), of_mu
+    level = Shells(shells, shares, density / density[middle], present, misfit)
+    return level, _seen(_last(findings), shares)
+
+
+def _last(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Findings of a map over levels or energies, their axis last."""
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), findings)
+
+
+def _seen(findings: tuple[Finding, ...], shares) -> tuple[Finding, ...]:
+    """Findings at energies that matter."""
+    return tuple(
+        eqx.tree_at(lambda f: f.found, finding, finding.found & (shares > _MATTERS))
+        for finding in findings
+    )
+
+
+_MATTERS = 1e-6  # share of −f' below which a surface that the rule cannot do is not an error
 
 
 def _placeholder(nodes: FermiSurface) -> FermiSurface:
