@@ -68,12 +68,13 @@ class Shell(eqx.Module):
 
 
 def shell(band: ExchangeModel, nodes: FermiSurface) -> Shell:
-    """The shell of a Fermi surface of ε0."""
+    """The shell of a Fermi surface of ε0, by forward derivatives: those of degenerate bands."""
+    slope = jax.jacfwd(band.energy)
     return Shell(
         k=nodes.k,
         weight=nodes.weight,
-        velocity=_at_nodes(jax.grad(band.energy), nodes.k),
-        curvature=_at_nodes(jax.jacfwd(jax.grad(band.energy)), nodes.k),
+        velocity=_at_nodes(slope, nodes.k),
+        curvature=_at_nodes(jax.jacfwd(slope), nodes.k),
     )
 
 
