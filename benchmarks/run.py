@@ -170,13 +170,17 @@ GOALS = (
         2,
         False,
         lambda: value("downfold", "to diagonalising", job="downfold"),
+    ),
+    Goal(
         "Jacobian of 100 data by 5 parameters against one evaluation",
         8,
+        False,
         lambda: fits("Jacobian by 5 parameters"),
     ),
     Goal(
         "memory of that Jacobian, 64³ points against 16³",
         1.2,
+        False,
         lambda: fits("its memory at 64^3") / fits("its memory at 16^3"),
     ),
     Goal(

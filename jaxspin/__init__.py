@@ -33,6 +33,7 @@ from jaxspin import (
     interop as interop,
     models as models,
     plot as plot,
+    spin_transfer as spin_transfer,
     symmetry as symmetry,
     units as units,
 )
@@ -81,6 +82,7 @@ from jaxspin.response import (
 )
 from jaxspin.results import Response as Response, load as load
 from jaxspin.spectrum import Bands as Bands, Covariant as Covariant, Strict as Strict
+from jaxspin.spin_transfer import spin_transfer_torque as spin_transfer_torque
 from jaxspin.surfaces import (
     BroadenedSurface as BroadenedSurface,
     FermiContour as FermiContour,

@@ -4,10 +4,12 @@ Throughout the package, matrices on a tile of K k-points have shape (n, n, K), a
 them (3, n, n, K): components lead, the k axis is last. Code reads as if for one k.
 """
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Inexact
+from jaxtyping import Array, Complex, Float, Inexact
 
 from jaxspin.compiled import staged
 
@@ -117,3 +119,30 @@ def diagonal_of_product(
 def is_traced(*trees: object) -> bool:
     """Whether any leaf is being traced by jit, grad or vmap, so that its value is not known."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree_util.tree_leaves(trees))
+
+
+@cache
+def traceless_matrices(n: int) -> Complex[np.ndarray, "c n n"]:
+    """Hermitian matrices λ without trace, Tr λ_a λ_b = 2 δ_ab; for n = 2 the Pauli matrices.
+
+    >>> traceless_matrices(3).shape
+    (8, 3, 3)
+    """
+    pairs = [(i, j) for j in range(n) for i in range(j)]
+    matrices = np.zeros((n * n - 1, n, n), dtype=complex)
+    for at, (i, j) in enumerate(pairs):
+        matrices[2 * at, i, j] = matrices[2 * at, j, i] = 1
+        matrices[2 * at + 1, i, j], matrices[2 * at + 1, j, i] = -1j, 1j
+    for level in range(1, n):
+        diagonal = np.r_[np.ones(level), -level, np.zeros(n - level - 1)]
+        matrices[2 * len(pairs) + level - 1] = np.diag(diagonal) * np.sqrt(2 / level / (level + 1))
+    return matrices
+
+
+@cache
+def structure_constants(n: int) -> Float[np.ndarray, "c c c"]:
+    """f_abc of [λ_a, λ_b] = 2i Σ_c f_abc λ_c; for n = 2 the antisymmetric ε_abc."""
+    basis = traceless_matrices(n)
+    products = np.einsum("aij,bjk->abik", basis, basis)
+    commutators = products - products.swapaxes(0, 1)
+    return np.einsum("abij,cji->abc", commutators, basis).imag / 4

@@ -8,7 +8,7 @@ share would be computed hundreds of times.
 * `staged` has a function compiled apart, with its results in memory.
 * `fused` has a function with all its stages and loops compiled into a single kernel, where each
   line of it would otherwise be a kernel of its own, with its launch.
-* `repeat` is a loop that is not made one kernel, for long arrays.
+* `repeat` and `mapped` are loops that are not made one kernel, for long arrays.
 
 The attributes that the last three set are hints: a version of XLA that does not know them gives the
 same numbers, slower.
@@ -72,7 +72,16 @@ def repeat(times: int, step: Callable, state):
     an operation inside is so long, half a megabyte, that it is shared among threads: compilation
     ends with "Symbols not found: __xla_cpu_runtime_ParallelForkJoin".
     """
-    loop = lambda: jax.lax.fori_loop(0, times, lambda _, state: step(state), state)  # noqa: E731
+    return _in_pieces(lambda: jax.lax.fori_loop(0, times, lambda _, state: step(state), state))
+
+
+def mapped(function: Callable, xs, batch_size: int | None = None):
+    """`jax.lax.map`, for functions that are too large for one kernel, as `repeat` is."""
+    return _in_pieces(lambda: jax.lax.map(function, xs, batch_size=batch_size))
+
+
+def _in_pieces(loop: Callable):
+    """A loop whose body is not made one kernel."""
     if jax.default_backend() != "cpu":
         return loop()
     with set_xla_metadata(xla_cpu_small_call="false"):

@@ -33,6 +33,7 @@ from jaxspin.lattice import reciprocal_vectors
 from jaxspin.meshes import Path
 from jaxspin.models.base import Model
 from jaxspin.results import Response
+from jaxspin.spin_transfer import TextureTorque
 from jaxspin.surfaces import Surface
 
 #: Okabe and Ito's palette, which colour-blind readers can tell apart (yellow left out: too pale).
@@ -402,6 +403,34 @@ def fit(
         return {"data": upper, "residuals": lower, **_draw_corner(corner_part, result)}
 
 
+def texture_torque(found: TextureTorque, *, axes: Axes | None = None) -> Axes:
+    """Draw the torque on a texture: its components along a line, or arrows over m_z in the plane.
+
+    Args:
+        found: what `spin_transfer.texture_torque` gave, on a grid along x or along x and y.
+        axes: matplotlib axes to draw on; None makes a figure.
+    Returns:
+        The axes; of a map, with a colour bar next to them.
+    Raises:
+        ValueError: something else, or a grid in space.
+    """
+    if not isinstance(found, TextureTorque) or len(found.spacing) > 2:
+        raise ValueError(
+            "Argument `found` must be a TextureTorque on a grid along x or along x and y, "
+            f"but is of type {type(found).__name__}."
+        )
+    positions = [
+        step * (np.arange(n) - (n - 1) / 2)
+        for step, n in zip(found.spacing, found.torque.shape[1:], strict=True)
+    ]
+    draw = _draw_wall if len(positions) == 1 else _draw_torque_map
+    with _style(axes):
+        axes = _axes_or_new(axes)
+        draw(axes, found, *positions)
+        axes.set_xlabel(r"$x$ (Å)")
+    return axes
+
+
 def component_labels(axes: Sequence[str], dimension: int) -> dict[str, dict[str, str]]:
     """Labels of all components, "zx^y", with what each says: {"flow": "z", "field": "x", ...}.
 
@@ -746,6 +775,39 @@ def _draw_map(axes: Axes, values: np.ndarray, half: np.ndarray) -> None:
             labels=["0", *(f"${sign}10^{{{n}}}$" for sign, n in signed)],
         )
         bar.minorticks_off()
+
+
+def _draw_wall(axes: Axes, found: TextureTorque, x: np.ndarray) -> None:
+    for letter, torque, color in zip(_CARTESIAN, np.asarray(found.torque), PALETTE, strict=False):
+        axes.plot(x, torque, color=color, label=rf"$\tau_{letter}$")
+    axes.set_ylabel(r"torque on $\mathbf{m}$ (eV Å$^{-3}$)")
+    axes.margins(x=0)
+    axes.legend()
+
+
+_ARROWS = 21  # along a side: more of them hide each other in one column
+
+
+def _draw_torque_map(axes: Axes, found: TextureTorque, x: np.ndarray, y: np.ndarray) -> None:
+    """Arrows of the torque in the plane over m_z."""
+    edges = (x[0], x[-1], y[0], y[-1])
+    size = np.max(np.linalg.norm(found.magnetization, axis=0))
+    along = np.asarray(found.magnetization[2]).T / size
+    norm = Normalize(-1, 1)
+    image = axes.imshow(along, origin="lower", extent=edges, cmap="RdBu_r", norm=norm, alpha=0.6)
+    beside = axes.inset_axes((1.04, 0, 0.05, 1))
+    axes.figure.colorbar(image, cax=beside, label=r"$m_z/|m|$")
+    a, b = (slice(None, None, -(-len(side) // _ARROWS)) for side in (x, y))
+    torque = np.asarray(found.torque)[:2, a, b]
+    axes.quiver(x[a], y[b], *torque.swapaxes(1, 2), pivot="mid")
+    axes.set_ylabel(r"$y$ (Å)")
+    largest = np.max(np.linalg.norm(torque, axis=0))
+    axes.set_title(rf"torque in the plane, at most {_power(largest)} eV Å$^{{-3}}$")
+
+
+def _power(number: float) -> str:
+    digits, exponent = f"{number:.2e}".split("e")
+    return rf"${digits}\cdot 10^{{{int(exponent)}}}$"
 
 
 def _centred_norm(values: np.ndarray) -> Normalize:

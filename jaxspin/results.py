@@ -15,7 +15,7 @@ from jaxspin.algebra import is_traced
 from jaxspin.levels import Levels
 
 _CARTESIAN = ("x", "y", "z")
-_SUBSCRIPTS = {"flow", "field", "spin"}
+_SUBSCRIPTS = {"flow", "field", "spin", "gradient", "magnetization"}
 
 
 class Response(eqx.Module):
@@ -63,14 +63,26 @@ class Response(eqx.Module):
         return self._with(value=self.value * factor, error=self.error * factor, units=units)
 
     def component(
-        self, *, flow: str | None = None, field: str | None = None, spin: str | None = None
+        self,
+        *,
+        flow: str | None = None,
+        field: str | None = None,
+        spin: str | None = None,
+        gradient: str | None = None,
+        magnetization: str | None = None,
     ) -> "Response":
         """One Cartesian component: the response without the axes that are named.
 
         Raises:
             ValueError: the response has no such axis, or the axis no such component.
         """
-        chosen = {"flow": flow, "field": field, "spin": spin}
+        chosen = {
+            "flow": flow,
+            "field": field,
+            "spin": spin,
+            "gradient": gradient,
+            "magnetization": magnetization,
+        }
         response = self
         for axis, label in chosen.items():
             if label is not None:

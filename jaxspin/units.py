@@ -13,6 +13,8 @@ ELEMENTARY_CHARGE = 1.602176634e-19
 PLANCK = 6.62607015e-34
 #: Reduced Planck constant, J s.
 HBAR = PLANCK / (2 * math.pi)
+#: Reduced Planck constant, eV ps.
+HBAR_EV_PS = HBAR / ELEMENTARY_CHARGE * 1e12
 #: Boltzmann constant, eV/K.
 BOLTZMANN = 1.380649e-23 / ELEMENTARY_CHARGE
 #: e²/ħ in siemens.
@@ -65,6 +67,13 @@ _FAMILIES: dict[str, dict[str, float]] = {
     },
     "e Angstrom^-1": {"e Angstrom^-1": 1.0, "C/m": ELEMENTARY_CHARGE * _METRES},
     "e Angstrom^-2": {"e Angstrom^-2": 1.0, "C/m^2": ELEMENTARY_CHARGE * _METRES**2},
+    "hbar eV^-2 Angstrom^-1": {
+        "hbar eV^-2 Angstrom^-1": 1.0,
+        "hbar/2 eV^-2 Angstrom^-1": 2.0,
+        "hbar eV^-2 m^-1": _METRES,
+    },
+    "hbar eV^-2": {"hbar eV^-2": 1.0, "hbar/2 eV^-2": 2.0},
+    "eV^-1 Angstrom^-1": {"eV^-1 Angstrom^-1": 1.0, "eV^-1 m^-1": _METRES},
     "1/Angstrom^3": {"1/Angstrom^3": 1.0, "1/cm^3": 1e24},
     "1/Angstrom^2": {"1/Angstrom^2": 1.0, "1/cm^2": 1e16},
 }
@@ -93,6 +102,20 @@ def spin_polarization(dimension: int) -> str:
 def torque(dimension: int) -> str:
     """Unit of a torque per volume and field: eV Å^(−d) for a force of 1 eV/Å."""
     return f"e Angstrom^{1 - dimension}"
+
+
+def spin_transfer(dimension: int) -> str:
+    """Unit of a spin density, ħ Å^(−d), per force (eV/Å) and gradient of the exchange energy."""
+    return _in_angstrom("hbar eV^-2", 2 - dimension)
+
+
+def spin_transfer_torque(dimension: int) -> str:
+    """Unit of a torque density, eV Å^(−d), per force and gradient of the exchange energy."""
+    return _in_angstrom("eV^-1", 2 - dimension)
+
+
+def _in_angstrom(unit: str, power: int) -> str:
+    return {0: unit, 1: f"{unit} Angstrom"}.get(power, f"{unit} Angstrom^{power}")
 
 
 def density(dimension: int) -> str:

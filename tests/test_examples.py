@@ -26,6 +26,7 @@ FILES = {
     "spin_orbit_torque.py": {"spin_orbit_torque.png"},
     "fit_bi2se3.py": {"fit_bi2se3.png"},
     "fit_dirac_disorder.py": set(),
+    "spin_transfer_torque.py": {"spin_transfer_torque.png"},
     "wannier90_files.py": {"diamond_tb.dat", "diamond_spin_hall.png", "diamond_bands.png"},
 }
 SAYS = {
@@ -39,6 +40,7 @@ SAYS = {
     "spin_orbit_torque.py": "field-like   [0.07757 0.      0.     ]",
     "fit_bi2se3.py": "M0  -0.2803 ± 0.0013",
     "fit_dirac_disorder.py": "u0²  0.4986 ± 0.0062",
+    "spin_transfer_torque.py": "lifetime of m-parallel spin",
     "wannier90_files.py": "σ on each orbital, order interlaced",
 }
 

@@ -1,0 +1,262 @@
+"""The spin kinetic equation on one energy shell, for a field and a gradient of the magnetisation.
+
+ħ = e = 1. The density matrix is n + ½ Σ_c s_c λ_c with traceless matrices λ (the Pauli matrices for
+spin 1/2), h = ½ Σ_c h_c λ_c, and L is the precession, (L s)λ/2 = −i[h, sλ/2]: for spin 1/2
+L s = h × s = ħΩ × s. With the scattering time t and relaxation 1/t_s of the spin, everywhere
+
+    (1/t + 1/t_s − L) s − s̄/t = d,   s = K (s̄ + t d),   K = (1 + t/t_s − t L)⁻¹,
+    (1 − ⟨K⟩) s̄ = t ⟨K d⟩
+
+(supplement of paper 000, Eqs. (21) and (24)); ⟨ ⟩ averages over the shell, ' is d/dε. Components
+lead, the axis of nodes `a` is last; `j` is the field, `i` the gradient, `b` the magnetisation.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxspin.algebra import structure_constants, traceless_matrices
+from jaxspin.spin_transfer.exchange import ExchangeModel
+from jaxspin.spin_transfer.slow import relaxation_rates, slow_projector, solve
+from jaxspin.surfaces import FermiSurface
+
+
+class Shell(eqx.Module):
+    """The surface ε0 = ε: nodes with the derivatives of ε0 there."""
+
+    k: Float[Array, "d a"]
+    weight: Float[Array, " a"]
+    velocity: Float[Array, "d a"]
+    curvature: Float[Array, "d d a"]
+
+    @property
+    def density(self) -> Float[Array, ""]:
+        """N: the density of states for one spin, 1/(eV Å^d)."""
+        return jnp.sum(self.weight)
+
+    def average(self, x: Float[Array, "*x a"]) -> Float[Array, "*x"]:
+        """⟨x⟩."""
+        return x @ self.weight / self.density
+
+    def average_slope(
+        self, x: Float[Array, "*x a"], gradient: Float[Array, "*x d a"]
+    ) -> Float[Array, "*x"]:
+        """⟨x⟩', from x and ∂x/∂k.
+
+        d/dε Σ_k δ(ε − ε0) x = Σ_k δ(ε − ε0) div(x v/v²), by the divergence theorem: exact, and
+        from the nodes of this energy alone, so that it can be differentiated once more.
+        """
+        squared = jnp.sum(self.velocity**2, axis=0)
+        along = jnp.sum(gradient * self.velocity, axis=-2) / squared
+        return self.average(along + x * self._spread) - self.average(x) * self.density_slope
+
+    @property
+    def density_slope(self) -> Float[Array, ""]:
+        """N'/N, 1/eV."""
+        return self.average(self._spread)
+
+    @property
+    def _spread(self) -> Float[Array, " a"]:
+        """div(v/v²)."""
+        v = self.velocity
+        squared = jnp.sum(v**2, axis=0)
+        bent = jnp.einsum("ia,ija,ja->a", v, self.curvature, v)
+        return (jnp.trace(self.curvature) - 2 * bent / squared) / squared
+
+
+def shell(band: ExchangeModel, nodes: FermiSurface) -> Shell:
+    """The shell of a Fermi surface of ε0, by forward derivatives: those of degenerate bands."""
+    slope = jax.jacfwd(band.energy)
+    return Shell(
+        k=nodes.k,
+        weight=nodes.weight,
+        velocity=_at_nodes(slope, nodes.k),
+        curvature=_at_nodes(jax.jacfwd(slope), nodes.k),
+    )
+
+
+def _at_nodes(function, k):
+    """A function of one k at all nodes, their axis last."""
+    return jax.vmap(function, in_axes=-1, out_axes=-1)(k)
+
+
+class Field(NamedTuple):
+    """Components of h or of a spin operator, and their derivatives by k."""
+
+    value: Float[Array, "*x a"]
+    gradient: Float[Array, "*x d a"]
+
+
+class Transport(eqx.Module):
+    """The kinetic equation of a band on one shell."""
+
+    band: ExchangeModel
+    shell: Shell
+    #: t = τ/ħ, 1/eV, on this shell; t ∝ 1/N.
+    time: Float[Array, ""]
+    #: ħ/τ_s, eV.
+    relaxation: Float[Array, ""]
+    #: Modes with a rate below this fraction of the fastest are dropped.
+    threshold: Float[Array, ""]
+
+    def field(self, m: Float[Array, " 3"]) -> Field:
+        """h_c = Tr λ_c h(k, m) and its slopes."""
+        at = lambda k: _components(self.band.splitting(k, m))  # noqa: E731
+        return Field(_at_nodes(at, self.shell.k), _at_nodes(jax.jacfwd(at), self.shell.k))
+
+    def spin(self) -> Field:
+        """The spin operator σ_o = Σ_c S_oc λ_c, (3, c, a), and its slopes."""
+        at = lambda k: jax.vmap(_components)(self.band.spin(k)) / 2  # noqa: E731
+        return Field(_at_nodes(at, self.shell.k), _at_nodes(jax.jacfwd(at), self.shell.k))
+
+    def bare_spin(self) -> Float[Array, "3 c"]:
+        """The same of the basis functions."""
+        return jax.vmap(_components)(self.band.bare_spin()) / 2
+
+    def propagator(self, h: Float[Array, "c a"]) -> Float[Array, "c c a"]:
+        """K."""
+        constants = structure_constants(self.band.bare_spin().shape[-1])
+        precession = jnp.einsum("xbc,xa->acb", constants, h)
+        one = jnp.eye(len(constants)) * (1 + self.time * self.relaxation)
+        return jnp.moveaxis(jnp.linalg.inv(one - self.time * precession), 0, -1)
+
+    def mean(self, kernel: Float[Array, "c c"], source: Float[Array, "c *x"]):
+        """s̄ from the source t⟨K d⟩."""
+        return solve(kernel, slow_projector(kernel, self.threshold), source)
+
+    def driven(self, m: Float[Array, " 3"]) -> "Driven":
+        """The response a to the field, s_E = a f' + t v_j h f'' for eE = 1 along j.
+
+        a = K (ā + t b), b_j = ∂_j h − t v_j [h (1/t)' − (h̄/t)'] − ⟨h v_j⟩': the acceleration, and
+        what collisions of the shifted distribution n = t v_j f' do to the spin, J_Ω(n).
+        """
+        h, shell = self.field(m), self.shell
+        propagator = self.propagator(h.value)
+        kernel = jnp.eye(len(propagator)) - shell.average(propagator)
+        rate = shell.density_slope  # t (1/t)', for 1/t ∝ N
+        mean_slope = shell.average_slope(*h) + rate * shell.average(h.value)  # t (h̄/t)'
+        collisions = (h.value * rate - mean_slope[:, None])[:, None] * shell.velocity
+        flow_slope = shell.average_slope(*_times_velocity(h, shell))
+        b = h.gradient - collisions - flow_slope[..., None]
+        drive = self.time * _applied(propagator, b)
+        mean = self.mean(kernel, shell.average(drive))
+        return Driven(h, propagator, kernel, drive + _applied(propagator, mean[..., None]))
+
+
+class Driven(NamedTuple):
+    """The shell in a field."""
+
+    h: Field
+    #: K, (c, c, a), and 1 − ⟨K⟩, (c, c).
+    propagator: Float[Array, "c c a"]
+    kernel: Float[Array, "c c"]
+    #: a, (c, j, a).
+    spin: Float[Array, "c j a"]
+
+
+def _components(matrix) -> Float[Array, " c"]:
+    """x_c = Tr λ_c X of X = ½ Σ_c x_c λ_c + ..."""
+    basis = jnp.asarray(traceless_matrices(matrix.shape[-1]))
+    return jnp.einsum("cij,ji->c", basis, matrix).real
+
+
+def _applied(matrix, vectors):
+    """A matrix (c, d, a) on vectors (d, j, a) at each node."""
+    return jnp.einsum("cda,dja->cja", matrix, vectors)
+
+
+def _times_velocity(field: Field, shell: Shell) -> Field:
+    """x v_j and its slopes, (..., j, a) and (..., j, i, a)."""
+    x, gradient, v = field.value[..., None, :], field.gradient, shell.velocity
+    return Field(x * v, gradient[..., None, :, :] * v[:, None] + x[..., None, :] * shell.curvature)
+
+
+# --- what is measured -----------------------------------------------------------------------------
+
+
+class Tensors(eqx.Module):
+    """Spin densities in units of ħ and ħ = e = 1, for bare and dressed spin."""
+
+    #: For force eE_j = 1 and ∂_i m_b = 1: Å^(2−d)/eV², (3, j, i, b).
+    gradient: Float[Array, "3 d d 3"]
+    #: For force eE_j = 1 in a homogeneous magnetisation, (3, j).
+    homogeneous: Float[Array, "3 d"]
+
+
+class OnShell(eqx.Module):
+    """What the kinetic equation gives on one shell."""
+
+    bare: Tensors
+    dressed: Tensors
+    #: 1 − ⟨K⟩, and its rates in units of 1/τ.
+    kernel: Float[Array, "c c"]
+    rates: Float[Array, " c"]
+    #: The bare gradient tensor with the slow modes dropped.
+    without_slow: Float[Array, "3 d d 3"]
+
+
+def on_shell(transport: Transport, m: Float[Array, " 3"], fine: Float[Array, ""]) -> OnShell:
+    """All spin densities, `without_slow` without the modes below the threshold `fine`."""
+    driven, slopes = _with_slopes(transport.driven, m)
+    shell, kernel = transport.shell, driven.kernel
+    bare, spin = transport.bare_spin(), transport.spin()
+    measured = jnp.einsum("oca,cda->oda", spin.value, driven.propagator)
+    rows = jnp.concatenate([driven.propagator, measured])
+    source = _streamed(transport, slopes.h.value, slopes.spin, rows)
+    own, outward = source[: len(kernel)], source[len(kernel) :]
+    mean = transport.mean(kernel, own)
+    without = solve(kernel, slow_projector(kernel, fine), own)
+    dressed = jnp.tensordot(shell.average(measured), mean, axes=1) + outward
+    half = shell.density / 2
+    return OnShell(
+        bare=Tensors(
+            -half * jnp.tensordot(bare, mean, axes=1),
+            _homogeneous(transport, driven, _constant(bare, spin)),
+        ),
+        dressed=Tensors(-half * dressed, _homogeneous(transport, driven, spin)),
+        kernel=kernel,
+        rates=relaxation_rates(kernel),
+        without_slow=-half * jnp.tensordot(bare, without, axes=1),
+    )
+
+
+def _with_slopes(function, m):
+    """A function of m, and its derivatives by the components of m, their axis last."""
+    along = lambda e: jax.jvp(function, (m,), (e,))  # noqa: E731
+    return jax.vmap(along, out_axes=(None, -1))(jnp.eye(3))
+
+
+def _streamed(transport, split, induced, rows: Float[Array, "o c a"]) -> Float[Array, "o j i b"]:
+    """t⟨X d⟩ for the matrices X in `rows`, from the slopes by m of h and of a.
+
+    The gradient drives d = ∂_i h ∂_{k_i}(t v_j) − v_i ∂_i a, times f' (what goes with f'' cancels):
+    the force on the shifted distribution, and the streaming of the spin that the field induces.
+    """
+    shell, t = transport.shell, transport.time
+    v, slope = shell.velocity, -t * shell.density_slope  # t'
+    force = slope * v[:, None] * v + t * shell.curvature  # ∂_{k_i}(t v_j), (i, j, a)
+    pushed = jnp.einsum("oab,ija->ojiba", jnp.einsum("oca,cab->oab", rows, split), force)
+    carried = jnp.einsum("ojab,ia->ojiba", jnp.einsum("oca,cjab->ojab", rows, induced), v)
+    return t * shell.average(pushed - carried)
+
+
+def _constant(bare, spin: Field) -> Field:
+    """The bare spin at every node."""
+    value = jnp.broadcast_to(bare[..., None], spin.value.shape)
+    return Field(value, jnp.zeros_like(spin.gradient))
+
+
+def _homogeneous(transport, driven: Driven, spin: Field) -> Float[Array, "3 d"]:
+    """½ [−N ⟨S a⟩ + (N t ⟨S h v_j⟩)'], where N t does not depend on the energy."""
+    shell, h = transport.shell, driven.h
+    first = shell.average(jnp.einsum("oca,cja->oja", spin.value, driven.spin))
+    seen = Field(
+        jnp.einsum("oca,ca->oa", spin.value, h.value),
+        jnp.einsum("ocia,ca->oia", spin.gradient, h.value)
+        + jnp.einsum("oca,cia->oia", spin.value, h.gradient),
+    )
+    second = transport.time * shell.average_slope(*_times_velocity(seen, shell))
+    return shell.density / 2 * (second - first)

@@ -1,0 +1,110 @@
+"""What micromagnetic codes take: the velocity u and the non-adiabaticity β of Zhang and Li."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from jaxspin import units
+from jaxspin.spin_transfer.transfer import Transfer
+
+#: Bohr magneton, J/T.
+_BOHR_MAGNETON = units.BOHR_MAGNETON * units.ELEMENTARY_CHARGE**2 / units.HBAR / 1e20
+
+
+class Micromagnetics(eqx.Module):
+    """∂m̂/∂t = ... − (u·∇)m̂ + β m̂ × (u·∇)m̂, in the form of Thiaville et al. (2005)."""
+
+    #: m/s, (3,); along the motion of the electrons.
+    u: Float[Array, " 3"]
+    beta: Float[Array, ""]
+    #: Ms, A/m.
+    saturation: Float[Array, ""]
+
+    def mumax3(self) -> str:
+        """Lines for a mumax3 script: the current density, at Pol = 1, that gives this u.
+
+        mumax3 has u = −μ_B Pol J/(e Ms (1 + ξ²)).
+        """
+        per_velocity = units.ELEMENTARY_CHARGE * self.saturation / _BOHR_MAGNETON
+        current = ", ".join(f"{-float(x):.9g}" for x in self.u * per_velocity * (1 + self.beta**2))
+        return (
+            f"Msat = {float(self.saturation):.9g}\nPol = 1\nxi = {float(self.beta):.9g}\n"
+            f"J = vector({current})\n"
+        )
+
+    def oommf(self) -> str:
+        """The block of an OOMMF MIF file for the evolver Anv_SpinTEvolve, whose u is along x.
+
+        Raises:
+            ValueError: u is not along x.
+        """
+        u = np.asarray(self.u)
+        if np.linalg.norm(u[1:]) > _ALONG * np.linalg.norm(u):
+            raise ValueError(
+                f"Argument `field` must be such that u is along x for OOMMF, but u is {u} m/s."
+            )
+        return (
+            "Specify Anv_SpinTEvolve {\n  do_precess 1\n  u {\n    Oxs_UniformScalarField {\n"
+            f"      value {float(u[0]):.9g}\n    }}\n  }}\n  beta {float(self.beta):.9g}\n}}\n"
+        )
+
+
+_ALONG = 1e-2  # of |u|: the part across the field is of order 10⁻⁴ for Bi2Se3, and negligible
+
+
+def micromagnetics(
+    transfer: Transfer, field: Float[ArrayLike, " 3"], saturation: Float[ArrayLike, ""]
+) -> Micromagnetics:
+    """u and β of a three-dimensional ferromagnet whose moments M are along m.
+
+    The local moments have the angular momentum L = −M/γ, and dL/dt = −(2/ħ) m × ⟨s⟩, hence with
+    the coefficients a and b of `Projection`, per direction i of the gradient,
+
+        u_i = 2 |m|² a_ji eE_j/(ħ Ms/2μ_B),  β = b/a  (g = 2; where u_i differ in it, their mean
+        with weights u_i²).
+
+    Carriers that are coupled ferromagnetically, and see more energy with their spin along m, have
+    M along m.
+
+    Args:
+        transfer: at one mu, usually `dressed`.
+        field: the electric field E, V/m.
+        saturation: Ms, A/m.
+    Raises:
+        ValueError: several levels, another dimension than three, Ms that is not positive, a field
+            that makes no u.
+
+    >>> import jaxspin as js
+    >>> band, relax = js.spin_transfer.Ferromagnet(kinetic=5.7), 6.582119569
+    >>> stt = js.spin_transfer_torque(
+    ...     band, js.FermiShell(6, 8), 0.05, [0, 0, 0.004], 0.1, spin_relaxation_time=relax
+    ... )
+    >>> found = js.spin_transfer.micromagnetics(stt.dressed, [1e5, 0, 0], 8e5)
+    >>> round(float(found.u[0]), 6), round(float(found.beta), 6)
+    (-0.067697, 0.0125)
+    """
+    projection = transfer.projection()
+    if projection.adiabatic.value.shape != (3, 3):
+        raise ValueError(
+            "Argument `transfer` must be that of one level in three dimensions, but has the axes "
+            f"{transfer.gradient.axes} of shape {transfer.gradient.value.shape}."
+        )
+    if np.ndim(saturation) or not 0 < float(saturation) < np.inf:
+        raise ValueError(
+            f"Argument `saturation` must be a positive magnetisation (A/m), but is {saturation!r}."
+        )
+    if np.shape(field) != (3,) or not np.all(np.isfinite(field)):
+        raise ValueError(f"Argument `field` must be three finite numbers (V/m), but is {field!r}.")
+    driven = jnp.asarray(field, dtype=float) @ jnp.stack(
+        [projection.adiabatic.value, projection.nonadiabatic.value]
+    )
+    adiabatic, nonadiabatic = driven
+    if not np.any(adiabatic):
+        raise ValueError(f"Argument `field` must make an adiabatic torque, but {field!r} does not.")
+    exchange = jnp.sum(transfer.magnetization**2)
+    momentum = saturation / (2 * _BOHR_MAGNETON)  # of the moments, ħ/m³
+    rate = units.ELEMENTARY_CHARGE / units.HBAR * 1e10  # eV/ħ in 1/s, Å⁻¹ of a in 1/m
+    beta = jnp.sum(nonadiabatic * adiabatic) / jnp.sum(adiabatic**2)
+    u = 2 * exchange * adiabatic * rate / momentum
+    return Micromagnetics(u, beta, jnp.asarray(saturation, dtype=float))

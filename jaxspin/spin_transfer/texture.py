@@ -1,0 +1,179 @@
+"""The torque on a magnetisation that varies in space: domain walls, skyrmions, any grid of m."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from jaxspin.algebra import is_traced
+from jaxspin.compiled import mapped
+from jaxspin.spin_transfer.exchange import ExchangeModel
+from jaxspin.spin_transfer.response import (
+    KEEP,
+    Level,
+    Setting,
+    check_model,
+    check_result,
+    check_times,
+    level_at,
+    setting_of,
+    shells_at,
+)
+from jaxspin.spin_transfer.slow import SlowModes
+from jaxspin.surfaces import Surface
+
+
+class TextureTorque(eqx.Module):
+    """The spin density and the torque at each point of a grid, components first."""
+
+    #: m, eV, (3, *grid).
+    magnetization: Float[Array, "3 *grid"]
+    #: Dressed spin density of field and gradient, ħ Å^(−d).
+    spin_density: Float[Array, "3 *grid"]
+    #: Torque on the magnetisation, −2 m × ⟨s⟩/ħ, eV Å^(−d).
+    torque: Float[Array, "3 *grid"]
+    #: The part that a homogeneous magnetisation has too; 0 for an inversion-symmetric band.
+    spin_orbit_torque: Float[Array, "3 *grid"]
+    #: Distances of the points along x, y, ..., Å.
+    spacing: tuple[float, ...] = eqx.field(static=True)
+
+
+def texture_torque(
+    model: ExchangeModel,
+    surface: Surface,
+    mu: Float[ArrayLike, ""],
+    texture: Float[ArrayLike, "3 *grid"],
+    spacing: Sequence[float],
+    field: Float[ArrayLike, " d"],
+    scattering_time: Float[ArrayLike, ""],
+    *,
+    spin_relaxation_time: Float[ArrayLike, ""] | None = None,
+    slow_modes: SlowModes = KEEP,
+    temperature: Float[ArrayLike, ""] = 0.0,
+) -> TextureTorque:
+    """Spin density and torque of an electric field in a magnetisation m(r), point by point.
+
+    χ(m(r)) of `spin_transfer_torque` with the gradient of m by central differences (one-sided at
+    the edges), both of second order in the spacing: for textures wider than the mean free path,
+    and, where slow modes are kept, than their diffusion length.
+
+    Args:
+        texture: m of H = ... + m·σ, eV, on a grid along x, along x and y, or in space; axes
+            (3, x, ...).
+        spacing: distance of the points along each axis of the grid, Å.
+        field: the force eE, eV/Å.
+        mu, scattering_time, ...: as of `spin_transfer_torque`.
+    Raises:
+        ValueError: as `spin_transfer_torque`; a grid with fewer than three points along an axis.
+    """
+    check_model(model, surface)
+    check_times(scattering_time, spin_relaxation_time, slow_modes)
+    m = _checked(model, texture, spacing, field)
+    setting = setting_of(scattering_time, spin_relaxation_time, slow_modes, temperature)
+    mu = jnp.asarray(mu, dtype=jnp.result_type(float))
+    slopes = gradient(m, spacing, model.dimension)
+    levels, findings = _at_points(model, surface, mu, m.reshape(3, -1), setting)
+    check_result(levels, findings, mu, slow_modes)
+    force = jnp.asarray(field, dtype=jnp.result_type(float))
+    dressed = levels.found.dressed
+    spin = jnp.einsum("rajib,j,ibr->ar", dressed.gradient, force, slopes)
+    homogeneous = jnp.einsum("raj,j->ar", dressed.homogeneous, force).reshape(m.shape)
+    spin = spin.reshape(m.shape) + homogeneous
+    torque = lambda s: -2 * jnp.cross(m, s, axisa=0, axisb=0, axisc=0)  # noqa: E731
+    distances = tuple(float(x) for x in spacing)
+    return TextureTorque(m, spin, torque(spin), torque(homogeneous), distances)
+
+
+@eqx.filter_jit
+def _at_points(model, surface, mu, m: Float[Array, "3 r"], setting: Setting):
+    """χ at each point, the axis of points first."""
+    shells, findings = shells_at(model, surface, mu, setting)
+    points = m.shape[1]
+    batches = -(-points // _BATCH)
+    batch = -(-points // batches)
+    numbers = jnp.minimum(jnp.arange(batches * batch), points - 1).reshape(batches, batch)
+    at = lambda point: level_at(model, shells, m[:, point], setting)  # noqa: E731
+    levels = mapped(jax.vmap(at), numbers)
+    levels: Level = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:points], levels)
+    return levels, findings
+
+
+_BATCH = 32  # points at a time: some 10 MB for 500 nodes
+
+
+def gradient(
+    m: Float[Array, "3 *grid"], spacing: Sequence[float], dimension: int
+) -> Float[Array, "d 3 r"]:
+    """∂_i m_b at each point, zero along directions that the grid does not have."""
+    along = [jnp.gradient(m, step, axis=axis + 1) for axis, step in enumerate(spacing)]
+    across = [jnp.zeros_like(m)] * (dimension - len(along))
+    return jnp.stack(along + across).reshape(dimension, 3, -1)
+
+
+def domain_wall(
+    points: int, spacing: float, width: float, exchange: float, *, angle: float = 0.0
+) -> Float[Array, "3 x"]:
+    """A wall between m = +z and −z along x: m̂ = (sech cos φ, sech sin φ, −tanh)(x/width).
+
+    Args:
+        points, spacing: of the grid, which has the wall in its middle; Å.
+        width: Δ, Å.
+        exchange: |m|, eV.
+        angle: φ: 0 a Néel wall, π/2 a Bloch wall.
+
+    >>> domain_wall(5, 10.0, 20.0, 0.001).shape
+    (3, 5)
+    """
+    x = (jnp.arange(points) - (points - 1) / 2) * spacing / width
+    across = 1 / jnp.cosh(x)
+    return exchange * jnp.stack([across * jnp.cos(angle), across * jnp.sin(angle), -jnp.tanh(x)])
+
+
+def skyrmion(
+    points: int, spacing: float, radius: float, width: float, exchange: float, *, angle: float = 0.0
+) -> Float[Array, "3 x y"]:
+    """A skyrmion, m = −z at its centre and +z outside, with a wall of this width at the radius.
+
+    Its polar angle is θ = 2 arctan(sinh(radius/width)/sinh(r/width)), a wall of 360 degrees seen
+    along a diameter (Braun, Phys. Rev. B 50, 16485 (1994)).
+
+    Args:
+        points, spacing: of a square grid around the centre; Å.
+        radius, width: Å.
+        exchange: |m|, eV.
+        angle: of m̂ against the radius: 0 Néel, π/2 Bloch.
+
+    >>> skyrmion(4, 10.0, 10.0, 5.0, 0.001).shape
+    (3, 4, 4)
+    """
+    x = (jnp.arange(points) - (points - 1) / 2) * spacing
+    x, y = jnp.meshgrid(x, x, indexing="ij")
+    theta = 2 * jnp.arctan2(jnp.sinh(radius / width), jnp.sinh(jnp.hypot(x, y) / width))
+    phi = jnp.arctan2(y, x) + angle
+    across = jnp.sin(theta)
+    return exchange * jnp.stack([across * jnp.cos(phi), across * jnp.sin(phi), jnp.cos(theta)])
+
+
+def _checked(model, texture, spacing, field) -> Float[Array, "3 *grid"]:
+    shape, d = np.shape(texture), model.dimension
+    if len(shape) < 2 or shape[0] != 3 or len(shape) > d + 1 or min(shape[1:]) < 3:
+        raise ValueError(
+            f"Argument `texture` must have the shape (3, x, ...) with one to {d} axes of at least "
+            f"three points, but has {shape}."
+        )
+    if np.shape(spacing) != (len(shape) - 1,) or not all(0 < x < np.inf for x in spacing):
+        raise ValueError(
+            f"Argument `spacing` must be {len(shape) - 1} positive distances (Å), "
+            f"but is {spacing!r}."
+        )
+    if np.shape(field) != (d,) or not np.all(np.isfinite(np.asarray(field))):
+        raise ValueError(f"Argument `field` must be {d} finite numbers (eV/Å), but is {field!r}.")
+    if not is_traced(texture):
+        if not np.all(np.isfinite(np.asarray(texture))):
+            raise ValueError("Argument `texture` must be finite, but is not.")
+        largest = np.asarray(texture).reshape(3, -1)
+        model.check(largest[:, np.argmax(np.linalg.norm(largest, axis=0))])
+    return jnp.asarray(texture, dtype=jnp.result_type(float))

@@ -1,0 +1,157 @@
+"""The spin density that a field and a gradient of the magnetisation make, and its torque."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxspin import units
+from jaxspin.levels import Levels
+from jaxspin.results import Response
+from jaxspin.spin_transfer.kinetics import Tensors
+
+_SOURCE = (
+    "Cullen, Burgos Atencia and Culcer, Nanoscale 15, 8437 (2023), supplement, corrected "
+    "(docs/spin-transfer-torque.md)"
+)
+
+
+class Projection(eqx.Module):
+    """The part of χ between directions across m, ⟨s⟩ = a m̂ × ∂m + b ∂m.
+
+    Axes (mu?, field, gradient). What it leaves out, and what anisotropic bands have, is in
+    `transverse`.
+    """
+
+    #: a, in phase with the torque of spins that follow the texture.
+    adiabatic: Response
+    #: b.
+    nonadiabatic: Response
+    #: β = b/a of Zhang and Li, and of micromagnetic codes.
+    beta: Response
+    #: χ on the directions n1, n2 across m, n1 x n2 = m̂, axes (mu?, spin 2, field, gradient,
+    #: magnetization 2).
+    transverse: Float[Array, "*mu 2 d d 2"]
+    #: n1 and n2, (2, 3).
+    directions: Float[Array, "2 3"]
+
+
+class Transfer(eqx.Module):
+    """The response of one spin operator to a force eE and to a gradient of m as well."""
+
+    #: χ: spin density ⟨s_a⟩ = χ_ajib eE_j ∂_i m_b, axes (mu?, spin, field, gradient,
+    #: magnetization), ħ Å^(2−d)/eV².
+    gradient: Response
+    #: Spin density of a homogeneous magnetisation, axes (mu?, spin, field), Pauli-normalised.
+    homogeneous: Response
+    #: m, eV, (3,).
+    magnetization: Float[Array, " 3"]
+
+    def torque(self) -> Response:
+        """Torque on the magnetisation, −2 m × ⟨s⟩/ħ, axes as `gradient`: eV Å^(−d) for unit
+        force and gradient.
+
+        The exchange energy is +m·σ, as everywhere here; for −m·σ the sign is the opposite.
+        """
+        d = self.homogeneous.value.shape[-1]
+        return _like(
+            self.gradient,
+            value=_torque(self.magnetization, self.gradient.value, axis=-4),
+            name="spin-transfer torque",
+            formula="τ_M = −(2/ħ) m × ⟨s⟩",
+            units=units.spin_transfer_torque(d),
+        )
+
+    def spin_orbit_torque(self) -> Response:
+        """Torque on a homogeneous magnetisation, −2 m × ⟨s⟩/ħ, axes (mu?, spin, field)."""
+        d = self.homogeneous.value.shape[-1]
+        spin = self.homogeneous.to(units.spin_polarization(d)).value / 2
+        return _like(
+            self.homogeneous,
+            value=_torque(self.magnetization, spin, axis=-2),
+            name="spin-orbit torque on the magnetisation",
+            formula="τ_M = −(2/ħ) m × ⟨s⟩",
+            units=units.torque(d),
+        )
+
+    def projection(self) -> Projection:
+        """Adiabatic and non-adiabatic coefficient and β, with the 2 x 2 tensor they come from."""
+        directions = across(self.magnetization)
+        chi = jnp.einsum("pa,...ajib,qb->...pjiq", directions, self.gradient.value, directions)
+        adiabatic = (chi[..., 1, :, :, 0] - chi[..., 0, :, :, 1]) / 2
+        nonadiabatic = (chi[..., 0, :, :, 0] + chi[..., 1, :, :, 1]) / 2
+        axes = tuple(a for a in self.gradient.axes if a not in ("spin", "magnetization"))
+        part = lambda value, name, formula, unit: _like(  # noqa: E731
+            self.gradient, value=value, axes=axes, name=name, formula=formula, units=unit
+        )
+        unit = self.gradient.units
+        return Projection(
+            part(adiabatic, "adiabatic coefficient", "½ m̂·Σ_b e_b × χ_b", unit),
+            part(nonadiabatic, "non-adiabatic coefficient", "½ Σ_b χ_bb across m", unit),
+            part(nonadiabatic / adiabatic, "non-adiabaticity β", "β = b/a", "1"),
+            chi,
+            directions,
+        )
+
+
+def transfer(
+    tensors: Tensors, name: str, magnetization, mu, temperature, info: dict[str, Array]
+) -> Transfer:
+    """The tensors, the axis of mu first, as responses with units."""
+    d = tensors.homogeneous.shape[-1]
+    several = ("mu",) * mu.ndim
+    of_mu = lambda x: x.reshape(*mu.shape, *x.shape[1:])  # noqa: E731
+    shared = {"levels": Levels(mu, temperature), "source": _SOURCE, "info": info}
+    gradient = of_mu(tensors.gradient)
+    homogeneous = of_mu(2 * tensors.homogeneous)
+    return Transfer(
+        Response(
+            value=gradient,
+            error=jnp.full_like(gradient, jnp.nan),
+            axes=(*several, "spin", "field", "gradient", "magnetization"),
+            units=units.spin_transfer(d),
+            name=f"spin density of a gradient ({name})",
+            formula="⟨s_a⟩ = χ_ajib eE_j ∂_i m_b, (1 − ⟨K⟩) s̄ = τ⟨K d⟩",
+            **shared,
+        ),
+        Response(
+            value=homogeneous,
+            error=jnp.full_like(homogeneous, jnp.nan),
+            axes=(*several, "spin", "field"),
+            units=units.spin_polarization(d),
+            name=f"spin density of a field ({name})",
+            formula="⟨s⟩ = ½ [−N ā + (N τ ⟨h v⟩)']",
+            **shared,
+        ),
+        jnp.asarray(magnetization),
+    )
+
+
+def across(m: Float[Array, " 3"]) -> Float[Array, "2 3"]:
+    """Unit vectors n1 and n2 across m with n1 x n2 = m̂, smooth but for one direction of m.
+
+    Those of Duff et al., J. Comput. Graph. Tech. 6, 1 (2017): no branch near the poles.
+    """
+    x, y, z = m / jnp.linalg.norm(m)
+    sign = jnp.where(z < 0, -1.0, 1.0)
+    a = -1 / (sign + z)
+    b = x * y * a
+    first = jnp.stack([1 + sign * x**2 * a, sign * b, -sign * x])
+    return jnp.stack([first, jnp.stack([b, sign + y**2 * a, -y])])
+
+
+def _torque(m, spin, axis: int):
+    """−2 m × s along an axis."""
+    return -2 * jnp.cross(m, spin, axisb=axis, axisc=axis)
+
+
+def _like(response: Response, value, **changes) -> Response:
+    """A response at the same levels with another value."""
+    given = {"axes": response.axes, **changes}
+    return Response(
+        value=value,
+        error=jnp.full_like(value, jnp.nan),
+        levels=response.levels,
+        info=response.info,
+        source=response.source,
+        **given,
+    )
