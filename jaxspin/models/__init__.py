@@ -15,6 +15,12 @@ from jaxspin.models.continuum import (
     Rashba as Rashba,
     TopologicalInsulator as TopologicalInsulator,
 )
+from jaxspin.models.envelopes import Legendre as Legendre
+from jaxspin.models.hole_well import (
+    HoleWell as HoleWell,
+    HoleWellKP as HoleWellKP,
+    materials as materials,
+)
 from jaxspin.models.hopping import HoppingModel as HoppingModel
 from jaxspin.models.lattice import (
     BernevigHughesZhang as BernevigHughesZhang,
