@@ -42,6 +42,7 @@ from jaxspin.disorder import (
     ScalarDisorder as ScalarDisorder,
     disordered_response as disordered_response,
 )
+from jaxspin.filling import fermi_energy as fermi_energy
 from jaxspin.geometry import covariant_derivative as covariant_derivative
 from jaxspin.levels import Levels as Levels
 from jaxspin.meshes import (

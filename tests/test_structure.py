@@ -23,7 +23,7 @@ LAYERS = (
     ("integrate",),
     ("results", "checks"),
     ("response",),
-    ("disorder", "downfold", "spin_transfer", "surfaces"),
+    ("disorder", "downfold", "filling", "spin_transfer", "surfaces"),
     ("fit", "plot", "interop"),
     ("inputs",),
     ("cli",),
