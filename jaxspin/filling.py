@@ -36,6 +36,7 @@ def fermi_energy(
         raise ValueError(
             "Argument `density` must be a known number, but is being traced by jit, grad or vmap."
         )
+
     def count(mu):
         return np.asarray(carrier_density(model, mesh, Levels(mu, temperature)).value)
 

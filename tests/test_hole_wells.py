@@ -150,7 +150,7 @@ def test_derivatives_of_the_closed_forms(field):
 
 
 ENERGIES = jax.jit(jax.vmap(energies))
-SLOPES = jax.jit(lambda field: (jax.jacfwd(energies)(field), jax.hessian(energies)(field)))
+SLOPES = jax.jit(lambda f: (jax.jacfwd(energies)(f), jax.jacfwd(jax.jacfwd(energies))(f)))
 
 
 # --- Exact subbands -------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ J = np.asarray(hole_well.SPIN) / 2
 def _luttinger(k, kinetic, derivative, potential, zeeman=MEV * J[2], material="GaAs"):
     """The bulk Hamiltonian in J-operators with k_z = -i d/dz between functions of z.
 
-    A[(γ1 + 5γ2/2)k² - 2γ2 Σ k_i²J_i² - 4γ3 Σ {k_i, k_j}{J_i, J_j}], {a, b} = (ab + ba)/2.
+    A[(γ1 + 5γ2/2)k² - 2γ2 Σ k_i²J_i² - 4γ3 Σ_(i<j) k_i k_j {J_i, J_j}], {a, b} = (ab + ba)/2.
     """
     (gamma1, gamma2, gamma3), one = models.materials[material], np.eye(len(kinetic))
     kz, (kx, ky) = -1j * derivative, k
@@ -247,7 +247,7 @@ def _luttinger(k, kinetic, derivative, potential, zeeman=MEV * J[2], material="G
     h = h - 2 * gamma2 * sum(np.kron(j @ j, s) for j, s in zip(J, squares, strict=True))
     products = {(0, 1): kx * ky * one, (0, 2): kx * kz, (1, 2): ky * kz}
     for (i, j), product in products.items():
-        h = h - 4 * gamma3 * np.kron((J[i] @ J[j] + J[j] @ J[i]) / 2, 2 * product) / 1
+        h = h - 4 * gamma3 * np.kron((J[i] @ J[j] + J[j] @ J[i]) / 2, product)
     return units.FREE_ELECTRON * h + np.kron(np.eye(4), potential) + np.kron(zeeman, one)
 
 
@@ -274,9 +274,9 @@ def test_spin_operator_has_the_elements_of_the_zeeman_energy():
 
 def test_harmonic_potential():
     """ħω(n + 1/2) with ħω = 2 sqrt(K C) in V = C z², for a width that the walls do not touch."""
-    stiffness = 1e-5  # eV/Å²
+    stiffness = 4e-5  # eV/Å²
     model = models.HoleWellKP(
-        "GaAs", 400.0, basis=models.Legendre(40), subbands=(3, 2), potential=_Bowl(stiffness)
+        "GaAs", 300.0, basis=models.Legendre(40), subbands=(3, 1), potential=_Bowl(stiffness)
     )
     heavy, light = hole_well._along_z(model.gammas)
     for energies, kinetic in ((model.subbands.heavy, heavy), (model.subbands.light, light)):
@@ -357,7 +357,7 @@ def test_masses(material, variational, exact):
     ):
         mass = {k: _quotient(model, k) for k in (2e-3, 2e-4)}
         assert abs(mass[2e-3] - printed) < 0.51e-4
-        np.testing.assert_allclose(model.masses.heavy[0], mass[2e-4], rtol=2e-4)
+        np.testing.assert_allclose(model.masses.heavy[0], mass[2e-4], rtol=5e-4)
     light = np.mean(np.linalg.eigvalsh(well(zeeman=0.0)(jnp.array([2e-4, 0.0])))[2:])
     slope = (light - well().subbands.light[0]) / (2e-4) ** 2
     np.testing.assert_allclose(units.FREE_ELECTRON / slope, well().masses.light[0], rtol=1e-3)
@@ -447,15 +447,14 @@ def in_sheet_units(response) -> np.ndarray:
 
 @pytest.mark.parametrize("case", WARM, ids=str)
 def test_sigma_at_half_a_millielectronvolt(case):
-    """To 9 digits by `spin_hall` on two meshes, one of them without a cutoff."""
+    """To 9 digits on two meshes of jaxspin, one of them without a cutoff."""
     expected = WARM[case]
     energies = np.array([*expected] * 3)[:3] * MEV  # as many for all, to compile once
     model = well(*case)
     levels = js.Levels(model.heavy_hole_edge + energies, HALF_MEV)
     cutoff = model.cutoff(levels.mu + 25 * KELVIN * HALF_MEV)
-    disk = js.spin_hall(model, js.Disk(cutoff, 480, 64), levels, definition=A)
-    plane = measure(model, js.Plane(cutoff / 6, 560, 56), levels, (A,))[A][:, 1, 0, 2] / E_8PI
-    for values in (in_sheet_units(disk), plane):
+    for mesh in (js.Disk(cutoff, 640, 64), js.Plane(cutoff / 6, 700, 60)):
+        values = measure(model, mesh, levels, (A,))[A][:, 1, 0, 2] / E_8PI
         for value, energy in zip(values, energies, strict=True):
             assert abs(value - expected[round(energy / MEV)]) < 1e-9
 
@@ -477,9 +476,7 @@ def test_blocks_of_degenerate_bands():
     """F = 0 and m = 0: every band is twice degenerate, and groups give the limit m -> 0."""
     value = adaptive(well(field=0.0, zeeman=0.0), [5, 10, 15])[2]
     assert abs(value + 5.89741183) < 2e-7
-    nearby = sigma(well(field=0.0, zeeman=1e-4 * MEV), 15)
-    assert abs(value - nearby) < 1e-4
-    assert abs(sigma(well(field=0.0), 15) + 5.772500) < 5.1e-7
+    assert abs(sigma(well(field=0.0), 15) + 5.772500) < 5.1e-7  # with m = 1 meV
 
 
 @pytest.mark.parametrize(
@@ -589,11 +586,11 @@ def test_small_zeeman_energy(energy, zeeman, expected):
 
 def test_no_zeeman_energy():
     """With the field but m = 0, s_nn = 0 at every k ≠ 0, by twofold rotation and time reversal."""
-    assert abs(sigma(well(zeeman=0.0), 15, tolerance=1e-6)) < 1e-3
-    k = jnp.array(POINTS)
-    spin = js.bands(well(zeeman=0.0), k).spin[:, 2]
-    diagonal = np.einsum("knn->kn", spin)
-    np.testing.assert_allclose(diagonal, 0, atol=1e-11)
+    free, split = (
+        polar_sea.per_band(well(zeeman=m).prepared(), np.array(POINTS))[1] for m in (0.0, MEV)
+    )
+    np.testing.assert_allclose(free, 0, atol=1e-8)
+    assert np.min(np.max(np.abs(split), axis=1)) > 10  # Å²; negative control
 
 
 @pytest.mark.parametrize(
@@ -605,11 +602,17 @@ def test_limits_do_not_commute(field, expected):
 
 @pytest.mark.parametrize(
     ("case", "expected"),
-    [(("InAs", 40), -4.424887), (("InSb", 60), -2.093862), (("Ge", 20), -2.629170)],
+    [
+        (("GaAs", 15), -5.897412),
+        (("InAs", 40), -4.424887),
+        (("InSb", 60), -2.093862),
+        (("Ge", 20), -2.629170),
+    ],
     ids=str,
 )
 def test_no_field(case, expected):
-    assert abs(sigma(well(case[0], 0.0), case[1]) - expected) < 5.1e-7
+    """F = 0, then m -> 0: 0.1 µeV here."""
+    assert abs(sigma(well(case[0], 0.0, 1e-4 * MEV), case[1]) - expected) < 5.1e-7
 
 
 #: σ at 15 meV and at 4 meV from HH1, and 8 meV above LH1: the down-turn of the first is the
@@ -670,7 +673,7 @@ class Winding(MatrixSum):
 
 
 @pytest.mark.parametrize(
-    ("linear", "cubic", "size", "limits"), [(0.3, 0.0, 1.0, (-1, 1)), (0.0, 0.3, 3.0, (-9, None))]
+    ("linear", "cubic", "size", "limits"), [(0.3, 0.0, 1.0, (-1, 1)), (0.0, 0.1, 3.0, (-9, None))]
 )
 def test_closed_forms_of_two_bands(linear, cubic, size, limits):
     """-p s (2 - Σ M²/λ²)/2 in e/8π, λ² = α²k^2p + M² at the two Fermi radii, spin s = 2J_z.
@@ -679,16 +682,16 @@ def test_closed_forms_of_two_bands(linear, cubic, size, limits):
     for cubic Rashba coupling and J_z = ±3/2. This pins the sheet's unit: σ^z_yx of `spin_hall`, in
     "e/8pi", is -(2/π) ∫ d²k Σ_m with J_z.
     """
-    numbers = [jnp.array(x) for x in (0.5, linear, cubic, 1e-3, size)]
+    numbers = [jnp.array(x) for x in (0.5, linear, cubic, 1e-4, size)]
     model, mu, p = Winding(*numbers), 0.2, 1 if linear else 3
-    values = measure(model, js.Plane(0.6, 1500, 8), js.Levels([mu, mu]), (A, CONVENTIONAL))
+    values = measure(model, js.Disk(1.5, 2000, 8), js.Levels(mu), (A, CONVENTIONAL))
     proper, conventional = (values[name][0, 1, 0, 2] / E_8PI for name in (A, CONVENTIONAL))
     splitting = linear + cubic
     root = [
-        brentq(lambda k, s=s: k**2 / 2 + s * np.hypot(splitting * k**p, 1e-3) - mu, 0.01, 2)
+        brentq(lambda k, s=s: k**2 / 2 + s * np.hypot(splitting * k**p, 1e-4) - mu, 0.01, 2)
         for s in (-1, 1)
     ]
-    mixing = [1e-6 / (splitting**2 * k ** (2 * p) + 1e-6) for k in root]
+    mixing = [1e-8 / (splitting**2 * k ** (2 * p) + 1e-8) for k in root]
     expected = -p * size * (2 - sum(mixing)) / 2
     assert abs(proper - expected) < 1e-3
     assert abs(proper - limits[0]) < 2e-3
@@ -715,7 +718,7 @@ def test_sigma_of_the_full_well(case):
     variational, expected, tolerance = FULL[case]
     assert abs(sigma(well(material, field), energy) - variational) < 5.1e-4
     model = full(material, field, number=24, subbands=(12, 12))
-    assert abs(sigma(model, energy, (rays, 10), tolerance=1e-6) - expected) < tolerance
+    assert abs(sigma(model, energy, (rays, 10), tolerance=1e-5) - expected) < tolerance
 
 
 def test_sigma_of_the_full_well_with_a_small_zeeman_energy():
@@ -751,19 +754,18 @@ def test_gradient_of_sigma():
     """By field and width, against central differences; the mesh stays."""
     mesh = OneRule(js.Disk(0.08, 40, 8))
 
-    @jax.jit
     def value(parameters):
         field, width = parameters
         model = models.HoleWell("GaAs", width, field, MEV)
         levels = js.Levels(jnp.array([0.004, 0.012]), 4 * HALF_MEV)
         return measure(model, mesh, levels, (A,))[A][:, 1, 0, 2] / E_8PI
 
-    start, steps = jnp.array([1e6, WIDTH]), jnp.array([2e3, 0.1])
-    slopes = jax.jit(jax.jacfwd(value))(start) * steps
-    for i, step in enumerate(jnp.diag(steps)):
-        near = [value(start + j * step) for j in (-2, -1, 1, 2)]
+    along = jax.jit(lambda start, step: jax.jvp(value, (start,), (step,)))
+    start = jnp.array([1e6, WIDTH])
+    for step in jnp.diag(jnp.array([2e3, 0.1])):
+        near = [along(start + j * step, step)[0] for j in (-2, -1, 1, 2)]
         expected = (near[0] - 8 * near[1] + 8 * near[2] - near[3]) / 12
-        np.testing.assert_allclose(slopes[:, i], expected, rtol=1e-6)
+        np.testing.assert_allclose(along(start, step)[1], expected, rtol=1e-6)
         assert np.all(np.abs(expected) > 1e-5)  # not a comparison of zeros
 
 
@@ -797,10 +799,10 @@ def test_density_of_holes_and_back():
     """The printed densities, 10¹² cm⁻², and the Fermi energies that they belong to."""
     model = well()
     edge = float(model.heavy_hole_edge)
-    mesh = js.Disk(0.045, 300, 16)
-    levels = js.Levels([edge + 5 * MEV, edge + 15 * MEV])
+    mesh = OneRule(js.Disk(model.cutoff(edge + 15 * MEV), 100, 48))
+    levels = js.Levels(edge + np.array([5] + [15] * 11) * MEV)  # as many as `fermi_energy` takes
     density = js.carrier_density(model, mesh, levels)
-    np.testing.assert_allclose(density.to("1/cm^2").value / 1e12, [0.515, 2.62], rtol=2e-3)
+    np.testing.assert_allclose(density.to("1/cm^2").value[:2] / 1e12, [0.515, 2.62], rtol=3e-3)
     back = js.fermi_energy(model, mesh, float(density.value[0]))
     assert abs(back - levels.mu[0]) < 1e-12
 
@@ -812,7 +814,7 @@ def test_fermi_energy_of_warm_carriers():
     density = thermal * np.log1p(np.exp(mu / thermal)) / (8 * np.pi)
     found = js.fermi_energy(gas, js.Disk(0.2, 60, 5), density, temperature=temperature)
     assert abs(found - mu) < 1e-9
-    with pytest.raises(ValueError, match=r"Argument `density` must be between 0 and 0.0063"):
+    with pytest.raises(ValueError, match=r"Argument `density` must be between .* and 0.0063"):
         js.fermi_energy(gas, js.Disk(0.2, 60, 5), 0.01)
     with pytest.raises(ValueError, match="is being traced"):
         jax.jit(lambda n: js.fermi_energy(gas, js.Disk(0.2, 60, 5), n))(density)
@@ -847,7 +849,7 @@ BAD = {
         lambda: models.HoleWell("GaAs", 250.0, 1.0),
         r"`field` must be 0 or from 100 to 1e\+09 V/m in magnitude, but is 1.0. .* 1 MV/m is 1e6",
     ),
-    "field too strong": (lambda: models.HoleWell("GaAs", 250.0, 1e12), r"`field` .* 1e\+?12"),
+    "field too strong": (lambda: models.HoleWell("GaAs", 250.0, 1e12), r"`field` .* V/m .*0.0.$"),
     "field not finite": (lambda: models.HoleWell("GaAs", 250.0, np.nan), r"`field` .* nan"),
     "zeeman of three numbers": (lambda: well(zeeman=[0, 0, 1.0]), r"`zeeman` .* \(3,\)"),
     "zeeman not Hermitian": (lambda: well(zeeman=np.eye(4) * 1j), r"`zeeman` must be Hermitian"),

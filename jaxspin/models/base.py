@@ -203,9 +203,7 @@ class MatrixSum(Model):
         return jnp.stack([_as_float(c) for c in self.coefficients(k)])
 
 
-def _combined(
-    matrices: np.ndarray | Array, rows: Float[Array, "j c K"]
-) -> Float[Array, "c n n K"]:
+def _combined(matrices: np.ndarray | Array, rows: Float[Array, "j c K"]) -> Float[Array, "c n n K"]:
     """Σ_j rows_j M_j, without constant matrices that vanish."""
     terms = [
         row[:, None, None] * jnp.asarray(m, row.dtype)[..., None]

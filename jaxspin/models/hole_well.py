@@ -324,12 +324,14 @@ class HoleWellKP(LuttingerWell):
         self.potential = potential
 
     def __check_init__(self):
+        if self.potential is not None:
+            shape = eqx.filter_eval_shape(self.potential, jnp.zeros(())).shape
+            if shape != ():
+                raise ValueError(
+                    "Argument `potential` must give one number (eV) for one z (Å), "
+                    f"but gives shape {shape}."
+                )
         values = self._potential
-        if values.shape != self.basis.positions(self.width).shape:
-            raise ValueError(
-                "Argument `potential` must give one number (eV) for one z (Å), "
-                f"but gives shape {values.shape[1:]}."
-            )
         if not is_traced(values) and not np.all(np.isfinite(values)):
             raise ValueError("Argument `potential` must be finite inside the well, but is not.")
 
