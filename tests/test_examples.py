@@ -23,6 +23,7 @@ FILES = {
     "curvature_map.py": {"curvature_map.png"},
     "disordered_hall.py": {"disordered_hall.png"},
     "spin_orbit_torque.py": {"spin_orbit_torque.png"},
+    "hole_wells.py": {"hole_wells.png"},
     "wannier90_files.py": {"diamond_tb.dat", "diamond_spin_hall.png", "diamond_bands.png"},
 }
 SAYS = {
@@ -33,6 +34,7 @@ SAYS = {
     "curvature_map.py": "Chern number of the lower band -1.0000",
     "disordered_hall.py": "intrinsic  σ_yx at mu = 0.06 eV: 0.4167 e²/h",
     "spin_orbit_torque.py": "field-like   [0.07757 0.      0.     ]",
+    "hole_wells.py": "GaAs: HH1 at -1.423 meV, α3 = 704.0 eV Å³",
     "wannier90_files.py": "σ on each orbital, order interlaced",
 }
 

@@ -42,8 +42,8 @@ def _hermitian(elements: dict[tuple[int, int], complex]) -> np.ndarray:
 #: 2J_x, 2J_y, 2J_z in the order of this basis: m = 3/2, -3/2, 1/2, -1/2.
 SPIN = spin_matrices(3)[:, [[0], [3], [1], [2]], [0, 3, 1, 2]]
 _HEAVY, _LIGHT = np.diag([1.0, 1, 0, 0]), np.diag([0, 0, 1.0, 1])
-# The elements L ∝ k_- k_z and -L† of Eq. (11), for k_x and k_y. k_z = -i d/dz acts on the envelopes:
-# the adjoint of -i⟨h|d/dz|l⟩k_- has the other sign than its complex conjugate.
+# The elements L ∝ k_- k_z and -L† of Eq. (11), for k_x and k_y. k_z = -i d/dz acts on the
+# envelopes: the adjoint of -i⟨h|d/dz|l⟩k_- has the other sign than its complex conjugate.
 _LINEAR_X, _LINEAR_Y = _hermitian({(0, 2): 1j, (1, 3): -1j}), _hermitian({(0, 2): 1, (1, 3): 1})
 # The elements M and M*, for k_x² - k_y² and 2 k_x k_y.
 _WARPED_X, _WARPED_Y = _hermitian({(0, 3): 1, (1, 2): 1}), _hermitian({(0, 3): -1j, (1, 2): 1j})
@@ -229,9 +229,9 @@ class HoleWell(LuttingerWell):
     """A hole well in a perpendicular field, with one variational envelope of each kind.
 
     V = -e field z for |z| < width/2 and infinite outside; four bands, every matrix element in
-    closed form (`envelopes.variational`, `LuttingerWell`). The energy of HH1 is too high by 0.15 meV
-    at 10⁶ V/m and 2.5 meV at 10⁷ V/m in a well of 250 Å. Above a second heavy-hole subband, which
-    it lacks, use `HoleWellKP`.
+    closed form (`envelopes.variational`, `LuttingerWell`). The energy of HH1 is too high by 0.1 to
+    0.2 meV at 10⁶ V/m and 2.5 meV at 10⁷ V/m in a well of 250 Å. Above a second heavy-hole subband,
+    which it lacks, use `HoleWellKP`.
 
     Args:
         material: a name in `materials`, or (γ1, γ2, γ3).
@@ -396,7 +396,8 @@ def _width(value) -> Float[Array, ""]:
         if 0 < width < _NARROWEST:
             hint = f" It looks like nanometres: {value} nm are {10 * width:g} Å."
         raise ValueError(
-            f"Argument `width` must be from {_NARROWEST:g} to {_WIDEST:g} Å, but is {value!r}.{hint}"
+            f"Argument `width` must be from {_NARROWEST:g} to {_WIDEST:g} Å, "
+            f"but is {value!r}.{hint}"
         )
     return width
 
