@@ -34,7 +34,7 @@ SAYS = {
     "curvature_map.py": "Chern number of the lower band -1.0000",
     "disordered_hall.py": "intrinsic  σ_yx at mu = 0.06 eV: 0.4167 e²/h",
     "spin_orbit_torque.py": "field-like   [0.07757 0.      0.     ]",
-    "hole_wells.py": "GaAs: HH1 at -1.423 meV, α3 = 704.0 eV Å³",
+    "hole_wells.py": "GaAs: HH1 -0.001423 eV, α3 704.0 eV Å³",
     "wannier90_files.py": "σ on each orbital, order interlaced",
 }
 
