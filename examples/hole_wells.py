@@ -34,6 +34,6 @@ for material, energy in fermi.items():
     gate.plot(fields, paper, color, fields, filled, color + "--")
 bands.set(xlabel="$k_x$ (1/Å)", ylabel="hole energy (meV)", ylim=(-5, 60), title="$F$ = 1 MV/m")
 scan.set(xlabel="$E_F$ (meV)", ylabel=r"$\sigma^z_{yx}$ ($e/8\pi$)", title="$F$ = 1 MV/m")
-gate.set(xlabel="$F$ (MV/m)", title="$E_F$ of the paper; 8 meV above LH1")
+gate.set(xlabel="$F$ (MV/m)", title="$E_F$ of the paper; dashed: 8 meV above LH1")
 scan.legend(frameon=False)
 figure.savefig("hole_wells.png", dpi=150)

@@ -1,5 +1,7 @@
 """The Fermi energy that holds a given number of carriers."""
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -9,7 +11,7 @@ from jaxspin.checks import check_mesh
 from jaxspin.levels import Levels
 from jaxspin.meshes import Adaptive, Mesh
 from jaxspin.models.base import Model
-from jaxspin.response import bands, carrier_density
+from jaxspin.response import carrier_density
 from jaxspin.symmetry import Symmetric
 from jaxspin.units import BOLTZMANN
 
@@ -64,7 +66,13 @@ def _range(model, mesh, temperature) -> tuple[float, float]:
     fixed = mesh.mesh if isinstance(mesh, Adaptive | Symmetric) else mesh
     check_mesh(model, fixed)
     index = jnp.arange(0, fixed.size, max(1, fixed.size // _SAMPLES))
-    energies = bands(model, fixed.points(index, model.lattice).k.T).energies
+    energies = _energies(model, fixed.points(index, model.lattice).k)
     low, high = float(energies.min()), float(energies.max())
     margin = (high - low) + 40 * BOLTZMANN * temperature
     return low - margin, high + margin
+
+
+@eqx.filter_jit
+def _energies(model, k):
+    at_one = lambda k: jnp.linalg.eigvalsh(model(k))  # noqa: E731
+    return jax.vmap(at_one, in_axes=-1)(k)

@@ -13,7 +13,7 @@ import numpy as np
 MESHES = ((8, 10), (11, 14))
 
 
-def sigma_yx(model, mu, rays=8, nodes=10, *, reach, tolerance=1e-11, conventional=False):
+def sigma_yx(model, mu, rays=8, nodes=10, *, reach, tolerance=1e-9, conventional=False):
     """σ^z_yx in e/8π: -(2/π) ∫ d²k Σ_m f_m Σ_m, Σ_m = Σ_n s_nn B_mn, s = J_z.
 
     B_mn = -2 Im ⟨m|∂_x H|n⟩⟨n|∂_y H|m⟩/(E_m - E_n)². The eight sectors between the axes and the

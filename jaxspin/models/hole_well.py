@@ -292,8 +292,8 @@ class HoleWellKP(LuttingerWell):
             a finite number at each z.
 
     >>> well = HoleWellKP("GaAs", width=250.0, field=1e6, subbands=(3, 2))
-    >>> print(1e3 * well.subbands.heavy)
-    [-1.61141218  6.68985466 15.02048178]
+    >>> print(1e3 * well.subbands.heavy)  # meV
+    [-1.61141246  6.68985497 15.02048198]
     """
 
     gammas: Float[Array, " 3"]
