@@ -52,6 +52,7 @@ from jaxspin.downfold import (
     downfold as downfold,
     validity as validity,
 )
+from jaxspin.filling import fermi_energy as fermi_energy
 from jaxspin.fitting import Fit as Fit, fit as fit, sensitivity as sensitivity
 from jaxspin.geometry import covariant_derivative as covariant_derivative
 from jaxspin.levels import Levels as Levels

@@ -19,8 +19,10 @@ HBAR_EV_PS = HBAR / ELEMENTARY_CHARGE * 1e12
 BOLTZMANN = 1.380649e-23 / ELEMENTARY_CHARGE
 #: e²/ħ in siemens.
 CONDUCTANCE = ELEMENTARY_CHARGE**2 / HBAR
-#: Bohr magneton in units of (e/ħ) eV Å²: μ_B = (e/ħ) · ħ²/2m_e, with ħ²/2m_e = 3.8099821 eV Å².
-BOHR_MAGNETON = HBAR**2 / (2 * 9.1093837015e-31) / ELEMENTARY_CHARGE * 1e20
+#: ħ²/2m_e of a free electron, 3.8099821 eV Å².
+FREE_ELECTRON = HBAR**2 / (2 * 9.1093837015e-31) / ELEMENTARY_CHARGE * 1e20
+#: Bohr magneton in units of (e/ħ) eV Å²: μ_B = (e/ħ) · ħ²/2m_e.
+BOHR_MAGNETON = FREE_ELECTRON
 
 _METRES = 1e10  # Å in a metre
 

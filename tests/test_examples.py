@@ -27,6 +27,7 @@ FILES = {
     "fit_bi2se3.py": {"fit_bi2se3.png"},
     "fit_dirac_disorder.py": set(),
     "spin_transfer_torque.py": {"spin_transfer_torque.png"},
+    "hole_wells.py": {"hole_wells.png"},
     "wannier90_files.py": {"diamond_tb.dat", "diamond_spin_hall.png", "diamond_bands.png"},
 }
 SAYS = {
@@ -41,6 +42,7 @@ SAYS = {
     "fit_bi2se3.py": "M0  -0.2803 ± 0.0013",
     "fit_dirac_disorder.py": "u0²  0.4986 ± 0.0062",
     "spin_transfer_torque.py": "lifetime of m-parallel spin",
+    "hole_wells.py": "GaAs: HH1 -0.001423 eV, α3 704.0 eV Å³",
     "wannier90_files.py": "σ on each orbital, order interlaced",
 }
 

@@ -16,6 +16,12 @@ from jaxspin.models.continuum import (
     TopologicalInsulator as TopologicalInsulator,
 )
 from jaxspin.models.crystal_field import CrystalFieldC4v as CrystalFieldC4v
+from jaxspin.models.envelopes import Legendre as Legendre
+from jaxspin.models.hole_well import (
+    HoleWell as HoleWell,
+    HoleWellKP as HoleWellKP,
+    materials as materials,
+)
 from jaxspin.models.hopping import HoppingModel as HoppingModel
 from jaxspin.models.lattice import (
     BernevigHughesZhang as BernevigHughesZhang,

@@ -232,8 +232,11 @@ class MatrixSum(Model):
 
     @property
     @abstractmethod
-    def matrices(self) -> Complex[np.ndarray, "j n n"]:
-        """The M_j, Hermitian, a NumPy array: they are constants."""
+    def matrices(self) -> Complex[np.ndarray, "j n n"] | Complex[Array, "j n n"]:
+        """The M_j, Hermitian. A NumPy array: they are constants, and what vanishes costs nothing.
+
+        A JAX array where they depend on parameters of the model.
+        """
 
     @abstractmethod
     def coefficients(self, k: Float[Array, " d"]) -> Sequence[Float[Array, ""] | float]:
@@ -256,12 +259,12 @@ class MatrixSum(Model):
         return jnp.stack([_as_float(c) for c in self.coefficients(k)])
 
 
-def _combined(matrices: np.ndarray, rows: Float[Array, "j c K"]) -> Float[Array, "c n n K"]:
-    """Σ_j rows_j M_j, without the matrices that vanish."""
+def _combined(matrices: np.ndarray | Array, rows: Float[Array, "j c K"]) -> Float[Array, "c n n K"]:
+    """Σ_j rows_j M_j, without constant matrices that vanish."""
     terms = [
         row[:, None, None] * jnp.asarray(m, row.dtype)[..., None]
         for m, row in zip(matrices, rows, strict=True)
-        if np.any(m)
+        if not isinstance(m, np.ndarray) or np.any(m)
     ]
     return sum(terms, start=jnp.zeros((*rows.shape[1:2], *matrices.shape[1:], rows.shape[-1])))
 
