@@ -74,10 +74,11 @@ class Problem(eqx.Module):
         """The residuals at unbounded coordinates, such that any derivative costs nothing more.
 
         r(p₀) + J (p − p₀) at p = p₀ has the value of r and its first derivatives, and whoever
-        differentiates it meets two matrices instead of the sum over a mesh. A parameter that is
-        held at a bound has no derivative: the curvature of its coordinate, which a linear problem
-        does not know, would keep the steps of all others short (four straight lines with the optimum
-        beyond a bound took 18 to 32 steps with this, and 26 to 46 without).
+        differentiates it meets two matrices instead of the sum over a mesh.
+
+        A parameter that is held at a bound has no derivative: the curvature of its coordinate,
+        which a linear problem does not know, would keep the steps of all others short. Straight
+        lines with the optimum beyond a bound took 18 to 32 steps with this, and 26 to 46 without.
         """
         parameters = self.coordinates.to_parameters(u)
         at = jax.lax.stop_gradient(self.evaluate(jax.lax.stop_gradient(parameters)))
