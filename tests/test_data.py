@@ -174,6 +174,19 @@ def test_one_temperature_and_one_component():
     np.testing.assert_array_equal(hall.calculated(chosen), table.value[jnp.array([2, 0]), 1, 0])
 
 
+def test_levels_of_a_disordered_response_are_known_inside_jit():
+    """Rows find their Fermi energy by its value, in any order."""
+    data = Data([1.0, 2.0, 3.0], 0.1, "yx", mu=[0.2, 0.1, 0.15], units="e^2/h")
+
+    def residuals(mass):
+        model = js.models.MassiveDirac(velocity=3.3, mass=mass)
+        mu = np.array([0.1, 0.15, 0.2])
+        found = js.disordered_response(model, js.FermiContour(8), mu, js.ScalarDisorder(0.5))
+        return data.residuals(found.total.conductivity)
+
+    assert jax.eval_shape(residuals, 0.05).shape == (3,)
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

@@ -285,11 +285,8 @@ def _distance(problem: Problem, at: Evaluation) -> tuple[Float[Array, ""], Float
 
     The first is √(χ² − χ²_min), the length of the residuals within reach of the parameters.
     """
-    gradient = at.residuals @ at.jacobian
-    c = problem.coordinates
-    outward = jnp.where(at.parameters - c.low < c.high - at.parameters, gradient, -gradient) > 0
-    free = ~(c.at_bound(at.parameters) & outward)
-    left, values, right = jnp.linalg.svd(at.jacobian * (c.size * free), full_matrices=False)
+    size = problem.coordinates.size * problem.free(at)
+    left, values, right = jnp.linalg.svd(at.jacobian * size, full_matrices=False)
     known = values > 1e-12 * values[0]
     within = jnp.where(known, at.residuals @ left, 0.0)
     step = (within / jnp.where(known, values, 1.0)) @ right
