@@ -4,11 +4,12 @@ The magnetisation enters as the exchange energy m (eV, three components) of H = 
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, ArrayLike, Complex, Float
 
 from jaxspin.algebra import PAULI, is_traced
 from jaxspin.models.base import Model, number_of_bands, parameter
@@ -51,7 +52,7 @@ class ExchangeModel(eqx.Module):
         """Error of ε0(k) over its height above the band edge, where the model knows it; else 0."""
         return jnp.zeros(())
 
-    def check(self, magnetization: Float[Array, " 3"]) -> None:
+    def check(self, magnetization: ArrayLike | Sequence) -> None:
         """The magnetisation is one for which the model holds.
 
         Raises:

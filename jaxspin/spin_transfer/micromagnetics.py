@@ -1,5 +1,7 @@
 """What micromagnetic codes take: the velocity u and the non-adiabaticity β of Zhang and Li."""
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -54,7 +56,7 @@ _ALONG = 1e-2  # of |u|: the part across the field is of order 10⁻⁴ for Bi2S
 
 
 def micromagnetics(
-    transfer: Transfer, field: Float[ArrayLike, " 3"], saturation: Float[ArrayLike, ""]
+    transfer: Transfer, field: ArrayLike | Sequence, saturation: Float[ArrayLike, ""]
 ) -> Micromagnetics:
     """u and β of a three-dimensional ferromagnet whose moments M are along m.
 

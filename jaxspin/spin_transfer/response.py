@@ -1,6 +1,7 @@
 """Spin-transfer torque of an exchange-split band: the public function, its checks and result."""
 
 import warnings
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -57,8 +58,8 @@ def _summary(result: SpinTransferTorque, name: str) -> str:
 def spin_transfer_torque(
     model: ExchangeModel,
     surface: Surface,
-    mu: Float[ArrayLike, "*e"],
-    magnetization: Float[ArrayLike, " 3"],
+    mu: ArrayLike | Sequence,
+    magnetization: ArrayLike | Sequence,
     scattering_time: Float[ArrayLike, ""],
     *,
     spin_relaxation_time: Float[ArrayLike, ""] | None = None,

@@ -47,7 +47,7 @@ def texture_torque(
     mu: Float[ArrayLike, ""],
     texture: Float[ArrayLike, "3 *grid"],
     spacing: Sequence[float],
-    field: Float[ArrayLike, " d"],
+    field: ArrayLike | Sequence,
     scattering_time: Float[ArrayLike, ""],
     *,
     spin_relaxation_time: Float[ArrayLike, ""] | None = None,
