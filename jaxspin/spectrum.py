@@ -108,11 +108,20 @@ class Bands(eqx.Module):
     #: What a field drives through the removed bands of a downfolded model, in the band basis;
     #: absent elsewhere, or where it was not asked for.
     removed: Removed | None = None
+    #: Smallest gap between these bands and the removed ones of a downfolded model, eV, (K,);
+    #: absent elsewhere.
+    apart: Float[Array, " K"] | None = None
 
     @property
     def gap(self) -> Float[Array, "n n K"]:
         """ε_m - ε_n between groups, and 0 inside a group."""
         return jnp.where(self.same, 0, self.energies[:, None] - self.energies[None, :])
+
+    @property
+    def splitting(self) -> Float[Array, " K"]:
+        """The smallest one between two groups, or from a group to a removed band, eV."""
+        splitting = jnp.min(jnp.where(self.same, jnp.inf, jnp.abs(self.gap)), axis=(0, 1))
+        return splitting if self.apart is None else jnp.minimum(splitting, self.apart)
 
     @property
     def inverse_gap(self) -> Float[Array, "n n K"]:
@@ -185,6 +194,7 @@ def solve(
         beyond=_beyond(basis, connection) if connection is not None and beyond else None,
         current_beyond=None if current is None else in_bands(current),
         removed=jax.tree.map(in_bands, lifted.removed),
+        apart=lifted.apart,
     )
 
 

@@ -134,7 +134,11 @@ class EffectiveModel(Model):
         leaving = self._leaving(columns, changes, own)
         of_connection = self._curl(columns, connection, leaving, own) if curl else None
         lifted = Lifted(
-            effective, effective_slopes, None, BasisConnection(connection, of_connection)
+            effective,
+            effective_slopes,
+            None,
+            BasisConnection(connection, of_connection),
+            apart=self.rotation.gap(hamiltonian, self.blocks),
         )
         if not spin:
             return lifted
@@ -274,8 +278,15 @@ class UndressedModel(Model):
         return UndressedModel(self.effective.prepared())
 
     def spin(self):
-        return self.spin_at(jnp.zeros((self.dimension, 1)))[..., 0]
+        return self._bare(jnp.asarray(self.effective.model.spin())[..., None])[..., 0]
 
     def spin_at(self, k, box=None):
+        return self._bare(self.effective.model.spin_at(k))
+
+    def lift(self, k, box=None, *, spin, curl, removed=False):
+        lifted = self.effective.lift(k, spin=False, curl=False)
+        return lifted._replace(connection=None, spin=self.spin_at(k) if spin else None)
+
+    def _bare(self, spin: Complex[Array, "3 n n K"]) -> Complex[Array, "3 m m K"]:
         frame = self.effective.blocks.frame[:, : self.effective.blocks.sizes[0]]
-        return sandwich(frame[..., None], self.effective.model.spin_at(k))
+        return sandwich(frame[..., None], spin)
