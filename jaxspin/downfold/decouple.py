@@ -46,7 +46,7 @@ def downfold(
     """
     checks.check_model(model)
     checks.check_every_band(model, "effective model of fewer")
-    _check_order(order)
+    order = _as_order(order)
     keep = as_keep(keep)
     blocks = keep.blocks(model)
     if not is_traced(model):
@@ -55,11 +55,14 @@ def downfold(
     return EffectiveModel(model, blocks, rotation)
 
 
-def _check_order(order) -> None:
-    if order is not None and (isinstance(order, bool) or not isinstance(order, int) or order < 0):
+def _as_order(order) -> int | None:
+    if order is None:
+        return None
+    if isinstance(order, bool) or not isinstance(order, int | np.integer) or order < 0:
         raise ValueError(
             f"Argument `order` must be None or an integer, at least 0, but is {order!r}."
         )
+    return int(order)
 
 
 def _check_apart(model, keep, blocks, order) -> None:

@@ -79,6 +79,7 @@ class EffectiveModel(Model):
             )
 
         def dressed(k):
+            self._check(k)
             columns = self._columns(self._hamiltonian(k))
             return self._dress(columns, jnp.asarray(at(k))[..., None])[..., 0]
 
@@ -86,11 +87,13 @@ class EffectiveModel(Model):
 
     def columns(self, k: Float[Array, " d"]) -> Complex[Array, "n m"]:
         """T: the dressed functions as columns in the basis of the full model."""
+        self._check(k)
         columns = self._columns(self._hamiltonian(k))
         return self.rotation.total(columns, self.blocks)[..., 0]
 
     def spin_current(self, k: Float[Array, " d"]) -> "SpinCurrent":
         """The dressed spin current and what the standard definition makes of it, at one k."""
+        self._check(k)
         k = jnp.asarray(k)[:, None]
         lifted = self.lift(k, spin=True, curl=False)
         velocity = _velocity(lifted.hamiltonian, lifted.slopes, lifted.connection)
@@ -152,6 +155,12 @@ class EffectiveModel(Model):
         )
 
     # --- pieces ----------------------------------------------------------------------------------
+
+    def _check(self, k) -> None:
+        if jnp.shape(k) != (self.dimension,):
+            raise ValueError(
+                f"Argument `k` must have shape {(self.dimension,)}, but has shape {jnp.shape(k)}."
+            )
 
     def _hamiltonian(self, k):
         """H of the full model at one k, as a tile."""
