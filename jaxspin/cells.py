@@ -109,13 +109,12 @@ def integrals(
     stretch, towards = _stretch(boxes, nodes, axes, infinite)
     bands = _settled(bands, energies, occupations, stretch)
     weights = observable(bands)
-    closest = jnp.min(jnp.where(bands.same, jnp.inf, jnp.abs(bands.gap)))
     common = (energies, bands.same, occupations, weight, ratios, stretch, towards)
     value, cut = _summed(weights.sea, False, *common)
     if weights.surface is not None:
         more, cut = _summed(weights.surface, True, *common)
         value += more
-    return Integrals(value[:, 0], jnp.abs(value[:, 1:]), cut, closest)
+    return Integrals(value[:, 0], jnp.abs(value[:, 1:]), cut, jnp.min(bands.splitting))
 
 
 def _rules(boxes: Boxes):

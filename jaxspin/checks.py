@@ -16,7 +16,7 @@ from jaxspin.lattice import reciprocal_vectors
 from jaxspin.levels import Levels, fermi
 from jaxspin.meshes import Adaptive, Mesh
 from jaxspin.models.base import Model, number_of_bands
-from jaxspin.spectrum import Strict, solve
+from jaxspin.spectrum import Covariant, Strict, solve
 from jaxspin.symmetry import Operation, Symmetric, Tensor, on_components
 from jaxspin.units import BOLTZMANN
 
@@ -162,13 +162,24 @@ def check_degeneracy(model, degeneracy) -> None:
             )
 
 
-def check_splitting(smallest) -> None:
-    """No two bands that count as different were met exactly degenerate on the mesh.
+def check_splitting(smallest, degeneracy) -> None:
+    """No two bands that count as different were met degenerate on the mesh.
+
+    With `Covariant`, bands within the tolerance do not count as different. Those of a downfolded
+    model and those that were removed do, and then its basis functions do not exist.
 
     Raises:
-        ValueError: naming `Covariant`, and the shift of the mesh as another way out.
+        ValueError: naming `Covariant`, or removed bands, and the shift of the mesh as a way out.
     """
-    if not is_traced(smallest) and float(smallest) == 0:
+    if is_traced(smallest):
+        return
+    if isinstance(degeneracy, Covariant) and smallest <= degeneracy.tolerance:
+        raise ValueError(
+            "Argument `model` must have kept and removed bands apart by more than the tolerance "
+            f"of {degeneracy.tolerance:g} eV on the mesh, but is downfolded, and the smallest gap "
+            f"is {float(smallest):.1e} eV. `validity` says where; a shifted mesh may avoid it."
+        )
+    if float(smallest) == 0:
         raise ValueError(
             "Argument `degeneracy` must be Covariant(...) where bands are degenerate, but is "
             "Strict(), and the mesh has a k where two bands are split by 0 eV. A shifted mesh "

@@ -13,6 +13,7 @@ import warnings
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import spence
 from jaxtyping import Array, Float
 
@@ -20,7 +21,9 @@ from jaxspin.algebra import is_traced
 from jaxspin.models.crystal_field import CrystalFieldC4v
 from jaxspin.units import BOLTZMANN
 
-_SMALL = 0.1  # what counts as small; the terms that are left out are then about as large relatively
+# What counts as small. The relative error is at most twice the sum of the ratios: 1.5 times in 250
+# random models where all hold, with |b| up to 0.95 gap.
+_SMALL = 0.1
 _TAIL = 10.0  # in units of kT: so far above mu bands count as empty, filled to e^(−10)
 
 
@@ -42,40 +45,50 @@ def rashba(kinetic: float, velocity: float, mu: float) -> tuple[Array, Array]:
     """Trivial and topological part of ħJ_s of kinetic k² + velocity (k_yσ_x − k_xσ_y) at T = 0.
 
     (C9), (C10) for mu ≥ 0; their sum is m²α³/3πħ⁵ (4), whatever mu. Below, where only a ring of the
-    lower band is filled, J_s = (α/4πq)(2q²κ − 2κ³/3), q = mα/ħ², κ² = q² + 2mμ/ħ².
+    lower band is filled, J_s = (α/4π|q|)(2q²κ − 2κ³/3), q = mα/ħ², κ² = q² + 2mμ/ħ². Both parts
+    are odd in α.
 
     Args:
         kinetic: ħ²/2m, eV Å².
-        velocity: α, eV Å, positive.
-        mu: from the bottom of the band at k = 0, eV, above −mα²/2ħ².
+        velocity: α, eV Å.
+        mu: from the crossing of the bands at k = 0, eV.
+    Raises:
+        ValueError: `kinetic` is not positive; `mu` is not a finite number above −mα²/2ħ², the
+            bottom of the band.
     """
+    _check_kinetic(kinetic)
     q = velocity / (2 * kinetic)
-    square = jnp.maximum(jnp.asarray(mu) / kinetic, -(q**2))
+    _check_above(mu, -kinetic * q**2)
+    square = mu / kinetic
     above = (
         -velocity / (4 * jnp.pi) * (square + 2 * q**2 / 3),
         velocity / (4 * jnp.pi) * (square + 2 * q**2),
     )
+    # The topological part is α/2 for each state of the ring from |q| − κ to |q| + κ.
     kappa = jnp.sqrt(q**2 + square)
-    below = (
-        velocity / (4 * jnp.pi * q) * (-2 / 3 * kappa**3),
-        velocity / (4 * jnp.pi * q) * 2 * q**2 * kappa,
-    )
-    # The topological part is α/2 per state; the trivial one is what is left of (4) and its ring.
-    below = (below[0] + below[1] - _ring(velocity, q, kappa), _ring(velocity, q, kappa))
+    one = jnp.sign(q) * kinetic / jnp.pi
+    below = (-one * kappa**3 / 3, one * q**2 * kappa)
     return tuple(jnp.where(square >= 0, a, b) for a, b in zip(above, below, strict=True))
 
 
-def _ring(velocity, q, kappa):
-    """α/2 for each state of the ring between q − κ and q + κ, ∫k dk/2π = qκ/π."""
-    return velocity / 2 * q * kappa / jnp.pi
-
-
 def standard(model: CrystalFieldC4v, mu: float) -> Estimate:
-    """What the standard definition makes of the effective Hamiltonian: (4) with (39), (41)."""
+    """(4) with (39), (41): the current of H_eff by the standard definition, not of the crystal.
+
+    The crystal has it only where (52) and, with b = 0, what the bands gain at fourth order,
+    a b_inter³ 4μ/π in units ħ = m = E_g = 1, are far below it: three ħ²μ/2ma² relatively.
+    """
     model = _plain(model)
     kinetic, alpha = _effective(model)
     trivial, topological = rashba(kinetic, alpha, mu)
-    return _checked(trivial + topological, {"b / gap": jnp.abs(model.b) / model.gap})
+    value = trivial + topological
+    small = {
+        "3 kinetic |mu| / a²": 3 * model.kinetic * jnp.abs(mu) / model.a**2,
+        "a² / (kinetic gap)": model.a**2 / (model.kinetic * model.gap),
+        "(52) / (4)": jnp.abs(_lowest_order(model, mu) / value),
+        "b / gap": jnp.abs(model.b) / model.gap,
+        "upper bands filled": _filled(model, mu),
+    }
+    return _checked(value, small)
 
 
 def leading(model: CrystalFieldC4v, mu: float, temperature: float = 0.0) -> Estimate:
@@ -84,10 +97,8 @@ def leading(model: CrystalFieldC4v, mu: float, temperature: float = 0.0) -> Esti
     At a finite temperature (K), times 2(kT/μ)² [−Li₂(−e^(μ/kT))].
     """
     model = _plain(model)
-    alpha = 2 * model.a * model.b_inter / model.gap
-    value = (mu / model.gap) ** 2 * model.b * alpha / (2 * jnp.pi * model.kinetic)
     small = {"b / gap": jnp.abs(model.b) / model.gap, **_remainder(model, mu, temperature)}
-    return _checked(value * _thermal(mu, temperature), small)
+    return _checked(_lowest_order(model, mu) * _thermal(mu, temperature), small)
 
 
 def all_orders_in_b(model: CrystalFieldC4v, mu: float, temperature: float = 0.0) -> Estimate:
@@ -95,7 +106,8 @@ def all_orders_in_b(model: CrystalFieldC4v, mu: float, temperature: float = 0.0)
     model = _plain(model)
     gaps = (model.gap - model.b) ** 2 * (model.gap + model.b)
     value = mu**2 * model.b * model.a * model.b_inter / (jnp.pi * model.kinetic * gaps)
-    return _checked(value * _thermal(mu, temperature), _remainder(model, mu, temperature))
+    small = _remainder(model, mu, temperature)
+    return _checked(value * _thermal(mu, temperature), small)
 
 
 def second_order(model: CrystalFieldC4v, mu: float) -> Estimate:
@@ -124,22 +136,68 @@ def _effective(model) -> tuple[Array, Array]:
     )
 
 
+def _lowest_order(model, mu) -> Array:
+    """(52) at T = 0."""
+    alpha = 2 * model.a * model.b_inter / model.gap
+    return (mu / model.gap) ** 2 * model.b * alpha / (2 * jnp.pi * model.kinetic)
+
+
 def _remainder(model, mu, temperature=0.0) -> dict[str, Array]:
-    """What fourth order adds relatively, and where the upper bands begin to fill.
+    """What fourth order adds relatively, also near the doublet, and where the latter is filled.
+
+    For small b the first two are those of (51). Their factors at any b are those of the weight
+    b_inter²/(gap − b)² lost, and of the mass: terms as large as trivial and topological part times
+    that weight, which do not cancel, and what (F6) has in the place of (39).
 
     Raises:
-        ValueError: `mu` is not above 0, where the lower bands begin.
+        ValueError: `mu` is not a finite number above 0, where the lower bands begin, or
+            `temperature` not one of at least 0.
     """
-    if not is_traced(mu) and not mu > 0:
-        raise ValueError(
-            f"Argument `mu` must be above 0 eV, where the lower bands begin, but is {mu!r}."
-        )
-    top = mu + _TAIL * BOLTZMANN * temperature
+    _check_above(mu, 0.0)
+    _check_temperature(temperature)
+    gap, b = model.gap, model.b
+    near, loss = gap - jnp.abs(b), 2 * model.b_inter**2 / (mu * jnp.abs(b))
+    mass = model.a**2 / (model.kinetic * mu)
     return {
-        "2 b_inter² / (mu |b|)": 2 * model.b_inter**2 / (mu * jnp.abs(model.b)),
-        "a² / (kinetic mu)": model.a**2 / (model.kinetic * mu),
-        "upper bands filled": jnp.where(top < model.gap - jnp.abs(model.b), 0.0, jnp.inf),
+        "2 b_inter² (gap + b) / (mu |b| (gap - b))": loss * (gap + b) / (gap - b),
+        "a² gap² / (kinetic mu (gap² - b²))": mass * gap**2 / (gap**2 - b**2),
+        "2 b_inter² / (gap - |b|)²": 2 * model.b_inter**2 / near**2,
+        "a² mu / (kinetic (gap - |b|)²)": model.a**2 * mu / (model.kinetic * near**2),
+        "upper bands filled": _filled(model, mu, temperature),
     }
+
+
+def _filled(model, mu, temperature=0.0) -> Array:
+    """Infinite where the upper bands are filled too, else 0."""
+    top = mu + _TAIL * BOLTZMANN * temperature
+    return jnp.where(top < model.gap - jnp.abs(model.b), 0.0, jnp.inf)
+
+
+def _check_above(mu, bottom) -> None:
+    if is_traced(mu, bottom):
+        return
+    if np.ndim(mu) or not float(bottom) < float(mu) < np.inf:
+        raise ValueError(
+            f"Argument `mu` must be a number above {float(bottom):g} eV, where the lower bands "
+            f"begin, but is {mu!r}."
+        )
+
+
+def _check_temperature(temperature) -> None:
+    if is_traced(temperature):
+        return
+    if np.ndim(temperature) or not 0 <= float(temperature) < np.inf:
+        raise ValueError(
+            f"Argument `temperature` must be a number of at least 0 K, but is {temperature!r}."
+        )
+
+
+def _check_kinetic(kinetic) -> None:
+    if not is_traced(kinetic) and not float(kinetic) > 0:
+        raise ValueError(
+            "Argument `kinetic` must be positive, that of an effective model "
+            f"kinetic - a² / gap too, but is {float(kinetic):g} eV Å²."
+        )
 
 
 def _thermal(mu, temperature) -> Array:
@@ -152,13 +210,19 @@ def _plain(model) -> CrystalFieldC4v:
     """The same currents with an orbital A1, and no intrinsic Rashba terms.
 
     Raises:
-        ValueError: it has such terms, which the closed forms do not have.
+        ValueError: it has such terms, which the closed forms do not have; the doublet, at gap ± b,
+            is not above the orbital.
     """
     gammas = (model.gamma1, model.gamma2, model.gamma_inter)
     if not is_traced(gammas) and any(float(g) != 0 for g in gammas):
         raise ValueError(
             "Argument `model` must have gamma1, gamma2 and gamma_inter zero for a closed form, "
             f"but has {', '.join(f'{float(g):g}' for g in gammas)}."
+        )
+    if not is_traced(model) and not model.gap > jnp.abs(model.b):
+        raise ValueError(
+            "Argument `model` must have a gap above |b|, so that the orbital is lowest, but has "
+            f"gap {float(model.gap):g} and b {float(model.b):g} eV."
         )
     return model.as_a1()
 

@@ -48,7 +48,8 @@ class Sums(eqx.Module):
     value: Float[Array, "*levels c"]
     #: Their estimated error, twice the difference from the same rule on a coarser mesh.
     error: Float[Array, "*levels c"]
-    #: Smallest splitting between two degenerate groups met on the mesh, eV.
+    #: Smallest splitting between two degenerate groups met on the mesh, eV; of a downfolded model
+    #: also between kept and removed bands.
     smallest_splitting: Float[Array, ""]
     #: Where the points of an adaptive mesh went.
     refinement: Refinement | None = None
@@ -340,8 +341,8 @@ def _tile(job: Sum, number):
     weights = job.observable(bands)
     found = {"sea": weights.sea, "surface": weights.surface}
     found = {kind: staged(_flat)(w, weight) for kind, w in found.items() if w is not None}
-    splitting = jnp.where(bands.same | (weight == 0), jnp.inf, jnp.abs(bands.gap))
-    return bands.levels, spread, found, jax.lax.stop_gradient(jnp.min(splitting))
+    splitting = jnp.min(jnp.where(weight == 0, jnp.inf, bands.splitting))
+    return bands.levels, spread, found, jax.lax.stop_gradient(splitting)
 
 
 def _nodes(job: Sum, inside, cells: bool, u, widths, times):

@@ -684,7 +684,7 @@ def _checked_sum(
         sums = integrate(observable, model, folded, *arguments, **options, complete=average)
     else:
         sums = integrate(observable, model, mesh, *arguments, **options)
-    checks.check_splitting(sums.smallest_splitting)
+    checks.check_splitting(sums.smallest_splitting, degeneracy)
     return sums
 
 

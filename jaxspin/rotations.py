@@ -63,6 +63,10 @@ class Rotation(eqx.Module):
         """The columns of all orders together, in the basis of the Hamiltonian."""
 
     @abstractmethod
+    def gap(self, hamiltonian: Complex[Array, "n n K"], blocks: Blocks) -> Float[Array, " K"]:
+        """Smallest energy by which is divided, eV; a constant, and 0 within rounding errors."""
+
+    @abstractmethod
     def refined(self) -> "Rotation":
         """The next rotation that is better."""
 
@@ -82,6 +86,10 @@ class LeastAction(Rotation):
 
     def total(self, columns, blocks):
         return columns
+
+    def gap(self, hamiltonian, blocks):
+        m = blocks.sizes[0]
+        return smallest_gap(spectrum(hamiltonian, blocks.bands).energies, (m, len(hamiltonian) - m))
 
     def refined(self):
         return self
@@ -116,6 +124,12 @@ class Perturbation(Rotation):
     def total(self, columns, blocks):
         return matmul(blocks.frame[..., None], jnp.sum(columns, axis=-4))
 
+    def gap(self, hamiltonian, blocks):
+        parts = _diagonal(_in_frame(hamiltonian, blocks), blocks.sizes)
+        levels = jnp.concatenate([spectrum(part).energies for part in parts])
+        of_bands = LeastAction().gap(hamiltonian, blocks)
+        return jnp.minimum(smallest_gap(levels, blocks.sizes), of_bands)
+
     def refined(self):
         return Perturbation(self.order + 2)
 
@@ -141,6 +155,16 @@ def spectrum(hamiltonian: Complex[Array, "n n K"], bands: Int[Array, " n"] | Non
     if bands is None:
         return Spectrum(energies, basis)
     return Spectrum(energies[bands], basis[:, bands])
+
+
+def smallest_gap(energies: Float[Array, "n K"], sizes: tuple[int, ...]) -> Float[Array, " K"]:
+    """Between energies of different blocks, which lie one after the other."""
+    label = np.repeat(np.arange(len(sizes)), sizes)
+    same = (label[:, None] == label)[..., None]
+    gaps = jnp.where(same, jnp.inf, jnp.abs(energies[:, None] - energies[None, :]))
+    gap = jnp.min(gaps, axis=(0, 1))
+    rounding = 64 * jnp.finfo(gap.dtype).eps * jnp.max(jnp.abs(energies), axis=0)
+    return jnp.where(gap > rounding, gap, 0)
 
 
 @jax.custom_jvp

@@ -112,11 +112,20 @@ class Bands(eqx.Module):
     #: H less the level of each group, inside the groups, eV, (n, n, K): zero, but its derivative is
     #: how a change of H splits the groups. Absent where it was not asked for.
     offset: Complex[Array, "n n K"] | None = None
+    #: Smallest gap between these bands and the removed ones of a downfolded model, eV, (K,);
+    #: absent elsewhere.
+    apart: Float[Array, " K"] | None = None
 
     @property
     def gap(self) -> Float[Array, "n n K"]:
         """ε_m - ε_n between groups, and 0 inside a group."""
         return jnp.where(self.same, 0, self.energies[:, None] - self.energies[None, :])
+
+    @property
+    def splitting(self) -> Float[Array, " K"]:
+        """The smallest one between two groups, or from a group to a removed band, eV."""
+        splitting = jnp.min(jnp.where(self.same, jnp.inf, jnp.abs(self.gap)), axis=(0, 1))
+        return splitting if self.apart is None else jnp.minimum(splitting, self.apart)
 
     @property
     def inverse_gap(self) -> Float[Array, "n n K"]:
@@ -187,7 +196,15 @@ def solve(
     levels, same = staged(lambda energies: _levels(energies, degeneracy))(energies)
     if offset:
         operators["offset"] = _offset(operators["offset"], levels, same)
-    return Bands(energies=energies, levels=levels, basis=basis, same=same, open=~same, **operators)
+    return Bands(
+        energies=energies,
+        levels=levels,
+        basis=basis,
+        same=same,
+        open=~same,
+        apart=lifted.apart,
+        **operators,
+    )
 
 
 def _external(connection, hamiltonian):

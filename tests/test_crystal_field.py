@@ -353,7 +353,7 @@ def test_printed_operators_in_the_average():
 
 def test_the_regime_is_checked():
     """E1 is far out of the regime of (52), which is wrong by a factor of 2.85 there."""
-    with pytest.warns(UserWarning, match=r"out of its regime: a² / \(kinetic mu\)"):
+    with pytest.warns(UserWarning, match=r"out of its regime: a² gap² / \(kinetic mu"):
         assert not currents.leading(E1, MU).holds
     weak = scaled(eqx.tree_at(lambda m: m.b, D, jnp.asarray(0.02)), 0.05)
     with warnings.catch_warnings():
@@ -370,8 +370,85 @@ def test_the_regime_ends_where_the_upper_bands_fill():
 
 @pytest.mark.parametrize("mu", [0.0, -0.1])
 def test_closed_forms_refuse_empty_bands(mu):
-    with pytest.raises(ValueError, match="`mu` must be above 0 eV"):
+    with pytest.raises(ValueError, match="`mu` must be a number above 0 eV"):
         currents.leading(D, mu)
+
+
+@pytest.mark.parametrize("mu", [math.nan, math.inf, np.array([0.1, 0.3])])
+@pytest.mark.parametrize("function", [currents.standard, currents.leading])
+def test_closed_forms_refuse_other_levels(function, mu):
+    with pytest.raises(ValueError, match="`mu` must be a number above"):
+        function(D, mu)
+
+
+@pytest.mark.parametrize("temperature", [-5.0, math.nan, np.array([1.0])])
+def test_closed_forms_refuse_other_temperatures(temperature):
+    with pytest.raises(ValueError, match="`temperature` must be a number of at least 0 K"):
+        currents.leading(D, MU, temperature)
+
+
+@pytest.mark.parametrize(("gap", "b"), [(1.0, 1.0), (1.0, -1.2), (-1.0, 0.1)])
+def test_closed_forms_refuse_a_doublet_below(gap, b):
+    model = js.models.CrystalFieldC4v(gap, 0.05, b, 0.03, 0.5)
+    with pytest.raises(ValueError, match=r"`model` must have a gap above \|b\|"):
+        currents.all_orders_in_b(model, MU)
+
+
+def test_closed_forms_refuse_negative_masses():
+    heavy = js.models.CrystalFieldC4v(1.0, 0.8, 0.0, 0.03, 0.5)
+    with pytest.raises(ValueError, match="`kinetic` must be positive.* but is -0.14"):
+        currents.standard(heavy, MU)
+
+
+def random_model(rng):
+    """Of any b, with couplings and mu of any size."""
+    a, b_inter, mu = np.exp(rng.uniform(np.log([0.003, 0.001, 0.01]), np.log([0.2, 0.1, 0.9])))
+    b = rng.uniform(0.02, 0.97) * rng.choice([-1, 1])
+    return js.models.CrystalFieldC4v(1.0, a, b, b_inter, 0.5), float(mu)
+
+
+@pytest.mark.parametrize(
+    "function", [currents.leading, currents.all_orders_in_b, currents.second_order]
+)
+@pytest.mark.filterwarnings("ignore:This closed form")
+def test_closed_forms_hold_where_they_say_so(function):
+    """The error is at most twice the sum of the ratios, for random models."""
+    rng, holding = np.random.default_rng(0), []
+    while len(holding) < 10:
+        model, mu = random_model(rng)
+        estimate = function(model, mu)
+        if estimate.holds:
+            holding.append((model, mu, estimate))
+    for model, mu, estimate in holding:
+        bound = 2 * float(sum(estimate.small.values()))
+        assert float(estimate.value) == pytest.approx(parts(model, mu).sum(), rel=bound)
+
+
+def test_near_the_doublet_the_closed_form_does_not_hold():
+    """mu far below the doublet, and yet its coupling to the orbital is too large: 22 % off."""
+    model = js.models.CrystalFieldC4v(1.0, 0.04, 0.95, 0.04, 0.5)
+    with pytest.warns(UserWarning, match="out of its regime"):
+        estimate = currents.all_orders_in_b(model, 0.04)
+    assert abs(float(estimate.value) / parts(model, 0.04).sum() - 1) > 0.2
+
+
+def test_where_the_standard_definition_is_right():
+    """μ far below ma²/ħ² and no coupling in the doublet: there, and not in set D even at b = 0."""
+    light = js.models.CrystalFieldC4v(1.0, 0.2, 0.0, 0.02, 0.5)
+    estimate = currents.standard(light, 0.002)
+    assert estimate.holds
+    bound = float(sum(estimate.small.values()))
+    assert float(estimate.value) == pytest.approx(parts(light, 0.002).sum(), rel=bound)
+    b0 = eqx.tree_at(lambda m: m.b, D, jnp.zeros(()))
+    with pytest.warns(UserWarning, match=r"out of its regime: 3 kinetic \|mu\| / a²"):
+        estimate = currents.standard(b0, MU)
+    assert float(estimate.value) == pytest.approx(2.893653165985e-09, rel=3e-13)
+    assert parts(b0).sum() > 90 * float(estimate.value)  # 2.818e-07
+
+
+def test_the_standard_definition_with_filled_upper_bands():
+    with pytest.warns(UserWarning, match="upper bands filled is inf"):
+        currents.standard(D, 5.0)
 
 
 def test_closed_forms_refuse_intrinsic_terms():
@@ -387,15 +464,35 @@ def test_closed_forms_refuse_intrinsic_terms():
     ],
 )
 def test_rashba_gas(mu, trivial, topological):
-    """(C9), (C10), and their form below the crossing."""
+    """(C9), (C10), and their form below the crossing; odd in the velocity."""
     found = currents.rashba(0.5, 0.3, mu)
     np.testing.assert_allclose(found, (trivial, topological), rtol=3e-13)
+    turned = currents.rashba(0.5, -0.3, mu)
+    np.testing.assert_allclose(turned, (-trivial, -topological), rtol=3e-13)
 
 
 def test_rashba_gas_by_the_general_code():
     found = parts(js.models.Rashba(kinetic=0.5, velocity=-0.3), 0.5)
     np.testing.assert_allclose(found, currents.rashba(0.5, 0.3, 0.5), rtol=1e-10)
     assert found.sum() == pytest.approx(0.3**3 / (3 * math.pi), rel=1e-10)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_rashba_ring_by_the_general_code(sign):
+    """Below the crossing: the lower band between two Fermi wave vectors."""
+    q, kappa = 0.3, math.sqrt(0.3**2 - 0.04)
+    k, w = gauss(q - kappa, q + kappa)
+    model = js.models.Rashba(kinetic=0.5, velocity=-0.3 * sign)
+    lower = np.asarray(along_x(model, jnp.asarray(k))[1])[..., 0]
+    found = lower.T @ (w * k) / (2 * math.pi)
+    np.testing.assert_allclose(found, currents.rashba(0.5, sign * 0.3, -0.02), rtol=1e-10)
+
+
+@pytest.mark.parametrize(("kinetic", "mu"), [(0.5, -0.05), (0.5, math.nan), (-0.5, 0.1)])
+def test_rashba_gas_exists(kinetic, mu):
+    """mu above the bottom at -0.045 eV, and a positive mass."""
+    with pytest.raises(ValueError, match="`mu` must be a number above -0.045|`kinetic` must be"):
+        currents.rashba(kinetic, 0.3, mu)
 
 
 @pytest.mark.parametrize("b", [0.0, 0.1, 0.3])

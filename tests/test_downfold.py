@@ -454,10 +454,33 @@ class Shift(js.Model):
         raise ValueError("none")
 
 
-def test_goes_through_jit():
-    """As an argument, with nothing but arrays for leaves."""
-    found = jax.jit(lambda model: model(K))(EXACT)
-    np.testing.assert_allclose(found, at(EXACT, K)[0], atol=1e-15)
+# --- effective models as arguments ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [None, 2])
+def test_is_argument_and_result_of_jit(order):
+    model = EXACT if order is None else SECOND
+    back, found = jax.jit(lambda model, k: (model, model(k)))(model, K)
+    assert back.blocks.sizes == (2, 4)
+    np.testing.assert_allclose(found, at(model, K)[0], atol=1e-15)
+    np.testing.assert_allclose(matrix(back, K), found, atol=1e-15)
+
+
+def test_stacked_effective_models():
+    """Made by vmap over a parameter, used by vmap over the model."""
+    made = jax.vmap(lambda b: js.downfold(eqx.tree_at(lambda m: m.b, FULL, b), (0, 1)))
+    b = jnp.array([0.0, 0.2])
+    found = jax.jit(jax.vmap(lambda model: model(K)))(made(b))
+    for i in range(2):
+        one = js.downfold(eqx.tree_at(lambda m: m.b, FULL, b[i]), (0, 1))
+        np.testing.assert_allclose(found[i], matrix(one, K), atol=1e-14)
+
+
+def test_spin_of_the_undressed_model():
+    """That of the kept functions, where the full model has one for all k."""
+    np.testing.assert_allclose(EXACT.undressed().spin(), PAULI[1:], atol=1e-15)
+    with pytest.raises(ValueError, match="none"):
+        js.downfold(Shift(), (0, 1, 2, 3)).undressed().spin()
 
 
 # --- responses ------------------------------------------------------------------------------------
@@ -647,6 +670,69 @@ def test_bad_choice(keep, order, text, unchecked_annotations):
         js.downfold(D, keep, order=order)
 
 
+@pytest.mark.parametrize(
+    ("keep", "text"),
+    [
+        (lambda: (True, False), "`keep` must be of integers, but has True"),
+        (lambda: np.array([True, False]), "`keep` must be of integers"),
+        (lambda: (0, 1.0), "`keep` must be of integers, but has 1.0"),
+        (lambda: js.Lowest(True), "`number` must be of integers, but has True"),
+        (lambda: js.Functions((0, 1), others=(2, 3)), "`others` must be indices .* but has 2"),
+        (lambda: js.Functions((0, 1), others=2), "`others` must be tuples of indices"),
+        (lambda: js.Lowest(2, at=jnp.zeros(3)), r"`at` must have shape \(2,\), but has shape \(3,"),
+        (lambda: js.Functions((0, 1), at=jnp.zeros(())), r"`at` must have shape \(2,\)"),
+    ],
+)
+def test_bad_keep(keep, text, unchecked_annotations):
+    with pytest.raises(ValueError, match=text):
+        js.downfold(D, keep())
+
+
+def test_integers_of_numpy():
+    two = js.downfold(D, js.Lowest(np.int64(2)), order=np.int64(2))
+    assert two.blocks.sizes == (2, 4)
+    assert two.rotation.order == 2
+    assert js.Functions(np.array([0, 1])).kept == (0, 1)
+
+
+@pytest.mark.parametrize("use", ["columns", "spin_current", "dressed"])
+def test_k_of_the_wrong_shape(use, unchecked_annotations):
+    function = EXACT.dress(D.spin()) if use == "dressed" else getattr(EXACT, use)
+    with pytest.raises(ValueError, match=r"`k` must have shape \(2,\), but has shape \(3,\)"):
+        function(jnp.zeros(3))
+
+
+def test_bands_that_touch_on_a_mesh():
+    """Touching points that `downfold` did not meet: no NaN, and near ones are in `info`."""
+    touching = js.models.QiWuZhang(A=1.0, m=-2.0)
+    one, levels = js.downfold(touching, js.Lowest(1, at=jnp.array([3.0, 1.0]))), js.Levels(0.0)
+    for model in (one, one.undressed()):
+        with pytest.raises(ValueError, match=r"kept and removed bands apart .* gap is 0.0e\+00 eV"):
+            js.carrier_density(model, js.Grid((4, 4)), levels)
+    grid = js.Grid((4, 4), shift=0.3)
+    found, full = (js.carrier_density(m, grid, levels).info for m in (one, touching))
+    gap = float(full["smallest_splitting"])
+    assert float(found["smallest_splitting"]) == pytest.approx(gap, rel=1e-12)
+
+
+def test_smallest_denominators():
+    """Of the exact rotation kept from removed bands; with an order also levels of all blocks."""
+    h = jnp.asarray(np.diag([0.0, 1.0, 3.0]) + 0j).at[0, 1].set(1e-3).at[1, 0].set(1e-3)[..., None]
+    blocks = rotations.Blocks(jnp.eye(3, dtype=complex), jnp.arange(3), (1, 1, 1))
+    assert float(rotations.Perturbation(2).gap(h, blocks)[0]) == 1
+    energies = np.linalg.eigvalsh(h[..., 0])
+    exact = float(rotations.LeastAction().gap(h, blocks)[0])
+    assert exact == pytest.approx(energies[1] - energies[0], rel=1e-14)
+    levels = jnp.array([[0.0], [3.0], [3.0 + 1e-15]])
+    assert float(rotations.smallest_gap(levels, (1, 1, 1))[0]) == 0  # within rounding
+
+
+def test_functions_orthogonal_to_the_bands():
+    """Beyond the crossing the kept band is the other function; orders would not know."""
+    with pytest.raises(ValueError, match=r"the angle between functions and bands is 1.570796 at k"):
+        js.downfold(Crossing(), (0,))
+
+
 def test_bands_that_touch():
     at_crossing = js.Lowest(1, at=jnp.array([0.5]))
     with pytest.raises(
@@ -684,8 +770,9 @@ def test_no_constant_spin():
 def test_validity_of_another_model():
     with pytest.raises(ValueError, match="must be an EffectiveModel"):
         js.validity(D, K)
-    with pytest.raises(ValueError, match="last axis of length 2"):
-        js.validity(EXACT, jnp.zeros(3))
+    for k in (jnp.zeros(3), jnp.zeros((0, 2))):
+        with pytest.raises(ValueError, match="last axis of length 2"):
+            js.validity(EXACT, k)
 
 
 # --- peers ----------------------------------------------------------------------------------------

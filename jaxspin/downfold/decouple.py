@@ -13,6 +13,7 @@ from jaxspin.models.base import Model
 from jaxspin.rotations import LeastAction, Perturbation
 
 _TOUCH = 1e-9  # gap, relative to the largest |H|, below which two blocks cannot be told apart
+_ORTHOGONAL = 1e-8  # cosine of an angle within the rounding errors of eigenvectors from π/2
 _SAMPLES = 5
 
 
@@ -33,7 +34,8 @@ def downfold(
         `EffectiveModel`, a Model in the basis of the dressed reference functions.
     Raises:
         ValueError: nothing or all is kept; kept and removed bands touch (gap and k are named); with
-            an order, unperturbed levels of two blocks touch; `model` is downfolded already.
+            an order, unperturbed levels of two blocks touch; without, kept bands are orthogonal to
+            the kept functions (the angle and k are named); `model` is downfolded already.
 
     >>> import jax.numpy as jnp
     >>> import jaxspin as js
@@ -44,7 +46,7 @@ def downfold(
     """
     checks.check_model(model)
     checks.check_every_band(model, "effective model of fewer")
-    _check_order(order)
+    order = _as_order(order)
     keep = as_keep(keep)
     blocks = keep.blocks(model)
     if not is_traced(model):
@@ -53,11 +55,14 @@ def downfold(
     return EffectiveModel(model, blocks, rotation)
 
 
-def _check_order(order) -> None:
-    if order is not None and (isinstance(order, bool) or not isinstance(order, int) or order < 0):
+def _as_order(order) -> int | None:
+    if order is None:
+        return None
+    if isinstance(order, bool) or not isinstance(order, int | np.integer) or order < 0:
         raise ValueError(
             f"Argument `order` must be None or an integer, at least 0, but is {order!r}."
         )
+    return int(order)
 
 
 def _check_apart(model, keep, blocks, order) -> None:
@@ -67,11 +72,13 @@ def _check_apart(model, keep, blocks, order) -> None:
     random = np.random.default_rng(20231119).uniform(-1, 1, size=(_SAMPLES, d))
     k = np.concatenate([at[None], random])
     hamiltonian = np.stack([np.asarray(model(x)) for x in k])
-    energies = np.linalg.eigvalsh(hamiltonian)[:, np.asarray(blocks.bands)]
+    order_of_bands, frame = np.asarray(blocks.bands), np.asarray(blocks.frame)
+    energies, basis = np.linalg.eigh(hamiltonian)
+    energies, basis = energies[:, order_of_bands], basis[..., order_of_bands]
     _refuse_touching(energies, blocks.sizes[:1], k, "kept and removed bands")
     if order is None:
+        _refuse_orthogonal(frame, basis, blocks.sizes[0], k)
         return
-    frame = np.asarray(blocks.frame)
     inside = frame.conj().T @ hamiltonian @ frame
     cuts = itertools.pairwise(np.cumsum([0, *blocks.sizes]))
     levels = [np.linalg.eigvalsh(inside[:, a:b, a:b]) for a, b in cuts]
@@ -89,3 +96,15 @@ def _refuse_touching(energies, sizes, k, what) -> None:
                 f"Argument `keep` must separate bands, but {what} touch: the gap is "
                 f"{gaps[worst]:.1e} eV at k = {k[worst]}."
             )
+
+
+def _refuse_orthogonal(frame, basis, m, k) -> None:
+    """The kept bands have a component along each combination of the kept functions."""
+    overlap = frame[:, :m].conj().T @ basis[..., :m]
+    cosine = np.linalg.svd(overlap, compute_uv=False)[:, -1]
+    worst = int(np.argmin(cosine))
+    if cosine[worst] < _ORTHOGONAL:
+        raise ValueError(
+            "Argument `keep` must be functions that the kept bands are made of, but the angle "
+            f"between functions and bands is {np.arccos(cosine[worst]):.6f} at k = {k[worst]}."
+        )

@@ -79,6 +79,7 @@ class EffectiveModel(Model):
             )
 
         def dressed(k):
+            self._check(k)
             columns = self._columns(self._hamiltonian(k))
             return self._dress(columns, jnp.asarray(at(k))[..., None])[..., 0]
 
@@ -86,11 +87,13 @@ class EffectiveModel(Model):
 
     def columns(self, k: Float[Array, " d"]) -> Complex[Array, "n m"]:
         """T: the dressed functions as columns in the basis of the full model."""
+        self._check(k)
         columns = self._columns(self._hamiltonian(k))
         return self.rotation.total(columns, self.blocks)[..., 0]
 
     def spin_current(self, k: Float[Array, " d"]) -> "SpinCurrent":
         """The dressed spin current and what the standard definition makes of it, at one k."""
+        self._check(k)
         k = jnp.asarray(k)[:, None]
         lifted = self.lift(k, spin=True, curl=False)
         velocity = _velocity(lifted.hamiltonian, lifted.slopes, lifted.connection)
@@ -134,7 +137,11 @@ class EffectiveModel(Model):
         leaving = self._leaving(columns, changes, own)
         of_connection = self._curl(columns, connection, leaving, own) if curl else None
         lifted = Lifted(
-            effective, effective_slopes, None, BasisConnection(connection, of_connection)
+            effective,
+            effective_slopes,
+            None,
+            BasisConnection(connection, of_connection),
+            apart=self.rotation.gap(hamiltonian, self.blocks),
         )
         if not spin:
             return lifted
@@ -148,6 +155,12 @@ class EffectiveModel(Model):
         )
 
     # --- pieces ----------------------------------------------------------------------------------
+
+    def _check(self, k) -> None:
+        if jnp.shape(k) != (self.dimension,):
+            raise ValueError(
+                f"Argument `k` must have shape {(self.dimension,)}, but has shape {jnp.shape(k)}."
+            )
 
     def _hamiltonian(self, k):
         """H of the full model at one k, as a tile."""
@@ -274,8 +287,15 @@ class UndressedModel(Model):
         return UndressedModel(self.effective.prepared())
 
     def spin(self):
-        return self.spin_at(jnp.zeros((self.dimension, 1)))[..., 0]
+        return self._bare(jnp.asarray(self.effective.model.spin())[..., None])[..., 0]
 
     def spin_at(self, k, box=None):
+        return self._bare(self.effective.model.spin_at(k))
+
+    def lift(self, k, box=None, *, spin, curl, removed=False):
+        lifted = self.effective.lift(k, spin=False, curl=False)
+        return lifted._replace(connection=None, spin=self.spin_at(k) if spin else None)
+
+    def _bare(self, spin: Complex[Array, "3 n n K"]) -> Complex[Array, "3 m m K"]:
         frame = self.effective.blocks.frame[:, : self.effective.blocks.sizes[0]]
-        return sandwich(frame[..., None], self.effective.model.spin_at(k))
+        return sandwich(frame[..., None], spin)

@@ -1,5 +1,6 @@
 """What stays in an effective model: the reference functions, and the bands that are theirs."""
 
+import operator
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -34,8 +35,10 @@ class Functions(Keep):
     couples any two blocks is the perturbation. Functions that are not named are one more block.
     """
 
-    kept: tuple[int, ...] = eqx.field(static=True, converter=lambda indices: tuple(indices))
-    others: tuple[tuple[int, ...], ...] = eqx.field(static=True, default=())
+    kept: tuple[int, ...] = eqx.field(static=True, converter=lambda kept: _indices(kept, "kept"))
+    others: tuple[tuple[int, ...], ...] = eqx.field(
+        static=True, default=(), converter=lambda others: _groups(others)
+    )
     at: Float[Array, " d"] | None = None
 
     def blocks(self, model):
@@ -55,7 +58,7 @@ class Functions(Keep):
 class Lowest(Keep):
     """The lowest bands. Their eigenvectors at `at` (1/Å; k = 0) are the reference functions."""
 
-    number: int = eqx.field(static=True)
+    number: int = eqx.field(static=True, converter=lambda number: _index(number, "number"))
     at: Float[Array, " d"] | None = None
 
     def blocks(self, model):
@@ -95,13 +98,39 @@ def as_keep(keep: Keep | Sequence[int]) -> Keep:
     """
     if isinstance(keep, Keep):
         return keep
-    try:
-        return Functions(tuple(keep))
-    except TypeError:
+    if np.iterable(keep):
+        return Functions(_indices(keep, "keep"))
+    raise ValueError(
+        "Argument `keep` must be indices of basis functions, or Functions, Lowest or Window, "
+        f"but is {keep!r}."
+    )
+
+
+def _groups(others) -> tuple[tuple[int, ...], ...]:
+    if not np.iterable(others):
         raise ValueError(
-            "Argument `keep` must be indices of basis functions, or Functions, Lowest or Window, "
-            f"but is {keep!r}."
-        ) from None
+            f"Argument `others` must be tuples of indices of basis functions, but is {others!r}."
+        )
+    return tuple(_indices(group, "others") for group in others)
+
+
+def _indices(values, argument: str) -> tuple[int, ...]:
+    if not np.iterable(values):
+        raise ValueError(
+            f"Argument `{argument}` must be indices of basis functions, one tuple for each block, "
+            f"but has {values!r}."
+        )
+    return tuple(_index(value, argument) for value in values)
+
+
+def _index(value, argument: str) -> int:
+    """NumPy's integers too; a mask of booleans is not meant."""
+    try:
+        if not isinstance(value, bool | np.bool_):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise ValueError(f"Argument `{argument}` must be of integers, but has {value!r}.")
 
 
 def _bands_at(model, at):
@@ -111,6 +140,10 @@ def _bands_at(model, at):
 
 def _hamiltonian_at(model, at):
     k = jnp.zeros(model.dimension) if at is None else jnp.asarray(at, float)
+    if k.shape != (model.dimension,):
+        raise ValueError(
+            f"Argument `at` must have shape {(model.dimension,)}, but has shape {k.shape}."
+        )
     return model(k).astype(complex)[..., None]
 
 
@@ -134,19 +167,18 @@ def _of_bands(model, order, number, at) -> Blocks:
 def _partition(groups: Sequence[Sequence[int]], n: int) -> list[list[int]]:
     """The groups, and what is in none of them."""
     named = [i for group in groups for i in group]
-    whole = all(isinstance(i, int | np.integer) and 0 <= i < n for i in named)
-    if not whole or len(set(named)) < len(named) or not all(groups):
+    if not all(0 <= i < n for i in named) or len(set(named)) < len(named) or not all(groups):
         raise ValueError(
             f"Argument `keep` must be different indices of basis functions from 0 to {n - 1}, "
             f"but is {groups[0]!r}" + (f" with others {groups[1:]!r}." if groups[1:] else ".")
         )
     _check_number(len(groups[0]), n)
     rest = [i for i in range(n) if i not in named]
-    return [[int(i) for i in group] for group in (*groups, rest) if group]
+    return [list(group) for group in (*groups, rest) if group]
 
 
 def _check_number(number, n) -> None:
-    if not isinstance(number, int) or not 0 < number < n:
+    if not 0 < number < n:
         raise ValueError(
             f"Argument `keep` must leave at least one band and remove at least one of {n}, "
             f"but keeps {number}."

@@ -65,10 +65,10 @@ def _points(model, k) -> Float[Array, "K d"]:
         checks.check_mesh(model, k)
         return k.points(jnp.arange(k.size), model.lattice).k.T
     k = jnp.asarray(k, dtype=jnp.result_type(float))
-    if k.ndim == 0 or k.shape[-1] != model.dimension:
+    if k.ndim == 0 or k.shape[-1] != model.dimension or k.size == 0:
         raise ValueError(
-            f"Argument `k` must be a mesh or have a last axis of length {model.dimension}, "
-            f"but has shape {k.shape}."
+            "Argument `k` must be a mesh or at least one k, with a last axis of length "
+            f"{model.dimension}, but has shape {k.shape}."
         )
     return k.reshape(-1, model.dimension)
 

@@ -42,6 +42,8 @@ class Lifted(NamedTuple):
     current: Complex[Array, "d 3 n n K"] | None = None
     #: Only from a downfolded model, and where it was asked for.
     removed: Removed | None = None
+    #: Only from a downfolded model: the smallest gap between kept and removed bands, eV.
+    apart: Float[Array, " K"] | None = None
 
 
 class Model(eqx.Module):
@@ -415,6 +417,7 @@ class Scaled(Model):
             hamiltonian=self.scale * lifted.hamiltonian,
             slopes=self.scale * lifted.slopes,
             current=None if lifted.current is None else self.scale * lifted.current,
+            apart=None if lifted.apart is None else jnp.abs(self.scale) * lifted.apart,
         )
 
     @property
