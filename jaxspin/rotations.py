@@ -7,12 +7,16 @@ R_b†U R_b are Hermitian. For two blocks it is exp(iQ) with Q between the block
 Samokhin, Sigrist and Fischer (2025); for three or more it differs from that at third order.
 
 Derivatives are those of projectors, and energies inside a block never meet in a denominator: each
-rule solves a linear equation, and that solution has the same kind of rule. So derivatives of every
-order exist wherever kept and removed bands are apart, however degenerate they are among themselves.
+rule solves a linear equation, of Sylvester or Lyapunov, and its solution is differentiated as that
+of the equation. So derivatives of every order exist wherever kept and removed bands are apart,
+however degenerate they are among themselves. The equations are solved by the eigenvectors of their
+blocks, a division by differences of energies of different blocks, where a Kronecker product would
+need an LU decomposition of the size of the blocks' product at each k.
 """
 
 import itertools
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -193,7 +197,6 @@ def _isometry_jvp(primals, tangents):
     return columns, moved + matmul(columns, turned)
 
 
-@jax.custom_jvp
 def resolvent(
     hamiltonian: Complex[Array, "n n K"],
     columns: Complex[Array, "n m K"],
@@ -202,42 +205,40 @@ def resolvent(
 ) -> Complex[Array, "n m K"]:
     """X with H X − X (T†HT) = C and T†X = 0, for T the kept columns and T†C = 0."""
     m = columns.shape[1]
-    (kept, removed), (low, high) = (
-        (x[:m], x[m:]) for x in (bands.basis.swapaxes(0, 1), bands.energies)
-    )
-    kept, removed = kept.swapaxes(0, 1), removed.swapaxes(0, 1)
-    inner = matmul(dagger(columns), kept)
-    element = matmul(dagger(removed), matmul(source, inner)) / (high[:, None] - low[None, :])
-    return matmul(removed, matmul(element, dagger(inner)))
+    low, high = bands.energies[:m], bands.energies[m:]
+    kept, removed = bands.basis[:, :m], bands.basis[:, m:]
+    inner = matmul(dagger(jax.lax.stop_gradient(columns)), kept)
+
+    def act(x):  # as it stands among the removed functions, 1 among the kept ones
+        y = _removed(columns, x)
+        within = sandwich(columns, hamiltonian)
+        return _removed(columns, matmul(hamiltonian, y) - matmul(y, within)) + (x - y)
+
+    def solve(source):
+        element = matmul(dagger(removed), matmul(source, inner)) / (high[:, None] - low[None, :])
+        return matmul(removed, matmul(element, dagger(inner))) + _kept(kept, source)
+
+    return _solution(act, solve, source)
 
 
-@resolvent.defjvp
-def _resolvent_jvp(primals, tangents):
-    hamiltonian, columns, _source, bands = primals
-    change, columns_change, source_change, _ = tangents
-    x = resolvent(*primals)
-    acted = matmul(hamiltonian, columns)
-    inner = matmul(dagger(columns_change), acted)
-    inner = inner + dagger(inner) + sandwich(columns, change)
-    rest = _removed(columns, source_change - matmul(change, x) + matmul(x, inner))
-    leaning = matmul(columns, matmul(dagger(columns_change), x))
-    return x, resolvent(hamiltonian, columns, rest, bands) - leaning
-
-
-@jax.custom_jvp
 def lyapunov(weight: Complex[Array, "m m K"], source: Complex[Array, "m m K"]):
     """Z with W Z + Z W = C, for W Hermitian and positive."""
     values, basis = eigh(jax.lax.stop_gradient(weight))
-    element = sandwich(basis, source) / (values[:, None] + values[None, :])
-    return sandwich(dagger(basis), element)
+
+    def solve(source):
+        return sandwich(dagger(basis), sandwich(basis, source) / (values[:, None] + values[None]))
+
+    return _solution(lambda z: matmul(weight, z) + matmul(z, weight), solve, source)
 
 
-@lyapunov.defjvp
-def _lyapunov_jvp(primals, tangents):
-    z = lyapunov(*primals)
-    weight_change, source_change = tangents
-    rest = source_change - matmul(weight_change, z) - matmul(z, weight_change)
-    return z, lyapunov(primals[0], rest)
+def _solution(act: Callable, solve: Callable, source: Complex[Array, "n m K"]):
+    """x with act(x) = source, for a Hermitian linear function `act` of matrices.
+
+    `solve` finds it with constants alone. Derivatives, of any order and mode, are those of the
+    equation: act(dx) = d source − (d act)(x).
+    """
+    transposed = lambda _, b: jnp.conj(solve(jnp.conj(b)))  # noqa: E731
+    return jax.lax.custom_linear_solve(act, source, lambda _, b: solve(b), transposed)
 
 
 def _unitary(a: Complex[Array, "m m K"]) -> Complex[Array, "m m K"]:
@@ -246,9 +247,14 @@ def _unitary(a: Complex[Array, "m m K"]) -> Complex[Array, "m m K"]:
     return matmul(a, matmul(basis / jnp.sqrt(squares), dagger(basis)))
 
 
+def _kept(columns, x):
+    """TT†x."""
+    return matmul(columns, matmul(dagger(columns), x))
+
+
 def _removed(columns, x):
     """(1 − TT†) x."""
-    return x - matmul(columns, matmul(dagger(columns), x))
+    return x - _kept(columns, x)
 
 
 # --- order by order -------------------------------------------------------------------------------
@@ -308,7 +314,6 @@ def _decoupling(inside, rest, sizes, spectra):
     return result
 
 
-@jax.custom_jvp
 def sylvester(
     a: Complex[Array, "n n K"],
     b: Complex[Array, "m m K"],
@@ -317,17 +322,13 @@ def sylvester(
     bands_b: Spectrum,
 ) -> Complex[Array, "n m K"]:
     """X with A X − X B = C, for Hermitian A and B with the given bands."""
-    element = matmul(dagger(bands_a.basis), matmul(source, bands_b.basis))
-    element = element / (bands_a.energies[:, None] - bands_b.energies[None, :])
-    return matmul(bands_a.basis, matmul(element, dagger(bands_b.basis)))
 
+    def solve(source):
+        element = matmul(dagger(bands_a.basis), matmul(source, bands_b.basis))
+        element = element / (bands_a.energies[:, None] - bands_b.energies[None, :])
+        return matmul(bands_a.basis, matmul(element, dagger(bands_b.basis)))
 
-@sylvester.defjvp
-def _sylvester_jvp(primals, tangents):
-    a, b, _, *bands = primals
-    x = sylvester(*primals)
-    rest = tangents[2] - matmul(tangents[0], x) + matmul(x, tangents[1])
-    return x, sylvester(a, b, rest, *bands)
+    return _solution(lambda x: matmul(a, x) - matmul(x, b), solve, source)
 
 
 def _in_frame(operator, blocks: Blocks):

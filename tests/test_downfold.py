@@ -402,6 +402,22 @@ def test_reverse_mode_at_a_degenerate_point():
     assert float(slope) == pytest.approx(float(difference), rel=1e-6)
 
 
+@pytest.mark.parametrize("order", [None, 2])
+def test_second_derivatives_in_both_modes(order):
+    """Forward over reverse differentiates the transposed linear equations too."""
+    model = js.downfold(
+        eqx.tree_at(lambda m: (m.a, m.b_inter), FULL, (0.3, 0.1)), (0, 1), order=order
+    )
+    energy = lambda k: jnp.trace(model(k)).real / 2  # noqa: E731
+    slope = jax.jit(jax.grad(energy))
+    mixed = jax.jit(jax.jacfwd(jax.grad(energy)))(K)
+    np.testing.assert_allclose(jax.jit(jax.jacfwd(jax.jacfwd(energy)))(K), mixed, atol=1e-13)
+    step = 1e-4
+    for i, axis in enumerate(np.eye(2)):
+        difference = (slope(K + step * axis) - slope(K - step * axis)) / (2 * step)
+        np.testing.assert_allclose(mixed[:, i], difference, atol=1e-7)
+
+
 # --- other choices of what is kept ----------------------------------------------------------------
 
 
