@@ -9,6 +9,11 @@ Samokhin, Sigrist and Fischer (2025); for three or more it differs from that at 
 Derivatives are those of projectors, and energies inside a block never meet in a denominator: each
 rule solves a linear equation, and that solution has the same kind of rule. So derivatives of every
 order exist wherever kept and removed bands are apart, however degenerate they are among themselves.
+
+The linear equations, of Sylvester and Lyapunov, are solved by the eigenvectors of their blocks, a
+division by differences of energies of different blocks, where a Kronecker product would need an LU
+decomposition of the size of the blocks' product at each k. The eigenvectors are constants of the
+solution, not steps to it: the derivative is that of the equation, so degenerate ones do no harm.
 """
 
 import itertools
@@ -66,10 +71,6 @@ class Rotation(eqx.Module):
     def gap(self, hamiltonian: Complex[Array, "n n K"], blocks: Blocks) -> Float[Array, " K"]:
         """Smallest energy by which is divided, eV; a constant, and 0 within rounding errors."""
 
-    @abstractmethod
-    def refined(self) -> "Rotation":
-        """The next rotation that is better."""
-
 
 class LeastAction(Rotation):
     """The exact rotation."""
@@ -90,9 +91,6 @@ class LeastAction(Rotation):
     def gap(self, hamiltonian, blocks):
         m = blocks.sizes[0]
         return smallest_gap(spectrum(hamiltonian, blocks.bands).energies, (m, len(hamiltonian) - m))
-
-    def refined(self):
-        return self
 
 
 class Perturbation(Rotation):
@@ -129,9 +127,6 @@ class Perturbation(Rotation):
         levels = jnp.concatenate([spectrum(part).energies for part in parts])
         of_bands = LeastAction().gap(hamiltonian, blocks)
         return jnp.minimum(smallest_gap(levels, blocks.sizes), of_bands)
-
-    def refined(self):
-        return Perturbation(self.order + 2)
 
 
 def _up_to_order(a, b):
