@@ -306,6 +306,21 @@ def test_finite_temperature():
     assert thermal(D, KT, of_order(2)) == pytest.approx(2.475122221711e-05, abs=EPSILON)
 
 
+def test_response_of_the_effective_model():
+    """The sum over a disk, with its parts: those of the lower two of six bands."""
+    mesh, levels = js.Disk(1.4, 128, 4), js.Levels(MU, KT / BOLTZMANN)
+    two = js.equilibrium_spin_current(EXACT, mesh, levels)
+    full = js.equilibrium_spin_current(D, mesh, levels, bands=(0, 1))
+    for part in ("total", "trivial", "topological"):
+        found, expected = (getattr(response, part).value for response in (two, full))
+        np.testing.assert_allclose(found, expected, atol=10 * EPSILON)
+    xy, yx = (
+        two.total.component(flow=a, spin=b).value.item() for a, b in (("y", "x"), ("x", "y"))
+    )
+    assert xy == pytest.approx(2.356649186585e-05, rel=1e-9)
+    assert yx == pytest.approx(-xy, rel=1e-9)
+
+
 def test_set_e1():
     assert parts(E1).sum() == pytest.approx(8.029386714e-05, abs=5e-15)
     assert thermal(E1, 0.025852) == pytest.approx(8.084860566e-05, abs=5e-15)
