@@ -68,6 +68,10 @@ class Rotation(eqx.Module):
         """The columns of all orders together, in the basis of the Hamiltonian."""
 
     @abstractmethod
+    def exact(self, columns, hamiltonian, blocks: Blocks) -> Complex[Array, "n m K"]:
+        """The columns of the exact rotation: a basis of the kept bands themselves."""
+
+    @abstractmethod
     def gap(self, hamiltonian: Complex[Array, "n n K"], blocks: Blocks) -> Float[Array, " K"]:
         """Smallest energy by which is divided, eV; a constant, and 0 within rounding errors."""
 
@@ -86,6 +90,9 @@ class LeastAction(Rotation):
         return matmul(dagger(columns), changes)
 
     def total(self, columns, blocks):
+        return columns
+
+    def exact(self, columns, hamiltonian, blocks):
         return columns
 
     def gap(self, hamiltonian, blocks):
@@ -121,6 +128,9 @@ class Perturbation(Rotation):
 
     def total(self, columns, blocks):
         return matmul(blocks.frame[..., None], jnp.sum(columns, axis=-4))
+
+    def exact(self, columns, hamiltonian, blocks):
+        return LeastAction().columns(hamiltonian, blocks)
 
     def gap(self, hamiltonian, blocks):
         parts = _diagonal(_in_frame(hamiltonian, blocks), blocks.sizes)

@@ -314,9 +314,7 @@ def test_response_of_the_effective_model():
     for part in ("total", "trivial", "topological"):
         found, expected = (getattr(response, part).value for response in (two, full))
         np.testing.assert_allclose(found, expected, atol=10 * EPSILON)
-    xy, yx = (
-        two.total.component(flow=a, spin=b).value.item() for a, b in (("y", "x"), ("x", "y"))
-    )
+    xy, yx = (two.total.component(flow=a, spin=b).value.item() for a, b in (("y", "x"), ("x", "y")))
     assert xy == pytest.approx(2.356649186585e-05, rel=1e-9)
     assert yx == pytest.approx(-xy, rel=1e-9)
 

@@ -366,24 +366,22 @@ GAMMA = jnp.zeros(2)  # Kramers pairs, and with b = 0 the whole doublet, are deg
 
 @pytest.mark.parametrize("order", [None, 2])
 def test_derivatives_at_degenerate_points(order):
-    """By a, b, b_inter and k_x, at k = 0 and b = 0, against differences; slopes are derivatives."""
+    """By a, b, b_inter and k, at k = 0 and b = 0, against differences: all that responses use."""
 
     def quantities(x):
-        a, b, bt, kx = x
+        a, b, bt, kx, ky = x
         model = js.models.CrystalFieldC4v(1.0, a, b, bt, 0.5, 0.07, -0.05, 0.04)
         two = js.downfold(model, (0, 1), order=order)
-        k = jnp.stack([kx, 0.0 * kx])[:, None]
-        if order is not None:
-            return jnp.concatenate([part.ravel() for part in two.tile(k)])
-        lifted = two.lift(k, spin=True, curl=False)
+        lifted = two.lift(jnp.stack([kx, ky])[:, None], spin=True, curl=True, removed=True)
         parts = (lifted.hamiltonian, lifted.slopes, lifted.spin, lifted.current)
+        parts += (*lifted.connection, *lifted.removed)
         return jnp.concatenate([part.ravel() for part in parts])
 
-    x = jnp.array([0.3, 0.0, 0.1, 0.0])
+    x = jnp.array([0.3, 0.0, 0.1, 0.0, 0.0])
     both = jax.jit(lambda x, dx: jax.jvp(quantities, (x,), (dx,)))
-    zero = jnp.zeros(4)
-    for i in range(4):
-        step = jnp.zeros(4).at[i].set(1e-3)
+    zero = jnp.zeros(5)
+    for i in range(5):
+        step = jnp.zeros(5).at[i].set(1e-3)
         slope = both(x, step / 1e-3)[1]
         near, far = (
             (both(x + s * step, zero)[0] - both(x - s * step, zero)[0]) / (2e-3 * s) for s in (1, 2)
