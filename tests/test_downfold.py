@@ -418,6 +418,22 @@ def test_reverse_mode_at_a_degenerate_point():
     assert float(slope) == pytest.approx(float(difference), rel=1e-6)
 
 
+def test_reverse_mode_of_a_response():
+    """What the lower two bands give to the spin Hall effect, by b, at a k without degeneracy."""
+
+    def filled(b):
+        model = js.downfold(eqx.tree_at(lambda m: m.b, FULL, b), (0, 1))
+        observable = observables.ConventionalSpinHall()
+        bands = solve(model, K[:, None], Covariant(), **observable.needs)
+        return jnp.sum(observable(bands).full[..., 0] * jnp.array([1.0, 0.3]))
+
+    value, slope = jax.jit(jax.value_and_grad(filled))(0.2)
+    only = jax.jit(filled)
+    near, far = ((only(0.2 + s) - only(0.2 - s)) / (2 * s) for s in (1e-3, 2e-3))
+    assert abs(float(value)) > 1e-3
+    assert float(slope) == pytest.approx(float(4 * near - far) / 3, rel=1e-7)
+
+
 # --- other choices of what is kept ----------------------------------------------------------------
 
 
