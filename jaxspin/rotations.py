@@ -67,12 +67,12 @@ class Rotation(eqx.Module):
         """The columns of all orders together, in the basis of the Hamiltonian."""
 
     @abstractmethod
-    def gap(self, hamiltonian: Complex[Array, "n n K"], blocks: Blocks) -> Float[Array, " K"]:
-        """Smallest energy by which is divided, eV; a constant, and 0 within rounding errors."""
+    def exact(self, columns, hamiltonian, blocks: Blocks) -> Complex[Array, "n m K"]:
+        """The columns of the exact rotation: a basis of the kept bands themselves."""
 
     @abstractmethod
-    def refined(self) -> "Rotation":
-        """The next rotation that is better."""
+    def gap(self, hamiltonian: Complex[Array, "n n K"], blocks: Blocks) -> Float[Array, " K"]:
+        """Smallest energy by which is divided, eV; a constant, and 0 within rounding errors."""
 
 
 class LeastAction(Rotation):
@@ -91,12 +91,12 @@ class LeastAction(Rotation):
     def total(self, columns, blocks):
         return columns
 
+    def exact(self, columns, hamiltonian, blocks):
+        return columns
+
     def gap(self, hamiltonian, blocks):
         m = blocks.sizes[0]
         return smallest_gap(spectrum(hamiltonian, blocks.bands).energies, (m, len(hamiltonian) - m))
-
-    def refined(self):
-        return self
 
 
 class Perturbation(Rotation):
@@ -128,14 +128,14 @@ class Perturbation(Rotation):
     def total(self, columns, blocks):
         return matmul(blocks.frame[..., None], jnp.sum(columns, axis=-4))
 
+    def exact(self, columns, hamiltonian, blocks):
+        return LeastAction().columns(hamiltonian, blocks)
+
     def gap(self, hamiltonian, blocks):
         parts = _diagonal(_in_frame(hamiltonian, blocks), blocks.sizes)
         levels = jnp.concatenate([spectrum(part).energies for part in parts])
         of_bands = LeastAction().gap(hamiltonian, blocks)
         return jnp.minimum(smallest_gap(levels, blocks.sizes), of_bands)
-
-    def refined(self):
-        return Perturbation(self.order + 2)
 
 
 def _up_to_order(a, b):

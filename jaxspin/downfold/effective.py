@@ -213,10 +213,16 @@ class EffectiveModel(Model):
 
     def _removed(self, hamiltonian, columns, leaving, full: "_SpinAndCurrent") -> Removed:
         """With Y of HY − YH_eff = X, ⟨r|Y|m⟩ = −⟨r|v|m⟩/(ε_m − ε_r)² for r removed:
-        −X†sT − T†sX is 2 Im s R, and −i(T†jY − Y†j T) is −2 Im j v/(ε_m − ε_r)².
+        −X†sT − T†sX is 2 Im s R, and −i(T†jY − Y†j T) is −2 Im j v/(ε_m − ε_r)². With an order Y
+        is from the basis E of the kept bands, E E†T, for only of these the equation has a solution.
         """
         t = self.rotation.total(columns, self.blocks)
-        y = resolvent(hamiltonian, t, leaving, spectrum(hamiltonian, self.blocks.bands))
+        kept = self.rotation.exact(columns, hamiltonian, self.blocks)
+        part = matmul(dagger(kept), t)
+        source = matmul(leaving, dagger(part))
+        source = source - matmul(kept, matmul(dagger(kept), source))
+        bands = spectrum(hamiltonian, self.blocks.bands)
+        y = matmul(resolvent(hamiltonian, kept, source, bands), part)
         torque = -matmul(dagger(t), matmul(full.spin, leaving[:, None]))
         current = -1j * matmul(dagger(t), matmul(full.current[:, None], y[None, :, None]))
         return Removed(torque + dagger(torque), current + dagger(current))
