@@ -84,7 +84,7 @@ def micromagnetics(
     ... )
     >>> found = js.spin_transfer.micromagnetics(stt.dressed, [1e5, 0, 0], 8e5)
     >>> round(float(found.u[0]), 6), round(float(found.beta), 6)
-    (-0.067697, 0.0125)
+    (-0.067701, 0.0125)
     """
     projection = transfer.projection()
     if projection.adiabatic.value.shape != (3, 3):
