@@ -28,6 +28,7 @@ SCRIPTS = (
     "compile",
     "cores",
     "memory",
+    "downfold",
 )
 
 
@@ -158,6 +159,12 @@ GOALS = (
             lambda mode=mode: memory_growth(mode),
         )
         for mode in ("forward", "reverse")
+    ),
+    Goal(
+        "downfolding 6 bands to 2, exactly, against diagonalising them",
+        2,
+        False,
+        lambda: value("downfold", "to diagonalising", job="downfold"),
     ),
     Goal("two cores against one", 1.8, True, two_cores),
     Goal("evaluations for Haldane, gap 0.001 t, to 1e-6", 30_000, False, evaluations),

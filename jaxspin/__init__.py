@@ -43,6 +43,14 @@ from jaxspin.disorder import (
     ScalarDisorder as ScalarDisorder,
     disordered_response as disordered_response,
 )
+from jaxspin.downfold import (
+    EffectiveModel as EffectiveModel,
+    Functions as Functions,
+    Lowest as Lowest,
+    Window as Window,
+    downfold as downfold,
+    validity as validity,
+)
 from jaxspin.geometry import covariant_derivative as covariant_derivative
 from jaxspin.levels import Levels as Levels
 from jaxspin.meshes import (

@@ -103,8 +103,7 @@ def integrals(
     ratios = jnp.stack(ratios).reshape(axes + 1, cells, -1)
     weight = weight.reshape(cells, -1)
 
-    wanted = {"spin": observable.spin, "beyond": observable.beyond}
-    bands = solve(model, points.k.reshape(axes, -1), degeneracy, **wanted)
+    bands = solve(model, points.k.reshape(axes, -1), degeneracy, **observable.needs)
     split = lambda x: x.reshape(*x.shape[:-1], cells, -1)  # noqa: E731
     energies = split(bands.levels)
     stretch, towards = _stretch(boxes, nodes, axes, infinite)

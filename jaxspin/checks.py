@@ -74,13 +74,27 @@ def check_complete(model, quantity: str) -> None:
 
     Raises:
         ValueError: the model has elements of the position operator, hence states beyond its bands,
-            and what they contribute is not among its matrix elements.
+            and what they contribute is not among its matrix elements; it is downfolded.
     """
+    check_every_band(model, quantity)
     if model.external_terms:
         raise ValueError(
             f"Argument `model` must have no elements of the position operator for the {quantity}, "
             "for then states beyond its bands contribute what these elements do not tell. "
             "`without_external_terms()` of a HoppingModel gives the part of its own bands."
+        )
+
+
+def check_every_band(model, quantity: str) -> None:
+    """`model` has all its bands, for a quantity that dressed operators of a few do not give.
+
+    Raises:
+        ValueError: it is downfolded.
+    """
+    if model.downfolded:
+        raise ValueError(
+            f"Argument `model` must have all its bands for the {quantity}, which needs those that "
+            "downfolding removes, but is downfolded. Give the full model."
         )
 
 
@@ -290,7 +304,7 @@ def _filled(observable, model, k, degeneracy):
 
     For three Fermi energies between the typical bands, at a tenth of their spread.
     """
-    bands = solve(model, k, degeneracy, observable.spin, beyond=observable.beyond)
+    bands = solve(model, k, degeneracy, **observable.needs)
     weights = observable(bands)
     mu = jnp.quantile(bands.levels, jnp.array([0.3, 0.5, 0.7]))[:, None, None]
     thermal = 0.1 * jnp.std(bands.levels)
@@ -326,7 +340,7 @@ def _at_distance(observable, model, mesh, levels, degeneracy, distance):
 # Called once, on a few dozen k: what counts is the time to compile.
 @partial(eqx.filter_jit, compiler_options={"xla_backend_optimization_level": 0})
 def _weights(observable, model, k, degeneracy, window):
-    bands = solve(model, k, degeneracy, observable.spin, beyond=observable.beyond).settled(*window)
+    bands = solve(model, k, degeneracy, **observable.needs).settled(*window)
     return bands.levels, observable(bands).sea.reshape(-1, *bands.levels.shape)
 
 

@@ -35,6 +35,8 @@ def eigh(hamiltonian: Complex[Array, "n n K"]) -> Eigensystem:
     The matrix is (H + H†)/2. One with a NaN or an infinity has NaN energies and eigenvectors,
     as has one for which the iteration did not converge (none is known).
     """
+    if hamiltonian.shape[-1] == 1:
+        return library(hamiltonian)  # no lanes to fill, and nothing to compile
     return solver(len(hamiltonian), jax.default_backend())(hamiltonian)
 
 

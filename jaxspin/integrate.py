@@ -209,7 +209,7 @@ class _Segments(NamedTuple):
         length = _segment(job.box, job.block)
         state = self.run.resume(self.stage, start)
         mine = range(0, blocks, length)[distributed.rank() :: distributed.size()]
-        devices = lanes(number_of_bands(job.model))
+        devices = lanes(job.model.matrix_size)
         placed = {device: jax.device_put(_arrays((job, start)), device) for device in set(devices)}
 
         def segment(first, device):
@@ -297,7 +297,7 @@ def _tile(job: Sum, number):
     nodes = lambda *box: _nodes(job, inside, cells, *box)  # noqa: E731
     k, weight, edges = staged(nodes)(u, widths, times)
     box = [x.reshape(-1) for x in u] if job.coordinates.periodic else None
-    bands = solve(job.model, k, job.degeneracy, job.observable.spin, box, job.observable.beyond)
+    bands = solve(job.model, k, job.degeneracy, box=box, **job.observable.needs)
     spread = staged(_spread)(bands, edges) if cells else jnp.zeros_like(bands.levels)
     low, high = job.window
     bands = bands.settled(low - spread / 2, high + spread / 2)
@@ -351,10 +351,7 @@ def _shape_of_weights(observable, model, degeneracy) -> Weights:
     """The shapes of the weights of an observable, without computing them."""
     k = jax.ShapeDtypeStruct((model.dimension, 1), jnp.result_type(float))
     return eqx.filter_eval_shape(
-        lambda k: observable(
-            solve(model, k, degeneracy, observable.spin, beyond=observable.beyond)
-        ),
-        k,
+        lambda k: observable(solve(model, k, degeneracy, **observable.needs)), k
     )
 
 
@@ -377,7 +374,7 @@ class _Layout(NamedTuple):
 
 def _layout(model: Model, meshes: tuple[Mesh, Mesh], weights: Weights) -> _Layout:
     mesh, bands = meshes[0], number_of_bands(model)
-    box = sides(mesh.shape, tile_size(bands, mesh.domain == "periodic"))
+    box = sides(mesh.shape, tile_size(model.matrix_size, mesh.domain == "periodic"))
     points, numbers = math.prod(box), bands * math.prod(weights.sea.shape[:-2])
     tiles = math.prod(-(-n // side) for n, side in zip(mesh.shape, box, strict=True))
     block = max(1, min(_BLOCK // points, _BLOCK_ELEMENTS // (points * numbers), tiles))

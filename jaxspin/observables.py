@@ -62,6 +62,15 @@ class Observable(eqx.Module):
     spin: ClassVar[bool]
     #: Whether it needs the curvature from beyond the basis functions (`Bands.beyond`).
     beyond: ClassVar[bool] = False
+    #: Whether it needs what a field drives through removed bands (`Bands.removed`).
+    removed: ClassVar[bool] = False
+    #: Whether it needs removed bands themselves, so that a downfolded model cannot give it.
+    every_band: ClassVar[bool] = False
+
+    @property
+    def needs(self) -> dict[str, bool]:
+        """Which fields of `Bands` it needs, as `solve` takes it."""
+        return {"spin": self.spin, "beyond": self.beyond, "removed": self.removed}
 
     @abstractmethod
     def __call__(self, bands: Bands) -> Weights:
@@ -97,7 +106,7 @@ class AnomalousHall(Observable):
         weights = _antisymmetric(bands, lambda a, b: 2 * diagonal_of_product(r[a], r[b]).imag)
         if bands.beyond is None:
             return weights
-        beyond = jnp.einsum("pmmk->pmk", bands.beyond).real
+        beyond = _diagonal(bands.beyond)
         return Weights(weights.sea - beyond, expansion=weights.expansion)
 
 
@@ -105,9 +114,16 @@ class ConventionalSpinHall(Observable):
     """The response of j = ½{s, v}: -2 Im Σ_n j^a_mn v^b_nm/(ε_m - ε_n)²."""
 
     spin = True
+    removed = True
 
     def __call__(self, bands):
-        return Weights(_driven(bands, spin_current(bands, bands.spin)))
+        current = spin_current(bands, bands.spin)
+        if bands.current_beyond is not None:
+            current = current + bands.current_beyond
+        weights = _driven(bands, current)
+        if bands.removed is not None:
+            weights = weights + _diagonal(bands.removed.current)
+        return Weights(weights)
 
 
 class ProperSpinHallCorrected(Observable):
@@ -142,6 +158,7 @@ class ProperSpinHallPublished(Observable):
     """
 
     spin = True
+    every_band = True
 
     def __call__(self, bands):
         r, inside = bands.connection, bands.inside(bands.spin)
@@ -165,6 +182,7 @@ class KuboSpinHall(Observable):
     """
 
     spin = True
+    every_band = True
 
     def __call__(self, bands):
         flow, field = bands.connection[:, None, None], bands.drive[None, :, None]
@@ -192,6 +210,7 @@ class SpinHallPieces(Observable):
     """
 
     spin = True
+    every_band = True
 
     def __call__(self, bands):
         inside, between = bands.inside(bands.spin), bands.between(bands.spin)
@@ -215,16 +234,21 @@ class Torque(Observable):
     """
 
     spin = True
+    removed = True
 
     def __call__(self, bands):
-        return Weights(2 * diagonal_of_product(bands.drive[:, None], bands.spin).imag)
+        weights = 2 * diagonal_of_product(bands.drive[:, None], bands.spin).imag
+        if bands.removed is not None:
+            weights = weights + _diagonal(bands.removed.torque)
+        return Weights(weights)
 
 
 class EquilibriumSpinCurrent(Observable):
     """The two parts of ⟨m|½{s, ∂H}|m⟩: components (part, flow, spin).
 
     Samokhin, Sigrist and Fischer (2025), Eqs. (14), (15). Part 0, trivial: v_m s_mm (the blocks
-    inside a group). Part 1, topological: the other groups, Re Σ_n s_mn (∂H)_nm.
+    inside a group). Part 1, topological: the other groups, Re Σ_n s_mn (∂H)_nm, those beyond the
+    bands of a downfolded model included.
     """
 
     spin = True
@@ -232,7 +256,10 @@ class EquilibriumSpinCurrent(Observable):
     def __call__(self, bands):
         velocity = bands.velocity[:, None]
         parts = (bands.inside(bands.spin), bands.between(bands.spin))
-        return Weights(jnp.stack([diagonal_of_product(s, velocity).real for s in parts]))
+        trivial, topological = (diagonal_of_product(s, velocity).real for s in parts)
+        if bands.current_beyond is not None:
+            topological += _diagonal(bands.current_beyond)
+        return Weights(jnp.stack([trivial, topological]))
 
 
 class Restricted(Observable):
@@ -274,6 +301,10 @@ class Together(Observable):
     def beyond(self) -> bool:
         return any(observable.beyond for observable in self.observables)
 
+    @property
+    def removed(self) -> bool:
+        return any(observable.removed for observable in self.observables)
+
     def __call__(self, bands):
         weights = [observable(bands) for observable in self.observables]
         sea = [w.sea.reshape(-1, *bands.energies.shape) for w in weights]
@@ -291,6 +322,10 @@ class Together(Observable):
                 ]
             )
         return Weights(jnp.concatenate(sea), surface, tuple(expansion))
+
+
+def _diagonal(operator: Complex[Array, "*c n n K"]) -> Float[Array, "*c n K"]:
+    return jnp.einsum("...mmk->...mk", operator).real
 
 
 def spin_current(bands: Bands, spin: Complex[Array, "3 n n K"]) -> Complex[Array, "d 3 n n K"]:

@@ -183,8 +183,8 @@ def spin_hall(
         e/2 Å^(1-d)); where it is not zero the torque dipole depends on the origin, and a
         warning says so.
     Raises:
-        ValueError: unknown definition, exactly degenerate bands with `Strict()`, and other bad
-            input, named before the sum starts.
+        ValueError: unknown definition, exactly degenerate bands with `Strict()`, a downfolded model
+            with "proper_published" or "kubo", and other bad input, named before the sum starts.
     """
     if definition not in DEFINITIONS:
         raise ValueError(
@@ -192,6 +192,7 @@ def spin_hall(
             f"but is {definition!r}."
         )
     chosen = DEFINITIONS[definition]
+    _check_bands_of(model, definition)
     both = observables.Together((chosen.observable, observables.Torque()))
     sums = _checked_sum(
         both,
@@ -249,6 +250,8 @@ def spin_hall_pieces(
         ValueError: as `spin_hall`.
     """
     others = [DEFINITIONS[n] for n in ("proper_published", "proper_corrected", "conventional")]
+    checks.check_model(model)
+    checks.check_every_band(model, "parts of the proper spin Hall conductivity")
     together = observables.Together(
         (observables.SpinHallPieces(), *(other.observable for other in others))
     )
@@ -551,7 +554,8 @@ def spin_berry_curvature(
     mean over the group.
 
     Raises:
-        ValueError: unknown definition, or "kubo", which is not a sum over the Fermi sea alone.
+        ValueError: unknown definition, or "kubo", which is not a sum over the Fermi sea alone; a
+            downfolded model with "proper_published".
     """
     allowed = [name for name in DEFINITIONS if name != "kubo"]
     if definition not in allowed:
@@ -559,8 +563,9 @@ def spin_berry_curvature(
             f"Argument `definition` must be one of {', '.join(map(repr, allowed))}, "
             f"but is {definition!r}."
         )
+    _check_bands_of(model, definition)
     observable = DEFINITIONS[definition].observable
-    return _per_band(_Sea(observable), model, k, spin=True, beyond=observable.beyond)
+    return _per_band(_Sea(observable), model, k, **observable.needs)
 
 
 # What is compiled is a named function or a module, never a fresh lambda: jit would not know it
@@ -592,12 +597,22 @@ class _GroupMean(eqx.Module):
         return jnp.moveaxis(averaged, -2, 0)
 
 
-def _per_band(tensor, model, k, spin: bool = False, beyond: bool = False):
-    return _at(_GroupMean(tensor), model, k, spin, beyond)
+def _check_bands_of(model, definition: str) -> None:
+    checks.check_model(model)
+    if DEFINITIONS[definition].observable.every_band:
+        checks.check_every_band(model, f"spin Hall conductivity ({definition})")
 
 
-def _at(function, model, k, spin: bool, beyond: bool = False):
-    """function(bands) at k of shape (..., d), with the k axes moved to the front."""
+def _per_band(tensor, model, k, *, spin: bool = False, **needs: bool):
+    return _at(_GroupMean(tensor), model, k, spin=spin, **needs)
+
+
+def _at(function, model, k, *, spin: bool, **needs: bool):
+    """function(bands) at k of shape (..., d), with the k axes moved to the front.
+
+    Args:
+        spin, needs: which fields of the bands are wanted, as `solve` takes it.
+    """
     checks.check_model(model)
     k = jnp.asarray(k, dtype=jnp.result_type(float))
     if k.ndim == 0 or k.shape[-1] != model.dimension:
@@ -610,13 +625,14 @@ def _at(function, model, k, spin: bool, beyond: bool = False):
     if spin:
         checks.check_spin(model)
     batch = k.shape[:-1]
-    result = _solve_and_apply(function, model, k.reshape(-1, k.shape[-1]).T, spin, beyond)
+    needs = {"spin": spin, **needs}
+    result = _solve_and_apply(function, model, k.reshape(-1, k.shape[-1]).T, needs)
     return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0).reshape(*batch, *x.shape[:-1]), result)
 
 
 @eqx.filter_jit
-def _solve_and_apply(function, model, k, spin, beyond):
-    return function(solve(model, k, Covariant(), spin, beyond=beyond))
+def _solve_and_apply(function, model, k, needs):
+    return function(solve(model, k, Covariant(), **needs))
 
 
 def _has_spin(model) -> bool:

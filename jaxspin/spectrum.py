@@ -6,7 +6,7 @@ The k axis is last (see `algebra`): energies are (n, K), matrices (n, n, K), the
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import partial
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -65,6 +65,18 @@ class Strict(Degeneracy):
         return -jnp.ones(energies.shape[1:], energies.dtype)
 
 
+class Removed(NamedTuple):
+    """What a field drives through the bands that a downfolded model has not, on those it has.
+
+    Operators whose diagonal in the band basis adds to the sums over pairs of bands (`observables`).
+    """
+
+    #: Spin generated, Å: what pairs with removed bands are in `Torque`.
+    torque: Complex[Array, "d 3 n n K"]
+    #: Spin current, Å², (flow, field, spin, n, n, K): the same in `ConventionalSpinHall`.
+    current: Complex[Array, "d d 3 n n K"]
+
+
 class Bands(eqx.Module):
     """The bands on a tile of K k-points.
 
@@ -90,6 +102,12 @@ class Bands(eqx.Module):
     #: pairs a < b of directions, Å², (p, n, n, K); absent where the model has no external terms,
     #: or where it was not asked for.
     beyond: Complex[Array, "p n n K"] | None = None
+    #: Spin current less ½{s, v} in the band basis, eV Å, (d, 3, n, n, K): what ½{s, v} lacks in a
+    #: downfolded model; absent elsewhere.
+    current_beyond: Complex[Array, "d 3 n n K"] | None = None
+    #: What a field drives through the removed bands of a downfolded model, in the band basis;
+    #: absent elsewhere, or where it was not asked for.
+    removed: Removed | None = None
 
     @property
     def gap(self) -> Float[Array, "n n K"]:
@@ -137,21 +155,20 @@ def solve(
     spin: bool = True,
     box: Sequence[Float[Array, " _"]] | None = None,
     beyond: bool = False,
+    removed: bool = False,
 ) -> Bands:
     """The bands of a model on a tile of k-points.
 
     Args:
-        spin, beyond: whether these fields of `Bands` are wanted.
+        spin, beyond, removed: whether these fields of `Bands` are wanted.
         box: the values of each u_i, where the tile is the box of k = Σ_i u_i b_i (`Model.box`).
     """
-    lift = staged(model.tile) if box is None else staged(model.box)
-    hamiltonian, slopes = lift(k if box is None else box)
-    hamiltonian = hamiltonian.astype(complex)
+    lifted = model.lift(k, box, spin=spin, curl=beyond, removed=removed)
+    hamiltonian, slopes = lifted.hamiltonian.astype(complex), lifted.slopes
     energies, basis = eigensystem(hamiltonian, degeneracy)
     levels, same = staged(lambda energies: _levels(energies, degeneracy))(energies)
-    connection = None
-    if model.external_terms:
-        connection = staged(partial(model.basis_connection, curl=beyond))(k, box)
+    connection, current = lifted.connection, lifted.current
+    if connection is not None:
         slopes = slopes + _external(connection.connection, hamiltonian)
 
     def in_bands(operator):
@@ -164,8 +181,10 @@ def solve(
         same=same,
         open=~same,
         velocity=in_bands(slopes),
-        spin=in_bands(staged(model.spin_at)(k, box)) if spin else None,
+        spin=in_bands(lifted.spin) if spin else None,
         beyond=_beyond(basis, connection) if connection is not None and beyond else None,
+        current_beyond=None if current is None else in_bands(current),
+        removed=jax.tree.map(in_bands, lifted.removed),
     )
 
 

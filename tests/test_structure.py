@@ -15,7 +15,7 @@ FILES = {
 #: Lowest first; a module may import from lower layers, and from its own.
 LAYERS = (
     ("compiled", "units", "algebra", "progress", "distributed"),
-    ("lattice", "spectrum", "eigensolvers", "unsplit"),
+    ("lattice", "spectrum", "eigensolvers", "unsplit", "rotations"),
     ("models", "meshes", "levels", "symmetry"),
     ("geometry", "observables"),
     ("devices", "checkpoint", "cells"),
@@ -23,7 +23,7 @@ LAYERS = (
     ("integrate",),
     ("results", "checks"),
     ("response",),
-    ("disorder", "downfold", "spin_transfer", "surfaces"),
+    ("disorder", "downfold", "spin_transfer", "surfaces", "crystal_field_currents"),
     ("fit", "plot", "interop"),
     ("inputs",),
     ("cli",),

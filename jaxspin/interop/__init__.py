@@ -1,6 +1,7 @@
 """Models to and from other codes, one module a code."""
 
 from jaxspin.interop import (
+    pymablock as pymablock,
     pythtb as pythtb,
     sisl as sisl,
     tbmodels as tbmodels,

@@ -15,6 +15,7 @@ from jaxspin.models.continuum import (
     Rashba as Rashba,
     TopologicalInsulator as TopologicalInsulator,
 )
+from jaxspin.models.crystal_field import CrystalFieldC4v as CrystalFieldC4v
 from jaxspin.models.hopping import HoppingModel as HoppingModel
 from jaxspin.models.lattice import (
     BernevigHughesZhang as BernevigHughesZhang,

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,8 +12,9 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, Inexact
 
 from jaxspin.algebra import is_traced
-from jaxspin.compiled import keep
+from jaxspin.compiled import keep, staged
 from jaxspin.lattice import reciprocal_vectors
+from jaxspin.spectrum import Removed
 
 
 class BasisConnection(NamedTuple):
@@ -24,6 +26,22 @@ class BasisConnection(NamedTuple):
 
     connection: Complex[Array, "d n n K"]
     curl: Complex[Array, "p n n K"] | None
+
+
+class Lifted(NamedTuple):
+    """A model at many k, the k axis last."""
+
+    #: H, eV, and ∂H/∂k_i, eV Å.
+    hamiltonian: Inexact[Array, "n n K"]
+    slopes: Inexact[Array, "d n n K"]
+    #: Units of ħ/2, with a last axis of length 1 where all k have the same.
+    spin: Complex[Array, "3 n n K"] | None
+    connection: BasisConnection | None
+    #: The spin current less ½{s, v}, eV Å, (d, 3, n, n, K): what is lost where s and v are
+    #: projected on a part of the states. None where nothing is, or where it is not known.
+    current: Complex[Array, "d 3 n n K"] | None = None
+    #: Only from a downfolded model, and where it was asked for.
+    removed: Removed | None = None
 
 
 class Model(eqx.Module):
@@ -116,6 +134,19 @@ class Model(eqx.Module):
         return jnp.asarray(self.spin())[..., None]
 
     @property
+    def matrix_size(self) -> int:
+        """Size of the largest matrices that H(k) is made of, by which tiles are cut.
+
+        That of H(k) itself, but for models that have larger ones inside.
+        """
+        return number_of_bands(self)
+
+    @property
+    def downfolded(self) -> bool:
+        """Whether bands of the crystal were removed from the model (`downfold`)."""
+        return False
+
+    @property
     def external_terms(self) -> bool:
         """Whether the model has elements of the position operator between its basis functions."""
         return False
@@ -136,6 +167,31 @@ class Model(eqx.Module):
             curl: whether the curl of A is wanted too.
         """
         return None
+
+    def lift(
+        self,
+        k: Float[Array, "d K"],
+        box: Sequence[Float[Array, " _"]] | None = None,
+        *,
+        spin: bool,
+        curl: bool,
+        removed: bool = False,
+    ) -> Lifted:
+        """All that the bands are made of, at many k, from the methods above.
+
+        A model whose parts have much in common overrides it.
+
+        Args:
+            box: given where the k are those of `box`.
+            spin, curl, removed: whether the spin operator, the curl of the connection, and what
+                goes through removed bands are wanted.
+        """
+        hamiltonian, slopes = staged(self.tile)(k) if box is None else staged(self.box)(box)
+        connection = None
+        if self.external_terms:
+            connection = staged(partial(self.basis_connection, curl=curl))(k, box)
+        operator = staged(self.spin_at)(k, box) if spin else None
+        return Lifted(hamiltonian, slopes, operator, connection)
 
     def __add__(self, other: "Model") -> "Sum":
         return Sum(self, other)
@@ -234,7 +290,7 @@ class Sum(Model):
 
     Raises:
         ValueError: the two differ in dimension, in the number of bands or in their lattice; the
-            second has elements of the position operator, which would be lost.
+            second has elements of the position operator, which would be lost; one is downfolded.
     """
 
     first: Model
@@ -242,6 +298,11 @@ class Sum(Model):
 
     def __check_init__(self):
         a, b = self.first, self.second
+        if a.downfolded or b.downfolded:
+            raise ValueError(
+                "Argument `other` must be added before downfolding, for it couples kept and "
+                "removed bands, but one of the two models is downfolded."
+            )
         if a.dimension != b.dimension:
             raise ValueError(
                 "Argument `other` must be a model of the same dimension "
@@ -268,6 +329,10 @@ class Sum(Model):
     def lattice(self):
         return self.first.lattice
 
+    @property
+    def matrix_size(self) -> int:
+        return max(self.first.matrix_size, self.second.matrix_size)
+
     def __call__(self, k):
         return self.first(k) + self.second(k)
 
@@ -286,6 +351,13 @@ class Sum(Model):
 
     def basis_connection(self, k, box=None, *, curl=False):
         return self.first.basis_connection(k, curl=curl)
+
+    def lift(self, k, box=None, *, spin, curl, removed=False):
+        lifted = self.first.lift(k, spin=spin, curl=curl)
+        hamiltonian, slopes = staged(self.second.tile)(k)
+        return lifted._replace(
+            hamiltonian=lifted.hamiltonian + hamiltonian, slopes=lifted.slopes + slopes
+        )
 
 
 def _same_lattice(a: Array | None, b: Array | None) -> bool:
@@ -307,6 +379,10 @@ class Scaled(Model):
     @property
     def lattice(self):
         return self.model.lattice
+
+    @property
+    def matrix_size(self) -> int:
+        return self.model.matrix_size
 
     def __call__(self, k):
         return self.scale * self.model(k)
@@ -330,18 +406,36 @@ class Scaled(Model):
     def basis_connection(self, k, box=None, *, curl=False):
         return self.model.basis_connection(k, box, curl=curl)
 
+    def lift(self, k, box=None, *, spin, curl, removed=False):
+        lifted = self.model.lift(k, box, spin=spin, curl=curl, removed=removed)
+        return lifted._replace(
+            hamiltonian=self.scale * lifted.hamiltonian,
+            slopes=self.scale * lifted.slopes,
+            current=None if lifted.current is None else self.scale * lifted.current,
+        )
+
+    @property
+    def downfolded(self) -> bool:
+        return self.model.downfolded
+
 
 class WithSpin(Model):
     """The same H(k) with another spin operator (3, n, n), in units of ħ/2.
 
     Raises:
-        ValueError: the operator has another shape than the model's, or is not Hermitian.
+        ValueError: the operator has another shape than the model's, or is not Hermitian; the model
+            is downfolded.
     """
 
     model: Model
     operator: Complex[Array, "3 n n"] = eqx.field(converter=jnp.asarray)
 
     def __check_init__(self):
+        if self.model.downfolded:
+            raise ValueError(
+                "Argument `model` must get its spin operator before downfolding, which dresses it, "
+                "but is downfolded."
+            )
         n = number_of_bands(self.model)
         expected = (3, n, n)
         if self.operator.shape != expected:
@@ -361,6 +455,10 @@ class WithSpin(Model):
     @property
     def lattice(self):
         return self.model.lattice
+
+    @property
+    def matrix_size(self) -> int:
+        return self.model.matrix_size
 
     def __call__(self, k):
         return self.model(k)

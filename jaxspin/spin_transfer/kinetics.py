@@ -8,8 +8,9 @@ L s = h × s = ħΩ × s. With the scattering time t and relaxation 1/t_s of the
     (1 − ⟨K⟩) s̄ = t ⟨K d⟩
 
 (supplement of paper 000, Eqs. (21) and (24)). Where slow modes are dropped, with their projector P,
-s̄ has none of them, nor has the average of s = K (s̄ + t d) − P (⟨K⟩ s̄ + t ⟨K d⟩). ⟨ ⟩ averages over the shell, ' is d/dε. Components
-lead, the axis of nodes `a` is last; `j` is the field, `i` the gradient, `b` the magnetisation.
+s̄ has none of them, nor has the average of s = K (s̄ + t d) − P (⟨K⟩ s̄ + t ⟨K d⟩). ⟨ ⟩ averages over
+the shell, ' is d/dε. Components lead, the axis of nodes `a` is last; `j` is the field, `i` the
+gradient, `b` the magnetisation.
 """
 
 from typing import NamedTuple

@@ -1,0 +1,281 @@
+"""The effective model: the kept block of a rotated H(k), with every operator rotated to it."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float, Inexact
+
+from jaxspin.algebra import anticommutator, commutator, dagger, matmul, sandwich
+from jaxspin.compiled import staged
+from jaxspin.models.base import BasisConnection, Lifted, Model, number_of_bands
+from jaxspin.rotations import Blocks, Rotation, resolvent, spectrum
+from jaxspin.spectrum import Removed
+
+Operator = Callable[[Float[Array, " d"]], Array] | Array | np.ndarray
+
+
+class EffectiveModel(Model):
+    """The kept block of a model, with everything rotated to it; made by `downfold`."""
+
+    model: Model
+    blocks: Blocks
+    rotation: Rotation
+
+    @property
+    def dimension(self) -> int:
+        return self.model.dimension
+
+    @property
+    def lattice(self):
+        return self.model.lattice
+
+    @property
+    def matrix_size(self) -> int:
+        return self.model.matrix_size
+
+    @property
+    def downfolded(self) -> bool:
+        return True
+
+    def __call__(self, k: Float[Array, " d"]) -> Complex[Array, "m m"]:
+        return self.effective(self._hamiltonian(k))[..., 0]
+
+    def spin(self):
+        raise ValueError(
+            "The spin operator of a downfolded model depends on k: `spin_at(k)` gives it."
+        )
+
+    def prepared(self) -> "EffectiveModel":
+        return EffectiveModel(self.model.prepared(), self.blocks, self.rotation)
+
+    def dress(self, operator: Operator) -> Callable[[Float[Array, " d"]], Complex[Array, "..."]]:
+        """An operator of the full model in the effective one, O_eff = T†OT (22), (23).
+
+        Args:
+            operator: k -> (..., n, n) in the basis of the full model, or an array of that shape.
+        Returns:
+            k -> (..., m, m), in the units of the operator. The spin current is no product of the
+            dressed spin and the dressed velocity: dress the product.
+        Raises:
+            ValueError: the operator has another shape.
+
+        >>> import jaxspin as js
+        >>> model = js.models.CrystalFieldC4v(gap=1.0, a=0.05, b=0.2, b_inter=0.03, kinetic=0.5)
+        >>> spin = js.downfold(model, (0, 1)).dress(model.spin())
+        >>> spin(jnp.array([0.3, 0.0])).shape
+        (3, 2, 2)
+        """
+        at = operator if callable(operator) else lambda k: operator
+        shape = jax.eval_shape(at, jax.ShapeDtypeStruct((self.dimension,), float)).shape
+        n = number_of_bands(self.model)
+        if len(shape) < 2 or shape[-2:] != (n, n):
+            raise ValueError(
+                f"Argument `operator` must have shape (..., {n}, {n}), but has {shape}."
+            )
+
+        def dressed(k):
+            columns = self._columns(self._hamiltonian(k))
+            return self._dress(columns, jnp.asarray(at(k))[..., None])[..., 0]
+
+        return dressed
+
+    def columns(self, k: Float[Array, " d"]) -> Complex[Array, "n m"]:
+        """T: the dressed functions as columns in the basis of the full model."""
+        columns = self._columns(self._hamiltonian(k))
+        return self.rotation.total(columns, self.blocks)[..., 0]
+
+    def spin_current(self, k: Float[Array, " d"]) -> "SpinCurrent":
+        """The dressed spin current and what the standard definition makes of it, at one k."""
+        k = jnp.asarray(k)[:, None]
+        lifted = self.lift(k, spin=True, curl=False)
+        velocity = _velocity(lifted.hamiltonian, lifted.slopes, lifted.connection)
+        bare = self.undressed().spin_at(k)
+        pairs = ((lifted.spin, velocity), (bare, lifted.slopes), (lifted.spin, lifted.slopes))
+        product, standard, renormalised = (_SpinAndCurrent.of(*pair).current for pair in pairs)
+        return SpinCurrent(*(x[..., 0] for x in (product + lifted.current, standard, renormalised)))
+
+    def undressed(self) -> "UndressedModel":
+        """H_eff with the spin operator of the bare functions: what (2) is computed with."""
+        return UndressedModel(self)
+
+    def effective(self, hamiltonian: Complex[Array, "n n K"]) -> Complex[Array, "m m K"]:
+        """H_eff from H at many k, the k axis last."""
+        return self._effective(hamiltonian)[1]
+
+    # --- tiles: what responses use ---------------------------------------------------------------
+
+    def tile(self, k):
+        (_, effective), (_, slopes) = self._derivatives(*self._full(k))
+        return effective, slopes
+
+    def spin_at(self, k, box=None):
+        return self._dress(self._columns(self._full(k)[0]), self.model.spin_at(k))
+
+    @property
+    def external_terms(self) -> bool:
+        return True
+
+    def basis_connection(self, k, box=None, *, curl=False):
+        return self.lift(k, spin=False, curl=curl).connection
+
+    def lift(self, k, box=None, *, spin, curl, removed=False):
+        return staged(partial(self._lift, spin=spin, curl=curl, removed=removed))(k)
+
+    def _lift(self, k, spin, curl, removed):
+        hamiltonian, slopes = self._full(k)
+        own = self.model.basis_connection(k, curl=curl) if self.model.external_terms else None
+        (columns, effective), (changes, effective_slopes) = self._derivatives(hamiltonian, slopes)
+        connection = self._connection(columns, changes, own)
+        leaving = self._leaving(columns, changes, own)
+        of_connection = self._curl(columns, connection, leaving, own) if curl else None
+        lifted = Lifted(
+            effective, effective_slopes, None, BasisConnection(connection, of_connection)
+        )
+        if not spin:
+            return lifted
+        full = _SpinAndCurrent.of(self.model.spin_at(k), _velocity(hamiltonian, slopes, own))
+        dressed = _SpinAndCurrent(*(self._dress(columns, operator) for operator in full))
+        velocity = effective_slopes - 1j * commutator(connection, effective)
+        return lifted._replace(
+            spin=dressed.spin,
+            current=dressed.current - _SpinAndCurrent.of(dressed.spin, velocity).current,
+            removed=self._removed(hamiltonian, columns, leaving, full) if removed else None,
+        )
+
+    # --- pieces ----------------------------------------------------------------------------------
+
+    def _hamiltonian(self, k):
+        """H of the full model at one k, as a tile."""
+        return self.model(k).astype(complex)[..., None]
+
+    def _full(self, k):
+        """H of the full model and its slopes on a tile."""
+        hamiltonian, slopes = self.model.tile(k)
+        return hamiltonian.astype(complex), slopes.astype(complex)
+
+    def _columns(self, hamiltonian):
+        return self.rotation.columns(hamiltonian, self.blocks)
+
+    def _dress(self, columns, operator):
+        return self.rotation.dress(columns, operator, self.blocks)
+
+    def _effective(self, hamiltonian):
+        """T and H_eff."""
+        columns = self._columns(hamiltonian)
+        dressed = self._dress(columns, hamiltonian)
+        return columns, (dressed + dagger(dressed)) / 2
+
+    def _derivatives(self, hamiltonian, slopes):
+        """T and H_eff, and their derivatives along the components of k, which lead."""
+        along = lambda slope: jax.jvp(self._effective, (hamiltonian,), (slope,))  # noqa: E731
+        return jax.vmap(along, out_axes=(None, 0))(slopes)
+
+    def _connection(self, columns, changes, own):
+        """A = iT†∂T + T†A_full T."""
+        connection = 1j * self.rotation.overlap(columns, changes)
+        return connection if own is None else connection + self._dress(columns, own.connection)
+
+    def _leaving(self, columns, changes, own):
+        """X_a = (1 − TT†)(∂_a − iA_full,a)T: how the kept states change into removed ones."""
+        t = self.rotation.total(columns, self.blocks)
+        x = self.rotation.total(changes, self.blocks)
+        if own is not None:
+            x = x - 1j * matmul(own.connection, t)
+        return x - matmul(t, matmul(dagger(t), x))
+
+    def _curl(self, columns, connection, leaving, own):
+        """That of A, from the curvature of the kept states, i(X_a†X_b − X_b†X_a)."""
+        a, b = np.triu_indices(self.dimension, 1)
+        half = matmul(dagger(leaving[a]), leaving[b])
+        curvature = 1j * (half - dagger(half))
+        if own is not None:
+            beyond = own.curl - 1j * commutator(own.connection[a], own.connection[b])
+            curvature = curvature + self._dress(columns, beyond)
+        return curvature + 1j * commutator(connection[a], connection[b])
+
+    def _removed(self, hamiltonian, columns, leaving, full: "_SpinAndCurrent") -> Removed:
+        """With Y of HY − YH_eff = X, ⟨r|Y|m⟩ = −⟨r|v|m⟩/(ε_m − ε_r)² for r removed:
+        −X†sT − T†sX is 2 Im s R, and −i(T†jY − Y†j T) is −2 Im j v/(ε_m − ε_r)².
+        """
+        t = self.rotation.total(columns, self.blocks)
+        y = resolvent(hamiltonian, t, leaving, spectrum(hamiltonian, self.blocks.bands))
+        torque = -matmul(dagger(t), matmul(full.spin, leaving[:, None]))
+        current = -1j * matmul(dagger(t), matmul(full.current[:, None], y[None, :, None]))
+        return Removed(torque + dagger(torque), current + dagger(current))
+
+
+class _SpinAndCurrent(NamedTuple):
+    """The spin operator, and the spin current ½{s, v}."""
+
+    spin: Inexact[Array, "3 n n K"]
+    current: Inexact[Array, "d 3 n n K"]
+
+    @classmethod
+    def of(cls, spin, velocity) -> "_SpinAndCurrent":
+        return cls(spin, 0.5 * anticommutator(spin, velocity[:, None]))
+
+
+def _velocity(hamiltonian, slopes, own: BasisConnection | None):
+    """v = ∂H − i[A, H]."""
+    return slopes if own is None else slopes - 1j * commutator(own.connection, hamiltonian)
+
+
+class SpinCurrent(eqx.Module):
+    """The spin current of an effective model at one k, and the standard definition, eV Å.
+
+    Axes (flow, spin, m, m); times 1/ħ it is a current, spin in units of ħ/2.
+    """
+
+    #: The dressed spin current T†½{s, ∂H}T (20).
+    total: Complex[Array, "d 3 m m"]
+    #: ½{∂H_eff, s} with the spin of the bare functions: the first term of (26) and (27).
+    standard: Complex[Array, "d 3 m m"]
+    #: ½{∂H_eff, s_eff}, with the dressed spin.
+    renormalised: Complex[Array, "d 3 m m"]
+
+    @property
+    def correction(self) -> Complex[Array, "d 3 m m"]:
+        """δJ of (27): what the standard definition leaves out."""
+        return self.total - self.standard
+
+
+class UndressedModel(Model):
+    """H_eff with the bare spin operator and velocity ∂H_eff, as if it were a model of its own.
+
+    Responses of it follow the standard definition (2). They are not those of the crystal.
+    """
+
+    effective: EffectiveModel
+
+    @property
+    def dimension(self) -> int:
+        return self.effective.dimension
+
+    @property
+    def lattice(self):
+        return self.effective.lattice
+
+    @property
+    def matrix_size(self) -> int:
+        return self.effective.matrix_size
+
+    def __call__(self, k):
+        return self.effective(k)
+
+    def tile(self, k):
+        return self.effective.tile(k)
+
+    def prepared(self):
+        return UndressedModel(self.effective.prepared())
+
+    def spin(self):
+        return self.spin_at(jnp.zeros((self.dimension, 1)))[..., 0]
+
+    def spin_at(self, k, box=None):
+        frame = self.effective.blocks.frame[:, : self.effective.blocks.sizes[0]]
+        return sandwich(frame[..., None], self.effective.model.spin_at(k))

@@ -1,0 +1,97 @@
+"""How well kept and removed bands are apart, and what perturbation theory leaves out."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxspin import checks
+from jaxspin.algebra import dagger, matmul
+from jaxspin.downfold.effective import EffectiveModel
+from jaxspin.eigensolvers import eigh
+from jaxspin.meshes import Mesh
+from jaxspin.rotations import spectrum
+
+
+class Validity(eqx.Module):
+    """How well kept and removed bands are apart along some k, and what an order leaves out."""
+
+    #: Smallest gap between kept and removed bands, eV, and where it is, 1/Å.
+    gap: Float[Array, ""]
+    gap_at: Float[Array, " d"]
+    #: Largest angle between kept bands and reference functions, radians: the size of the generator
+    #: Q. Near π/2 the effective basis ceases to exist.
+    angle: Float[Array, ""]
+    #: Estimated error of the bands of H_eff, eV: the largest change from this order to the next
+    #: that adds something (order + 2). Zero for the exact rotation.
+    error: Float[Array, ""]
+
+    def __repr__(self) -> str:
+        return (
+            f"gap between kept and removed bands at least {float(self.gap):.4g} eV, at k = "
+            f"{np.asarray(self.gap_at)}\nangle of the generator at most {float(self.angle):.3g}\n"
+            f"error of the bands about {float(self.error):.2g} eV (estimated)"
+        )
+
+    __str__ = __repr__
+
+
+def validity(model: EffectiveModel, k: Mesh | Float[Array, "*batch d"]) -> Validity:
+    """Whether an effective model holds, on a mesh or at given k (1/Å, shape (..., d)).
+
+    Raises:
+        ValueError: `model` is not from `downfold`; `k` has another dimension.
+
+    >>> import jaxspin as js
+    >>> model = js.models.CrystalFieldC4v(gap=1.0, a=0.05, b=0.2, b_inter=0.03, kinetic=0.5)
+    >>> report = js.validity(js.downfold(model, (0, 1)), js.Disk(0.8, 4, 4))
+    >>> print(f"{report.gap:.3f} eV, {report.angle:.3f}")
+    0.801 eV, 0.088
+    """
+    if not isinstance(model, EffectiveModel):
+        raise ValueError(
+            "Argument `model` must be an EffectiveModel, as `downfold` makes it, "
+            f"but is of type {type(model).__name__}."
+        )
+    points = _points(model, k)
+    gaps, angles, errors = _at_each(model, points)
+    worst = jnp.argmin(gaps)
+    return Validity(gaps[worst], points[worst], jnp.max(angles), jnp.max(errors))
+
+
+def _points(model, k) -> Float[Array, "K d"]:
+    if isinstance(k, Mesh):
+        checks.check_mesh(model, k)
+        return k.points(jnp.arange(k.size), model.lattice).k.T
+    k = jnp.asarray(k, dtype=jnp.result_type(float))
+    if k.ndim == 0 or k.shape[-1] != model.dimension:
+        raise ValueError(
+            f"Argument `k` must be a mesh or have a last axis of length {model.dimension}, "
+            f"but has shape {k.shape}."
+        )
+    return k.reshape(-1, model.dimension)
+
+
+@eqx.filter_jit
+def _at_each(model, points):
+    """Gap, angle and error of the bands at one k after the other: memory does not count them."""
+    return jax.lax.map(lambda k: _at(model, k), points)
+
+
+def _at(model, k):
+    hamiltonian = model.model(k).astype(complex)[..., None]
+    gap, cosine = _apartness(hamiltonian, model.blocks)
+    better = eqx.tree_at(lambda m: m.rotation, model, model.rotation.refined())
+    here, there = (eigh(m.effective(hamiltonian))[0] for m in (model, better))
+    return gap, jnp.arccos(cosine), jnp.max(jnp.abs(here - there))
+
+
+def _apartness(hamiltonian, blocks):
+    """Gap between kept and removed bands, and the least cosine of the angles to the functions."""
+    m = blocks.sizes[0]
+    bands = spectrum(hamiltonian, blocks.bands)
+    overlap = matmul(dagger(bands.basis[:, :m]), blocks.frame[:, :m, None])
+    squares = eigh(matmul(dagger(overlap), overlap))[0]
+    gaps = jnp.abs(bands.energies[:m, None] - bands.energies[None, m:])
+    return jnp.min(gaps), jnp.sqrt(jnp.clip(squares[0, 0], 0, 1))
