@@ -164,8 +164,9 @@ class ParabolicBand(ExchangeModel):
         ε0 = E_c + D_p (k_x² + k_y²) + D_z k_z²,  G = 1 + (d dᵀ − d²)/2M0²,
         E_c = C0 − M0,  D_p = C2 − M2 − A0²/2M0,  D_z = C1 − M1 − B0²/2M0.
 
-    Good to some meV above E_c only: for Bi2Se3 the true band is 40 % higher than the parabola at
-    5 meV and three times as high at 20 meV. The response warns where it is beyond.
+    Good to some meV above E_c only: for Bi2Se3 the true band is up to 40 % higher than the parabola
+    at 5 meV, where the paper and its reference numbers are, and three times as high at 20 meV. The
+    response warns where it is off by more than 30 %.
 
     Args:
         model: as for `ConductionBand`.

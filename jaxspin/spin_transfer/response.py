@@ -86,7 +86,8 @@ def spin_transfer_torque(
 
     ⟨s_a⟩ = χ_ajib eE_j ∂_i m_b from the spin kinetic equation of short-range scatterers, for any
     ratio of precession to scattering, and the spin density of the homogeneous magnetisation. The
-    theory and what it leaves out: docs/spin-transfer-torque.md.
+    theory and what it leaves out: docs/spin-transfer-torque.md. eE is e > 0 times the electric
+    field; the force on an electron is −eE.
 
     Args:
         model: `ConductionBand`, `ParabolicBand`, `Ferromagnet`, or `SplitBands` of any model.

@@ -78,7 +78,7 @@ def texture_torque(
         texture: m of H = ... + m·σ, eV, on a grid along x, along x and y, or in space; axes
             (3, x, ...).
         spacing: distance of the points along each axis of the grid, Å.
-        field: the force eE, eV/Å.
+        field: eE, with E the electric field and e > 0, eV/Å; 1e-10 of E in V/m.
         mu, scattering_time, ...: as of `spin_transfer_torque`.
     Raises:
         ValueError: as `spin_transfer_torque`; a grid with fewer than three points along an axis.

@@ -38,7 +38,10 @@ class Projection(eqx.Module):
 
 
 class Transfer(eqx.Module):
-    """The response of one spin operator to a force eE and to a gradient of m as well."""
+    """The response of one spin operator to a field, and to a field and a gradient of m.
+
+    eE (eV/Å) is e > 0 times the electric field; the force on an electron is −eE.
+    """
 
     #: χ: spin density ⟨s_a⟩ = χ_ajib eE_j ∂_i m_b, axes (mu?, spin, field, gradient,
     #: magnetization), ħ Å^(2−d)/eV².
@@ -49,8 +52,8 @@ class Transfer(eqx.Module):
     magnetization: Float[Array, " 3"]
 
     def torque(self) -> Response:
-        """Torque on the magnetisation, −2 m × ⟨s⟩/ħ, axes as `gradient`: eV Å^(−d) for unit
-        force and gradient.
+        """Torque on the magnetisation, −2 m × ⟨s⟩/ħ, axes as `gradient`: eV Å^(−d) for eE of
+        1 eV/Å and a gradient of 1 eV/Å.
 
         The exchange energy is +m·σ, as everywhere here; for −m·σ the sign is the opposite.
         """
