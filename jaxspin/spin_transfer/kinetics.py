@@ -1,8 +1,9 @@
 """The spin kinetic equation on one energy shell, for a field and a gradient of the magnetisation.
 
 ħ = e = 1, and E is the electric field: the force on an electron is −E. The density matrix is
-n + ½ Σ_c s_c λ_c with traceless matrices λ (the Pauli matrices for spin 1/2), h = ½ Σ_c h_c λ_c, and L is the precession, (L s)λ/2 = −i[h, sλ/2]: for spin 1/2
-L s = h × s = ħΩ × s. With the scattering time t and relaxation 1/t_s of the spin, everywhere
+n + ½ Σ_c s_c λ_c with traceless matrices λ (the Pauli matrices for spin 1/2), h = ½ Σ_c h_c λ_c,
+and L is the precession, (L s)λ/2 = −i[h, sλ/2]: for spin 1/2 L s = h × s = ħΩ × s. With the
+scattering time t and relaxation 1/t_s of the spin, everywhere
 
     (1/t + 1/t_s − L) s − s̄/t = d,   s = K (s̄ + t d),   K = (1 + t/t_s − t L)⁻¹,
     (1 − ⟨K⟩) s̄ = t ⟨K d⟩
