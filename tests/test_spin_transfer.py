@@ -465,24 +465,23 @@ WARPED = TopologicalInsulator.bi2se3(A2=20.0, B2=-30.0, R2=40.0)
 
 
 @eqx.filter_jit
-def reduced(k, m):
-    """Energy, splitting and spin: in closed form, downfolded, and the vector with m downfolded."""
-    closed = stt.ConductionBand(WARPED)
-    numeric = stt.SplitBands(js.downfold(WARPED, (0, 1)), jnp.asarray(PAULI[1:]))
-    magnetic = js.downfold(eqx.tree_at(lambda t: t.exchange, WARPED, m), (0, 1))
-    own = [(b.energy(k), b.splitting(k, m), b.spin(k)) for b in (closed, numeric)]
-    return *own, magnetic(k)
+def reduced(band, k, m):
+    """Energy, splitting and spin."""
+    return band.energy(k), band.splitting(k, m), band.spin(k)
 
 
 def test_downfolding_gives_the_closed_form():
     """With A2, B2 and R2, to all orders in d; and to first order in m: the rest is of third."""
     k, m, errors = jnp.array([0.03, -0.02, 0.05]), np.array([0.4, -0.5, 0.6]), []
+    effective = js.downfold(WARPED, (0, 1))
+    numeric = stt.SplitBands(effective, jnp.asarray(PAULI[1:]))
+    magnetic = jax.jit(lambda m: eqx.tree_at(lambda e: e.model.exchange, effective, m)(k))
     for size in (0.02, 0.01):
-        closed, numeric, magnetic = reduced(k, jnp.asarray(size * m))
-        for one, other in zip(closed, numeric, strict=True):
+        closed = reduced(stt.ConductionBand(WARPED), k, size * m)
+        for one, other in zip(closed, reduced(numeric, k, size * m), strict=True):
             np.testing.assert_allclose(one, other, atol=1e-13)
-        vector = [parts(np.asarray(x))[1] for x in (closed[1], magnetic)]
-        errors.append(np.abs(vector[0] - vector[1]).max())
+        vectors = [parts(np.asarray(x))[1] for x in (closed[1], magnetic(size * m))]
+        errors.append(np.abs(vectors[0] - vectors[1]).max())
     assert np.log2(errors[0] / errors[1]) == pytest.approx(3, abs=0.1)
 
 
@@ -669,6 +668,18 @@ def test_quadrature(c1, enough):
     found = np.asarray(torque(stt.ParabolicBand(model), m=m, tau=tau).bare.gradient.value)[:2]
     exact = ellipsoid(model, tau, 16, 32).gradient_tensor(m, 1e-6)[:2]
     assert (np.abs(found - exact).max() < 1e-9 * np.abs(exact).max()) == enough
+
+
+def test_quadrature_converges():
+    """At Ωτ = 15, against 24 x 48 nodes: a fixed mesh is what the result is exact to."""
+    m, tau = SIZE * np.eye(3)[Z], 15 * HBAR_EV_PS / (2 * SIZE)
+    coarse, middle, fine = (
+        np.asarray(torque(m=m, tau=tau, surface=js.FermiShell(*n)).bare.gradient.value)[:2]
+        for n in ((12, 24), (16, 32), (24, 48))
+    )
+    size = np.abs(fine).max()
+    assert 1e-10 < np.abs(coarse - fine).max() / size < 1e-8
+    assert np.abs(middle - fine).max() / size < 1e-11
 
 
 def test_derivative():

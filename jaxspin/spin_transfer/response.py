@@ -199,6 +199,7 @@ class Level(eqx.Module):
 @eqx.filter_jit
 def _respond(model, surface, mu, m, setting) -> tuple[Level, tuple[Finding, ...]]:
     """Every level, the axis of levels first, and what to look at on the Fermi surfaces."""
+    model = model.prepared()
 
     def at(energy):
         shells, findings = shells_at(model, surface, energy, setting)

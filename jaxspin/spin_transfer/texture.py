@@ -109,6 +109,7 @@ def texture_torque(
 @eqx.filter_jit
 def _at_points(model, surface, mu, m: Float[Array, "3 r"], setting: Setting):
     """χ at each point, the axis of points first."""
+    model = model.prepared()
     shells, findings = shells_at(model, surface, mu, setting)
     points = m.shape[1]
     batches = -(-points // _BATCH)
