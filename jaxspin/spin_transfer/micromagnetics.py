@@ -74,7 +74,8 @@ def micromagnetics(
     M along m.
 
     Args:
-        transfer: at one mu, usually `dressed`.
+        transfer: at one mu, usually `dressed`; the rest it has is in `left_out`, and warned about
+            above a tenth.
         field: eE, with E the electric field and e > 0, eV/Å; 1e-10 of E in V/m.
         saturation: Ms, A/m.
     Raises:
@@ -92,14 +93,14 @@ def micromagnetics(
     """
     projection = transfer.projection()
     _check(transfer, field, saturation)
-    force = jnp.asarray(field, dtype=float)
+    drive = jnp.asarray(field, dtype=float)
     adiabatic, nonadiabatic = (
-        force @ part.value for part in (projection.adiabatic, projection.nonadiabatic)
+        drive @ part.value for part in (projection.adiabatic, projection.nonadiabatic)
     )
     if not is_traced(adiabatic) and not np.any(adiabatic):
         raise ValueError(f"Argument `field` must make an adiabatic torque, but {field!r} does not.")
     beta = jnp.sum(nonadiabatic * adiabatic) / jnp.sum(adiabatic**2)
-    rest = _left_out(projection, force, adiabatic, beta)
+    rest = _left_out(projection, drive, adiabatic, beta)
     if not is_traced(rest) and rest > _NEGLIGIBLE:
         warnings.warn(
             f"u and β leave out {float(rest):.2g} of the response across m, which depends on the "
@@ -117,7 +118,7 @@ _NEGLIGIBLE = 0.1  # of the response across m
 
 def _left_out(projection: Projection, force, adiabatic, beta) -> Float[Array, ""]:
     """What a_i (m̂ × ∂_i m + β ∂_i m) misses of the response to gradients across m."""
-    whole = jnp.einsum("pjiq,j->piq", projection.transverse, force)
+    whole = jnp.einsum("pjiq,j->piq", projection.transverse, drive)
     turn = jnp.array([[0.0, -1.0], [1.0, 0.0]])  # m̂ × on (n1, n2)
     described = jnp.einsum("i,pq->piq", adiabatic, turn + beta * jnp.eye(2))
     return jnp.linalg.norm((whole - described).ravel()) / jnp.linalg.norm(whole.ravel())

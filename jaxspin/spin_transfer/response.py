@@ -265,8 +265,8 @@ def level_at(model, shells: Shells, m, setting: Setting) -> Level:
     middle = len(shells.shares) // 2
     there, rates = jax.tree.map(lambda x: x[middle], every), found.rates[middle]
     share = transport(there).splitting_share(m)
-    kept_for_ever = (setting.threshold == 0) & jnp.any(are_conserved(rates))
-    usable = shells.present[middle] & ~shells.refused & (share <= 1) & ~kept_for_ever
+    unbounded = (setting.threshold == 0) & jnp.any(are_conserved(rates))
+    usable = shells.present[middle] & ~shells.refused & (share <= 1) & ~unbounded
     shares = jnp.where(shells.present, shells.shares, 0)
     valid = jnp.where(usable, 1.0, jnp.nan)  # in jit nothing can be refused
     average = lambda x: valid * jnp.tensordot(shares, x, axes=1)  # noqa: E731

@@ -93,10 +93,10 @@ def texture_torque(
     slopes = gradient(m, spacing, model.dimension)
     levels, findings = _at_points(model, surface, mu, m.reshape(3, -1), setting)
     check_result(levels, findings, mu, slow_modes)
-    force = jnp.asarray(field, dtype=jnp.result_type(float))
+    drive = jnp.asarray(field, dtype=jnp.result_type(float))
     dressed = levels.found.dressed
-    spin = jnp.einsum("rajib,j,ibr->ar", dressed.gradient, force, slopes)
-    homogeneous = jnp.einsum("raj,j->ar", dressed.homogeneous, force).reshape(m.shape)
+    spin = jnp.einsum("rajib,j,ibr->ar", dressed.gradient, drive, slopes)
+    homogeneous = jnp.einsum("raj,j->ar", dressed.homogeneous, drive).reshape(m.shape)
     spin = spin.reshape(m.shape) + homogeneous
     torque = lambda s: -2 * jnp.cross(m, s, axisa=0, axisb=0, axisc=0)  # noqa: E731
     distances = tuple(float(x) for x in spacing)
