@@ -116,7 +116,7 @@ def micromagnetics(
 _NEGLIGIBLE = 0.1  # of the response across m
 
 
-def _left_out(projection: Projection, force, adiabatic, beta) -> Float[Array, ""]:
+def _left_out(projection: Projection, drive, adiabatic, beta) -> Float[Array, ""]:
     """What a_i (m̂ × ∂_i m + β ∂_i m) misses of the response to gradients across m."""
     whole = jnp.einsum("pjiq,j->piq", projection.transverse, drive)
     turn = jnp.array([[0.0, -1.0], [1.0, 0.0]])  # m̂ × on (n1, n2)
