@@ -20,7 +20,7 @@ projection = uniform.dressed.projection()
 print(f"adiabatic coefficient {projection.adiabatic.value[0, 0]:.2f} ħ/(eV² Å)")
 print(f"beta                  {projection.beta.value[0, 0]:.4f}")
 print(f"lifetime of m-parallel spin {uniform.info['longest_spin_lifetime']:.0f} ps")
-print(stt.micromagnetics(uniform.dressed, field=[1e4, 0, 0], saturation=3e4).mumax3())
+print(stt.micromagnetics(uniform.dressed, field=[1e-6, 0, 0], saturation=3e4).mumax3())  # eE
 
 spacing = 4000 / points  # Å
 skyrmion = stt.skyrmion(points, spacing, radius=1000, width=400, exchange=exchange)

@@ -10,7 +10,7 @@ share would be computed hundreds of times.
   line of it would otherwise be a kernel of its own, with its launch.
 * `repeat` and `mapped` are loops that are not made one kernel, for long arrays.
 
-The attributes that the last three set are hints: a version of XLA that does not know them gives the
+The attributes that all but `keep` set are hints: a version of XLA that does not know them gives the
 same numbers, slower.
 """
 

@@ -102,17 +102,17 @@ def spin_polarization(dimension: int) -> str:
 
 
 def torque(dimension: int) -> str:
-    """Unit of a torque per volume and field: eV Å^(−d) for a force of 1 eV/Å."""
+    """Unit of a torque per volume and field: eV Å^(−d) for eE of 1 eV/Å."""
     return f"e Angstrom^{1 - dimension}"
 
 
 def spin_transfer(dimension: int) -> str:
-    """Unit of a spin density, ħ Å^(−d), per force (eV/Å) and gradient of the exchange energy."""
+    """Unit of a spin density, ħ Å^(−d), per eE (eV/Å) and gradient of the exchange energy."""
     return _in_angstrom("hbar eV^-2", 2 - dimension)
 
 
 def spin_transfer_torque(dimension: int) -> str:
-    """Unit of a torque density, eV Å^(−d), per force and gradient of the exchange energy."""
+    """Unit of a torque density, eV Å^(−d), per eE and gradient of the exchange energy."""
     return _in_angstrom("eV^-1", 2 - dimension)
 
 

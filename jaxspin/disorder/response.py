@@ -40,7 +40,7 @@ class Contribution(eqx.Module):
 
     #: j_i = σ_ij E_j, axes (mu?, flow, field), default units e²/ħ Å^(2−d).
     conductivity: Response
-    #: Pauli-normalised spin per volume and force eE, axes (mu?, spin, field).
+    #: Pauli-normalised spin per volume, for eE = 1 eV/Å (force −eE), axes (mu?, spin, field).
     spin_density: Response
 
 

@@ -1,14 +1,17 @@
 """The spin kinetic equation on one energy shell, for a field and a gradient of the magnetisation.
 
-ħ = e = 1. The density matrix is n + ½ Σ_c s_c λ_c with traceless matrices λ (the Pauli matrices for
-spin 1/2), h = ½ Σ_c h_c λ_c, and L is the precession, (L s)λ/2 = −i[h, sλ/2]: for spin 1/2
-L s = h × s = ħΩ × s. With the scattering time t and relaxation 1/t_s of the spin, everywhere
+ħ = e = 1, and E is the electric field: the force on an electron is −E. The density matrix is
+n + ½ Σ_c s_c λ_c with traceless matrices λ (the Pauli matrices for spin 1/2), h = ½ Σ_c h_c λ_c,
+and L is the precession, (L s)λ/2 = −i[h, sλ/2]: for spin 1/2 L s = h × s = ħΩ × s. With the
+scattering time t and relaxation 1/t_s of the spin, everywhere
 
     (1/t + 1/t_s − L) s − s̄/t = d,   s = K (s̄ + t d),   K = (1 + t/t_s − t L)⁻¹,
     (1 − ⟨K⟩) s̄ = t ⟨K d⟩
 
-(supplement of paper 000, Eqs. (21) and (24)); ⟨ ⟩ averages over the shell, ' is d/dε. Components
-lead, the axis of nodes `a` is last; `j` is the field, `i` the gradient, `b` the magnetisation.
+(supplement of paper 000, Eqs. (21) and (24)). Where slow modes are dropped, with their projector P,
+s̄ has none of them, nor has the average of s = K (s̄ + t d) − P (⟨K⟩ s̄ + t ⟨K d⟩). ⟨ ⟩ averages over
+the shell, ' is d/dε. Components lead, the axis of nodes `a` is last; `j` is the field, `i` the
+gradient, `b` the magnetisation.
 """
 
 from typing import NamedTuple
@@ -20,7 +23,7 @@ from jaxtyping import Array, Float
 
 from jaxspin.algebra import structure_constants, traceless_matrices
 from jaxspin.spin_transfer.exchange import ExchangeModel
-from jaxspin.spin_transfer.slow import relaxation_rates, slow_projector, solve
+from jaxspin.spin_transfer.slow import left_out, relaxation_rates, slow_projector, solve
 from jaxspin.surfaces import FermiSurface
 
 
@@ -57,6 +60,16 @@ class Shell(eqx.Module):
     def density_slope(self) -> Float[Array, ""]:
         """N'/N, 1/eV."""
         return self.average(self._spread)
+
+    @property
+    def height(self) -> Float[Array, ""]:
+        """(d/2) N⟨v²⟩/|(N⟨v²⟩)'|, eV: of an ellipsoid the energy above the band edge.
+
+        Infinite where the conductivity has its maximum, as in the middle of a band.
+        """
+        squared = self.average(jnp.sum(self.velocity**2, axis=0))
+        slope = jnp.abs(self.average(jnp.trace(self.curvature)))  # (N⟨v²⟩)'/N
+        return len(self.velocity) / 2 * squared / slope
 
     @property
     def _spread(self) -> Float[Array, " a"]:
@@ -123,10 +136,6 @@ class Transport(eqx.Module):
         one = jnp.eye(len(constants)) * (1 + self.time * self.relaxation)
         return jnp.moveaxis(jnp.linalg.inv(one - self.time * precession), 0, -1)
 
-    def mean(self, kernel: Float[Array, "c c"], source: Float[Array, "c *x"]):
-        """s̄ from the source t⟨K d⟩."""
-        return solve(kernel, slow_projector(kernel, self.threshold), source)
-
     def driven(self, m: Float[Array, " 3"]) -> "Driven":
         """The response a to the field, s_E = a f' + t v_j h f'' for eE = 1 along j.
 
@@ -142,17 +151,27 @@ class Transport(eqx.Module):
         flow_slope = shell.average_slope(*_times_velocity(h, shell))
         b = h.gradient - collisions - flow_slope[..., None]
         drive = self.time * _applied(propagator, b)
-        mean = self.mean(kernel, shell.average(drive))
-        return Driven(h, propagator, kernel, drive + _applied(propagator, mean[..., None]))
+        own, dropped = shell.average(drive), slow_projector(kernel, self.threshold)
+        mean = solve(kernel, dropped, own)
+        removed = left_out(kernel, dropped, mean, own)
+        spin = drive + _applied(propagator, mean[..., None]) - removed[..., None]
+        return Driven(h, propagator, kernel, dropped, spin)
+
+    def splitting_share(self, m: Float[Array, " 3"]) -> Float[Array, ""]:
+        """The largest |eigenvalue| of h on the shell over the height above the band edge."""
+        at = lambda k: jax.lax.stop_gradient(self.band.splitting(k, m))  # noqa: E731
+        largest = jnp.max(jnp.abs(jnp.linalg.eigvalsh(jax.vmap(at, in_axes=-1)(self.shell.k))))
+        return largest / self.shell.height
 
 
 class Driven(NamedTuple):
     """The shell in a field."""
 
     h: Field
-    #: K, (c, c, a), and 1 − ⟨K⟩, (c, c).
+    #: K, (c, c, a), 1 − ⟨K⟩, (c, c), and the projector on the modes that are dropped.
     propagator: Float[Array, "c c a"]
     kernel: Float[Array, "c c"]
+    dropped: Float[Array, "c c"]
     #: a, (c, j, a).
     spin: Float[Array, "c j a"]
 
@@ -180,9 +199,9 @@ def _times_velocity(field: Field, shell: Shell) -> Field:
 class Tensors(eqx.Module):
     """Spin densities in units of ħ and ħ = e = 1, for bare and dressed spin."""
 
-    #: For force eE_j = 1 and ∂_i m_b = 1: Å^(2−d)/eV², (3, j, i, b).
+    #: For eE_j = 1 and ∂_i m_b = 1: Å^(2−d)/eV², (3, j, i, b).
     gradient: Float[Array, "3 d d 3"]
-    #: For force eE_j = 1 in a homogeneous magnetisation, (3, j).
+    #: For eE_j = 1 in a homogeneous magnetisation, (3, j).
     homogeneous: Float[Array, "3 d"]
 
 
@@ -207,9 +226,11 @@ def on_shell(transport: Transport, m: Float[Array, " 3"], fine: Float[Array, ""]
     rows = jnp.concatenate([driven.propagator, measured])
     source = _streamed(transport, slopes.h.value, slopes.spin, rows)
     own, outward = source[: len(kernel)], source[len(kernel) :]
-    mean = transport.mean(kernel, own)
+    mean = solve(kernel, driven.dropped, own)
+    removed = left_out(kernel, driven.dropped, mean, own)
     without = solve(kernel, slow_projector(kernel, fine), own)
     dressed = jnp.tensordot(shell.average(measured), mean, axes=1) + outward
+    dressed = dressed - jnp.tensordot(shell.average(spin.value), removed, axes=1)
     half = shell.density / 2
     return OnShell(
         bare=Tensors(

@@ -1,5 +1,6 @@
 """What micromagnetic codes take: the velocity u and the non-adiabaticity β of Zhang and Li."""
 
+import warnings
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -8,7 +9,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxspin import units
-from jaxspin.spin_transfer.transfer import Transfer
+from jaxspin.algebra import is_traced
+from jaxspin.spin_transfer.checks import check_vector
+from jaxspin.spin_transfer.transfer import Projection, Transfer
 
 #: Bohr magneton, J/T.
 _BOHR_MAGNETON = units.BOHR_MAGNETON * units.ELEMENTARY_CHARGE**2 / units.HBAR / 1e20
@@ -22,6 +25,8 @@ class Micromagnetics(eqx.Module):
     beta: Float[Array, ""]
     #: Ms, A/m.
     saturation: Float[Array, ""]
+    #: Norm of the response across m that u and β do not describe, over its whole norm.
+    left_out: Float[Array, ""]
 
     def mumax3(self) -> str:
         """Lines for a mumax3 script: the current density, at Pol = 1, that gives this u.
@@ -70,43 +75,67 @@ def micromagnetics(
     M along m.
 
     Args:
-        transfer: at one mu, usually `dressed`.
-        field: the electric field E, V/m.
+        transfer: at one mu, usually `dressed`; the rest it has is in `left_out`, and warned about
+            above a tenth.
+        field: eE, with E the electric field and e > 0, eV/Å; 1e-10 of E in V/m.
         saturation: Ms, A/m.
     Raises:
-        ValueError: several levels, another dimension than three, Ms that is not positive, a field
-            that makes no u.
+        ValueError: several levels, another dimension than three, no magnetisation, numbers that
+            are not finite, Ms that is not positive, a field that makes no u.
 
     >>> import jaxspin as js
     >>> band, relax = js.spin_transfer.Ferromagnet(kinetic=5.7), 6.582119569
     >>> stt = js.spin_transfer_torque(
     ...     band, js.FermiShell(6, 8), 0.05, [0, 0, 0.004], 0.1, spin_relaxation_time=relax
     ... )
-    >>> found = js.spin_transfer.micromagnetics(stt.dressed, [1e5, 0, 0], 8e5)
+    >>> found = js.spin_transfer.micromagnetics(stt.dressed, [1e-5, 0, 0], 8e5)
     >>> round(float(found.u[0]), 6), round(float(found.beta), 6)
     (-0.067701, 0.0125)
     """
     projection = transfer.projection()
-    if projection.adiabatic.value.shape != (3, 3):
+    _check(transfer, field, saturation)
+    drive = jnp.asarray(field, dtype=float)
+    adiabatic, nonadiabatic = (
+        drive @ part.value for part in (projection.adiabatic, projection.nonadiabatic)
+    )
+    if not is_traced(adiabatic) and not np.any(adiabatic):
+        raise ValueError(f"Argument `field` must make an adiabatic torque, but {field!r} does not.")
+    beta = jnp.sum(nonadiabatic * adiabatic) / jnp.sum(adiabatic**2)
+    rest = _left_out(projection, drive, adiabatic, beta)
+    if not is_traced(rest) and rest > _NEGLIGIBLE:
+        warnings.warn(
+            f"u and β leave out {float(rest):.2g} of the response across m, which depends on the "
+            "directions of gradient and magnetisation: see `transverse` of Projection",
+            stacklevel=2,
+        )
+    momentum = saturation / (2 * _BOHR_MAGNETON)  # of the moments, ħ/m³
+    rate = units.ELEMENTARY_CHARGE / units.HBAR * 1e20  # eV/Å over ħ, and 1/Å², in 1/s and 1/m
+    u = 2 * jnp.sum(transfer.magnetization**2) * adiabatic * rate / momentum
+    return Micromagnetics(u, beta, jnp.asarray(saturation, dtype=float), rest)
+
+
+_NEGLIGIBLE = 0.1  # of the response across m
+
+
+def _left_out(projection: Projection, drive, adiabatic, beta) -> Float[Array, ""]:
+    """What a_i (m̂ × ∂_i m + β ∂_i m) misses of the response to gradients across m."""
+    whole = jnp.einsum("pjiq,j->piq", projection.transverse, drive)
+    turn = jnp.array([[0.0, -1.0], [1.0, 0.0]])  # m̂ × on (n1, n2)
+    described = jnp.einsum("i,pq->piq", adiabatic, turn + beta * jnp.eye(2))
+    return jnp.linalg.norm((whole - described).ravel()) / jnp.linalg.norm(whole.ravel())
+
+
+def _check(transfer: Transfer, field, saturation) -> None:
+    value = transfer.gradient.value
+    if value.shape != (3, 3, 3, 3):
         raise ValueError(
             "Argument `transfer` must be that of one level in three dimensions, but has the axes "
-            f"{transfer.gradient.axes} of shape {transfer.gradient.value.shape}."
+            f"{transfer.gradient.axes} of shape {value.shape}."
         )
-    if np.ndim(saturation) or not 0 < float(saturation) < np.inf:
+    if not is_traced(value) and not np.all(np.isfinite(value)):
+        raise ValueError("Argument `transfer` must have a finite response, but has not.")
+    check_vector("field", field, 3, "eV/Å")
+    if np.ndim(saturation) or not (is_traced(saturation) or 0 < float(saturation) < np.inf):
         raise ValueError(
             f"Argument `saturation` must be a positive magnetisation (A/m), but is {saturation!r}."
         )
-    if np.shape(field) != (3,) or not np.all(np.isfinite(field)):
-        raise ValueError(f"Argument `field` must be three finite numbers (V/m), but is {field!r}.")
-    driven = jnp.asarray(field, dtype=float) @ jnp.stack(
-        [projection.adiabatic.value, projection.nonadiabatic.value]
-    )
-    adiabatic, nonadiabatic = driven
-    if not np.any(adiabatic):
-        raise ValueError(f"Argument `field` must make an adiabatic torque, but {field!r} does not.")
-    exchange = jnp.sum(transfer.magnetization**2)
-    momentum = saturation / (2 * _BOHR_MAGNETON)  # of the moments, ħ/m³
-    rate = units.ELEMENTARY_CHARGE / units.HBAR * 1e10  # eV/ħ in 1/s, Å⁻¹ of a in 1/m
-    beta = jnp.sum(nonadiabatic * adiabatic) / jnp.sum(adiabatic**2)
-    u = 2 * exchange * adiabatic * rate / momentum
-    return Micromagnetics(u, beta, jnp.asarray(saturation, dtype=float))

@@ -7,14 +7,26 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Complex, Float
+from jaxtyping import Array, ArrayLike, Bool, Complex, Float, Int
 
 from jaxspin.algebra import is_traced
 from jaxspin.compiled import mapped
+from jaxspin.spin_transfer.checks import (
+    check_energies,
+    check_model,
+    check_setting,
+    check_vector,
+)
 from jaxspin.spin_transfer.exchange import ExchangeModel, ScalarBand
 from jaxspin.spin_transfer.kinetics import OnShell, Shell, Transport, on_shell, shell
-from jaxspin.spin_transfer.slow import DropSlowModes, KeepSlowModes, SlowModes
-from jaxspin.spin_transfer.transfer import Transfer, across, transfer
+from jaxspin.spin_transfer.slow import (
+    DropSlowModes,
+    KeepSlowModes,
+    SlowModes,
+    are_conserved,
+    are_slow,
+)
+from jaxspin.spin_transfer.transfer import Transfer, along, transfer
 from jaxspin.surfaces import FermiSurface, Surface
 from jaxspin.surfaces.base import Finding
 from jaxspin.units import BOLTZMANN, HBAR_EV_PS
@@ -23,7 +35,11 @@ KEEP = KeepSlowModes()
 
 
 class SpinTransferTorque(eqx.Module):
-    """The response of the spin to a field and a gradient of the magnetisation, and its torque."""
+    """The response of the spin to a field and a gradient of the magnetisation, and its torque.
+
+    The component of the spin along m makes no torque. It accumulates for as long as T1, and where
+    that is long it is larger by far than what is across m, which is what is printed.
+    """
 
     #: The spin of the basis functions, as in the paper.
     bare: Transfer
@@ -51,8 +67,9 @@ class SpinTransferTorque(eqx.Module):
 
 def _summary(result: SpinTransferTorque, name: str) -> str:
     part = getattr(result, name)
-    largest = np.max(np.abs(np.asarray(part.gradient.value)))
-    return f"  {name:8s}  largest {largest:.8g} {part.gradient.units}"
+    value = np.asarray(part.gradient.value)
+    across = value - np.asarray(along(part.magnetization, value))
+    return f"  {name:8s}  largest across m {np.max(np.abs(across)):.8g} {part.gradient.units}"
 
 
 def spin_transfer_torque(
@@ -70,7 +87,8 @@ def spin_transfer_torque(
 
     ⟨s_a⟩ = χ_ajib eE_j ∂_i m_b from the spin kinetic equation of short-range scatterers, for any
     ratio of precession to scattering, and the spin density of the homogeneous magnetisation. The
-    theory and what it leaves out: docs/spin-transfer-torque.md.
+    theory and what it leaves out: docs/spin-transfer-torque.md. eE is e > 0 times the electric
+    field; the force on an electron is −eE.
 
     Args:
         model: `ConductionBand`, `ParabolicBand`, `Ferromagnet`, or `SplitBands` of any model.
@@ -84,8 +102,10 @@ def spin_transfer_torque(
     Returns:
         `SpinTransferTorque`, with χ in ħ Å^(2−d)/eV².
     Raises:
-        ValueError: bad input; mu outside of the band; m comparable with the gap; a spin that is
-            conserved, where it is driven and nothing relaxes it.
+        ValueError: bad input; mu outside of the band; m comparable with the gap; a splitting as
+            large as the height of mu over the band edge; a spin that is conserved where slow modes
+            are kept, driven or not. Inside jit, grad or vmap, where all but the shapes is unknown,
+            the responses are NaN there.
 
     >>> import jaxspin as js
     >>> band = js.spin_transfer.Ferromagnet(kinetic=5.7)
@@ -97,14 +117,17 @@ def spin_transfer_torque(
     >>> round(float(chi.component(spin="y").value), 6)
     -60.071824
     """
-    _check(model, surface, mu, magnetization, scattering_time, spin_relaxation_time, slow_modes)
-    _check_temperature(temperature)
+    check_model(model, surface)
+    check_energies(mu)
+    check_vector("magnetization", magnetization, 3, "eV")
+    model.check(magnetization)
+    check_setting(scattering_time, spin_relaxation_time, slow_modes, temperature)
     setting = setting_of(scattering_time, spin_relaxation_time, slow_modes, temperature)
     mu = jnp.asarray(mu, dtype=jnp.result_type(float))
     m = jnp.asarray(magnetization, dtype=jnp.result_type(float))
     level, findings = _respond(model, surface, jnp.atleast_1d(mu), m, setting)
     check_result(level, findings, mu, slow_modes)
-    info = _info(level, scattering_time)
+    info = info_of(level, scattering_time)
     parts = (level.found.bare, level.found.dressed)
     return SpinTransferTorque(
         *(
@@ -152,6 +175,8 @@ class Shells(eqx.Module):
     densities: Float[Array, " e"]
     #: Whether there is a shell at these energies.
     present: Bool[Array, " e"]
+    #: Whether the rule found something that makes it wrong there.
+    refused: Bool[Array, ""]
     misfit: Float[Array, ""]
 
 
@@ -159,8 +184,13 @@ class Level(eqx.Module):
     """What is found at one level."""
 
     found: OnShell
-    #: How much of the response across m the slow modes make.
+    #: How much of the response across m, and of that along m, the slow modes make.
     slow_share: Float[Array, ""]
+    slow_share_along: Float[Array, ""]
+    #: Number of modes that were dropped.
+    dropped: Int[Array, ""]
+    #: Largest |h| on the shell over the height above the band edge.
+    splitting_share: Float[Array, ""]
     #: Share −f' of energies below the band.
     below_band: Float[Array, ""]
     misfit: Float[Array, ""]
@@ -170,6 +200,7 @@ class Level(eqx.Module):
 @eqx.filter_jit
 def _respond(model, surface, mu, m, setting) -> tuple[Level, tuple[Finding, ...]]:
     """Every level, the axis of levels first, and what to look at on the Fermi surfaces."""
+    model = model.prepared()
 
     def at(energy):
         shells, findings = shells_at(model, surface, energy, setting)
@@ -193,8 +224,9 @@ def shells_at(model, surface, mu, setting) -> tuple[Shells, tuple[Finding, ...]]
     middle = len(offsets) // 2
     there = jax.tree.map(lambda x: x[middle], shells)
     misfit = jnp.max(jnp.abs(jax.vmap(model.misfit, in_axes=-1)(there.k)))
-    level = Shells(shells, shares, density / density[middle], present, misfit)
-    return level, _seen(_last(findings), shares)
+    seen = _seen(_last(findings), shares)
+    refused = jnp.array([jnp.any(finding.found) for finding in seen]).any()
+    return Shells(shells, shares, density / density[middle], present, refused, misfit), seen
 
 
 def _last(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -224,39 +256,51 @@ def level_at(model, shells: Shells, m, setting: Setting) -> Level:
     """The average over the energies of one level."""
     fine = DropSlowModes().threshold()
 
-    def at(each):
+    def transport(each) -> Transport:
         one, density = each
         time = setting.time / density
-        transport = Transport(model, one, time, setting.relaxation, setting.threshold)
-        return on_shell(transport, m, fine)
+        return Transport(model, one, time, setting.relaxation, setting.threshold)
 
-    found = mapped(at, (shells.shells, shells.densities))
+    every = (shells.shells, shells.densities)
+    found = mapped(lambda each: on_shell(transport(each), m, fine), every)
+    middle = len(shells.shares) // 2
+    there, rates = jax.tree.map(lambda x: x[middle], every), found.rates[middle]
+    share = transport(there).splitting_share(m)
+    unbounded = (setting.threshold == 0) & jnp.any(are_conserved(rates))
+    usable = shells.present[middle] & ~shells.refused & (share <= 1) & ~unbounded
     shares = jnp.where(shells.present, shells.shares, 0)
-    average = lambda x: jnp.tensordot(shares, x, axes=1)  # noqa: E731
-    middle = len(shares) // 2
+    valid = jnp.where(usable, 1.0, jnp.nan)  # in jit nothing can be refused
+    average = lambda x: valid * jnp.tensordot(shares, x, axes=1)  # noqa: E731
     averaged = OnShell(
         bare=jax.tree.map(average, found.bare),
         dressed=jax.tree.map(average, found.dressed),
         kernel=found.kernel[middle],
-        rates=found.rates[middle],
+        rates=rates,
         without_slow=average(found.without_slow),
     )
+    slow_share, slow_share_along = _slow_shares(averaged, m)
     return Level(
         found=averaged,
-        slow_share=_slow_share(averaged, m),
+        slow_share=slow_share,
+        slow_share_along=slow_share_along,
+        dropped=jnp.sum(are_slow(rates, setting.threshold)),
+        splitting_share=share,
         below_band=1 - jnp.sum(shares),
         misfit=shells.misfit,
         present=shells.present[middle],
     )
 
 
-def _slow_share(found: OnShell, m) -> Float[Array, ""]:
-    """The change of χ across m without the slow modes, against χ across m."""
-    directions = across(jnp.where(jnp.any(m != 0), m, jnp.array([0.0, 0.0, 1.0])))
-    part = lambda chi: jnp.einsum("pa,ajib,qb->pjiq", directions, chi, directions)  # noqa: E731
-    with_all, without = part(found.bare.gradient), part(found.without_slow)
-    size = jnp.linalg.norm(with_all.ravel())
-    return jnp.linalg.norm((with_all - without).ravel()) / jnp.where(size > 0, size, 1)
+def _slow_shares(found: OnShell, m) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The change of χ without the slow modes over χ, for spin across m and along m."""
+    chi, change = found.bare.gradient, found.bare.gradient - found.without_slow
+    whole, parallel = along(m, chi), along(m, change)
+    return _ratio(change - parallel, chi - whole), _ratio(parallel, whole)
+
+
+def _ratio(part, whole) -> Float[Array, ""]:
+    size = jnp.linalg.norm(whole.ravel())
+    return jnp.linalg.norm(part.ravel()) / jnp.where(size == 0, 1, size)
 
 
 def window(thermal) -> tuple[Array, Array]:
@@ -272,106 +316,47 @@ def window(thermal) -> tuple[Array, Array]:
 _REACH = 20
 
 
-def _info(level: Level, scattering_time) -> dict[str, Array]:
+def info_of(level: Level, scattering_time) -> dict[str, Array]:
+    """The worst of all levels."""
     slowest = jnp.min(level.found.rates[:, 0])
     return {
         "slowest_relaxation": slowest,
         "longest_spin_lifetime": jnp.asarray(scattering_time) / slowest,
+        "dropped_modes": jnp.max(level.dropped),
         "slow_mode_share": jnp.max(level.slow_share),
+        "slow_mode_share_along": jnp.max(level.slow_share_along),
+        "splitting_share": jnp.max(level.splitting_share),
         "band_misfit": jnp.max(level.misfit),
         "share_below_band": jnp.max(level.below_band),
     }
 
 
-# --- checks ---------------------------------------------------------------------------------------
-
-
-def _check(model, surface, mu, magnetization, time, relaxation_time, slow_modes) -> None:
-    check_model(model, surface)
-    if not is_traced(mu):
-        array = np.asarray(mu, dtype=float)
-        if array.ndim > 1 or array.size == 0 or not np.all(np.isfinite(array)):
-            raise ValueError(
-                "Argument `mu` must be one finite energy or a non-empty array of them (eV), "
-                f"but is {mu!r}."
-            )
-    if np.shape(magnetization) != (3,):
-        raise ValueError(
-            "Argument `magnetization` must be three energies (eV), "
-            f"but has shape {np.shape(magnetization)}."
-        )
-    if not is_traced(magnetization) and not np.all(np.isfinite(np.asarray(magnetization))):
-        raise ValueError(f"Argument `magnetization` must be finite, but is {magnetization!r}.")
-    model.check(magnetization)
-    check_times(time, relaxation_time, slow_modes)
-
-
-def check_model(model, surface) -> None:
-    """An exchange model and a rule for its surface.
-
-    Raises:
-        ValueError: naming what is not.
-    """
-    if not isinstance(model, ExchangeModel):
-        raise ValueError(
-            "Argument `model` must be an exchange-split band (ConductionBand, ParabolicBand, "
-            f"Ferromagnet or SplitBands), but is of type {type(model).__name__}."
-        )
-    if not isinstance(surface, Surface):
-        raise ValueError(
-            "Argument `surface` must be a Fermi-surface rule (FermiContour, FlowContour, "
-            "MarchingSquares, FermiShell or BroadenedSurface), "
-            f"but is of type {type(surface).__name__}."
-        )
-    surface.check(ScalarBand(model))
-
-
-def check_times(time, relaxation_time, slow_modes) -> None:
-    """Positive times, and a choice for the slow modes.
-
-    Raises:
-        ValueError: naming what is not.
-    """
-    given = {"scattering_time": time, "spin_relaxation_time": relaxation_time}
-    for name, value in given.items():
-        if (value is None and name == "spin_relaxation_time") or is_traced(value):
-            continue
-        if np.ndim(value) or not 0 < float(value) < np.inf:
-            raise ValueError(f"Argument `{name}` must be a positive time (ps), but is {value!r}.")
-    if not isinstance(slow_modes, SlowModes):
-        raise ValueError(
-            "Argument `slow_modes` must be KeepSlowModes() or DropSlowModes(), "
-            f"but is of type {type(slow_modes).__name__}."
-        )
-
-
-def _check_temperature(temperature) -> None:
-    if is_traced(temperature):
-        return
-    if np.ndim(temperature) or not 0 <= float(temperature) < np.inf:
-        raise ValueError(
-            f"Argument `temperature` must be one number, at least 0 (K), but is {temperature!r}."
-        )
+# --- what only the calculation can know -----------------------------------------------------------
 
 
 def check_result(level: Level, findings: tuple[Finding, ...], mu, slow_modes) -> None:
-    """What only the calculation can know.
+    """The calculation holds; warnings where it hardly does.
 
     Raises:
-        ValueError: no band at mu, a surface that the rule cannot do, a conserved spin.
+        ValueError: no band at mu, a surface that the rule cannot do, a splitting that is not small,
+            a conserved spin.
     """
     if is_traced(level, findings):
         return
     for finding in findings:
         finding.refuse()
     if not np.all(level.present):
-        below = np.atleast_1d(mu)[~np.asarray(level.present)]
+        below = np.broadcast_to(mu, level.present.shape)[~np.asarray(level.present)]
         raise ValueError(
             f"Argument `mu` must be in the band, but there is no Fermi surface at {below[0]:.6g} "
             "eV."
         )
-    conserved = float(np.min(level.found.rates)) < _CONSERVED
-    if conserved and isinstance(slow_modes, KeepSlowModes):
+    if not np.all(level.splitting_share <= 1):
+        raise ValueError(
+            "Argument `mu` must be higher above the band edge than the splitting of the bands, but "
+            f"that is up to {float(np.max(level.splitting_share)):.3g} of the height."
+        )
+    if isinstance(slow_modes, KeepSlowModes) and np.any(are_conserved(level.found.rates)):
         raise ValueError(
             "Argument `slow_modes` must be DropSlowModes() here, or `spin_relaxation_time` given: "
             "a component of the spin is conserved, and what drives it accumulates without bound."
@@ -379,15 +364,16 @@ def check_result(level: Level, findings: tuple[Finding, ...], mu, slow_modes) ->
     _warn(level)
 
 
-_CONSERVED = 1e-13  # of 1/τ; rounding leaves 10⁻¹⁵
 _DOMINATED = 0.1  # of the response across m
-_FAR = 0.5  # of the energy above the band edge: 6 meV for Bi2Se3
+_SPLIT = 1 / 3  # of the height of mu: what is left out is of this order
+_FAR = 0.3  # of the energy above the band edge: 4 meV for Bi2Se3
 _COLD = 1e-3  # share of −f' below the band edge
 
 
 def _warn(level: Level) -> None:
-    share, misfit, below = (
-        float(np.max(x)) for x in (level.slow_share, level.misfit, level.below_band)
+    share, split, misfit, below = (
+        float(np.max(x))
+        for x in (level.slow_share, level.splitting_share, level.misfit, level.below_band)
     )
     if share > _DOMINATED:
         _say(
@@ -395,6 +381,11 @@ def _warn(level: Level) -> None:
             f"make {share:.2g} of the response across m: it holds only where the magnetisation "
             "varies over more than their diffusion length; see spin_relaxation_time and "
             "DropSlowModes"
+        )
+    if split > _SPLIT:
+        _say(
+            f"the splitting is up to {split:.2g} of the height of mu above the band edge, and the "
+            "theory is of first order in it"
         )
     if misfit > _FAR:
         _say(

@@ -10,14 +10,14 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxspin.algebra import is_traced
 from jaxspin.compiled import mapped
+from jaxspin.spin_transfer.checks import check_energy, check_model, check_setting, check_vector
 from jaxspin.spin_transfer.exchange import ExchangeModel
 from jaxspin.spin_transfer.response import (
     KEEP,
     Level,
     Setting,
-    check_model,
     check_result,
-    check_times,
+    info_of,
     level_at,
     setting_of,
     shells_at,
@@ -39,6 +39,20 @@ class TextureTorque(eqx.Module):
     spin_orbit_torque: Float[Array, "3 *grid"]
     #: Distances of the points along x, y, ..., Å.
     spacing: tuple[float, ...] = eqx.field(static=True)
+    #: Of the electrons.
+    dimension: int = eqx.field(static=True)
+    #: As of `spin_transfer_torque`, the worst of all points.
+    info: dict[str, Array]
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The unit of each field that is an array."""
+        return {
+            "magnetization": "eV",
+            "spin_density": f"hbar Angstrom^{-self.dimension}",
+            "torque": f"eV Angstrom^{-self.dimension}",
+            "spin_orbit_torque": f"eV Angstrom^{-self.dimension}",
+        }
 
 
 def texture_torque(
@@ -64,32 +78,38 @@ def texture_torque(
         texture: m of H = ... + m·σ, eV, on a grid along x, along x and y, or in space; axes
             (3, x, ...).
         spacing: distance of the points along each axis of the grid, Å.
-        field: the force eE, eV/Å.
+        field: eE, with E the electric field and e > 0, eV/Å; 1e-10 of E in V/m.
         mu, scattering_time, ...: as of `spin_transfer_torque`.
     Raises:
         ValueError: as `spin_transfer_torque`; a grid with fewer than three points along an axis.
     """
     check_model(model, surface)
-    check_times(scattering_time, spin_relaxation_time, slow_modes)
-    m = _checked(model, texture, spacing, field)
+    check_energy(mu)
+    check_setting(scattering_time, spin_relaxation_time, slow_modes, temperature)
+    check_vector("field", field, model.dimension, "eV/Å")
+    m = _checked(model, texture, spacing)
     setting = setting_of(scattering_time, spin_relaxation_time, slow_modes, temperature)
     mu = jnp.asarray(mu, dtype=jnp.result_type(float))
     slopes = gradient(m, spacing, model.dimension)
     levels, findings = _at_points(model, surface, mu, m.reshape(3, -1), setting)
     check_result(levels, findings, mu, slow_modes)
-    force = jnp.asarray(field, dtype=jnp.result_type(float))
+    drive = jnp.asarray(field, dtype=jnp.result_type(float))
     dressed = levels.found.dressed
-    spin = jnp.einsum("rajib,j,ibr->ar", dressed.gradient, force, slopes)
-    homogeneous = jnp.einsum("raj,j->ar", dressed.homogeneous, force).reshape(m.shape)
+    spin = jnp.einsum("rajib,j,ibr->ar", dressed.gradient, drive, slopes)
+    homogeneous = jnp.einsum("raj,j->ar", dressed.homogeneous, drive).reshape(m.shape)
     spin = spin.reshape(m.shape) + homogeneous
     torque = lambda s: -2 * jnp.cross(m, s, axisa=0, axisb=0, axisc=0)  # noqa: E731
     distances = tuple(float(x) for x in spacing)
-    return TextureTorque(m, spin, torque(spin), torque(homogeneous), distances)
+    info = info_of(levels, scattering_time)
+    return TextureTorque(
+        m, spin, torque(spin), torque(homogeneous), distances, model.dimension, info
+    )
 
 
 @eqx.filter_jit
 def _at_points(model, surface, mu, m: Float[Array, "3 r"], setting: Setting):
     """χ at each point, the axis of points first."""
+    model = model.prepared()
     shells, findings = shells_at(model, surface, mu, setting)
     points = m.shape[1]
     batches = -(-points // _BATCH)
@@ -157,7 +177,7 @@ def skyrmion(
     return exchange * jnp.stack([across * jnp.cos(phi), across * jnp.sin(phi), jnp.cos(theta)])
 
 
-def _checked(model, texture, spacing, field) -> Float[Array, "3 *grid"]:
+def _checked(model, texture, spacing) -> Float[Array, "3 *grid"]:
     shape, d = np.shape(texture), model.dimension
     if len(shape) < 2 or shape[0] != 3 or len(shape) > d + 1 or min(shape[1:]) < 3:
         raise ValueError(
@@ -169,8 +189,6 @@ def _checked(model, texture, spacing, field) -> Float[Array, "3 *grid"]:
             f"Argument `spacing` must be {len(shape) - 1} positive distances (Å), "
             f"but is {spacing!r}."
         )
-    if np.shape(field) != (d,) or not np.all(np.isfinite(np.asarray(field))):
-        raise ValueError(f"Argument `field` must be {d} finite numbers (eV/Å), but is {field!r}.")
     if not is_traced(texture):
         if not np.all(np.isfinite(np.asarray(texture))):
             raise ValueError("Argument `texture` must be finite, but is not.")

@@ -2,9 +2,11 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin import units
+from jaxspin.algebra import is_traced
 from jaxspin.levels import Levels
 from jaxspin.results import Response
 from jaxspin.spin_transfer.kinetics import Tensors
@@ -36,7 +38,10 @@ class Projection(eqx.Module):
 
 
 class Transfer(eqx.Module):
-    """The response of one spin operator to a force eE and to a gradient of m as well."""
+    """The response of one spin operator to a field, and to a field and a gradient of m.
+
+    eE (eV/Å) is e > 0 times the electric field; the force on an electron is −eE.
+    """
 
     #: χ: spin density ⟨s_a⟩ = χ_ajib eE_j ∂_i m_b, axes (mu?, spin, field, gradient,
     #: magnetization), ħ Å^(2−d)/eV².
@@ -47,8 +52,8 @@ class Transfer(eqx.Module):
     magnetization: Float[Array, " 3"]
 
     def torque(self) -> Response:
-        """Torque on the magnetisation, −2 m × ⟨s⟩/ħ, axes as `gradient`: eV Å^(−d) for unit
-        force and gradient.
+        """Torque on the magnetisation, −2 m × ⟨s⟩/ħ, axes as `gradient`: eV Å^(−d) for eE of
+        1 eV/Å and a gradient of 1 eV/Å.
 
         The exchange energy is +m·σ, as everywhere here; for −m·σ the sign is the opposite.
         """
@@ -74,7 +79,13 @@ class Transfer(eqx.Module):
         )
 
     def projection(self) -> Projection:
-        """Adiabatic and non-adiabatic coefficient and β, with the 2 x 2 tensor they come from."""
+        """Adiabatic and non-adiabatic coefficient and β, with the 2 x 2 tensor they come from.
+
+        Raises:
+            ValueError: there is no magnetisation.
+        """
+        if not is_traced(self.magnetization) and not np.any(self.magnetization):
+            raise ValueError("Argument `magnetization` must not vanish here, but is zero.")
         directions = across(self.magnetization)
         chi = jnp.einsum("pa,...ajib,qb->...pjiq", directions, self.gradient.value, directions)
         adiabatic = (chi[..., 1, :, :, 0] - chi[..., 0, :, :, 1]) / 2
@@ -137,6 +148,13 @@ def across(m: Float[Array, " 3"]) -> Float[Array, "2 3"]:
     b = x * y * a
     first = jnp.stack([1 + sign * x**2 * a, sign * b, -sign * x])
     return jnp.stack([first, jnp.stack([b, sign + y**2 * a, -y])])
+
+
+def along(m: Float[Array, " 3"], chi: Float[Array, "*mu 3 d d 3"]):
+    """The part of χ whose spin is along m, or along z without m."""
+    m = jnp.where(jnp.any(m != 0), m, jnp.array([0.0, 0.0, 1.0]))
+    unit = m / jnp.linalg.norm(m)
+    return jnp.einsum("a,c,...cjib->...ajib", unit, unit, chi)
 
 
 def _torque(m, spin, axis: int):

@@ -1,0 +1,129 @@
+"""Checks at the door of spin-transfer torque: what is refused before anything is calculated.
+
+What is being traced (inside jit, grad or vmap) is not known and is left out.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxspin.algebra import is_traced
+from jaxspin.spin_transfer.exchange import ExchangeModel, ScalarBand
+from jaxspin.spin_transfer.slow import SlowModes
+from jaxspin.surfaces import Surface
+
+
+def check_model(model, surface) -> None:
+    """An exchange model and a rule for its surface.
+
+    Raises:
+        ValueError: naming what is not.
+    """
+    if not isinstance(model, ExchangeModel):
+        raise ValueError(
+            "Argument `model` must be an exchange-split band (ConductionBand, ParabolicBand, "
+            f"Ferromagnet or SplitBands), but is of type {type(model).__name__}."
+        )
+    if not isinstance(surface, Surface):
+        raise ValueError(
+            "Argument `surface` must be a Fermi-surface rule (FermiContour, FlowContour, "
+            "MarchingSquares, FermiShell or BroadenedSurface), "
+            f"but is of type {type(surface).__name__}."
+        )
+    surface.check(ScalarBand(model))
+    if not is_traced(model):
+        _check_splitting(model)
+
+
+def check_vector(name: str, value, size: int, unit: str) -> None:
+    """That many finite numbers.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    right = np.shape(value) == (size,)
+    if not right or not (is_traced(value) or np.all(np.isfinite(np.asarray(value)))):
+        raise ValueError(
+            f"Argument `{name}` must be {size} finite numbers ({unit}), but is {value!r}."
+        )
+
+
+def check_energy(mu) -> None:
+    """One finite energy.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if np.ndim(mu) or not (is_traced(mu) or np.isfinite(mu)):
+        raise ValueError(f"Argument `mu` must be one finite energy (eV), but is {mu!r}.")
+
+
+def check_energies(mu) -> None:
+    """One finite energy, or some.
+
+    Raises:
+        ValueError: it is not.
+    """
+    few = np.ndim(mu) <= 1 and np.size(mu) > 0
+    if not few or not (is_traced(mu) or np.all(np.isfinite(np.asarray(mu)))):
+        raise ValueError(
+            "Argument `mu` must be one finite energy or a non-empty array of them (eV), "
+            f"but is {mu!r}."
+        )
+
+
+def check_setting(time, relaxation_time, slow_modes, temperature) -> None:
+    """Positive times, a choice for the slow modes, a temperature.
+
+    Raises:
+        ValueError: naming what is not.
+    """
+    _check_time("scattering_time", time)
+    if relaxation_time is not None:
+        _check_time("spin_relaxation_time", relaxation_time)
+    if not isinstance(slow_modes, SlowModes):
+        raise ValueError(
+            "Argument `slow_modes` must be KeepSlowModes() or DropSlowModes(), "
+            f"but is of type {type(slow_modes).__name__}."
+        )
+    if np.ndim(temperature) or not (is_traced(temperature) or 0 <= float(temperature) < np.inf):
+        raise ValueError(
+            f"Argument `temperature` must be one number, at least 0 (K), but is {temperature!r}."
+        )
+
+
+def _check_time(name, value) -> None:
+    if np.ndim(value) or not (is_traced(value) or 0 < float(value) < np.inf):
+        raise ValueError(f"Argument `{name}` must be a positive time (ps), but is {value!r}.")
+
+
+def _check_splitting(model) -> None:
+    """h Hermitian and without trace, the spins Hermitian, at one k."""
+    with jax.ensure_compile_time_eval():  # the model is known where mu is traced
+        splitting, spin, bare = map(np.asarray, _sample(model))
+    n = splitting.shape[-1]
+    size = np.abs(splitting).max() + np.abs(np.trace(splitting))
+    if spin.shape != (3, n, n) or bare.shape != (3, n, n):
+        raise ValueError(
+            f"Argument `model` must have spins of shape {(3, n, n)}, as its splitting, "
+            f"but has {spin.shape} and {bare.shape}."
+        )
+    matrices = (splitting / (size or 1), spin, bare)
+    if not all(np.allclose(x, x.conj().swapaxes(-1, -2), atol=_ROUNDING) for x in matrices):
+        raise ValueError("Argument `model` must have a Hermitian splitting and spin, but has not.")
+    if abs(np.trace(splitting)) > _ROUNDING * size:
+        raise ValueError(
+            "Argument `model` must have a splitting without trace, "
+            f"but has one with {np.trace(splitting):.4g} eV."
+        )
+
+
+_ROUNDING = 1e-5  # relative: above single precision, below what a forgotten trace would be
+
+
+@eqx.filter_jit
+def _sample(model):
+    k = jnp.asarray([0.031, -0.017, 0.023])[: model.dimension]
+    m = jnp.asarray([0.001, -0.002, 0.003])
+    return model.splitting(k, m), model.spin(k), model.bare_spin()
