@@ -944,8 +944,8 @@ def _frame_fitted(upper: Axes, lower: Axes, data: Data) -> None:
 
 def _draw_corner(figure, result: Fit) -> dict[str, Axes]:
     errors = result.standard_errors
-    shown = np.flatnonzero(np.isfinite(errors) & (errors > 0))
-    if not len(shown):
+    shown = np.flatnonzero(np.isfinite(errors) & (errors > 0)).tolist()
+    if not shown:
         return {}
     grid = figure.subplots(len(shown), len(shown), squeeze=False)
     drawn = {}

@@ -80,7 +80,7 @@ class Data(eqx.Module):
         mu=None,
         density=None,
         gate=None,
-        temperature=0.0,
+        temperature: Any = 0.0,
         units: str,
         density_units: str = "1/cm^2",
     ):

@@ -198,8 +198,8 @@ class MultiStart(Method):
 
 def _iterate(advance, verdict, state: State, run: Run, stage: str, report: Report) -> Outcome:
     """Steps until there is a verdict, or the user has enough."""
-    done, state = run.resume(stage, state)
-    state = eqx.tree_at(lambda state: state.history, state, np.asarray(state.history))
+    done, kept = run.resume(stage, state)
+    state = eqx.tree_at(lambda state: state.history, kept, replace_fn=np.asarray)
     interrupted = False
     try:
         while (found := verdict(state) if done else None) is None:
@@ -212,8 +212,9 @@ def _iterate(advance, verdict, state: State, run: Run, stage: str, report: Repor
             raise
         found, interrupted = (False, f"interrupted after {done} steps"), True
     run.keep(stage, done, state, now=True)
+    converged, reason = found
     minima = (_misfit(state.best),)
-    return Outcome(state.best, state.history, *found, interrupted, minima)
+    return Outcome(state.best, state.history, converged, reason, interrupted, minima)
 
 
 def _longer(history, row: Array) -> np.ndarray:
@@ -315,15 +316,14 @@ def _optax_step(problem: Problem, u, inner, best: Evaluation, method: Gradient):
     return optax.apply_updates(u, change), (state, jnp.minimum(value, lowest)), best, row
 
 
-def _compiled(step: Callable):
-    return _STEPS[step, jax.default_backend() == "cpu"]
-
-
 # As the sums of `integrate`: the widest vectors of the processor.
-_STEPS = {
-    (step, cpu): eqx.filter_jit(
-        step, **({"compiler_options": {"xla_cpu_prefer_vector_width": 512}} if cpu else {})
-    )
+_WIDE: dict[str, Any] = {"compiler_options": {"xla_cpu_prefer_vector_width": 512}}
+_STEPS: dict[tuple[Any, bool], Callable] = {
+    (step, cpu): eqx.filter_jit(step, **(_WIDE if cpu else {}))
     for step in (_damped_step, _optax_step)
     for cpu in (True, False)
 }
+
+
+def _compiled(step: Callable) -> Callable:
+    return _STEPS[step, jax.default_backend() == "cpu"]

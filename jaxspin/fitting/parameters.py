@@ -143,7 +143,8 @@ class Coordinates(eqx.Module):
             (above, low + self.size * (jnp.sqrt(1 + u**2) - 1)),
             (below, high - self.size * (jnp.sqrt(1 + u**2) - 1)),
         )
-        return jnp.select(*zip(*choices, strict=True), self.size * u)
+        conditions, values = zip(*choices, strict=True)
+        return jnp.select(conditions, values, self.size * u)
 
     def from_parameters(self, p: Float[Array | np.ndarray, " n"]) -> Float[Array, " n"]:
         """The inverse of `to_parameters`, for parameters inside their bounds."""
@@ -156,7 +157,8 @@ class Coordinates(eqx.Module):
                 (above, away(p - low)),
                 (below, away(high - p)),
             )
-        return jnp.asarray(np.select(*zip(*choices, strict=True), p / size))
+        conditions, values = zip(*choices, strict=True)
+        return jnp.asarray(np.select(conditions, values, p / size))
 
     def at_bound(self, p: Float[Array, " n"]) -> Array:
         """Which parameters are as good as at a bound."""
