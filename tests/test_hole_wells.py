@@ -518,7 +518,7 @@ def test_each_band_of_the_polar_sum(definition):
 BANDS_16 = models.HoleWellKP("GaAs", WIDTH, 1e6, MEV, basis=models.Legendre(4))
 
 
-GAAS = np.diag([1.0, -1, 1, -1])
+SIGNS = np.diag([1.0, -1, 1, -1])
 
 
 @pytest.mark.parametrize(
@@ -526,7 +526,7 @@ GAAS = np.diag([1.0, -1, 1, -1])
     [
         (J[2], (-9.677683, -9.072299, -9.952436, -9.159238)),
         (J[2] * 2 / 3, (-9.848067, -9.502576, -9.978604, -9.556557)),
-        (GAAS, (-9.788569, -9.373665, -9.973313, -9.441390)),
+        (SIGNS, (-9.788569, -9.373665, -9.973313, -9.441390)),
         (J[2] / 3, (-9.958382, -9.853115, -9.994550, -9.872101)),
     ],
     ids=["m J_z", "2m/3 J_z", "m diag(1, -1, 1, -1)", "m/3 J_z"],
@@ -695,9 +695,8 @@ class Winding(MatrixSum):
 def test_closed_forms_of_two_bands(linear, cubic, size, limits):
     """-p s (2 - Σ M²/λ²)/2 in e/8π, λ² = α²k^2p + M² at the two Fermi radii, spin s = 2J_z.
 
-    Per band Σ = s_nn B = -s p/2 · M/λ · ∂_x M/λ ..., an exact derivative in k: 1 for linear and 9
-    for cubic Rashba coupling and J_z = ±3/2. This pins the sheet's unit: σ^z_yx of `spin_hall`, in
-    "e/8pi", is -(2/π) ∫ d²k Σ_m with J_z.
+    In the limit M -> 0 that is -1 for linear coupling and s = 1, and -9 for cubic coupling and
+    J_z = ±3/2. It pins the sheet's unit: σ^z_yx in "e/8pi" is -(2/π) ∫ d²k Σ_m with J_z.
     """
     numbers = [jnp.array(x) for x in (0.5, linear, cubic, 1e-4, size)]
     model, mu, p = Winding(*numbers), 0.2, 1 if linear else 3

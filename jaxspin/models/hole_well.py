@@ -416,9 +416,9 @@ def _field(value) -> Float[Array, ""]:
     return field
 
 
-# A well of less than 40 Å has no envelopes, and one of a micrometre no subbands of a meV; a well of
-# 400 nm or more in nanometres is within. A field of 100 V/m changes no energy by a µeV, and one of
-# 10⁹ V/m breaks any crystal; 1 to 50 is what fields in MV/m are.
+# A well of a few lattice constants has no envelopes, and one above a micrometre no subbands; most
+# widths in nanometres are below 40. A field of 100 V/m changes no energy by a µeV in a well of
+# 1000 Å, and 10⁹ V/m breaks any crystal; fields in MV/m or kV/cm are below 100.
 _NARROWEST, _WIDEST = 40.0, 1e4
 _WEAKEST, _STRONGEST = 100.0, 1e9
 
