@@ -118,7 +118,8 @@ def integrate(
                 "Argument `checkpoint` must be None inside jit, grad and vmap, "
                 f"but is {checkpoint!r}."
             )
-        fine, coarse, splitting = _both(observable, model, levels, degeneracy, mesh, shape, layout)
+        held = (_held(levels), _held(mesh))
+        fine, coarse, splitting = _both(observable, model, *held, degeneracy, shape, layout)
         return _compared(complete(fine), complete(coarse), splitting)
     about = partial(_about, observable, model, mesh, levels, degeneracy, layout)
     run = Run(as_checkpoint(checkpoint), about)
@@ -193,8 +194,14 @@ def _sum(observable, model, levels, degeneracy, shape, layout, mesh, add):
     return shape.complete(value).reshape(*levels.shape, -1), splitting
 
 
-def _plainly_both(observable, model, levels, degeneracy, mesh, shape, layout):
+def _held(tree) -> Callable:
+    """A function that gives `tree`, whose numbers stay known: custom derivatives trace arrays."""
+    return jax.tree_util.Partial(lambda tree: tree, tree) if is_traced(tree) else lambda: tree
+
+
+def _plainly_both(observable, model, levels: Callable, mesh: Callable, degeneracy, shape, layout):
     """The sums over a mesh and the coarser one, and the smallest splitting, in one computation."""
+    levels, mesh = levels(), mesh()
     arguments = (observable, model, levels, degeneracy, shape, layout)
     fine, splitting = _sum(*arguments, mesh, _at_once)
     coarse, _ = _sum(*arguments, mesh.coarser(), _at_once)
