@@ -194,9 +194,8 @@ class MatrixSum(Model):
         row, slopes = jax.vmap(at_one, in_axes=-1, out_axes=-1)(k)
         # Kept, for each of the n² elements would compute all of them again.
         rows = keep(jnp.concatenate([row[:, None], slopes], axis=1))
-        total = jax.lax.complex(
-            _combined(self.matrices.real, rows), _combined(self.matrices.imag, rows)
-        )
+        matrices = self.matrices
+        total = jax.lax.complex(_combined(matrices.real, rows), _combined(matrices.imag, rows))
         return total[0], total[1:]
 
     def _row(self, k: Float[Array, " d"]) -> Float[Array, " j"]:
@@ -271,6 +270,9 @@ class Sum(Model):
     def lattice(self):
         return self.first.lattice
 
+    def prepared(self):
+        return Sum(self.first.prepared(), self.second.prepared())
+
     def __call__(self, k):
         return self.first(k) + self.second(k)
 
@@ -310,6 +312,9 @@ class Scaled(Model):
     @property
     def lattice(self):
         return self.model.lattice
+
+    def prepared(self):
+        return Scaled(self.model.prepared(), self.scale)
 
     def __call__(self, k):
         return self.scale * self.model(k)
@@ -364,6 +369,9 @@ class WithSpin(Model):
     @property
     def lattice(self):
         return self.model.lattice
+
+    def prepared(self):
+        return WithSpin(self.model.prepared(), self.operator)
 
     def __call__(self, k):
         return self.model(k)
