@@ -235,8 +235,8 @@ class HoleWell(LuttingerWell):
 
     V = -e field z for |z| < width/2 and infinite outside; four bands, every matrix element in
     closed form (`envelopes.variational`, `LuttingerWell`). The energy of HH1 is too high by 0.12 to
-    0.19 meV at 10⁶ V/m and 2.5 meV at 10⁷ V/m in a well of 250 Å. Above a second heavy-hole subband,
-    which it lacks, use `HoleWellKP`.
+    0.19 meV at 10⁶ V/m and 2.5 meV at 10⁷ V/m in a well of 250 Å. It lacks the second heavy-hole
+    subband: at Fermi energies above that, use `HoleWellKP`.
 
     Args:
         material: a name in `materials`, or (γ1, γ2, γ3).
@@ -431,8 +431,8 @@ def _field(value) -> Float[Array, ""]:
 
 
 # A well of less than 40 Å has no envelopes, and one of a micrometre no subbands of a meV; 40 or more
-# nanometres cannot be told from Å. A field of 10³ V/m changes the energies of a 250 Å well by 25 µeV
-# at most, and one of 10⁹ V/m breaks any crystal; fields in MV/m, kV/cm and V/Å are below 10³.
+# nanometres cannot be told from Å. 10³ V/m are 25 µeV across a 250 Å well, and 10⁹ V/m break any
+# crystal; fields in MV/m, kV/cm and V/Å are below 10³.
 _NARROWEST, _WIDEST = 40.0, 1e4
 _WEAKEST, _STRONGEST = 1e3, 1e9
 
