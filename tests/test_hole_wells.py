@@ -14,7 +14,7 @@ import pytest
 from polar_sea import MESHES, sigma_yx
 from scipy.optimize import brentq
 from scipy.special import airy
-from systems import CONVENTIONAL, E_8PI, A, OneRule, measure
+from systems import CONVENTIONAL, E_8PI, KUBO, SPIN_HALL, A, B, OneRule, measure
 
 import jaxspin as js
 from jaxspin import models, units
@@ -110,8 +110,8 @@ def test_matrix_elements_by_quadrature(beta):
         norm = np.sqrt(np.sum(w * state**2))
         states.append(state / norm)
         slopes.append((np.pi * np.cos(np.pi * x) * np.exp(-b * x) - b * state) / norm)
-    norms = envelopes._norm(jnp.array([*beta, np.mean(beta)]))
-    overlap = norms[2] / jnp.sqrt(norms[0] * norms[1])
+    norms = envelopes._log_norm(jnp.array([*beta, np.mean(beta)]))
+    overlap = jnp.exp(norms[2] - (norms[0] + norms[1]) / 2)
     np.testing.assert_allclose(overlap, np.sum(w * states[0] * states[1]), atol=1e-14)
     derivative = (beta[0] - beta[1]) / 2 * overlap
     np.testing.assert_allclose(derivative, np.sum(w * states[0] * slopes[1]), atol=1e-13)
@@ -122,11 +122,28 @@ def test_matrix_elements_by_quadrature(beta):
 
 
 def test_exponent_minimises_for_any_slope():
-    """β = slope g'(β) from a millionth to a million, and the start is above the root."""
-    slope = jnp.concatenate([-jnp.logspace(-6, 6, 49), jnp.logspace(-6, 6, 49)])
+    """β = slope g'(β) for slopes of 1e-8 to 1e10, and the start is above the root.
+
+    g' is known to the rounding of 1, and is 1/2β² or more.
+    """
+    slope = jnp.concatenate([-jnp.logspace(-8, 10, 49), jnp.logspace(-8, 10, 49)])
     beta, first = jax.jit(jax.vmap(lambda s: _with_slope(envelopes.exponent(s))))(slope)
-    np.testing.assert_allclose(beta, slope * first, rtol=3e-12)
+    assert np.all(np.abs(beta / (slope * first) - 1) < 3e-12 + 1e-15 * beta**2)
     assert np.all(np.abs(beta) <= np.cbrt(1.5 * np.abs(slope)) * (1 + 1e-12))
+
+
+@pytest.mark.parametrize(("width", "field"), [(1e4, 2e7), (5e3, 2e8), (1e4, 1e9), (1e4, -1e9)])
+def test_overlap_of_wide_wells_in_strong_fields(width, field):
+    """T(β) -> exp(|β|)/[2|β|(β² + π²)], of which the exponentials cancel; β is 500 to 2000."""
+    bands = models.HoleWell("GaAs", width, field).subbands
+    slopes = field * 1e-10 * width**3 / 2 / jnp.stack(hole_well._along_z(GAAS_GAMMAS))
+    beta = np.abs(jax.vmap(envelopes.exponent)(slopes))
+    heavy, light, mean = (b * (b**2 + np.pi**2) for b in (*beta, np.mean(beta)))
+    np.testing.assert_allclose(bands.overlap, np.sqrt(heavy * light) / mean, rtol=1e-10)
+    assert np.all(np.isfinite(bands.derivative))
+
+
+GAAS_GAMMAS = jnp.array(models.materials["GaAs"])
 
 
 def _with_slope(beta):
@@ -291,6 +308,17 @@ def test_harmonic_potential():
         np.testing.assert_allclose(energies, expected, rtol=1e-8)
 
 
+@pytest.mark.parametrize("field", [0.0, 1e6, -1e6, 1e7, -1e7])
+def test_signs_of_envelopes(field):
+    """The lobe of each state next to z = -d/2 is positive, wherever a field pushes it."""
+    model = full(field=field, number=20)
+    _, states = model.basis.states(
+        hole_well._along_z(model.gammas)[0], model.width, model._potential
+    )
+    for envelope in np.asarray(states)[:, :6].T @ envelopes._tables(20).values.T:
+        assert envelope[np.argmax(np.abs(envelope) > 0.1 * np.max(np.abs(envelope)))] > 0
+
+
 class _Bowl(eqx.Module):
     stiffness: float
 
@@ -417,6 +445,19 @@ def test_sigma_is_even():
     reference = sigma(well(), 5, tolerance=1e-12)
     for other in (well(zeeman=-MEV), well(field=-1e6)):
         np.testing.assert_allclose(sigma(other, 5, tolerance=1e-12), reference, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["variational", "4 + 4 subbands"])
+def test_an_eighth_of_the_plane_is_enough(name):
+    """Energies and Σ_m are those of the mirrored and of the turned k: `polar_sea` relies on it."""
+    model = (well() if name == "variational" else BANDS_16).prepared()
+    for kx, ky in POINTS:
+        images = np.array([[kx, ky], [kx, -ky], [-ky, kx], [ky, kx], [-kx, -ky]])
+        for values in polar_sea.per_band(model, images):
+            np.testing.assert_allclose(values[1:], values[[0] * 4], rtol=1e-8, atol=1e-9)
+    off = np.array([[0.03, 0.011], [np.hypot(0.03, 0.011), 0]])
+    energies = polar_sea.per_band(model, off)[0]
+    assert np.max(np.abs(np.diff(energies, axis=0))) > 0.1 * MEV  # negative control: other angles
 
 
 # --- Spin Hall conductivity -----------------------------------------------------------------------
@@ -659,6 +700,40 @@ def test_light_holes_empty_where_the_down_turn_ends():
     assert below < 15 < above
 
 
+@pytest.mark.parametrize(
+    ("material", "expected"),
+    [("GaAs", -9.99143), ("InAs", -9.99961), ("InSb", -9.99987), ("Ge", -9.99921)],
+)
+def test_filled_sea(material, expected):
+    """All four bands up to k = 16/nm: what counting electrons would add."""
+    edges, (x, w) = np.r_[0, np.geomspace(1e-5, 1.6, 40)], np.polynomial.legendre.leggauss(8)
+    radii = (edges[:-1, None] + np.diff(edges)[:, None] * (x + 1) / 2).ravel()
+    weights = (np.diff(edges)[:, None] * w / 2).ravel() * radii
+    model, rays = well(material).prepared(), (np.arange(8) + 0.5) * np.pi / 32
+    on_rays = [
+        polar_sea.per_band(model, np.outer(radii, [np.cos(angle), np.sin(angle)]))[1]
+        for angle in rays
+    ]
+    total = -4 * np.mean([weights @ density.sum(1) for density in on_rays])
+    assert abs(total - expected) < 5.1e-6
+
+
+def test_electrons_in_place_of_holes():
+    """σ[-H] = const - σ[H] on one mesh, const the filled sea: zero for the charge alone."""
+    mesh, names = js.Disk(0.06, 30, 8), (A, "anomalous_hall")
+    mu = jnp.array([float(well().heavy_hole_edge) + 8 * MEV, 1e3])
+    holes = measure(well(), mesh, js.Levels(mu, HALF_MEV), names)
+    electrons = measure(-1.0 * well(), mesh, js.Levels(-mu, HALF_MEV), names)
+    for name in names:
+        part, sea = (holes[name][n, 1, 0, ...] for n in (0, 1))
+        scale = np.max(np.abs(part))
+        np.testing.assert_allclose(
+            electrons[name][0, 1, 0, ...], sea - part, rtol=0, atol=1e-9 * scale
+        )
+    assert abs(holes["anomalous_hall"][1, 1, 0]) < 1e-9 * abs(holes["anomalous_hall"][0, 1, 0])
+    assert abs(holes[A][1, 1, 0, 2]) > 0.1 * abs(holes[A][0, 1, 0, 2])
+
+
 # --- Two bands ------------------------------------------------------------------------------------
 
 
@@ -693,10 +768,11 @@ class Winding(MatrixSum):
     ("linear", "cubic", "size", "limits"), [(0.3, 0.0, 1.0, (-1, 1)), (0.0, 0.1, 3.0, (-9, None))]
 )
 def test_closed_forms_of_two_bands(linear, cubic, size, limits):
-    """-p s (2 - Σ M²/λ²)/2 in e/8π, λ² = α²k^2p + M² at the two Fermi radii, spin s = 2J_z.
+    """-p s (2 - Σ M²/λ²)/2 in e/8π, λ² = α²k^2p + M² at the two Fermi radii, J_z = ±s/2.
 
-    In the limit M -> 0 that is -1 for linear coupling and s = 1, and -9 for cubic coupling and
-    J_z = ±3/2. It pins the sheet's unit: σ^z_yx in "e/8pi" is -(2/π) ∫ d²k Σ_m with J_z.
+    Per band k Σ_m = -(p s/8) d(M²/λ²)/dk is an exact derivative, so that M -> 0 gives -p s: -1 for
+    linear Rashba coupling with J_z = ±1/2, -9 for cubic with ±3/2. This pins the sheet's unit:
+    σ^z_yx of `spin_hall`, in "e/8pi", is -(2/π) ∫ d²k Σ_m with J_z.
     """
     numbers = [jnp.array(x) for x in (0.5, linear, cubic, 1e-4, size)]
     model, mu, p = Winding(*numbers), 0.2, 1 if linear else 3
@@ -744,36 +820,82 @@ def test_sigma_of_the_full_well_with_a_small_zeeman_energy():
     np.testing.assert_allclose(values, [-8.948, -18.978], rtol=0, atol=1e-3)
 
 
-def test_full_well_in_a_sum_over_a_mesh():
-    """kT = 0.5 meV, against the polar weights on the same nodes."""
-    mesh, levels = js.Disk(0.05, 30, 8), js.Levels(BANDS_16.heavy_hole_edge + 8 * MEV, HALF_MEV)
-    value = measure(BANDS_16, mesh, levels, (A,))[A][0, 1, 0, 2]
+@pytest.mark.parametrize("name", ["variational", "3 + 2 subbands"])
+def test_all_definitions_against_plain_sums(name):
+    """kT = 0.5 meV, on the same nodes."""
+    model = well() if name == "variational" else full(number=8, subbands=(3, 2))
+    mesh, levels = js.Disk(0.05, 30, 8), js.Levels(model.heavy_hole_edge + 8 * MEV, HALF_MEV)
+    values = measure(model, mesh, levels, SPIN_HALL)
     nodes = mesh.points(jnp.arange(mesh.size), None)
-    bands, density = polar_sea.per_band(BANDS_16, np.asarray(nodes.k).T)
-    filling = 1 / (1 + np.exp((bands - levels.mu) / (KELVIN * HALF_MEV)))
-    expected = -2 * np.sum(nodes.weight * np.sum(filling * density, axis=1))
-    np.testing.assert_allclose(value, expected, rtol=1e-9)
+    expected = _plain_sums(model.prepared(), nodes, levels.mu, KELVIN * HALF_MEV)
+    for definition in SPIN_HALL:
+        value = values[definition][0, 1, 0, 2]
+        np.testing.assert_allclose(value, expected[definition], rtol=1e-9)
+
+
+def _plain_sums(model, nodes, mu, thermal) -> dict[str, float]:
+    """σ^z_yx of the four definitions as in docs/definitions.md, with s = 2J_z.
+
+    "kubo" is the formula of Shi et al. with (f_n - f_m)/(ε_n - ε_m) in place of a derivative.
+    """
+    matrices, k = np.asarray(model.matrices), np.asarray(nodes.k).T
+    e, u = np.linalg.eigh(polar_sea._sum(polar_sea._functions(k), matrices))
+    slopes = polar_sea._sum(polar_sea._slopes(k), matrices)
+    vx, vy, s = (u.conj().swapaxes(1, 2) @ o @ u for o in (*slopes, np.asarray(model.spin()[2])))
+    f = 1 / (1 + np.exp((e - mu) / thermal))
+    gap = e[:, None, :] - e[:, :, None] + np.diag([np.inf] * e.shape[1])  # ε_l - ε_m
+    transposed = lambda o: o.swapaxes(1, 2)  # noqa: E731
+    diagonal = lambda o: np.einsum("kmm->km", o).real  # noqa: E731
+    rx, ry = 1j * vx / gap, 1j * vy / gap
+    omega = -2 * np.imag(ry * transposed(rx))
+    current = (s @ vy + vy @ s) / 2
+    ratio = (f[:, None, :] - f[:, :, None]) / gap
+    speed, drift = diagonal(vy), -f * (1 - f) / thermal * diagonal(vy)
+    both = lambda o: o[:, :, None] + o[:, None, :]  # noqa: E731
+    kubo = ratio * (transposed(s) * (vx @ ry + ry @ vx) - 1j * transposed(s @ ry + ry @ s) * vx) / 2
+    kubo = kubo + transposed(s) * vx * (both(speed) * ratio - both(drift)) / (2 * gap)
+    per_pair = {
+        CONVENTIONAL: -2 * f[:, :, None] * np.imag(current * transposed(vx)) / gap**2,
+        A: f[:, :, None] * diagonal(s)[:, None, :] * omega,
+        B: f[:, :, None] * diagonal(s)[:, :, None] * omega,
+        KUBO: np.imag(kubo),
+    }
+    weight = np.asarray(nodes.weight)[:, None, None]
+    return {name: np.sum(weight * pairs) for name, pairs in per_pair.items()}
 
 
 def test_variational_well_is_one_subband_of_each_kind():
-    """The same builder: a 1 x 1 case with other numbers in the same places."""
-    one, other = full(subbands=(1, 1)), well()
-    assert one.matrices.shape == other.matrices.shape == (6, 4, 4)
-    filled = lambda model: np.abs(np.asarray(model.matrices)) > 1e-12  # noqa: E731
-    np.testing.assert_array_equal(filled(one), filled(other))
+    """Without field the sine is exact: the two models are then one."""
+    one, other = full(field=0.0, subbands=(1, 1), number=24), well(field=0.0)
+    np.testing.assert_allclose(one.matrices, other.matrices, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(one.spin(), other.spin(), rtol=0, atol=1e-12)
+    field_on = full(subbands=(1, 1)).matrices - well().matrices
+    assert np.max(np.abs(field_on)) > 0.1 * MEV  # negative control
+
+
+def test_sums_and_multiples_solve_the_well_once():
+    """What is prepared has no subbands to solve, and is the same model."""
+    model, k = full(number=6), jnp.array(POINTS[0])
+    other = js.models.base.WithSpin(2.0 * model + model, model.spin())
+    prepared = other.prepared()
+    assert isinstance(prepared.model.first.model, hole_well.PreparedWell)
+    assert isinstance(prepared.model.second, hole_well.PreparedWell)
+    np.testing.assert_allclose(prepared(k), 3 * model(k), rtol=0, atol=1e-15)
 
 
 # --- Derivatives of responses ---------------------------------------------------------------------
 
 
-def test_gradient_of_sigma():
-    """By field and width, against central differences; the mesh stays."""
+@pytest.mark.parametrize("kind", [models.HoleWell, models.HoleWellKP])
+def test_gradient_of_sigma(kind):
+    """By field and width, with mu counted from HH1, against differences; the mesh stays."""
     mesh = OneRule(js.Disk(0.08, 40, 8))
+    more = {} if kind is models.HoleWell else {"basis": models.Legendre(8), "subbands": (2, 1)}
 
     def value(parameters):
         field, width = parameters
-        model = models.HoleWell("GaAs", width, field, MEV)
-        levels = js.Levels(jnp.array([0.004, 0.012]), 4 * HALF_MEV)
+        model = kind("GaAs", width, field, MEV, **more)
+        levels = js.Levels(model.heavy_hole_edge + jnp.array([0.005, 0.013]), 4 * HALF_MEV)
         return measure(model, mesh, levels, (A,))[A][:, 1, 0, 2] / E_8PI
 
     along = jax.jit(lambda start, step: jax.jvp(value, (start,), (step,)))
@@ -823,6 +945,10 @@ def test_density_of_holes_and_back():
     np.testing.assert_allclose(density.value[:2], within, rtol=2e-3)
     back = js.fermi_energy(model, mesh, float(density.value[0]))
     assert abs(back - levels.mu[0]) < 1e-12
+    narrow = eqx.tree_at(lambda m: m.mesh.cutoff, mesh, jnp.array(0.03))  # inside of that of 15 meV
+    with pytest.warns(UserWarning, match="not below all bands on the rim"):
+        beyond = js.fermi_energy(model, narrow, float(density.value[1]))
+    assert beyond > levels.mu[1] + 10 * MEV
 
 
 def _area(model, mu):
@@ -847,6 +973,14 @@ def test_fermi_energy_of_warm_carriers():
         jax.jit(lambda n: js.fermi_energy(gas, js.Disk(0.2, 60, 5), n))(density)
 
 
+def test_fermi_energy_on_a_staircase():
+    model, mesh = models.QiWuZhang(A=1.0, m=1.0), OneRule(js.Grid((10, 10)))
+    with pytest.warns(
+        UserWarning, match=r"at the Fermi energy found it is 0\.5.* in place of 0\.5"
+    ):
+        js.fermi_energy(model, mesh, 0.5)
+
+
 # --- Bad input ------------------------------------------------------------------------------------
 
 KP = models.HoleWellKP
@@ -868,18 +1002,31 @@ BAD = {
         lambda: models.HoleWell("GaAs", 25.0, 1e6),
         r"`width` must be from 40 to 10000 Å, but is 25.0. .* 25.0 nm are 250 Å",
     ),
-    "width in metres": (lambda: models.HoleWell("GaAs", 25e-9, 1e6), r"`width` must be from 40"),
+    "width in metres": (
+        lambda: models.HoleWell("GaAs", 25e-9, 1e6),
+        r"`width` must be from 40 .* but is 2.5e-08. .* metres: 2.5e-08 m are 250 Å",
+    ),
+    "width in no unit": (lambda: models.HoleWell("GaAs", 0.5, 1e6), r"`width` .* but is 0.5.$"),
+    "parameters not finite": (
+        lambda: models.HoleWell((np.inf, 2.0, 2.0), 250.0, 1e6),
+        r"`material` must be finite",
+    ),
+    "holes alike": (lambda: models.HoleWell((6.85, 0, 0), 250.0, 1e6), r"`material` .* γ2 ≠ 0"),
     "negative width": (lambda: models.HoleWell("GaAs", -250.0, 1e6), r"`width` .* -250.0.$"),
     "several widths": (lambda: models.HoleWell("GaAs", [200.0, 250.0], 1e6), r"`width` .* one"),
     "width not finite": (lambda: models.HoleWell("GaAs", np.nan, 1e6), r"`width` .* nan"),
     "field in MV/m": (
         lambda: models.HoleWell("GaAs", 250.0, 1.0),
-        r"`field` must be 0 or from 100 to 1e\+09 V/m in magnitude, but is 1.0. .* 1 MV/m is 1e6",
+        r"`field` must be 0 or from 1000 to 1e\+09 V/m in magnitude, but is 1.0. .* 1 MV/m is 1e6",
     ),
+    "field in kV/cm": (lambda: models.HoleWell("GaAs", 250.0, 100.0), r"`field` .* kV/cm"),
+    "field in no unit": (lambda: models.HoleWell("GaAs", 250.0, 1e-9), r"`field` .* 1e-09.$"),
     "field too strong": (lambda: models.HoleWell("GaAs", 250.0, 1e12), r"`field` .* V/m .*0.0.$"),
     "field not finite": (lambda: models.HoleWell("GaAs", 250.0, np.nan), r"`field` .* nan"),
     "zeeman of three numbers": (lambda: well(zeeman=[0, 0, 1.0]), r"`zeeman` .* \(3,\)"),
-    "zeeman not Hermitian": (lambda: well(zeeman=np.eye(4) * 1j), r"`zeeman` must be Hermitian"),
+    "zeeman not Hermitian": (lambda: well(zeeman=np.eye(4) * 1j), r"`zeeman` .* Hermitian"),
+    "zeeman imaginary": (lambda: well(zeeman=1e-3j), r"`zeeman` must be real or Hermitian"),
+    "zeeman not finite": (lambda: well(zeeman=np.nan), r"`zeeman` must be real .* nan"),
     "more subbands than resolved": (
         lambda: full(subbands=(12, 12)),
         r"`subbands` must be at most 8 of each kind, .* Legendre\(number=16\) resolves, .* 12",
@@ -894,7 +1041,15 @@ BAD = {
     ),
     "potential a vector": (
         lambda: full(potential=lambda z: jnp.array([z, z])),
-        r"`potential` must give one number .* \(2,\)",
+        r"`potential` must give one real number .* \(2,\)",
+    ),
+    "potential complex": (
+        lambda: full(potential=lambda z: 1j * z),
+        r"`potential` must give one real number .* complex128",
+    ),
+    "densities": (
+        lambda: js.fermi_energy(well(), js.Disk(0.05, 20, 5), np.array([1e-5, 2e-5])),
+        r"`density` must be one finite number",
     ),
     "no holes": (lambda: well().cutoff(-0.02), r"`mu` must be above the bottom of the well"),
 }

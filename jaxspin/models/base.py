@@ -252,9 +252,8 @@ class MatrixSum(Model):
         row, slopes = jax.vmap(at_one, in_axes=-1, out_axes=-1)(k)
         # Kept, for each of the n² elements would compute all of them again.
         rows = keep(jnp.concatenate([row[:, None], slopes], axis=1))
-        total = jax.lax.complex(
-            _combined(self.matrices.real, rows), _combined(self.matrices.imag, rows)
-        )
+        matrices = self.matrices
+        total = jax.lax.complex(_combined(matrices.real, rows), _combined(matrices.imag, rows))
         return total[0], total[1:]
 
     def _row(self, k: Float[Array, " d"]) -> Float[Array, " j"]:
@@ -338,6 +337,9 @@ class Sum(Model):
     def matrix_size(self) -> int:
         return max(self.first.matrix_size, self.second.matrix_size)
 
+    def prepared(self):
+        return Sum(self.first.prepared(), self.second.prepared())
+
     def __call__(self, k):
         return self.first(k) + self.second(k)
 
@@ -388,6 +390,9 @@ class Scaled(Model):
     @property
     def matrix_size(self) -> int:
         return self.model.matrix_size
+
+    def prepared(self):
+        return Scaled(self.model.prepared(), self.scale)
 
     def __call__(self, k):
         return self.scale * self.model(k)
@@ -465,6 +470,9 @@ class WithSpin(Model):
     @property
     def matrix_size(self) -> int:
         return self.model.matrix_size
+
+    def prepared(self):
+        return WithSpin(self.model.prepared(), self.operator)
 
     def __call__(self, k):
         return self.model(k)

@@ -50,8 +50,8 @@ def variational(heavy: Array, light: Array, width: Array, force: Array) -> Subba
     kinetic = jnp.stack([heavy, light]) / width**2
     beta = jnp.stack([exponent(force * width / (2 * k)) for k in kinetic])
     energies = kinetic * (jnp.pi**2 + beta**2) - force * width * mean_position(beta)
-    norm_heavy, norm_light = _norm(beta)
-    overlap = _norm(jnp.mean(beta)) / jnp.sqrt(norm_heavy * norm_light)
+    # In logarithms, for T itself overflows from β = 710 on.
+    overlap = jnp.exp(_log_norm(jnp.mean(beta)) - jnp.mean(_log_norm(beta)))
     derivative = (beta[0] - beta[1]) / (2 * width) * overlap
     return Subbands(energies[:1], energies[1:], overlap[None, None], derivative[None, None])
 
@@ -78,12 +78,20 @@ def _series(beta):
     return beta * jnp.polyval(jnp.array(_LANGEVIN[::-1]), jnp.minimum(beta**2, _SMALL**2))
 
 
-def _norm(beta):
-    """T(β), up to exp(-β) and constants the norm of the envelope."""
-    small = jnp.abs(beta) < 1e-4
-    away = jnp.where(small, 1.0, beta)
-    ratio = jnp.where(small, 1 + beta**2 / 6, jnp.sinh(away) / away)
-    return ratio / (beta**2 + jnp.pi**2)
+def _log_norm(beta):
+    """log T(β); T is up to exp(-β) and constants the norm of the envelope."""
+    small = jnp.abs(beta) < _SMALL
+    away = jnp.where(small, 1.0, jnp.abs(beta))
+    log_sinh = away + jnp.log1p(-jnp.exp(-2 * away)) - jnp.log(2.0)
+    ratio = jnp.where(small, _log_ratio(beta), log_sinh - jnp.log(away))
+    return ratio - jnp.log(beta**2 + jnp.pi**2)
+
+
+def _log_ratio(beta):
+    """log(sinh(β)/β) for small β, the integral of `_series`."""
+    square = jnp.minimum(beta**2, _SMALL**2)
+    integrated = [c / (2 * n + 2) for n, c in enumerate(_LANGEVIN)]
+    return square * jnp.polyval(jnp.array(integrated[::-1]), square)
 
 
 @jax.custom_jvp
@@ -109,7 +117,7 @@ def exponent(slope: Float[Array, ""]) -> Float[Array, ""]:
     return -jnp.sign(slope) * root
 
 
-# From the start above 4 steps of Newton's iteration reach rounding, for slopes of 1e-8 to 1e8.
+# From the start above 4 steps of Newton's iteration reach rounding, for slopes of 1e-8 to 1e10.
 _STEPS = 6
 
 
@@ -160,14 +168,17 @@ class Legendre(eqx.Module):
     def states(
         self, kinetic: Float[Array, ""], width: Float[Array, ""], potential: Float[Array, " q"]
     ) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
-        """Energies (eV) and states (columns) of kinetic k_z² + V.
+        """Energies (eV) and states (columns) of kinetic k_z² + V, rising at z = -d/2.
 
         Args:
             potential: V at `positions`, eV.
         """
         tables = _tables(self.number)
         confinement = jnp.einsum("qi,q,qj->ij", tables.values, potential, tables.values)
-        return jnp.linalg.eigh(kinetic * (2 / width) ** 2 * tables.kinetic + confinement)
+        energies, states = jnp.linalg.eigh(
+            kinetic * (2 / width) ** 2 * tables.kinetic + confinement
+        )
+        return energies, states * _signs(tables, states)
 
     def derivative(self, width: Float[Array, ""]) -> Float[Array, "n n"]:
         """d/dz between the functions of the basis, 1/Å."""
@@ -184,6 +195,18 @@ class _Tables(eqx.Module):
     values: np.ndarray  # (q, n), times the roots of the weights of the nodes
     kinetic: np.ndarray  # (n, n)
     derivative: np.ndarray  # (n, n)
+    walls: np.ndarray  # (2, n), slopes at -1 and at 1
+
+
+def _signs(tables: _Tables, states: Float[Array, "n n"]) -> Float[Array, " n"]:
+    """The signs with which all states rise at z = -d/2.
+
+    State n = 1, 2, ... has n - 1 nodes, so that its slopes at the two walls are then of the signs
+    1 and (-1)^n. Both count, for a field makes one of them too small to have a sign.
+    """
+    left, right = tables.walls @ states
+    alternating = (-1.0) ** np.arange(1, len(left) + 1)
+    return jnp.where(left + alternating * right < 0, -1.0, 1.0)
 
 
 @functools.lru_cache(maxsize=32)
@@ -195,7 +218,8 @@ def _tables(number: int) -> _Tables:
     root = np.sqrt(weights)[:, None]
     values = root * legendre.legval(nodes, orthonormal.T).T
     slopes = root * legendre.legval(nodes, legendre.legder(orthonormal.T)).T
-    return _Tables(nodes, values, slopes.T @ slopes, values.T @ slopes)
+    walls = legendre.legval(np.array([-1.0, 1.0]), legendre.legder(orthonormal.T)).T
+    return _Tables(nodes, values, slopes.T @ slopes, values.T @ slopes, walls)
 
 
 def galerkin(

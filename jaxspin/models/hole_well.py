@@ -70,6 +70,9 @@ class LuttingerWell(MatrixSum):
 
     and a Zeeman matrix. `axial` replaces γ2 and γ3 in M alone by their mean, which makes the bands
     circles. The spin operator is 2J, its elements between heavy and light holes times ⟨h_a|l_b⟩.
+
+    Every response is the sum over occupied holes with this H, which is minus that of the electrons
+    (docs/hole-wells.md#which-carriers-count): `anomalous_hall` is -1 times that of the electrons.
     """
 
     gammas: eqx.AbstractVar[Float[Array, " 3"]]
@@ -112,14 +115,16 @@ class LuttingerWell(MatrixSum):
     def heavy_hole_edge(self) -> Float[Array, ""]:
         """Energy of the lowest heavy-hole subband at k = 0 without Zeeman energy, eV.
 
-        The zero of energies is the potential in the middle of the well. For a Fermi energy measured
-        from this edge: `Levels(well.heavy_hole_edge + 0.015)`.
+        The zero of energies is the zero of V. For a Fermi energy measured from this edge:
+        `Levels(well.heavy_hole_edge + 0.015)`.
         """
         return self.subbands.heavy[0]
 
     @property
     def masses(self) -> Masses:
-        """In-plane masses at k = 0, exact in k² for these subbands.
+        """In-plane masses at k = 0 without Zeeman energy, the limit k -> 0 of ħ²k²/2(E - E_0).
+
+        Exact for these subbands. Negative where a subband close by bends the band downwards.
 
         1/m_a = γ1 + γ2 + 12 A γ3² Σ_b ⟨h_a|d/dz|l_b⟩²/(E_ha - E_lb) for heavy holes, and
         1/m_b = γ1 - γ2 - 12 A γ3² Σ_a ⟨h_a|d/dz|l_b⟩²/(E_ha - E_lb) for light ones.
@@ -135,8 +140,8 @@ class LuttingerWell(MatrixSum):
     def cubic_rashba(self) -> Float[Array, ""]:
         """α3 ≥ 0 of the lowest heavy holes: E_+ - E_- = 2 α3 k³ without Zeeman energy, eV Å³.
 
-        α3 = 12 A² γ3 (γ2 + γ3)/2 |Σ_b ⟨h_1|d/dz|l_b⟩⟨h_1|l_b⟩/(E_lb - E_h1)|: third-order
-        perturbation theory, the part of it that is the same in all directions.
+        α3 = 12 A² γ3 (γ2 + γ3)/2 |Σ_b ⟨h_1|d/dz|l_b⟩⟨h_1|l_b⟩/(E_lb - E_h1)|: of second order in
+        the coupling to light holes, of third in k; the part that is the same in all directions.
         """
         _, gamma2, gamma3 = self.gammas
         bands = self.subbands
@@ -229,9 +234,9 @@ class HoleWell(LuttingerWell):
     """A hole well in a perpendicular field, with one variational envelope of each kind.
 
     V = -e field z for |z| < width/2 and infinite outside; four bands, every matrix element in
-    closed form (`envelopes.variational`, `LuttingerWell`). The energy of HH1 is too high by 0.1 to
-    0.2 meV at 10⁶ V/m and 2.5 meV at 10⁷ V/m in a well of 250 Å. Above a second heavy-hole subband,
-    which it lacks, use `HoleWellKP`.
+    closed form (`envelopes.variational`, `LuttingerWell`). The energy of HH1 is too high by 0.12 to
+    0.19 meV at 10⁶ V/m and 2.5 meV at 10⁷ V/m in a well of 250 Å. It lacks the second heavy-hole
+    subband: at Fermi energies above that, use `HoleWellKP`.
 
     Args:
         material: a name in `materials`, or (γ1, γ2, γ3).
@@ -240,8 +245,8 @@ class HoleWell(LuttingerWell):
         zeeman: m in m J_z, eV, or any Hermitian 4x4 matrix in the basis above.
         axial: bands that are circles (`LuttingerWell`).
     Raises:
-        ValueError: γ's that make a mass negative, a width or field that cannot be in Å and V/m, a
-            `zeeman` that is not Hermitian.
+        ValueError: γ's that make a mass negative or the holes alike (γ2 = 0), a width or field that
+            cannot be in Å and V/m, a `zeeman` that is not Hermitian.
 
     >>> well = HoleWell("GaAs", width=250.0, field=1e6, zeeman=1e-3)
     >>> print(f"{1e3 * well.heavy_hole_edge:.5f} meV, {well.cubic_rashba:.2f} eV Å³")
@@ -325,11 +330,11 @@ class HoleWellKP(LuttingerWell):
 
     def __check_init__(self):
         if self.potential is not None:
-            shape = eqx.filter_eval_shape(self.potential, jnp.zeros(())).shape
-            if shape != ():
+            value = eqx.filter_eval_shape(self.potential, jnp.zeros(()))
+            if value.shape != () or jnp.iscomplexobj(value):
                 raise ValueError(
-                    "Argument `potential` must give one number (eV) for one z (Å), "
-                    f"but gives shape {shape}."
+                    "Argument `potential` must give one real number (eV) for one z (Å), "
+                    f"but gives {value.dtype} of shape {value.shape}."
                 )
         values = self._potential
         if not is_traced(values) and not np.all(np.isfinite(values)):
@@ -381,7 +386,14 @@ def _luttinger_parameters(material) -> Float[Array, " 3"]:
             "Argument `material` must be a name or the three Luttinger parameters, "
             f"but has shape {gammas.shape}."
         )
-    if not is_traced(gammas) and not _stiffness(gammas) > 0:
+    if is_traced(gammas):
+        return gammas
+    if not np.all(np.isfinite(gammas)) or gammas[1] == 0:
+        raise ValueError(
+            "Argument `material` must be finite numbers with γ2 ≠ 0, for otherwise heavy and light "
+            f"holes are the same at k = 0, but is {material!r}."
+        )
+    if not _stiffness(gammas) > 0:
         raise ValueError(
             "Argument `material` must have γ1 > 2|γ2| and γ1 > 2|γ3|, for otherwise the mass of "
             f"the heavy holes is negative along some direction, but is {material!r}."
@@ -393,8 +405,10 @@ def _width(value) -> Float[Array, ""]:
     width = _number("width", value)
     if not is_traced(width) and not _NARROWEST <= width <= _WIDEST:
         hint = ""
-        if 0 < width < _NARROWEST:
+        if 1 <= width < _NARROWEST:
             hint = f" It looks like nanometres: {value} nm are {10 * width:g} Å."
+        if 0 < width < 1e-6:
+            hint = f" It looks like metres: {value} m are {_PER_METRE * width:g} Å."
         raise ValueError(
             f"Argument `width` must be from {_NARROWEST:g} to {_WIDEST:g} Å, "
             f"but is {value!r}.{hint}"
@@ -407,7 +421,7 @@ def _field(value) -> Float[Array, ""]:
     size = 0.0 if is_traced(field) else abs(float(field))
     if not (size == 0 or _WEAKEST <= size <= _STRONGEST):
         hint = ""
-        if size < _WEAKEST:
+        if 1e-6 <= size < _WEAKEST:
             hint = f" It looks like MV/m, kV/cm or V/Å: 1 MV/m is 1e6 V/m, 1 V/Å is {_PER_METRE:g}."
         raise ValueError(
             f"Argument `field` must be 0 or from {_WEAKEST:g} to {_STRONGEST:g} V/m in magnitude, "
@@ -416,11 +430,11 @@ def _field(value) -> Float[Array, ""]:
     return field
 
 
-# A well of a few lattice constants has no envelopes, and one above a micrometre no subbands; most
-# widths in nanometres are below 40. A field of 100 V/m changes no energy by a µeV in a well of
-# 1000 Å, and 10⁹ V/m breaks any crystal; fields in MV/m or kV/cm are below 100.
+# A well of less than 40 Å has no envelopes, and one of a micrometre no subbands of a meV; 40 or more
+# nanometres cannot be told from Å. 10³ V/m are 25 µeV across a 250 Å well, and 10⁹ V/m break any
+# crystal; fields in MV/m, kV/cm and V/Å are below 10³.
 _NARROWEST, _WIDEST = 40.0, 1e4
-_WEAKEST, _STRONGEST = 100.0, 1e9
+_WEAKEST, _STRONGEST = 1e3, 1e9
 
 
 def _number(name: str, value) -> Float[Array, ""]:
@@ -433,14 +447,14 @@ def _number(name: str, value) -> Float[Array, ""]:
 def _zeeman_matrix(value) -> Complex[Array, "4 4"]:
     matrix = jnp.asarray(value, dtype=complex)
     if matrix.shape == ():
-        return matrix * SPIN[2] / 2
+        matrix = matrix * SPIN[2] / 2
     if matrix.shape != (4, 4):
         raise ValueError(
             "Argument `zeeman` must be one energy or a 4x4 matrix (eV), "
             f"but has shape {matrix.shape}."
         )
     if not is_traced(matrix) and not np.allclose(matrix, matrix.conj().T, rtol=0, atol=1e-12):
-        raise ValueError("Argument `zeeman` must be Hermitian, but is not.")
+        raise ValueError(f"Argument `zeeman` must be real or Hermitian, but is {value!r}.")
     return matrix
 
 
