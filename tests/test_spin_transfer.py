@@ -667,7 +667,7 @@ def test_quadrature(c1, enough):
 
 
 def test_quadrature_converges():
-    """At Ωτ = 15, against 24 x 48 nodes: a fixed mesh is what the result is exact to."""
+    """At Ωτ = 15, against 24 x 48 nodes."""
     m, tau = SIZE * np.eye(3)[Z], 15 * HBAR_EV_PS / (2 * SIZE)
     coarse, middle, fine = (
         np.asarray(torque(m=m, tau=tau, surface=js.FermiShell(*n)).bare.gradient.value)[:2]
