@@ -430,7 +430,7 @@ def _field(value) -> Float[Array, ""]:
     return field
 
 
-# A well of less than 40 Å has no envelopes, and one of a micrometre no subbands of a meV; 40 or more
+# A well of less than 40 Å has no envelopes, one of a micrometre no subbands of a meV; 40 or more
 # nanometres cannot be told from Å. 10³ V/m are 25 µeV across a 250 Å well, and 10⁹ V/m break any
 # crystal; fields in MV/m, kV/cm and V/Å are below 10³.
 _NARROWEST, _WIDEST = 40.0, 1e4
