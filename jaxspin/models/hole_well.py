@@ -298,8 +298,8 @@ class HoleWellKP(LuttingerWell):
         ValueError: as `HoleWell`; more subbands than the basis resolves; a potential that is not
             a finite number at each z.
 
-    It warns where twice as many functions change the energy of a subband by more than 0.1 meV: of
-    those in `subbands`, or of the lowest where that is None.
+    It warns where twice as many functions (at most 60) change the energy of a subband by more than
+    0.1 meV: of those in `subbands`, or of HH1 and LH1 where that is None.
 
     >>> well = HoleWellKP("GaAs", width=250.0, field=1e6, subbands=(3, 2))
     >>> print(1e3 * well.subbands.heavy)  # meV
