@@ -173,12 +173,19 @@ class Legendre(eqx.Module):
         Args:
             potential: V at `positions`, eV.
         """
+        energies, states = jnp.linalg.eigh(self.hamiltonian(kinetic, width, potential))
+        return energies, states * _signs(_tables(self.number), states)
+
+    def hamiltonian(self, kinetic, width, potential):
+        """kinetic k_z² + V between the functions of the basis, eV, (n, n)."""
         tables = _tables(self.number)
-        confinement = jnp.einsum("qi,q,qj->ij", tables.values, potential, tables.values)
-        energies, states = jnp.linalg.eigh(
-            kinetic * (2 / width) ** 2 * tables.kinetic + confinement
-        )
-        return energies, states * _signs(tables, states)
+        confinement = tables.values.T @ (potential[:, None] * tables.values)
+        return kinetic * (2 / width) ** 2 * tables.kinetic + confinement
+
+    @property
+    def finer(self) -> "Legendre":
+        """Twice as many functions, to see what the basis resolves."""
+        return Legendre(min(2 * self.number, _MOST))
 
     def derivative(self, width: Float[Array, ""]) -> Float[Array, "n n"]:
         """d/dz between the functions of the basis, 1/Å."""

@@ -5,6 +5,7 @@ energy. Basis: |+3/2⟩, |-3/2⟩, |+1/2⟩, |-1/2⟩ of J_z, each with the subb
 """
 
 import math
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -289,12 +290,16 @@ class HoleWellKP(LuttingerWell):
         material, width, field, zeeman, axial: as of `HoleWell`.
         basis: the envelopes that the subbands are solved in, `Legendre(number)`.
         subbands: how many heavy-hole and light-hole subbands, the lowest; at most those that the
-            basis resolves (`Legendre.resolved`). None: all functions of the basis.
+            basis resolves (`Legendre.resolved`). None: all functions of the basis, of which the
+            upper half are no subbands of the well, but complete what the lower ones become at k.
         potential: V(z) of a hole, eV, z in Å; smooth. A function of a module rather than a lambda,
             or an `equinox.Module` with parameters to scan, so that nothing is compiled twice.
     Raises:
         ValueError: as `HoleWell`; more subbands than the basis resolves; a potential that is not
             a finite number at each z.
+
+    It warns where twice as many functions (at most 60) change the energy of a subband by more than
+    0.1 meV: of those in `subbands`, or of HH1 and LH1 where that is None.
 
     >>> well = HoleWellKP("GaAs", width=250.0, field=1e6, subbands=(3, 2))
     >>> print(1e3 * well.subbands.heavy)  # meV
@@ -336,27 +341,48 @@ class HoleWellKP(LuttingerWell):
                     "Argument `potential` must give one real number (eV) for one z (Å), "
                     f"but gives {value.dtype} of shape {value.shape}."
                 )
-        values = self._potential
-        if not is_traced(values) and not np.all(np.isfinite(values)):
+        values = self._potential(self.basis)
+        if is_traced(values, self.gammas, self.width):
+            return
+        if not np.all(np.isfinite(values)):
             raise ValueError("Argument `potential` must be finite inside the well, but is not.")
+        self._warn_of_a_small_basis()
+
+    def _warn_of_a_small_basis(self):
+        bases = self.basis, self.basis.finer
+        error = 0.0
+        for kinetic, kept in zip(_along_z(self.gammas), self.kept, strict=True):
+            count = kept if kept <= self.basis.resolved else 1
+            here, finer = (self._levels(basis, kinetic)[:count] for basis in bases)
+            error = max(error, np.max(np.abs(here - finer)))
+        if error > _RESOLVED:
+            warnings.warn(
+                f"A subband at k = 0 is off by {1e3 * error:.3g} meV in {bases[0]}, against "
+                f"{bases[1]}. Give a larger basis, or fewer subbands.",
+                stacklevel=4,
+            )
+
+    def _levels(self, basis, kinetic) -> np.ndarray:
+        potential = np.asarray(self._potential(basis))
+        return np.linalg.eigvalsh(basis.hamiltonian(float(kinetic), float(self.width), potential))
 
     def solve(self) -> Subbands:
-        kinetic = _along_z(self.gammas)
-        return galerkin(self.basis, *kinetic, self.width, self._potential, self.kept)
+        kinetic, potential = _along_z(self.gammas), self._potential(self.basis)
+        return galerkin(self.basis, *kinetic, self.width, potential, self.kept)
 
     @property
     def bottom(self) -> Float[Array, ""]:
-        return jnp.min(self._potential)
+        return jnp.min(self._potential(self.basis))
 
-    @property
-    def _potential(self) -> Float[Array, " q"]:
-        """V where the basis takes it, eV."""
-        z = self.basis.positions(self.width)
+    def _potential(self, basis) -> Float[Array, " q"]:
+        """V where a basis takes it, eV."""
+        z = basis.positions(self.width)
         tilted = -self.field / _PER_METRE * z
         return tilted if self.potential is None else tilted + jax.vmap(self.potential)(z)
 
 
 _PER_METRE = 1e10  # Å in a metre
+_RESOLVED = 1e-4  # eV, a tenth of the Zeeman energies and of the least Fermi energies of interest
 
 
 def _along_z(gammas) -> tuple[Array, Array]:
@@ -430,9 +456,9 @@ def _field(value) -> Float[Array, ""]:
     return field
 
 
-# A well of less than 40 Å has no envelopes, one of a micrometre no subbands of a meV; 40 or more
-# nanometres cannot be told from Å. 10³ V/m are 25 µeV across a 250 Å well, and 10⁹ V/m break any
-# crystal; fields in MV/m, kV/cm and V/Å are below 10³.
+# A well of less than 40 Å has no envelopes, and one of a micrometre no subbands of a meV; 40
+# nanometres or more cannot be told from Å. 10³ V/m are 25 µeV across a 250 Å well, and 10⁹ V/m
+# break any crystal; fields in MV/m, kV/cm and V/Å are below 10³.
 _NARROWEST, _WIDEST = 40.0, 1e4
 _WEAKEST, _STRONGEST = 1e3, 1e9
 
