@@ -260,7 +260,7 @@ def eigensystem(
     hamiltonian: Complex[Array, "n n K"], degeneracy: Degeneracy
 ) -> tuple[Float[Array, "n K"], Complex[Array, "n n K"]]:
     """Energies (ascending) and eigenvectors (columns), with the derivative of `band_basis`."""
-    return band_basis(hamiltonian, None, degeneracy)[:2]
+    return band_basis(hamiltonian, None, degeneracy, unsplit)[:2]
 
 
 @eqx.filter_custom_jvp
@@ -268,7 +268,7 @@ def band_basis(
     hamiltonian: Complex[Array, "n n K"],
     operators: PyTree[Complex[Array, "*c n n K"]],
     degeneracy: Degeneracy,
-    check: Callable[[Array, Array], Array] = unsplit,
+    check: Callable[[Array, Array], Array],
 ) -> tuple[Float[Array, "n K"], Complex[Array, "n n K"], PyTree[Array]]:
     """Energies (ascending), eigenvectors (columns U), and Hermitian operators in their basis.
 
