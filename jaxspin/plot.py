@@ -785,7 +785,7 @@ def _draw_wall(axes: Axes, found: TextureTorque, x: np.ndarray) -> None:
     axes.legend()
 
 
-_ARROWS = 21  # along a side: more of them hide each other in one column
+_ARROWS_OF_A_SIDE = 21  # along a side: more of them hide each other in one column
 
 
 def _draw_torque_map(axes: Axes, found: TextureTorque, x: np.ndarray, y: np.ndarray) -> None:
@@ -797,7 +797,7 @@ def _draw_torque_map(axes: Axes, found: TextureTorque, x: np.ndarray, y: np.ndar
     image = axes.imshow(along, origin="lower", extent=edges, cmap="RdBu_r", norm=norm, alpha=0.6)
     beside = axes.inset_axes((1.04, 0, 0.05, 1))
     axes.figure.colorbar(image, cax=beside, label=r"$m_z/|m|$")
-    a, b = (slice(None, None, -(-len(side) // _ARROWS)) for side in (x, y))
+    a, b = (slice(None, None, -(-len(side) // _ARROWS_OF_A_SIDE)) for side in (x, y))
     torque = np.asarray(found.torque)[:2, a, b]
     axes.quiver(x[a], y[b], *torque.swapaxes(1, 2), pivot="mid")
     axes.set_ylabel(r"$y$ (Å)")
