@@ -224,14 +224,29 @@ def _both_jvp(primals, tangents):
     """
     moves = jax.tree.map(lambda t: t is not None, tangents, is_leaf=lambda t: t is None)
     moving, fixed = eqx.partition(primals, moves)
-    numbers, as_tree = ravel_pytree(moving)
+    numbers, as_tree = ravel_pytree(_real(moving))
     if numbers.size > _FORWARD:
         return eqx.filter_jvp(_plainly_both, primals, tangents)
-    of = lambda numbers: _plainly_both(*eqx.combine(as_tree(numbers), fixed))  # noqa: E731
+
+    def of(numbers):
+        moved = jax.tree.map(_like, moving, as_tree(numbers))
+        return _plainly_both(*eqx.combine(moved, fixed))
+
     along = lambda unit: jax.jvp(of, (numbers,), (unit,))  # noqa: E731
     value, slopes = jax.vmap(along, out_axes=(None, -1))(jnp.eye(numbers.size))
-    changes, _ = ravel_pytree(tangents)
+    changes, _ = ravel_pytree(_real(tangents))
     return value, jax.tree.map(lambda slope: slope @ changes, slopes)
+
+
+def _real(tree):
+    """The arrays of a tree with real and imaginary parts, where they are complex, along an axis."""
+    parts = lambda x: jnp.stack([x.real, x.imag]) if jnp.iscomplexobj(x) else x  # noqa: E731
+    return jax.tree.map(parts, tree)
+
+
+def _like(array, parts):
+    """The array that `_real` took apart, complex if `array` is."""
+    return jax.lax.complex(*parts) if jnp.iscomplexobj(array) else parts
 
 
 def _at_once(job: Sum, start, blocks: int):

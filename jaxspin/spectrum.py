@@ -291,8 +291,9 @@ def _band_basis_jvp(primals, tangents):
     if change is None:
         return (energies, basis, found), (None, None, turned)
     same = groups(energies, degeneracy)
-    change = keep(check(sandwich(basis, change), same))
-    mixing = keep(-change * inverse_gap(energies, same))
+    gaps = inverse_gap(energies, same)
+    change = keep(check(sandwich(basis, change), same), beside=gaps)
+    mixing = keep(-change * gaps, beside=gaps)
     slopes = jnp.einsum("mmK->mK", change).real
     turned = jax.tree.map(partial(_turned, mixing), found, turned, is_leaf=lambda x: x is None)
     return (energies, basis, found), (slopes, matmul(basis, mixing), turned)
@@ -309,4 +310,4 @@ def _turned(mixing, operator, change):
         return None
     product = matmul(operator, mixing)
     rotation = product + dagger(product)
-    return keep(rotation if change is None else rotation + change)
+    return keep(rotation if change is None else rotation + change, beside=operator.real)

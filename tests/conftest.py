@@ -8,8 +8,16 @@ import os
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import jax
 import numpy as np
 import pytest
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_programs_go():
+    """Programs of a file go with it: each maps memory, and the system allows 65,530 mappings."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from systems import CONVENTIONAL, KUBO, A, B, measure
 
 import jaxspin as js
 from jaxspin import models
+from jaxspin.algebra import PAULI
 from jaxspin.spectrum import eigensystem
 
 # --- Responses by parameters ----------------------------------------------------------------------
@@ -50,6 +51,27 @@ def bi2se3_with_exchange(x, z, M0):
     return bi2se3(exchange=jnp.stack([x, 0.0 * x, z]), M0=M0)
 
 
+def hopping(t, phase, onsite):
+    """A square lattice given by complex matrices: more of them than forward mode is used for."""
+    along_x = 0.5 * t * jnp.exp(1j * phase) * jnp.array([[1.0, 1j], [1j, -1.0]])
+    along_y = 0.5 * t * jnp.exp(0.3j * phase) * jnp.array([[1.0, 1.0], [-1.0, -1.0]])
+    home = jnp.diag(jnp.stack([onsite, -onsite]))
+    blocks = [home, along_x, along_x.conj().T, along_y, along_y.conj().T]
+    return hopping_model([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]], blocks, PAULI[1:])
+
+
+def chain(t, phase):
+    """One orbital, hopping t e^{i phase}: complex matrices, and few of them."""
+    value = t * jnp.exp(1j * phase)
+    blocks = jnp.stack([value, value.conj()])[:, None, None]
+    return hopping_model([[1, 0], [-1, 0]], blocks, None)
+
+
+def hopping_model(cells, blocks, spin):
+    centres = np.zeros((len(blocks[0]), 2))
+    return models.HoppingModel(np.eye(2), cells, jnp.stack(list(blocks)), centres, spin)
+
+
 SPACE = js.Space((0.0793, 0.0793, 0.2020), 8, 5, 4)
 CASES = {
     "Bi2Se3, Kramers pairs": Case(
@@ -70,6 +92,17 @@ CASES = {
         (0.5, -1.0),
         2000.0,
         ("anomalous_hall",),
+    ),
+    "complex matrices": Case(
+        hopping,
+        {"t": 0.9, "phase": 0.4, "onsite": -0.6},
+        js.Grid((7, 7), 0.2),
+        (0.3,),
+        2000.0,
+        ("anomalous_hall", CONVENTIONAL, "number"),
+    ),
+    "few complex matrices": Case(
+        chain, {"t": 0.9, "phase": 0.4}, js.Grid((5, 4), 0.2), (0.3,), 2000.0, ("number", "states")
     ),
     "Kane-Mele": Case(
         models.KaneMele,
@@ -139,6 +172,15 @@ def slope():
 
 def test_reverse_mode_where_no_bands_are_degenerate(slope):
     assert float(jax.grad(hall)(1.3)) == pytest.approx(slope, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["complex matrices", "few complex matrices"])
+def test_reverse_mode_by_complex_matrices(name):
+    case = CASES[name]
+    mixture = jnp.cos(jnp.arange(len(case.of(case.start))))
+    forward = jax.jit(jax.jacfwd(case.of))(case.start)
+    reverse = jax.jit(jax.grad(lambda x: mixture @ case.of(x)))(case.start)
+    np.testing.assert_allclose(reverse, mixture @ forward, rtol=1e-10)
 
 
 def test_jit_and_vmap_over_a_parameter():

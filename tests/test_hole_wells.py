@@ -938,19 +938,19 @@ def test_sums_and_multiples_solve_the_well_once():
 
 @pytest.mark.parametrize("kind", [models.HoleWell, models.HoleWellKP])
 def test_gradient_of_sigma(kind):
-    """By field and width, with mu counted from HH1, against differences; the mesh stays."""
+    """By field, width and Zeeman energy, with mu counted from HH1, against differences."""
     mesh = OneRule(js.Disk(0.08, 40, 8))
     more = {} if kind is models.HoleWell else {"basis": models.Legendre(8), "subbands": (2, 1)}
 
     def value(parameters):
-        field, width = parameters
-        model = kind("GaAs", width, field, MEV, **more)
+        field, width, zeeman = parameters
+        model = kind("GaAs", width, field, zeeman, **more)
         levels = js.Levels(model.heavy_hole_edge + jnp.array([0.005, 0.013]), 4 * HALF_MEV)
         return measure(model, mesh, levels, (A,))[A][:, 1, 0, 2] / E_8PI
 
     along = jax.jit(lambda start, step: jax.jvp(value, (start,), (step,)))
-    start = jnp.array([1e6, WIDTH])
-    for step in jnp.diag(jnp.array([5e2, 0.025])):
+    start = jnp.array([1e6, WIDTH, MEV])
+    for step in jnp.diag(jnp.array([5e2, 0.025, 3e-7])):
         near = [along(start + j * step, step)[0] for j in (-2, -1, 1, 2)]
         expected = (near[0] - 8 * near[1] + 8 * near[2] - near[3]) / 12
         np.testing.assert_allclose(along(start, step)[1], expected, rtol=1e-6)
