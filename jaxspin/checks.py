@@ -144,6 +144,44 @@ def check_levels(levels) -> None:
         )
 
 
+def check_energy(mu) -> None:
+    """`mu` is one finite energy.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if np.ndim(mu) or not (is_traced(mu) or np.isfinite(mu)):
+        raise ValueError(
+            f"Argument `mu` must be one finite energy (eV; jax.vmap takes several), but is {mu!r}."
+        )
+
+
+def check_energies(mu) -> None:
+    """`mu` is one finite energy, or some in an array of one axis.
+
+    Raises:
+        ValueError: it is not.
+    """
+    few = np.ndim(mu) <= 1 and np.size(mu) > 0
+    if not few or not (is_traced(mu) or np.all(np.isfinite(np.asarray(mu)))):
+        raise ValueError(
+            "Argument `mu` must be one finite energy or a non-empty array of them (eV), "
+            f"but is {mu!r}."
+        )
+
+
+def check_temperature(temperature) -> None:
+    """`temperature` is one number, not negative.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if np.ndim(temperature) or not (is_traced(temperature) or 0 <= float(temperature) < np.inf):
+        raise ValueError(
+            f"Argument `temperature` must be one number, at least 0 (K), but is {temperature!r}."
+        )
+
+
 def check_degeneracy(model, degeneracy) -> None:
     """`Strict()` is not asked of a model whose bands are exactly degenerate.
 

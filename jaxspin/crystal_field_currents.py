@@ -18,6 +18,7 @@ from jax.scipy.special import spence
 from jaxtyping import Array, Float
 
 from jaxspin.algebra import is_traced
+from jaxspin.checks import check_temperature
 from jaxspin.models.crystal_field import CrystalFieldC4v
 from jaxspin.units import BOLTZMANN
 
@@ -154,7 +155,7 @@ def _remainder(model, mu, temperature=0.0) -> dict[str, Array]:
             `temperature` not one of at least 0.
     """
     _check_above(mu, 0.0)
-    _check_temperature(temperature)
+    check_temperature(temperature)
     gap, b = model.gap, model.b
     near, loss = gap - jnp.abs(b), 2 * model.b_inter**2 / (mu * jnp.abs(b))
     mass = model.a**2 / (model.kinetic * mu)
@@ -180,15 +181,6 @@ def _check_above(mu, bottom) -> None:
         raise ValueError(
             f"Argument `mu` must be a number above {float(bottom):g} eV, where the lower bands "
             f"begin, but is {mu!r}."
-        )
-
-
-def _check_temperature(temperature) -> None:
-    if is_traced(temperature):
-        return
-    if np.ndim(temperature) or not 0 <= float(temperature) < np.inf:
-        raise ValueError(
-            f"Argument `temperature` must be a number of at least 0 K, but is {temperature!r}."
         )
 
 

@@ -397,7 +397,7 @@ def test_closed_forms_refuse_other_levels(function, mu):
 
 @pytest.mark.parametrize("temperature", [-5.0, math.nan, np.array([1.0])])
 def test_closed_forms_refuse_other_temperatures(temperature):
-    with pytest.raises(ValueError, match="`temperature` must be a number of at least 0 K"):
+    with pytest.raises(ValueError, match="`temperature` must be one number, at least 0"):
         currents.leading(D, MU, temperature)
 
 

@@ -373,7 +373,7 @@ ARGUMENTS = {
     "order": (lambda: js.BroadenedSurface(js.Grid((8, 8)), 0.1, 3), "Argument `order`"),
     "mesh": (lambda: js.BroadenedSurface(8, 0.1), "Argument `mesh` must be a mesh"),
     "mu": (lambda: js.FermiContour(8).nodes(WARPED, [0.1, 0.2]), "Argument `mu` must be one"),
-    "mu, finite": (lambda: js.FermiContour(8).nodes(WARPED, np.nan), "Argument `mu` must be a fin"),
+    "mu, finite": (lambda: js.FermiContour(8).nodes(WARPED, np.nan), "Argument `mu` must be one"),
     "model": (lambda: js.FermiContour(8).nodes(1, 0.5), "Argument `model` must be a jaxspin.Model"),
     "2D": (lambda: js.FermiContour(8).nodes(Ellipsoid(1.0), 0.5), "dimension 2 for FermiContour"),
     "2D flow": (lambda: js.FlowContour(8).nodes(Ellipsoid(1.0), 0.5), "dimension 2 for Flow"),

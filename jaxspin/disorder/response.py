@@ -17,12 +17,12 @@ from jaxspin.disorder.fermi_sea import FermiSea, default_mesh, fermi_sea
 from jaxspin.disorder.scatterers import Disorder
 from jaxspin.disorder.shell import Shell, shell
 from jaxspin.disorder.torque import SpinOrbitTorque, spin_orbit_torque
-from jaxspin.levels import Levels
+from jaxspin.levels import Levels, thermal_window
 from jaxspin.meshes import Mesh
 from jaxspin.models.base import Model, number_of_bands
 from jaxspin.results import Response
 from jaxspin.surfaces import FermiSurface, Surface
-from jaxspin.surfaces.base import Finding
+from jaxspin.surfaces.base import Finding, check_surface
 from jaxspin.units import BOLTZMANN
 
 _SOURCE = "Burgos Atencia, Niu and Culcer, Phys. Rev. Research 4, 013001 (2022)"
@@ -172,7 +172,7 @@ class _Level(eqx.Module):
 def _respond(model, surface, mu, disorder, thermal, mesh) -> tuple[_Level, tuple[Finding, ...]]:
     """Every level, the axis of levels first, and what to look at on the Fermi surfaces."""
     model = model.prepared()
-    offsets, shares = _window(thermal)
+    offsets, shares = thermal_window(thermal)
     energies = mu[:, None] + offsets
     nodes, findings = jax.vmap(lambda energy: _nodes(surface, model, energy), out_axes=(0, -1))(
         energies.ravel()
@@ -231,20 +231,6 @@ def _slowest(scattering: Scattering) -> Float[Array, ""]:
         return jnp.asarray(jnp.nan)
     rates = jax.lax.stop_gradient(scattering).relaxation()
     return rates[1] if len(rates) > 1 else jnp.asarray(1.0)
-
-
-def _window(thermal) -> tuple[Array, Array]:
-    """Energies relative to mu, and their shares −f' dε."""
-    if thermal is None:
-        return jnp.zeros(1), jnp.ones(1)
-    x = jnp.arange(-_REACH, _REACH + 1.0)
-    slope = 1 / (4 * jnp.cosh(x / 2) ** 2)
-    return thermal * x, slope / jnp.sum(slope)
-
-
-# Equal steps of kT. −f' has its nearest poles at ±iπkT, so that a smooth σ(ε) is averaged with an
-# error of e^(−2π²) = 3e-9; beyond ±20 kT lies 4e-9. Gauss-Legendre needs twice as many energies.
-_REACH = 20
 
 
 def _thermal_average(found: _Level, shares) -> _Level:
@@ -344,12 +330,7 @@ def _check(model, surface, mu, disorder, temperature, sea) -> None:
         )
     checks.check_spin(model)
     checks.check_complete(model, "response of a disordered conductor")
-    if not isinstance(surface, Surface):
-        raise ValueError(
-            "Argument `surface` must be a Fermi-surface rule (FermiContour, FlowContour, "
-            "MarchingSquares, FermiShell or BroadenedSurface), "
-            f"but is of type {type(surface).__name__}."
-        )
+    check_surface(surface)
     if not isinstance(disorder, Disorder):
         raise ValueError(
             "Argument `disorder` must be ScalarDisorder, MatrixDisorder or FiniteRangeDisorder, "
@@ -357,7 +338,8 @@ def _check(model, surface, mu, disorder, temperature, sea) -> None:
         )
     surface.check(model)
     disorder.check(model)
-    _check_numbers(mu, temperature)
+    checks.check_energies(mu)
+    checks.check_temperature(temperature)
     if sea is not None:
         checks.check_mesh(model, sea)
         if not isinstance(sea, Mesh):
@@ -365,22 +347,6 @@ def _check(model, surface, mu, disorder, temperature, sea) -> None:
                 "Argument `sea` must be a fixed mesh (Grid, Plane, Disk, Space or Ball), "
                 f"but is of type {type(sea).__name__}."
             )
-
-
-def _check_numbers(mu, temperature) -> None:
-    if not is_traced(mu):
-        array = np.asarray(mu, dtype=float)
-        if array.ndim > 1 or array.size == 0 or not np.all(np.isfinite(array)):
-            raise ValueError(
-                "Argument `mu` must be one finite energy or a non-empty array of them (eV), "
-                f"but is {mu!r}."
-            )
-    if is_traced(temperature):
-        return
-    if np.ndim(temperature) or not 0 <= float(temperature) < np.inf:
-        raise ValueError(
-            f"Argument `temperature` must be one number, at least 0 (K), but is {temperature!r}."
-        )
 
 
 def _check_result(found: _Level, findings: tuple[Finding, ...], mu) -> None:

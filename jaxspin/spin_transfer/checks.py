@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxspin.algebra import is_traced
+from jaxspin.checks import check_temperature
 from jaxspin.spin_transfer.exchange import ExchangeModel, ScalarBand
 from jaxspin.spin_transfer.slow import SlowModes
-from jaxspin.surfaces import Surface
+from jaxspin.surfaces.base import check_surface
 
 
 def check_model(model, surface) -> None:
@@ -25,12 +26,7 @@ def check_model(model, surface) -> None:
             "Argument `model` must be an exchange-split band (ConductionBand, ParabolicBand, "
             f"Ferromagnet or SplitBands), but is of type {type(model).__name__}."
         )
-    if not isinstance(surface, Surface):
-        raise ValueError(
-            "Argument `surface` must be a Fermi-surface rule (FermiContour, FlowContour, "
-            "MarchingSquares, FermiShell or BroadenedSurface), "
-            f"but is of type {type(surface).__name__}."
-        )
+    check_surface(surface)
     surface.check(ScalarBand(model))
     if not is_traced(model):
         _check_splitting(model)
@@ -49,30 +45,6 @@ def check_vector(name: str, value, size: int, unit: str) -> None:
         )
 
 
-def check_energy(mu) -> None:
-    """One finite energy.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if np.ndim(mu) or not (is_traced(mu) or np.isfinite(mu)):
-        raise ValueError(f"Argument `mu` must be one finite energy (eV), but is {mu!r}.")
-
-
-def check_energies(mu) -> None:
-    """One finite energy, or some.
-
-    Raises:
-        ValueError: it is not.
-    """
-    few = np.ndim(mu) <= 1 and np.size(mu) > 0
-    if not few or not (is_traced(mu) or np.all(np.isfinite(np.asarray(mu)))):
-        raise ValueError(
-            "Argument `mu` must be one finite energy or a non-empty array of them (eV), "
-            f"but is {mu!r}."
-        )
-
-
 def check_setting(time, relaxation_time, slow_modes, temperature) -> None:
     """Positive times, a choice for the slow modes, a temperature.
 
@@ -87,10 +59,7 @@ def check_setting(time, relaxation_time, slow_modes, temperature) -> None:
             "Argument `slow_modes` must be KeepSlowModes() or DropSlowModes(), "
             f"but is of type {type(slow_modes).__name__}."
         )
-    if np.ndim(temperature) or not (is_traced(temperature) or 0 <= float(temperature) < np.inf):
-        raise ValueError(
-            f"Argument `temperature` must be one number, at least 0 (K), but is {temperature!r}."
-        )
+    check_temperature(temperature)
 
 
 def _check_time(name, value) -> None:

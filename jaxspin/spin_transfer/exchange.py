@@ -85,7 +85,24 @@ class ScalarBand(Model):
         return jnp.zeros((3, 1, 1))
 
 
-class Ferromagnet(ExchangeModel):
+class DressedBand(ExchangeModel):
+    """A band of spin 1/2 with a dressed spin, σ_i → G_ij(k) σ_j, in the exchange energy as well."""
+
+    @abstractmethod
+    def dressing(self, k: Float[Array, " d"]) -> Float[Array, "3 3"]:
+        """G(k)."""
+
+    def splitting(self, k, m):
+        return jnp.tensordot(self.dressing(k) @ m, self.bare_spin(), axes=1)
+
+    def spin(self, k):
+        return jnp.tensordot(self.dressing(k), self.bare_spin(), axes=1)
+
+    def bare_spin(self):
+        return jnp.asarray(PAULI[1:])
+
+
+class Ferromagnet(DressedBand):
     """H = kinetic k² + m·σ in three dimensions: spin without any spin-orbit coupling."""
 
     kinetic: Float[Array, ""] = parameter()  # ħ²/2m, eV Å²
@@ -97,31 +114,8 @@ class Ferromagnet(ExchangeModel):
     def energy(self, k):
         return self.kinetic * (k @ k)
 
-    def splitting(self, k, m):
-        return _along_spin(m)
-
-    def spin(self, k):
-        return self.bare_spin()
-
-    def bare_spin(self):
-        return jnp.asarray(PAULI[1:])
-
-
-class DressedBand(ExchangeModel):
-    """A band of spin 1/2 with a dressed spin, σ_i → G_ij(k) σ_j, in the exchange energy as well."""
-
-    @abstractmethod
-    def dressing(self, k: Float[Array, " d"]) -> Float[Array, "3 3"]:
-        """G(k)."""
-
-    def splitting(self, k, m):
-        return _along_spin(self.dressing(k) @ m)
-
-    def spin(self, k):
-        return jnp.tensordot(self.dressing(k), self.bare_spin(), axes=1)
-
-    def bare_spin(self):
-        return jnp.asarray(PAULI[1:])
+    def dressing(self, k):
+        return jnp.eye(3)
 
 
 class ConductionBand(DressedBand):
@@ -273,10 +267,6 @@ class SplitBands(ExchangeModel):
 
     def bare_spin(self):
         return jnp.asarray(self.model.spin() if self.reference is None else self.reference)
-
-
-def _along_spin(vector: Float[Array, " 3"]) -> Complex[Array, "2 2"]:
-    return jnp.tensordot(vector, jnp.asarray(PAULI[1:]), axes=1)
 
 
 def _terms(model: TopologicalInsulator, k):

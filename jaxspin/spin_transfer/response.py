@@ -10,13 +10,10 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Complex, Float, Int
 
 from jaxspin.algebra import is_traced
+from jaxspin.checks import check_energies
 from jaxspin.compiled import mapped
-from jaxspin.spin_transfer.checks import (
-    check_energies,
-    check_model,
-    check_setting,
-    check_vector,
-)
+from jaxspin.levels import thermal_window
+from jaxspin.spin_transfer.checks import check_model, check_setting, check_vector
 from jaxspin.spin_transfer.exchange import ExchangeModel, ScalarBand
 from jaxspin.spin_transfer.kinetics import OnShell, Shell, Transport, on_shell, shell
 from jaxspin.spin_transfer.slow import (
@@ -212,7 +209,7 @@ def _respond(model, surface, mu, m, setting) -> tuple[Level, tuple[Finding, ...]
 
 def shells_at(model, surface, mu, setting) -> tuple[Shells, tuple[Finding, ...]]:
     """The shells of one level."""
-    offsets, shares = window(setting.thermal)
+    offsets, shares = thermal_window(setting.thermal)
     scalar = ScalarBand(model)
 
     def at(energy):
@@ -301,19 +298,6 @@ def _slow_shares(found: OnShell, m) -> tuple[Float[Array, ""], Float[Array, ""]]
 def _ratio(part, whole) -> Float[Array, ""]:
     size = jnp.linalg.norm(whole.ravel())
     return jnp.linalg.norm(part.ravel()) / jnp.where(size == 0, 1, size)
-
-
-def window(thermal) -> tuple[Array, Array]:
-    """Energies relative to mu, and their shares −f' dε."""
-    if thermal is None:
-        return jnp.zeros(1), jnp.ones(1)
-    x = jnp.arange(-_REACH, _REACH + 1.0)
-    slope = 1 / (4 * jnp.cosh(x / 2) ** 2)
-    return thermal * x, slope / jnp.sum(slope)
-
-
-# Equal steps of kT, as for disordered conductors: e^(−2π²) = 3e-9 where χ(ε) is smooth.
-_REACH = 20
 
 
 def info_of(level: Level, scattering_time) -> dict[str, Array]:

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxspin.algebra import is_traced
+from jaxspin.checks import check_energy
 from jaxspin.compiled import mapped
-from jaxspin.spin_transfer.checks import check_energy, check_model, check_setting, check_vector
+from jaxspin.spin_transfer.checks import check_model, check_setting, check_vector
 from jaxspin.spin_transfer.exchange import ExchangeModel
 from jaxspin.spin_transfer.response import (
     KEEP,

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from jaxspin.algebra import dagger, diagonal_of_product, is_traced, matmul
-from jaxspin.checks import check_model
+from jaxspin.checks import check_energy, check_model
 from jaxspin.compiled import repeat
 from jaxspin.models.base import Model
 from jaxspin.spectrum import Covariant, eigensystem
@@ -83,7 +83,7 @@ class Surface(eqx.Module):
             ValueError: a model, a mu or a surface that the rule cannot do. Inside jit, grad or
                 vmap, where a surface that it cannot do is not known, its weights are NaN.
         """
-        _check_level(mu)
+        check_energy(mu)
         with jax.ensure_compile_time_eval():  # for a model that is known where mu is traced
             check_model(model)
             self.check(model)
@@ -107,14 +107,18 @@ def _spoilt(surface: FermiSurface, findings: tuple[Finding, ...]) -> FermiSurfac
     return FermiSurface(surface.k, surface.band, weight)
 
 
-def _check_level(mu) -> None:
-    if np.shape(mu) != ():
+def check_surface(surface) -> None:
+    """`surface` is a rule for the Fermi surface.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(surface, Surface):
         raise ValueError(
-            f"Argument `mu` must be one energy (eV), but has shape {np.shape(mu)}; "
-            "jax.vmap takes several."
+            "Argument `surface` must be a Fermi-surface rule (FermiContour, FlowContour, "
+            "MarchingSquares, FermiShell or BroadenedSurface), "
+            f"but is of type {type(surface).__name__}."
         )
-    if not is_traced(mu) and not np.isfinite(mu):
-        raise ValueError(f"Argument `mu` must be a finite energy (eV), but is {mu!r}.")
 
 
 def check_dimension(rule: Surface, model: Model, dimension: int, instead: str) -> None:
