@@ -190,7 +190,7 @@ def _isometry_jvp(primals, tangents):
     hamiltonian, reference, bands = primals
     change, reference_change, _ = tangents
     columns = isometry(*primals)
-    moved = resolvent(hamiltonian, columns, -_removed(columns, matmul(change, columns)), bands)
+    moved = resolvent(hamiltonian, columns, -project_out(columns, matmul(change, columns)), bands)
     r = reference[..., None]
     skew = matmul(dagger(r), moved) + matmul(dagger(reference_change[..., None]), columns)
     turned = lyapunov(matmul(dagger(r), columns), dagger(skew) - skew)
@@ -210,9 +210,9 @@ def resolvent(
     inner = matmul(dagger(jax.lax.stop_gradient(columns)), kept)
 
     def act(x):  # as it stands among the removed functions, 1 among the kept ones
-        y = _removed(columns, x)
+        y = project_out(columns, x)
         within = sandwich(columns, hamiltonian)
-        return _removed(columns, matmul(hamiltonian, y) - matmul(y, within)) + (x - y)
+        return project_out(columns, matmul(hamiltonian, y) - matmul(y, within)) + (x - y)
 
     def solve(source):
         element = matmul(dagger(removed), matmul(source, inner)) / (high[:, None] - low[None, :])
@@ -252,7 +252,9 @@ def _kept(columns, x):
     return matmul(columns, matmul(dagger(columns), x))
 
 
-def _removed(columns, x):
+def project_out(
+    columns: Complex[Array, "n m K"], x: Inexact[Array, "*c n p K"]
+) -> Complex[Array, "*c n p K"]:
     """(1 − TT†) x."""
     return x - _kept(columns, x)
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, PyTree
 
 from jaxspin.algebra import dagger, matmul, sandwich
@@ -182,11 +181,11 @@ def solve(
     hamiltonian, slopes = lifted.hamiltonian.astype(complex), lifted.slopes
     connection = lifted.connection
     if connection is not None:
-        slopes = slopes + _external(connection.connection, hamiltonian)
+        slopes = connection.velocity(hamiltonian, slopes)
     operators = {
         "velocity": slopes,
         "spin": lifted.spin,
-        "beyond": _beyond(connection) if connection is not None and beyond else None,
+        "beyond": connection.curvature() if connection is not None and beyond else None,
         "current_beyond": lifted.current,
         "removed": lifted.removed,
         "offset": hamiltonian if offset else None,
@@ -205,24 +204,6 @@ def solve(
         apart=lifted.apart,
         **operators,
     )
-
-
-def _external(connection, hamiltonian):
-    """-i[A, H] = -i (AH - (AH)†)."""
-    product = matmul(connection, hamiltonian)
-    return -1j * (product - dagger(product))
-
-
-def _beyond(connection) -> Complex[Array, "p n n K"]:
-    """The curvature of the space of the basis functions, ∂_a A_b - ∂_b A_a - i[A_a, A_b].
-
-    It is what a sum over all states has beyond the sum over the bands of the model: the terms
-    Ω̄ and, with the others, A x A of Wang et al., PRB 74, 195118 (2006), Eq. (27).
-    """
-    d = len(connection.connection)
-    a, b = np.triu_indices(d, 1)
-    product = matmul(connection.connection[a], connection.connection[b])
-    return connection.curl - 1j * (product - dagger(product))
 
 
 def _offset(hamiltonian, levels, same):

@@ -13,7 +13,7 @@ from jaxtyping import Array, Complex, Float, Inexact
 from jaxspin.algebra import anticommutator, commutator, dagger, matmul, sandwich
 from jaxspin.compiled import staged
 from jaxspin.models.base import BasisConnection, Lifted, Model, number_of_bands
-from jaxspin.rotations import Blocks, Rotation, resolvent, spectrum
+from jaxspin.rotations import Blocks, Rotation, project_out, resolvent, spectrum
 from jaxspin.spectrum import Removed
 
 Operator = Callable[[Float[Array, " d"]], Array] | Array | np.ndarray
@@ -96,7 +96,7 @@ class EffectiveModel(Model):
         self._check(k)
         k = jnp.asarray(k)[:, None]
         lifted = self.lift(k, spin=True, curl=False)
-        velocity = _velocity(lifted.hamiltonian, lifted.slopes, lifted.connection)
+        velocity = lifted.connection.velocity(lifted.hamiltonian, lifted.slopes)
         bare = self.undressed().spin_at(k)
         pairs = ((lifted.spin, velocity), (bare, lifted.slopes), (lifted.spin, lifted.slopes))
         product, standard, renormalised = (_SpinAndCurrent.of(*pair).current for pair in pairs)
@@ -145,9 +145,10 @@ class EffectiveModel(Model):
         )
         if not spin:
             return lifted
-        full = _SpinAndCurrent.of(self.model.spin_at(k), _velocity(hamiltonian, slopes, own))
+        full_velocity = slopes if own is None else own.velocity(hamiltonian, slopes)
+        full = _SpinAndCurrent.of(self.model.spin_at(k), full_velocity)
         dressed = _SpinAndCurrent(*(self._dress(columns, operator) for operator in full))
-        velocity = effective_slopes - 1j * commutator(connection, effective)
+        velocity = lifted.connection.velocity(effective, effective_slopes)
         return lifted._replace(
             spin=dressed.spin,
             current=dressed.current - _SpinAndCurrent.of(dressed.spin, velocity).current,
@@ -199,7 +200,7 @@ class EffectiveModel(Model):
         x = self.rotation.total(changes, self.blocks)
         if own is not None:
             x = x - 1j * matmul(own.connection, t)
-        return x - matmul(t, matmul(dagger(t), x))
+        return project_out(t, x)
 
     def _curl(self, columns, connection, leaving, own):
         """That of A, from the curvature of the kept states, i(X_a†X_b − X_b†X_a)."""
@@ -207,8 +208,7 @@ class EffectiveModel(Model):
         half = matmul(dagger(leaving[a]), leaving[b])
         curvature = 1j * (half - dagger(half))
         if own is not None:
-            beyond = own.curl - 1j * commutator(own.connection[a], own.connection[b])
-            curvature = curvature + self._dress(columns, beyond)
+            curvature = curvature + self._dress(columns, own.curvature())
         return curvature + 1j * commutator(connection[a], connection[b])
 
     def _removed(self, hamiltonian, columns, leaving, full: "_SpinAndCurrent") -> Removed:
@@ -219,8 +219,7 @@ class EffectiveModel(Model):
         t = self.rotation.total(columns, self.blocks)
         kept = self.rotation.exact(columns, hamiltonian, self.blocks)
         part = matmul(dagger(kept), t)
-        source = matmul(leaving, dagger(part))
-        source = source - matmul(kept, matmul(dagger(kept), source))
+        source = project_out(kept, matmul(leaving, dagger(part)))
         bands = spectrum(hamiltonian, self.blocks.bands)
         y = matmul(resolvent(hamiltonian, kept, source, bands), part)
         torque = -matmul(dagger(t), matmul(full.spin, leaving[:, None]))
@@ -237,11 +236,6 @@ class _SpinAndCurrent(NamedTuple):
     @classmethod
     def of(cls, spin, velocity) -> "_SpinAndCurrent":
         return cls(spin, 0.5 * anticommutator(spin, velocity[:, None]))
-
-
-def _velocity(hamiltonian, slopes, own: BasisConnection | None):
-    """v = ∂H − i[A, H]."""
-    return slopes if own is None else slopes - 1j * commutator(own.connection, hamiltonian)
 
 
 class SpinCurrent(eqx.Module):

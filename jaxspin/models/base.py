@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Inexact
 
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import dagger, is_traced, matmul
 from jaxspin.compiled import keep, staged
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.spectrum import Removed
@@ -26,6 +26,23 @@ class BasisConnection(NamedTuple):
 
     connection: Complex[Array, "d n n K"]
     curl: Complex[Array, "p n n K"] | None
+
+    def velocity(
+        self, hamiltonian: Complex[Array, "n n K"], slopes: Inexact[Array, "d n n K"]
+    ) -> Complex[Array, "d n n K"]:
+        """ħ times the velocity, ∂H − i[A, H], eV Å."""
+        product = matmul(self.connection, hamiltonian)
+        return slopes - 1j * (product - dagger(product))
+
+    def curvature(self) -> Complex[Array, "p n n K"]:
+        """That of the space of the basis functions, ∂_a A_b − ∂_b A_a − i[A_a, A_b], Å².
+
+        It is what a sum over all states has beyond the sum over the bands of the model: the terms
+        Ω̄ and, with the others, A x A of Wang et al., PRB 74, 195118 (2006), Eq. (27).
+        """
+        a, b = np.triu_indices(len(self.connection), 1)
+        product = matmul(self.connection[a], self.connection[b])
+        return self.curl - 1j * (product - dagger(product))
 
 
 class Lifted(NamedTuple):
