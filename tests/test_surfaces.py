@@ -32,6 +32,22 @@ class Ellipsoid(js.Model):
         return jnp.zeros((3, 1, 1))
 
 
+class Parabola(js.Model):
+    """One band, Σ D_i k_i²."""
+
+    stiffness: jax.Array
+
+    @property
+    def dimension(self):
+        return len(self.stiffness)
+
+    def __call__(self, k):
+        return (self.stiffness @ k**2).reshape(1, 1).astype(complex)
+
+    def spin(self):
+        return jnp.zeros((3, 1, 1))
+
+
 # Compiled, for its operations one by one take longer.
 band_at = eqx.filter_jit(one_band)
 
@@ -111,6 +127,22 @@ def test_parabolic_shell():
     assert density == pytest.approx(mass * radius / (2 * np.pi**2), rel=1e-13)
     np.testing.assert_allclose(current, 0, atol=1e-14)
     np.testing.assert_allclose(drude, (radius / mass) ** 2 * density / 3 * np.eye(3), atol=1e-14)
+
+
+@pytest.mark.parametrize("stiffness", [(0.4, 9.0), (2.0, 9.0, 0.3)])
+def test_scaled_rays(stiffness):
+    """Few rays are exact on an ellipsoid that they are scaled to, and are not without."""
+    model, stiffness, mu = Parabola(jnp.array(stiffness)), np.array(stiffness), 0.7
+    d = len(stiffness)
+    sphere = 1 / (4 * np.pi) if d == 2 else np.sqrt(mu) / (4 * np.pi**2)
+    expected = sphere / np.sqrt(np.prod(stiffness))
+    rule = js.FermiContour if d == 2 else js.FermiShell
+    number = (8, 8)[: d - 1]
+    density, current, drude = sums(model, rule(*number, scale=stiffness**-0.5).nodes(model, mu))
+    assert density == pytest.approx(expected, rel=1e-13)
+    np.testing.assert_allclose(current, 0, atol=1e-14)
+    np.testing.assert_allclose(drude, np.diag(4 * stiffness * mu / d * density), atol=1e-13)
+    assert abs(sums(model, rule(*number).nodes(model, mu))[0] / expected - 1) > 1e-4
 
 
 def test_shell_of_degenerate_bands():
@@ -195,7 +227,12 @@ DIFFERENTIABLE = {
     "rays": (js.FermiContour(48), lambda m: MassiveDirac(1.0, m, 0.2 + 0.1 * m), 0.3, 1.0),
     "flow": (js.FlowContour(48, rays=128), lambda m: MassiveDirac(1.0, m, 0.2), 0.3, 1.0),
     "squares": (js.MarchingSquares((24, 24), 8), lambda m: QiWuZhang(1.0, m, -0.2), -1.2, 0.8),
-    "shell": (js.FermiShell(12, 12, samples=16), lambda m: Ellipsoid(m, 0.1), 1.3, 1.0),
+    "shell": (
+        js.FermiShell(12, 12, scale=(0.9, 1.0, 1.1), samples=16),
+        lambda m: Ellipsoid(m, 0.1),
+        1.3,
+        1.0,
+    ),
     "broadened": (
         js.BroadenedSurface(js.Grid((40, 40)), 0.2, 1),
         lambda m: QiWuZhang(1.0, m, -0.2),
@@ -364,6 +401,8 @@ ARGUMENTS = {
     "root": (lambda: js.FermiContour(8, roots=0), "Argument `roots`"),
     "center": (lambda: js.FermiContour(8, center=(0, 0, 0)), "Argument `center` must be 2"),
     "center, finite": (lambda: js.FermiShell(8, 8, center=(0, 0, np.nan)), "`center` must be fin"),
+    "scale": (lambda: js.FermiContour(8, scale=(1, 0)), "Argument `scale` must be 2 positive"),
+    "scale, shape": (lambda: js.FermiShell(8, 8, scale=2.0), "Argument `scale` must be 3 positive"),
     "reach": (lambda: js.FermiContour(8, reach=-1.0), "Argument `reach` must be a positive"),
     "shape": (lambda: js.MarchingSquares(8), "Argument `shape` must be two"),
     "side": (lambda: js.MarchingSquares((8, 2)), "Argument `shape` must be an integer"),

@@ -103,13 +103,13 @@ def _bands_of_slots(radius) -> Int[Array, "n r N"]:
 
 
 def positions(directions, center, radius: Float[Array, "*b N"]) -> Float[Array, "d *b N"]:
-    """k = center + radius n, for each ray."""
+    """k = center + radius n, for each ray; n need not be of length 1."""
     shape = (len(directions), *(1,) * (radius.ndim - 1), -1)
     return jnp.reshape(center, (-1, *(1,) * radius.ndim)) + radius * directions.reshape(shape)
 
 
 def radial(velocity, directions):
-    """The component of a vector (d, ..., N) along each ray."""
+    """The product of a vector (d, ..., N) with the direction of each ray."""
     return jnp.einsum("i...N,iN->...N", velocity, directions)
 
 
@@ -222,7 +222,7 @@ def surface_of_rays(
     used: Bool[Array, " a"],
 ) -> FermiSurface:
     """The nodes at the radii, differentiable, with weight r^(d-1)/|∂_r ε|/(2π)^d, for a solid
-    angle of 1 of each ray."""
+    angle of 1 of each ray. Directions of any length: k = center + r n."""
     slot = first_used(used)
     directions, radius, band = directions[:, slot], radius[slot], band[slot]
 
@@ -248,7 +248,7 @@ def findings_on_rays(directions, center, found: Crossings) -> tuple[Finding, ...
     k, band = positions(directions, center, found.radius), _bands_of_slots(found.radius)
     end = positions(directions, center, jnp.broadcast_to(found.reach, (n, rays)))
     fewer = found.number < jnp.max(found.number, axis=1, keepdims=True)
-    grazing = jnp.abs(found.slope) < _GRAZING * found.speed
+    grazing = jnp.abs(found.slope) < _GRAZING * found.speed * jnp.linalg.norm(directions, axis=0)
     lost = unconverged(found.value, found.slope, found.radius)
     return (
         Finding(

@@ -3,9 +3,10 @@
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike
+from jaxtyping import Array, ArrayLike, Float
 
-from jaxspin.surfaces.base import FermiSurface, Surface, check_dimension, count
+from jaxspin.algebra import is_traced
+from jaxspin.surfaces.base import FermiSurface, Surface, check_dimension, count, frozen
 from jaxspin.surfaces.rays import Search, frozen_crossings, search, surface_of_rays
 
 
@@ -19,12 +20,15 @@ class FermiContour(Surface):
     Args:
         angles: number of rays; the first is along x.
         center: 1/Å.
-        reach: largest radius, 1/Å (None: found from the model, see `Search`). Give it where a
-            continuum model has crossings far outside of where it is meant.
+        scale: lengths that the axes of the contour have to each other; rays are at equidistant
+            angles where it is stretched by 1/scale, and few are enough if that is a circle.
+        reach: largest radius, 1/Å over `scale` (None: found from the model, see `Search`). Give it
+            where a continuum model has crossings far outside of where it is meant.
         samples: of each ray, to find the crossings with.
         roots: largest number of crossings of one band with one ray.
     """
 
+    scale: Float[Array, " d"]
     search: Search
     angles: int = eqx.field(static=True)
 
@@ -33,12 +37,14 @@ class FermiContour(Surface):
         angles: int,
         *,
         center: ArrayLike = (0.0, 0.0),
+        scale: ArrayLike = (1.0, 1.0),
         reach: ArrayLike | None = None,
         samples: int = 64,
         roots: int = 2,
     ):
         self.angles = count("angles", angles)
         check_center(center, 2)
+        self.scale = _axes(scale, 2)
         self.search = search(center, reach, samples, roots)
 
     def check(self, model):
@@ -46,7 +52,7 @@ class FermiContour(Surface):
 
     def find(self, model, mu):
         directions = circle(2 * np.pi * np.arange(self.angles) / self.angles)
-        return _star(model, mu, directions, 2 * np.pi / self.angles, self.search)
+        return _star(model, mu, directions, 2 * np.pi / self.angles, self)
 
 
 class FermiShell(Surface):
@@ -57,9 +63,11 @@ class FermiShell(Surface):
 
     Args:
         polar, azimuthal: numbers of rays; the polar axis is z.
-        center, reach, samples, roots: as of `FermiContour`.
+        center, scale, reach, samples, roots: as of `FermiContour`; for a band ε = Σ D_i k_i² the
+            best scale is 1/√D_i.
     """
 
+    scale: Float[Array, " d"]
     search: Search
     polar: int = eqx.field(static=True)
     azimuthal: int = eqx.field(static=True)
@@ -70,12 +78,14 @@ class FermiShell(Surface):
         azimuthal: int,
         *,
         center: ArrayLike = (0.0, 0.0, 0.0),
+        scale: ArrayLike = (1.0, 1.0, 1.0),
         reach: ArrayLike | None = None,
         samples: int = 64,
         roots: int = 2,
     ):
         self.polar, self.azimuthal = count("polar", polar), count("azimuthal", azimuthal)
         check_center(center, 3)
+        self.scale = _axes(scale, 3)
         self.search = search(center, reach, samples, roots)
 
     def check(self, model):
@@ -88,7 +98,7 @@ class FermiShell(Surface):
         up = np.broadcast_to(z[:, None], across.shape[1:])
         directions = np.concatenate([across, up[None]]).reshape(3, -1)
         measure = np.repeat(width * 2 * np.pi / self.azimuthal, self.azimuthal)
-        return _star(model, mu, directions, measure, self.search)
+        return _star(model, mu, directions, measure, self)
 
 
 def circle(angle: np.ndarray) -> np.ndarray:
@@ -96,9 +106,10 @@ def circle(angle: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(angle), np.sin(angle)])
 
 
-def _star(model, mu, directions, measure, search):
-    """The surface of all crossings of rays with their solid angles."""
-    directions = jnp.asarray(directions)
+def _star(model, mu, directions, measure, rule):
+    """The surface of all crossings of rays with their solid angles, before they are scaled."""
+    scale, search = frozen(rule.scale), rule.search
+    directions = scale[:, None] * directions
     found, findings = frozen_crossings(model, mu, directions, search)
     n, roots, rays = found.radius.shape
     surface = surface_of_rays(
@@ -110,8 +121,19 @@ def _star(model, mu, directions, measure, search):
         jnp.repeat(jnp.arange(n), roots * rays),
         found.used.ravel(),
     )
-    weight = surface.weight * jnp.tile(jnp.broadcast_to(measure, rays), n * roots)
+    measure = jnp.prod(scale) * jnp.broadcast_to(measure, rays)
+    weight = surface.weight * jnp.tile(measure, n * roots)
     return FermiSurface(surface.k, surface.band, weight), findings
+
+
+def _axes(scale: ArrayLike, dimension: int) -> Float[Array, " d"]:
+    """`scale`, as positive numbers of that dimension; a ValueError if it is not."""
+    right = np.shape(scale) == (dimension,)
+    if not right or not (is_traced(scale) or np.all((np.asarray(scale) > 0) & np.isfinite(scale))):
+        raise ValueError(
+            f"Argument `scale` must be {dimension} positive lengths, but is {scale!r}."
+        )
+    return jnp.asarray(scale, dtype=jnp.result_type(float))
 
 
 def check_center(center, dimension: int) -> None:
