@@ -51,7 +51,7 @@ def _draw_torque_map(axes: Axes, found: TextureTorque, x: np.ndarray, y: np.ndar
     edges = (x[0], x[-1], y[0], y[-1])
     size = np.max(np.linalg.norm(found.magnetization, axis=0))
     along = np.asarray(found.magnetization[2]).T / size
-    look = {"cmap": "RdBu_r", "norm": symmetric(1), "alpha": 0.6}
+    look = {"cmap": "RdBu_r", "norm": symmetric(1.0), "alpha": 0.6}
     image = axes.imshow(along, origin="lower", extent=edges, **look)
     colour_bar(axes, image, r"$m_z/|m|$")
     a, b = (slice(None, None, -(-len(side) // _ARROWS_OF_A_SIDE)) for side in (x, y))
