@@ -6,6 +6,7 @@ import warnings
 import jax
 import numpy as np
 import pytest
+from matplotlib import pyplot
 from systems import CONVENTIONAL, QUANTITIES, A, B
 from test_topological_insulator import COLUMNS, WIDTH, ZERO_TEMPERATURE, bi2se3
 
@@ -238,7 +239,7 @@ def test_picture(model, mesh):
     (cells,) = axes.collections
     assert len(cells.get_paths()) >= 4
     assert np.isclose(np.prod(response.refinement.width, axis=1).sum(), 1)
-    js.plot.pyplot.close(axes.figure)
+    pyplot.close(axes.figure)
 
 
 def test_no_picture_of_a_plain_mesh():

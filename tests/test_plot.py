@@ -98,7 +98,7 @@ def test_scan_draws_every_quantity(name, temperature):
 
 @pytest.mark.parametrize("unit", [unit for family in units._FAMILIES.values() for unit in family])
 def test_every_unit_is_typeset(unit):
-    text = plot._unit(unit)
+    text = plot.texts.typeset(unit)
     assert "Angstrom" not in text
     assert "hbar" not in text.replace(r"\hbar", "")
     assert "^" not in text or "$" in text
@@ -309,7 +309,7 @@ def test_sharp_curvature_gets_a_logarithmic_scale():
 )
 def test_brillouin_zone(vectors, corners):
     """It has the area of the cell, is convex, and nearest to its own centre."""
-    zone = plot._nearest_to_origin(np.array(vectors))
+    zone = plot.maps._nearest_to_origin(np.array(vectors))
     assert len(np.unique(zone.round(9), axis=0)) == corners
     x, y = zone.T
     area = abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2

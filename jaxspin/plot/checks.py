@@ -1,0 +1,36 @@
+"""What more than one figure refuses."""
+
+import numpy as np
+
+from jaxspin.algebra import is_traced
+from jaxspin.results import Response
+
+
+def check_response(response) -> None:
+    """`response` is one Response, of numbers.
+
+    Raises:
+        ValueError: it is something else, traced, or several from vmap.
+    """
+    if not isinstance(response, Response):
+        raise ValueError(
+            "Argument `response` must be a jaxspin.Response, "
+            f"but is of type {type(response).__name__}."
+        )
+    if is_traced(response):
+        raise ValueError("Argument `response` must be numbers, but is traced: draw outside jit.")
+    if response.value.ndim != len(response.axes):
+        raise ValueError(
+            f"Argument `response` must be one response with the axes {response.axes}, "
+            f"but holds values of shape {response.value.shape}: select one of them first."
+        )
+
+
+def check_number(number) -> None:
+    """`number` of points is an integer above 1.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(number, int | np.integer) or number < 2:
+        raise ValueError(f"Argument `number` must be an integer above 1, but is {number!r}.")

@@ -1,0 +1,227 @@
+"""Responses against the Fermi energy or the temperature."""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
+
+from jaxspin.plot.checks import check_response
+from jaxspin.plot.style import GUIDE, PALETTE, SAME, axes_or_new, magnitude, styled
+from jaxspin.plot.texts import ENERGY, component_labels, tex, typeset
+from jaxspin.results import Response
+
+
+def scan(
+    response: Response, *, components: Sequence[str] | None = None, axes: Axes | None = None
+) -> Axes:
+    """Draw a response against the Fermi energy, or against temperature where there is only one mu.
+
+    A temperature axis gives one line style (up to four) or shade for each temperature. The
+    estimated error is drawn as a band where it is wider than the line.
+
+    Args:
+        components: labels "flow field ^ spin", such as ["zx^y", "xy^z"] for a spin Hall
+            conductivity, ["yx"] for an anomalous Hall conductivity. None draws those that do not
+            vanish, at most seven, one of each set that is equal up to the sign; the legend names
+            the others of the set.
+        axes: matplotlib axes to draw on; None makes a figure.
+    Returns:
+        The axes.
+    Raises:
+        ValueError: an unknown component, several responses at once (from vmap), no response.
+    """
+    check_response(response)
+    curves = _all_curves(response)
+    chosen = _independent(curves) if components is None else _named(curves, components)
+    with styled(axes):
+        axes = axes_or_new(axes)
+        _draw_curves(axes, response, chosen)
+        _label_scan(axes, response)
+        _legend(axes, response, chosen)
+    return axes
+
+
+# --- components -----------------------------------------------------------------------------------
+
+
+class _Curve(NamedTuple):
+    """One component: value and error of shape (temperature, mu), and the name in the legend."""
+
+    name: str
+    value: np.ndarray
+    error: np.ndarray
+
+
+def _all_curves(response: Response) -> dict[str, _Curve]:
+    """Every component by its plain label."""
+    shape = (response.levels.temperatures.size, response.levels.mu.size, -1)
+    value, error = (np.asarray(a).reshape(shape) for a in (response.value, response.error))
+    fixed = dict(part.split() for part in response.selected.split(", ") if part)
+    symbol = _symbol(response.name)
+    return {
+        plain: _Curve(tex(symbol, fixed | letters), value[..., i], error[..., i])
+        for i, (plain, letters) in enumerate(component_labels(*_component_axes(response)).items())
+    }
+
+
+def _component_axes(response: Response) -> tuple[tuple[str, ...], int]:
+    sizes = dict(zip(response.axes, response.value.shape, strict=True))
+    return response.axes, sizes.get("flow", sizes.get("field", 3))
+
+
+_SYMBOLS = {
+    "spin Hall conductivity": r"\sigma",
+    "anomalous Hall conductivity": r"\sigma",
+    "torque density": r"\tau",
+    "equilibrium spin current": r"\hbar J",
+    "carrier density": "n",
+    "density of states": r"\partial n/\partial\mu",
+}
+
+
+def _symbol(name: str) -> str:
+    return next((s for start, s in _SYMBOLS.items() if name.startswith(start)), "R")
+
+
+def _named(curves: dict[str, _Curve], components: Sequence[str]) -> list[_Curve]:
+    if isinstance(components, str) or not components:
+        raise ValueError(
+            f"Argument `components` must be a list of labels such as {_some(curves)}, "
+            f"but is {components!r}."
+        )
+    for label in components:
+        if label not in curves:
+            raise ValueError(
+                f"Argument `components` must hold labels such as {_some(curves)}, "
+                f"but holds {label!r}."
+            )
+    return [_dollars(curves[label]) for label in components]
+
+
+def _some(curves: dict[str, _Curve]) -> str:
+    labels = list(curves)
+    if labels == [""]:
+        return "none at all (this response has no components: leave the argument out)"
+    return ", ".join(map(repr, labels[:9])) + (", ..." if len(labels) > 9 else "")
+
+
+def _independent(curves: dict[str, _Curve]) -> list[_Curve]:
+    """One curve of each set that is equal up to the sign, largest sets' names joined."""
+    largest = max(magnitude(curve.value) for curve in curves.values())
+    families: list[tuple[np.ndarray, list[str]]] = []
+    kept: list[_Curve] = []
+    for curve in curves.values():
+        if magnitude(curve.value) <= SAME * largest:
+            continue
+        sign, names = _family(curve, families, SAME * largest)
+        if names is None:
+            families.append((curve.value, [curve.name]))
+            kept.append(curve)
+        else:
+            names.append(("=" if sign > 0 else "=-") + curve.name)
+    if not kept:
+        some = next(iter(curves.values()))
+        return [some._replace(name="all components")]
+    joined = [
+        _dollars(curve._replace(name=_joined(names)))
+        for curve, (_, names) in zip(kept, families, strict=True)
+    ]
+    order = np.argsort([-magnitude(curve.value) for curve in joined], kind="stable")
+    return [joined[i] for i in sorted(order[: len(PALETTE)])]
+
+
+def _family(curve, families, tolerance) -> tuple[int, list[str] | None]:
+    for value, names in families:
+        for sign in (1, -1):
+            if magnitude(curve.value - sign * value) <= tolerance:
+                return sign, names
+    return 1, None
+
+
+def _joined(names: list[str]) -> str:
+    return "".join(names[:4]) + (r"=\ldots" if len(names) > 4 else "")
+
+
+def _dollars(curve: _Curve) -> _Curve:
+    return curve._replace(name=f"${curve.name}$")
+
+
+# --- lines ----------------------------------------------------------------------------------------
+
+_LINE_STYLES = ("-", "--", "-.", ":")
+
+
+def _draw_curves(axes: Axes, response: Response, curves: list[_Curve]) -> None:
+    mu, temperatures = response.levels.mu, response.levels.temperatures
+    axes.axhline(0, **GUIDE)
+    if _along_temperature(response):
+        for curve, color in zip(curves, itertools.cycle(PALETTE)):
+            _draw_line(axes, temperatures, curve.value[:, 0], curve.error[:, 0], color, "-")
+        return
+    for curve, color in zip(curves, itertools.cycle(PALETTE)):
+        for i in range(temperatures.size):
+            look = _shade(color, i, temperatures.size), _line_style(i, temperatures.size)
+            _draw_line(axes, mu, curve.value[i], curve.error[i], *look)
+
+
+def _draw_line(axes, x, y, error, color, style) -> None:
+    order = np.argsort(x)
+    x, y, error = np.asarray(x)[order], y[order], error[order]
+    marker = "o" if x.size == 1 else None
+    axes.plot(x, y, color=color, linestyle=style, marker=marker)
+    # A line is about half a per cent of the height of the axes.
+    if magnitude(error) > 0.005 * np.ptp(np.nan_to_num(y)):
+        axes.fill_between(x, y - error, y + error, color=color, alpha=0.2, linewidth=0)
+
+
+def _along_temperature(response: Response) -> bool:
+    return response.levels.mu.size == 1 and response.levels.temperatures.size > 1
+
+
+def _line_style(i: int, number: int) -> str:
+    return _LINE_STYLES[i] if number <= len(_LINE_STYLES) else "-"
+
+
+def _shade(color: str, i: int, number: int) -> tuple[float, ...]:
+    """The colour mixed with white, more for each temperature after the first."""
+    white = 0.0 if number == 1 else 0.6 * i / (number - 1)
+    return tuple(c + (1 - c) * white for c in to_rgb(color))
+
+
+# --- texts ----------------------------------------------------------------------------------------
+
+
+def _label_scan(axes: Axes, response: Response) -> None:
+    mu, temperatures = response.levels.mu, response.levels.temperatures
+    quantity, _, detail = response.name.partition(" (")
+    given = [detail.rstrip(")")] if detail else []
+    if _along_temperature(response):
+        axes.set_xlabel("Temperature (K)")
+        given.append(rf"$\mu$ = {float(mu[0]):g} eV")
+    else:
+        axes.set_xlabel(ENERGY)
+        if temperatures.size == 1:
+            given.append(f"$T$ = {float(temperatures[0]):g} K")
+    axes.set_ylabel(f"{quantity[:1].upper()}{quantity[1:]} [{typeset(response.units)}]")
+    axes.set_title(", ".join(given))
+    axes.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
+    axes.margins(x=0.0 if mu.size > 1 or _along_temperature(response) else 0.05)
+
+
+def _legend(axes: Axes, response: Response, curves: list[_Curve]) -> None:
+    handles = [
+        Line2D([], [], color=color, label=curve.name)
+        for curve, color in zip(curves, itertools.cycle(PALETTE))
+    ]
+    temperatures = response.levels.temperatures
+    number = temperatures.size
+    if number > 1 and not _along_temperature(response):
+        for i in np.unique(np.linspace(0, number - 1, min(number, 6)).astype(int)).tolist():
+            look = {"color": _shade("0.2", i, number), "linestyle": _line_style(i, number)}
+            handles.append(Line2D([], [], label=f"{float(temperatures[i]):g} K", **look))
+    if len(handles) > 1 or "_" in curves[0].name:  # a quantity without components needs none
+        axes.legend(handles=handles, loc="best")

@@ -1,0 +1,118 @@
+"""Fermi surfaces, with velocities or spins on them."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from jaxspin import checks
+from jaxspin.disorder import Disorder
+from jaxspin.disorder.contributions import extrinsic
+from jaxspin.disorder.shell import shell
+from jaxspin.models.base import Model
+from jaxspin.plot.style import PALETTE, axes_or_new, colour_bar, magnitude, styled, symmetric
+from jaxspin.plot.texts import K_X, K_Y
+from jaxspin.surfaces import Surface
+
+
+def fermi_surface(
+    model: Model,
+    surface: Surface,
+    mu: float,
+    *,
+    show: str = "velocity",
+    disorder: Disorder | None = None,
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw the Fermi surface of a two-dimensional model, with arrows on it.
+
+    Args:
+        surface: a rule such as `FermiContour(48)`; up to 20 of its nodes in each band get arrows.
+        mu: Fermi energy, eV.
+        show: "velocity"; "spin", whose z component colours the nodes and whose components in the
+            plane are the arrows; or "extrinsic velocity", what the disorder adds to the velocity
+            by interband mixing.
+        disorder: needed for the extrinsic velocity.
+        axes: matplotlib axes to draw on; None makes a figure.
+    Returns:
+        The axes, with a colour bar next to them for spins.
+    Raises:
+        ValueError: a model that is not two-dimensional, no Fermi surface, bad input.
+    """
+    _check_fermi_surface(model, show, disorder)
+    nodes = surface.nodes(model, mu)
+    there = np.asarray(nodes.weight) != 0
+    if not np.any(there):
+        raise ValueError(f"Argument `mu` must be in a band, but is {mu!r}.")
+    k, band = np.asarray(nodes.k)[:, there], np.asarray(nodes.band)[there]
+    arrows = np.asarray(_ARROWS[show](shell(model, nodes), disorder))[:, there]
+    longest = max(float(np.max(np.linalg.norm(arrows[:2], axis=0))), 1e-300)
+    with styled(axes):
+        axes = axes_or_new(axes)
+        if show == "spin":
+            _draw_coloured_nodes(axes, k, arrows[2])
+        else:
+            axes.scatter(*k, color=PALETTE[0], **_NODES)
+        _draw_arrows(axes, k, arrows[:2] / longest, band)
+        axes.set_aspect("equal")
+        axes.margins(0.25)
+        axes.set(xlabel=K_X, ylabel=K_Y)
+        axes.set_title(f"{show}, longest arrow {longest:.3g}{_ARROW_UNITS[show]}")
+    return axes
+
+
+_NODES: dict[str, Any] = {"s": 8, "zorder": 3}
+_QUIVER: dict[str, Any] = {
+    "angles": "xy",
+    "scale_units": "xy",
+    "scale": 1,
+    "width": 0.008,
+    "zorder": 4,  # above the nodes, which would hide arrows along the contour
+}
+_ARROWS_OF_A_BAND = 20  # so that arrows along a contour do not cover each other
+_ARROW_UNITS = {"velocity": " eV Å", "spin": "", "extrinsic velocity": " eV Å"}
+
+
+def _draw_coloured_nodes(axes: Axes, k: np.ndarray, spin: np.ndarray) -> None:
+    norm = symmetric(max(magnitude(spin), 1e-12))  # spins in the plane are zero but for rounding
+    drawn = axes.scatter(*k, c=spin, cmap="coolwarm", norm=norm, **_NODES)
+    colour_bar(axes, drawn, r"$\langle\sigma_z\rangle$")
+
+
+def _draw_arrows(axes: Axes, k: np.ndarray, arrows: np.ndarray, band: np.ndarray) -> None:
+    """Arrows at some nodes of each band, the longest a quarter of the size of the surface."""
+    length = 0.27 * np.max(np.linalg.norm(k - k.mean(axis=1, keepdims=True), axis=0))
+    few = slice(None, None, -(-np.max(np.bincount(band)) // _ARROWS_OF_A_BAND))
+    axes.quiver(*k[:, few], *arrows[:, few] * length, color=PALETTE[1], **_QUIVER)
+
+
+def _velocity(on_shell, disorder):
+    return on_shell.expectation(on_shell.slopes)
+
+
+def _spin(on_shell, disorder):
+    return on_shell.expectation(on_shell.spin)
+
+
+def _extrinsic_velocity(on_shell, disorder):
+    return extrinsic(on_shell, disorder.scattering(on_shell), on_shell.slopes)
+
+
+_ARROWS = {"velocity": _velocity, "spin": _spin, "extrinsic velocity": _extrinsic_velocity}
+
+
+def _check_fermi_surface(model, show, disorder) -> None:
+    checks.check_model(model)
+    if model.dimension != 2:
+        raise ValueError(f"Argument `model` must have dimension 2, but has {model.dimension}.")
+    if show not in _ARROWS:
+        raise ValueError(
+            f"Argument `show` must be one of {', '.join(map(repr, _ARROWS))}, but is {show!r}."
+        )
+    if show == "extrinsic velocity" and not isinstance(disorder, Disorder):
+        raise ValueError(
+            "Argument `disorder` must be given for the extrinsic velocity, for example "
+            f"ScalarDisorder(...), but is {disorder!r}."
+        )
+    if disorder is not None:
+        disorder.check(model)

@@ -1,0 +1,55 @@
+"""Components, units and axes as text."""
+
+import itertools
+import re
+from collections.abc import Sequence
+
+#: What stands along the axes of several figures.
+ENERGY = r"Fermi energy $\mu$ (eV)"
+K_X = r"$k_x$ (1/Å)"
+K_Y = r"$k_y$ (1/Å)"
+
+
+def component_labels(axes: Sequence[str], dimension: int) -> dict[str, dict[str, str]]:
+    """Labels of all components, "zx^y", with what each says: {"flow": "z", "field": "x", ...}.
+
+    Args:
+        axes: names of the axes of a response; those that are not components are passed over.
+        dimension: dimension of space, which flow and field have.
+
+    >>> list(component_labels(("mu", "flow", "field"), 2))
+    ['xx', 'xy', 'yx', 'yy']
+    """
+    sizes = {"flow": dimension, "field": dimension, "spin": 3}
+    present = [axis for axis in axes if axis in sizes]
+    choices = itertools.product(*("xyz"[: sizes[axis]] for axis in present))
+    every: list[dict[str, str]] = [dict(zip(present, one, strict=True)) for one in choices]
+    return {_label(letters): letters for letters in every}
+
+
+def _label(letters: dict[str, str]) -> str:
+    spin = f"^{letters['spin']}" if "spin" in letters else ""
+    return letters.get("flow", "") + letters.get("field", "") + spin
+
+
+def tex(symbol: str, letters: dict[str, str]) -> str:
+    """Mathtext of one component, without dollars.
+
+    >>> print(tex("R", {"flow": "z", "field": "x", "spin": "y"}))
+    R^{y}_{zx}
+    """
+    below = letters.get("flow", "") + letters.get("field", "")
+    above = letters.get("spin", "")
+    return symbol + (f"^{{{above}}}" if above else "") + (f"_{{{below}}}" if below else "")
+
+
+def typeset(units: str) -> str:
+    """A unit with mathtext: "hbar/2e S/m" becomes "$(\\hbar/2e)$ S/m"."""
+    text = re.sub(r"e\^2/hbar", r"$e^2/\\hbar$", units)
+    text = re.sub(r"\bhbar/(2?e|2)\b", r"$(\\hbar/\1)$", text)
+    text = re.sub(r"(?<!\\)\bhbar\b", r"$\\hbar$", text)
+    text = re.sub(r"e\^2/h\b", r"$e^2/h$", text)
+    text = re.sub(r"\be/(\d)pi", r"$e/\1\\pi$", text)
+    text = re.sub(r"\be/2 ", "$e/2$ ", text)
+    text = text.replace("Angstrom", "Å")
+    return re.sub(r"(?<=[ÅVm])\^(-?\d+)", r"$^{\1}$", text)
