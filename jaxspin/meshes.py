@@ -531,7 +531,7 @@ class Path(eqx.Module):
     points: np.ndarray
     labels: tuple[str, ...] = eqx.field(static=True)
 
-    def __init__(self, points: Sequence[Sequence[float]], labels: Sequence[str]):
+    def __init__(self, points: Sequence[Sequence[float]] | np.ndarray, labels: Sequence[str]):
         array = np.asarray(points, dtype=float)
         if array.ndim != 2 or len(array) < 2 or not np.all(np.isfinite(array)):
             raise ValueError(

@@ -38,7 +38,9 @@ class Operation(eqx.Module):
     matrix: tuple[tuple[float, ...], ...] = eqx.field(static=True)
     time_reversal: bool = eqx.field(static=True)
 
-    def __init__(self, name: str, matrix: Sequence[Sequence[float]], time_reversal: bool = False):
+    def __init__(
+        self, name: str, matrix: Sequence[Sequence[float]] | np.ndarray, time_reversal: bool = False
+    ):
         array = np.asarray(matrix, dtype=float)
         if array.shape != (3, 3) or not np.allclose(array @ array.T, np.eye(3), atol=1e-10):
             raise ValueError(

@@ -316,6 +316,12 @@ def test_brillouin_zone(vectors, corners):
     assert area == pytest.approx(abs(np.linalg.det(vectors)))
 
 
+def test_curvature_map_of_nothing():
+    """Without spin-orbit coupling the curvature is zero, and the colours have no decades."""
+    axes = plot.curvature_map(js.models.Rashba(4.0, 0.0, 0.1), band=0, extent=0.2, number=11)
+    assert not np.any(axes.images[0].get_array())
+
+
 def test_curvature_map_refuses(haldane):
     dirac = MassiveDirac(velocity=3.0, mass=0.1)
     with pytest.raises(ValueError, match="`extent` must be a number"):

@@ -73,7 +73,7 @@ def _draw_map(axes: Axes, values: np.ndarray, half: np.ndarray) -> None:
     image = axes.imshow(values, origin="lower", extent=box, cmap="RdBu_r", norm=norm)
     bar = colour_bar(axes, image, r"Berry curvature $\Omega_{xy}$ (Å$^2$)")
     if isinstance(norm, AsinhNorm):
-        _set_decades(bar, norm, magnitude(values))
+        _set_decades(bar, norm, norm.vmax)
 
 
 def _centred_norm(values: np.ndarray) -> Normalize:
