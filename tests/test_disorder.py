@@ -586,6 +586,9 @@ def test_array_of_mu_and_vmap_are_loops():
     many = jax.jit(scan)(masses)
     assert many.total.conductivity.value.shape == (2, 3, 2, 2)
     assert many.total.conductivity.axes == ("mu", "flow", "field")
+    hall = many.total.conductivity.component(flow="y", field="x").value
+    np.testing.assert_array_equal(hall, many.total.conductivity.value[..., 1, 0])
+    assert "level_width  from" in repr(many)
     for i, mass in enumerate(masses):
         for j, level in enumerate(mu):
             one = respond(dirac(mass, warping=0.1), ANGLES, level)

@@ -20,7 +20,7 @@ from jaxspin.disorder.torque import SpinOrbitTorque, spin_orbit_torque
 from jaxspin.levels import Levels, thermal_window
 from jaxspin.meshes import Mesh
 from jaxspin.models.base import Model, number_of_bands
-from jaxspin.results import Response
+from jaxspin.results import Response, shown
 from jaxspin.surfaces import FermiSurface, Surface
 from jaxspin.surfaces.base import Finding, check_surface
 from jaxspin.units import BOLTZMANN
@@ -100,7 +100,7 @@ class DisorderedResponse(eqx.Module):
         unit = self.total.conductivity.units
         lines = [f"response of a disordered conductor, largest conductivities  [{unit}]"]
         lines += [f"  {name:15s}  {value:.8g}" for name, value in largest.items()]
-        lines += [f"  {key}  {float(np.asarray(value)):.4g}" for key, value in self.info.items()]
+        lines += [f"  {key}  {shown(value)}" for key, value in self.info.items()]
         return "\n".join([*lines, *(f"  without {text}" for text in self.not_included)])
 
     __str__ = __repr__
