@@ -13,6 +13,7 @@ from jaxspin.algebra import PAULI
 from jaxspin.disorder import GaussianCorrelator, relaxation, shell as shells
 from jaxspin.disorder.collision import DenseScattering, IterativeScattering, correlations
 from jaxspin.disorder.contributions import extrinsic, measured, parts, skew_source
+from jaxspin.lattice import reciprocal_vectors
 from jaxspin.models import MassiveDirac, QiWuZhang, Rashba
 from jaxspin.models.base import parameter
 from jaxspin.surfaces import FermiSurface, Surface
@@ -349,11 +350,11 @@ class Fixed(Surface):
         return self.surface, ()
 
 
-def random_states(model, number, seed=1):
+def random_states(model, number, seed=1, size=0.1):
     """Any states and weights without current, Σ w v = 0; what follows does not need a surface."""
     rng = np.random.default_rng(seed)
     n = model(jnp.zeros(model.dimension)).shape[0]
-    k = jnp.asarray(rng.normal(size=(model.dimension, number)) * 0.1)
+    k = jnp.asarray(rng.normal(size=(model.dimension, number)) * size)
     band = jnp.asarray(rng.integers(0, n, number))
     weight = rng.uniform(0.5, 1.5, number)
     states = states_of(model, FermiSurface(k, band, jnp.asarray(weight)))
@@ -478,6 +479,37 @@ def test_phases_of_eigenvectors_do_not_matter(rng, monkeypatch):
         np.testing.assert_allclose(
             x, y, rtol=0, atol=1e-13 * max(1, np.max(np.abs(np.asarray(x)[np.isfinite(x)])))
         )
+
+
+#: Two orbitals at different places, whose phases at k + G are not those at k; spinless.
+HONEYCOMB = js.models.base.WithSpin(
+    js.models.Haldane(onsite=0.3, hopping=1.0, next_hopping=0.1, phase=1.0), np.zeros((3, 2, 2))
+)
+BY_PLACE = js.MatrixDisorder(0.03 * np.array([[[1, 0], [0, 0]], [[0, 0], [0, 1]]]))
+
+
+def extrinsic_with_and_without_reciprocal_vectors(rng, disorder):
+    """The extrinsic part of some states, and of the same with each k in any zone."""
+    states = random_states(HONEYCOMB, 60, size=2.0)
+    zones = reciprocal_vectors(HONEYCOMB.lattice).T @ rng.integers(-2, 3, (2, 60))
+    moved = FermiSurface(states.k + zones, states.band, states.weight)
+    return [parts_of(states_of(HONEYCOMB, s), disorder).extrinsic[:2] for s in (states, moved)]
+
+
+def test_zone_of_each_k_does_not_matter(rng):
+    here, there = extrinsic_with_and_without_reciprocal_vectors(rng, BY_PLACE)
+    BY_PLACE.check(HONEYCOMB)
+    assert np.max(np.abs(here)) > 1e-3
+    np.testing.assert_allclose(there, here, rtol=0, atol=1e-12)
+
+
+def test_disorder_for_which_the_zone_matters_is_refused(rng):
+    """The same potential on orbitals at different places: a sum that depends on the zones."""
+    here, there = extrinsic_with_and_without_reciprocal_vectors(rng, WEAK)
+    assert np.max(np.abs(there - here)) > 0.1 * np.max(np.abs(here))
+    for disorder in (WEAK, js.FiniteRangeDisorder(lambda q: 1.0), js.MatrixDisorder([np.eye(2)])):
+        with pytest.raises(ValueError, match=r"`disorder` must scatter to k \+ G as to k"):
+            disorder.check(HONEYCOMB)
 
 
 @pytest.mark.parametrize("name", ["warped", "rashba, both bands"])

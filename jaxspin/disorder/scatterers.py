@@ -21,6 +21,7 @@ from jaxspin.disorder.collision import (
     correlations,
 )
 from jaxspin.disorder.shell import Shell, as_matrix, as_vector
+from jaxspin.lattice import reciprocal_vectors
 from jaxspin.models.base import Model, number_of_bands
 
 
@@ -68,7 +69,7 @@ class ScalarDisorder(Disorder):
         return LocalScattering(shell.weight, vectors, coupling, self.third_cumulant)
 
     def check(self, model):
-        pass
+        _check_zones(model, lambda x: x)
 
     def memory(self, states, bands):
         return states * bands**2
@@ -103,8 +104,7 @@ class MatrixDisorder(Disorder):
     def scattering(self, shell):
         vectors = as_vector(shell.projector)
         n = shell.projector.shape[0]
-        basis = as_matrix(jnp.eye(n * n), n)
-        averaged = jnp.einsum("cij,jlm,clo->iom", self.matrices, basis, self.matrices)
+        averaged = self._averaged(as_matrix(jnp.eye(n * n), n))
         return LocalScattering(shell.weight, vectors, as_vector(averaged), jnp.zeros(()))
 
     def check(self, model):
@@ -114,9 +114,15 @@ class MatrixDisorder(Disorder):
                 f"Argument `disorder` must have matrices of shape {(n, n)}, as H(k) has, "
                 f"but they have shape {self.matrices.shape[1:]}."
             )
+        if not is_traced(self.matrices):
+            _check_zones(model, self._averaged)
 
     def memory(self, states, bands):
         return states * bands**2
+
+    def _averaged(self, x: Complex[Array, "n n *a"]) -> Complex[Array, "n n *a"]:
+        """𝒲[X]."""
+        return jnp.einsum("cij,jl...,clo->io...", self.matrices, x, self.matrices)
 
 
 #: Fermi-surface states up to which all pairs are kept: two matrices of 128 MB.
@@ -148,13 +154,11 @@ class FiniteRangeDisorder(Disorder):
         return DenseScattering(shell.weight, vectors, correlations(self.correlator, shell.k))
 
     def check(self, model):
+        _check_zones(model, lambda x: x)
         if is_traced(self.correlator):
             return
-        random = np.random.default_rng(20231119).normal(size=(8, model.dimension))
-        steps = np.zeros((1, model.dimension))
-        if model.lattice is not None:
-            from_zone = 2 * np.pi * np.linalg.inv(np.asarray(model.lattice)).T
-            steps = np.concatenate([steps, from_zone])
+        random = _random(8, model)
+        steps = () if model.lattice is None else np.asarray(reciprocal_vectors(model.lattice))
         for q in np.concatenate([np.zeros_like(random[:1]), random, 1e-2 * random]):
             _check_correlation(self.correlator, q, steps)
 
@@ -164,7 +168,7 @@ class FiniteRangeDisorder(Disorder):
 
 
 class GaussianCorrelator(eqx.Module):
-    """W(q) = strength · exp(−q² length²/2): impurities smeared out over `length`/2 (Å)."""
+    """W(q) = strength · exp(−q² length²/2): impurities ∝ exp(−r²/length²); length in Å."""
 
     strength: Float[Array, ""] = eqx.field(converter=jnp.asarray)
     length: Float[Array, ""] = eqx.field(converter=jnp.asarray)
@@ -182,6 +186,32 @@ def _check_number(name, value, wanted, allowed) -> None:
         raise ValueError(f"Argument `{name}` must be one number, but has shape {value.shape}.")
     if not is_traced(value) and not (np.isfinite(value) and allowed(value)):
         raise ValueError(f"Argument `{name}` must be {wanted}, but is {float(value)!r}.")
+
+
+def _random(number: int, model: Model) -> np.ndarray:
+    """A few k of the size of a Brillouin zone, the same at every call."""
+    return np.random.default_rng(20231119).normal(size=(number, model.dimension))
+
+
+def _check_zones(model: Model, averaged: Callable) -> None:
+    """𝒲 is the same to k + G as to k.
+
+    H(k + G) = D H(k) D† with the phases D of orbitals at different places in the unit cell. If 𝒲
+    sees them, scattering depends on the zone from which each k of the Fermi surface was taken.
+    """
+    if model.lattice is None or is_traced(model):
+        return
+    for k in _random(3, model):
+        here = averaged(model(jnp.asarray(k)))
+        for step in np.asarray(reciprocal_vectors(model.lattice)):
+            change = averaged(model(jnp.asarray(k + step))) - here
+            if np.max(np.abs(change)) > 1e-6 * np.max(np.abs(here)):
+                raise ValueError(
+                    "Argument `disorder` must scatter to k + G as to k, but does not, for the "
+                    "orbitals of this model are at different places and have other phases there. "
+                    "Use MatrixDisorder with one matrix for each place: u0 times the projector on "
+                    "its orbitals."
+                )
 
 
 def _check_correlation(correlator, q, steps) -> None:
@@ -202,7 +232,7 @@ def _check_correlation(correlator, q, steps) -> None:
         )
     if not np.isclose(here, there, rtol=1e-8):
         raise ValueError(f"Argument `correlator` must be even, but is not at q = {q}.")
-    for step in steps[1:]:
+    for step in steps:
         if not np.isclose(correlator(jnp.asarray(q + step)), here, rtol=1e-6):
             raise ValueError(
                 "Argument `correlator` must repeat with the reciprocal lattice of the model, "
