@@ -673,6 +673,22 @@ def test_mesh_of_the_sea(scale):
         assert found == pytest.approx(0.3 / (4 * np.pi * mu), abs=1e-13)
 
 
+@pytest.mark.parametrize(("mass", "error"), [(0.3, 1e-14), (1e-3, 1e-14), (1e-4, 1e-8)])
+@pytest.mark.filterwarnings("ignore:the sum over the Fermi sea")
+def test_sea_of_a_small_gap(mass, error):
+    """Its structure is at k of the order of the mass; the estimated error is at least the true."""
+    r = respond(dirac(mass), ANGLES, 1.0)
+    found = abs(sigma(r, "intrinsic") - mass / (4 * np.pi))
+    assert found < error
+    assert found < float(r.info["sea_error"])
+
+
+def test_sea_of_too_small_a_gap_is_warned_of():
+    with pytest.warns(UserWarning, match="the sum over the Fermi sea has an estimated error"):
+        r = respond(dirac(1e-5), ANGLES, 1.0)
+    assert abs(sigma(r, "intrinsic") - 1e-5 / (4 * np.pi)) < float(r.info["sea_error"])
+
+
 def test_pocket_that_crosses_the_zone_boundary():
     """A hole pocket around M: rays of a surface there, sea from the other corner."""
     model = QiWuZhang(A=1.0, m=-1.2)

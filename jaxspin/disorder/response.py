@@ -239,7 +239,7 @@ def _thermal_average(found: _Level, shares) -> _Level:
     return _Level(
         parts=jax.tree.map(average, found.parts),
         intrinsic=average(found.intrinsic),
-        sea_error=most(found.sea_error),
+        sea_error=average(found.sea_error),
         sea_starts=jnp.all(found.sea_starts, axis=1),
         states=most(found.states),
         gap=least(found.gap),
@@ -385,6 +385,14 @@ def _check_result(found: _Level, findings: tuple[Finding, ...], mu) -> None:
             "there the response is that of the Fermi sea alone",
             stacklevel=3,
         )
+    error = np.asarray(jnp.max(found.sea_error[:, :-3], axis=1))
+    if np.any(error > _UNCERTAIN * _hall_like(found) + _ROUNDING):
+        warnings.warn(
+            f"the sum over the Fermi sea has an estimated error of {np.max(error):.2g} "
+            f"(e²/ħ Å^(2−d)) at mu = {mu[np.argmax(error)]:.6g} eV: "
+            "use a `sea` with more points, or a `scale` nearer to that of the bands",
+            stacklevel=3,
+        )
     if np.min(found.gap_over_width) < 1:
         warnings.warn(
             f"bands at the Fermi energy are closer than their width ħ/τ, "
@@ -395,6 +403,14 @@ def _check_result(found: _Level, findings: tuple[Finding, ...], mu) -> None:
 
 _DEGENERATE = 1e-10  # eV, far above the rounding of energies and below any real splitting
 _CONSERVED = 1e-10  # of 2Γ; rounding leaves 10⁻¹⁵
+_UNCERTAIN = 0.01  # of what is found; the estimate is some 10 to 1000 times the true error
+_ROUNDING = 1e-8  # e²/ħ Å^(2−d), for responses that vanish by symmetry
+
+
+def _hall_like(found: _Level) -> np.ndarray:
+    """The largest conductivity of order 1 at each level."""
+    one = found.intrinsic + found.parts.extrinsic + found.parts.side_jump + found.parts.skew
+    return np.max(np.abs(np.asarray(one[:, :-3])), axis=(1, 2))
 
 
 def _some(mu) -> str:
