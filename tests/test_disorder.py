@@ -592,6 +592,8 @@ def test_torque_is_perpendicular_to_the_magnetization(table):
         np.testing.assert_allclose(m @ part.value, 0, atol=1e-13)
     with pytest.raises(ValueError, match="`magnetization` must be three numbers"):
         table("dirac, M = 0.3").spin_orbit_torque([0.1, 0.2])
+    with pytest.raises(ValueError, match="`magnetization` must be finite real numbers"):
+        table("dirac, M = 0.3").spin_orbit_torque([0.1, 0.2, 1j])
 
 
 def test_units(table):
@@ -740,6 +742,10 @@ def test_conservation():
     [
         (lambda: js.ScalarDisorder(-1.0), r"`strength` must be positive .* but is -1\.0"),
         (lambda: js.ScalarDisorder(0.0), "`strength` must be positive"),
+        (lambda: js.ScalarDisorder("0.1"), "`strength` must be positive .* but is '0.1'"),
+        (lambda: js.ScalarDisorder(1 + 1j), "`strength` must be positive"),
+        (lambda: js.ScalarDisorder(1.0, None), "`third_cumulant` must be finite .* is None"),
+        (lambda: js.MatrixDisorder(None), r"`matrices` must be .* shape \(c, n, n\)"),
         (lambda: js.ScalarDisorder([1.0, 2.0]), "`strength` must be one number"),
         (lambda: js.ScalarDisorder(1.0, np.nan), "`third_cumulant` must be finite"),
         (lambda: js.MatrixDisorder(np.eye(2)), r"`matrices` must be .* shape \(c, n, n\)"),
@@ -786,7 +792,13 @@ class BadCorrelator(eqx.Module):
             {"mu": [0.0, 0.1], "sea": SEA},
             "`mu` must be in a band, but there is no .* any of 2 levels",
         ),
+        ({"disorder": js.FiniteRangeDisorder(lambda q: None)}, "one finite real number"),
         ({"mu": np.nan}, "`mu` must be one finite energy"),
+        ({"mu": "1.0"}, "`mu` must be one finite energy"),
+        ({"mu": 1j}, "`mu` must be one finite energy"),
+        ({"temperature": "300"}, "`temperature` must be one number"),
+        ({"temperature": None}, "`temperature` must be one number"),
+        ({"sea": "Plane"}, "`sea` must be a fixed mesh"),
         ({"temperature": -1.0}, "`temperature` must be one number, at least 0"),
         ({"sea": js.Grid((4, 4))}, "`mesh` must be a mesh for continuum models"),
     ],
@@ -796,6 +808,48 @@ def test_bad_call(change, message):
     call = {"model": dirac(), "surface": ANGLES, "mu": 1.0, "disorder": WEAK} | change
     with pytest.raises(ValueError, match=message):
         js.disordered_response(**call)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"surface": js.Grid((4, 4))}, "`surface` must be a Fermi-surface rule"),
+        ({"disorder": 1.0}, "`disorder` must be ScalarDisorder"),
+        ({"mu": 0.0}, "`mu` must be in a band"),
+        ({"model": Rashba(0.5, velocity=0.0, exchange=0.0)}, "must not have degenerate bands"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked_annotations")
+def test_bad_call_of_relaxation(change, message):
+    call = {"model": dirac(), "surface": WIDE, "mu": 1.0, "disorder": WEAK} | change
+    with pytest.raises(ValueError, match=message):
+        relaxation(**call)
+
+
+class Separate(js.Model):
+    """Two bands that do not mix, one far above."""
+
+    dimension = 2
+
+    def __call__(self, k):
+        return (k @ k) * PAULI[0] + 2.5 * (PAULI[0] - PAULI[3])
+
+    def spin(self):
+        return jnp.asarray(PAULI[1:])
+
+
+def test_state_that_is_not_scattered_is_refused():
+    upper = js.MatrixDisorder(np.diag([0.0, 1.0])[None])
+    with pytest.raises(ValueError, match="`disorder` must scatter every state"):
+        respond(Separate(), WIDE, 1.0, upper)
+
+
+def test_degenerate_bands_far_from_mu_do_not_matter():
+    """The cone at Γ is a point of the mesh, 7 widths below mu."""
+    surface = js.BroadenedSurface(js.Grid((48, 48)), 0.14, 0)
+    r = respond(QiWuZhang(A=1.0, m=-2.0), surface, 1.0, js.ScalarDisorder(1e-3))
+    assert np.all(np.isfinite(r.total.conductivity.value))
+    assert r.info["gap"] > 0.1
 
 
 def test_levels_in_a_gap_have_the_sea_alone():
@@ -809,6 +863,14 @@ def test_levels_in_a_gap_have_the_sea_alone():
 def test_conserved_spin_is_refused():
     with pytest.raises(ValueError, match="something else is conserved"):
         respond(Rashba(kinetic=0.5, velocity=0.0, exchange=0.3), WIDE, 0.5)
+
+
+def test_conserved_spin_of_many_states_is_refused():
+    """More unknowns than relaxation rates are computed for."""
+    conserved = Rashba(kinetic=0.5, velocity=0.0, exchange=0.3)
+    ranged = js.FiniteRangeDisorder(GaussianCorrelator(1e-3, 1.0))
+    with pytest.raises(ValueError, match="something else is conserved"):
+        respond(conserved, js.FermiContour(130), 0.5, ranged)
 
 
 def test_strong_disorder_is_warned_of():

@@ -7,11 +7,13 @@ from abc import abstractmethod
 from collections.abc import Callable
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from jaxspin.algebra import is_traced
+from jaxspin.checks import finite_reals
 from jaxspin.disorder.collision import (
     BLOCK,
     DenseScattering,
@@ -45,6 +47,32 @@ class Disorder(eqx.Module):
         """About how many numbers are in memory for one Fermi energy."""
 
 
+def check_disorder(disorder, model: Model) -> None:
+    """`disorder` is a model of disorder that fits `model`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(disorder, Disorder):
+        raise ValueError(
+            "Argument `disorder` must be ScalarDisorder, MatrixDisorder or FiniteRangeDisorder, "
+            f"but is of type {type(disorder).__name__}."
+        )
+    disorder.check(model)
+
+
+def _as_number(value):
+    """A real number as an array; what is none stays as it is, for the check that names it."""
+    real = is_traced(value) or np.asarray(value).dtype.kind in "iuf"
+    return jnp.asarray(value, dtype=jnp.result_type(float)) if real else value
+
+
+def _as_matrices(value):
+    """The same for complex numbers."""
+    numbers = is_traced(value) or np.asarray(value).dtype.kind in "iufc"
+    return jnp.asarray(value) if numbers else value
+
+
 class ScalarDisorder(Disorder):
     """A random potential without range, the same for all orbitals: ⟨U U⟩ = u0² δ(r − r').
 
@@ -56,8 +84,8 @@ class ScalarDisorder(Disorder):
     everything else here it has not been compared with a brute-force solution.
     """
 
-    strength: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    third_cumulant: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
+    strength: Float[Array, ""] = eqx.field(converter=_as_number)
+    third_cumulant: Float[Array, ""] = eqx.field(converter=_as_number, default=0.0)
 
     def __check_init__(self):
         _check_number("strength", self.strength, "positive (u0², eV² Å^d)", lambda x: x > 0)
@@ -83,10 +111,14 @@ class MatrixDisorder(Disorder):
     the potential is scalar of strength u0².
     """
 
-    matrices: Complex[Array, "c n n"] = eqx.field(converter=jnp.asarray)
+    matrices: Complex[Array, "c n n"] = eqx.field(converter=_as_matrices)
 
     def __check_init__(self):
         a = self.matrices
+        if not isinstance(a, jax.Array):
+            raise ValueError(
+                f"Argument `matrices` must be Hermitian matrices of shape (c, n, n), but is {a!r}."
+            )
         if a.ndim != 3 or a.shape[1] != a.shape[2] or len(a) == 0:
             raise ValueError(
                 "Argument `matrices` must be Hermitian matrices of shape (c, n, n), "
@@ -170,8 +202,8 @@ class FiniteRangeDisorder(Disorder):
 class GaussianCorrelator(eqx.Module):
     """W(q) = strength · exp(−q² length²/2): impurities ∝ exp(−r²/length²); length in Å."""
 
-    strength: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    length: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    strength: Float[Array, ""] = eqx.field(converter=_as_number)
+    length: Float[Array, ""] = eqx.field(converter=_as_number)
 
     def __check_init__(self):
         _check_number("strength", self.strength, "positive (u0², eV² Å^d)", lambda x: x > 0)
@@ -182,7 +214,9 @@ class GaussianCorrelator(eqx.Module):
 
 
 def _check_number(name, value, wanted, allowed) -> None:
-    if jnp.ndim(value) != 0 and not is_traced(value):
+    if not isinstance(value, jax.Array):
+        raise ValueError(f"Argument `{name}` must be {wanted}, but is {value!r}.")
+    if value.ndim != 0 and not is_traced(value):
         raise ValueError(f"Argument `{name}` must be one number, but has shape {value.shape}.")
     if not is_traced(value) and not (np.isfinite(value) and allowed(value)):
         raise ValueError(f"Argument `{name}` must be {wanted}, but is {float(value)!r}.")
@@ -221,7 +255,7 @@ def _check_correlation(correlator, q, steps) -> None:
         raise ValueError(
             f"Argument `correlator` must take q of shape {q.shape}, but fails there: {error}"
         ) from error
-    if np.shape(here) != () or np.iscomplexobj(here) or not np.isfinite(here):
+    if np.shape(here) != () or not finite_reals(here):
         raise ValueError(
             f"Argument `correlator` must give one finite real number, but gives {here} at q = {q}."
         )
