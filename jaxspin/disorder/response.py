@@ -391,7 +391,7 @@ def _check_result(found: _Level, findings: tuple[Finding, ...], mu) -> None:
             stacklevel=3,
         )
     error = np.asarray(jnp.max(found.sea_error[:, :-3], axis=1))
-    if np.any(error > _UNCERTAIN * _hall_like(found) + _ROUNDING):
+    if np.any(error > _UNCERTAIN * _largest_of_order_one(found) + _ROUNDING):
         warnings.warn(
             f"the sum over the Fermi sea has an estimated error of {np.max(error):.2g} "
             f"(e²/ħ Å^(2−d)) at mu = {mu[np.argmax(error)]:.6g} eV: "
@@ -411,10 +411,11 @@ _UNCERTAIN = 0.01  # of what is found; the estimate is some 10 to 1000 times the
 _ROUNDING = 1e-8  # e²/ħ Å^(2−d), for responses that vanish by symmetry
 
 
-def _hall_like(found: _Level) -> np.ndarray:
-    """The largest conductivity of order 1 at each level."""
-    one = found.intrinsic + found.parts.extrinsic + found.parts.side_jump + found.parts.skew
-    return np.max(np.abs(np.asarray(one[:, :-3])), axis=(1, 2))
+def _largest_of_order_one(found: _Level) -> np.ndarray:
+    """The largest conductivity of order u0⁰ of any mechanism at each level: the sum may vanish."""
+    parts = found.parts
+    each = np.stack([found.intrinsic, parts.extrinsic, parts.side_jump, parts.skew])
+    return np.max(np.abs(each[:, :, :-3]), axis=(0, 2, 3))
 
 
 def _some(mu) -> str:
