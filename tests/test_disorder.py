@@ -482,7 +482,7 @@ def test_phases_of_eigenvectors_do_not_matter(rng, monkeypatch):
 
 
 #: Two orbitals at different places, whose phases at k + G are not those at k; spinless.
-HONEYCOMB = js.models.base.WithSpin(
+HONEYCOMB = js.models.WithSpin(
     js.models.Haldane(onsite=0.3, hopping=1.0, next_hopping=0.1, phase=1.0), np.zeros((3, 2, 2))
 )
 BY_PLACE = js.MatrixDisorder(0.03 * np.array([[[1, 0], [0, 0]], [[0, 0], [0, 1]]]))
