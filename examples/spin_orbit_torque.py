@@ -30,5 +30,5 @@ print(f"field-like   {np.round(field_like[-1, :, 0], 6)}")
 print(f"damping-like {np.round(damping_like[-1, :, 0], 6)}")
 
 axes = plot.contributions(response, component="x^x", against=("exchange energy $M$ (eV)", mass))
-axes.set_title(r"spin density behind the damping-like torque $M\times\langle\sigma\rangle$")
+axes.set_title("spin density behind the damping-like torque")
 axes.figure.savefig("spin_orbit_torque.png", dpi=200, bbox_inches="tight")

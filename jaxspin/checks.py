@@ -144,13 +144,19 @@ def check_levels(levels) -> None:
         )
 
 
+def finite_reals(value) -> bool:
+    """Whether `value` is a real number or an array of them, all finite; no text, no None."""
+    array = np.asarray(value)
+    return array.dtype.kind in "iuf" and bool(np.all(np.isfinite(array)))
+
+
 def check_energy(mu) -> None:
     """`mu` is one finite energy.
 
     Raises:
         ValueError: it is not.
     """
-    if np.ndim(mu) or not (is_traced(mu) or np.isfinite(mu)):
+    if np.ndim(mu) or not (is_traced(mu) or finite_reals(mu)):
         raise ValueError(
             f"Argument `mu` must be one finite energy (eV; jax.vmap takes several), but is {mu!r}."
         )
@@ -163,7 +169,7 @@ def check_energies(mu) -> None:
         ValueError: it is not.
     """
     few = np.ndim(mu) <= 1 and np.size(mu) > 0
-    if not few or not (is_traced(mu) or np.all(np.isfinite(np.asarray(mu)))):
+    if not few or not (is_traced(mu) or finite_reals(mu)):
         raise ValueError(
             "Argument `mu` must be one finite energy or a non-empty array of them (eV), "
             f"but is {mu!r}."
@@ -176,7 +182,8 @@ def check_temperature(temperature) -> None:
     Raises:
         ValueError: it is not.
     """
-    if np.ndim(temperature) or not (is_traced(temperature) or 0 <= float(temperature) < np.inf):
+    known = not is_traced(temperature)
+    if np.ndim(temperature) or (known and not (finite_reals(temperature) and temperature >= 0)):
         raise ValueError(
             f"Argument `temperature` must be one number, at least 0 (K), but is {temperature!r}."
         )

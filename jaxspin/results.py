@@ -73,6 +73,8 @@ class Response(eqx.Module):
     ) -> "Response":
         """One Cartesian component: the response without the axes that are named.
 
+        Axes that `jax.vmap` has put in front of those in `axes` stay.
+
         Raises:
             ValueError: the response has no such axis, or the axis no such component.
         """
@@ -94,7 +96,8 @@ class Response(eqx.Module):
             raise ValueError(
                 f"Argument `{axis}` must be left out, for this response has the axes {self.axes}."
             )
-        position = self.axes.index(axis)
+        kept = self.axes.index(axis)
+        position = kept - len(self.axes)  # from the end: `vmap` puts its axes in front
         allowed = _CARTESIAN[: self.value.shape[position]]
         if label not in allowed:
             raise ValueError(
@@ -102,7 +105,7 @@ class Response(eqx.Module):
                 f"but is {label!r}."
             )
         take = lambda array: jnp.take(array, allowed.index(label), axis=position)  # noqa: E731
-        axes = self.axes[:position] + self.axes[position + 1 :]
+        axes = self.axes[:kept] + self.axes[kept + 1 :]
         selected = f"{self.selected}, {axis} {label}".strip(", ")
         return self._with(
             value=take(self.value), error=take(self.error), axes=axes, selected=selected
@@ -165,7 +168,8 @@ class Response(eqx.Module):
         if is_traced(self):
             return f"Response({self.name}, axes={self.axes}, units={self.units!r}, traced)"
         heading = f"{self.name}, {self.selected}" if self.selected else self.name
-        shape = ", ".join(f"{a} {n}" for a, n in zip(self.axes, self.value.shape, strict=True))
+        axes = ("mapped",) * (self.value.ndim - len(self.axes)) + self.axes
+        shape = ", ".join(f"{a} {n}" for a, n in zip(axes, self.value.shape, strict=True))
         kelvin = _range(self.levels.temperatures, "K")
         lines = [
             f"{heading}  [{self.units}]",
@@ -173,10 +177,10 @@ class Response(eqx.Module):
             f"  source   {self.source}",
             f"  axes     ({shape})",
             f"  levels   {_range(self.levels.mu, 'eV')}; T = {kelvin}",
-            f"  largest  {_largest(self.value, self.axes, self.levels)}",
+            f"  largest  {_largest(self.value, axes, self.levels)}",
             f"  error    {_error(self.error, self.units)}",
         ]
-        lines += [f"  {key}  {_number(value)}" for key, value in self.info.items()]
+        lines += [f"  {key}  {shown(value)}" for key, value in self.info.items()]
         return "\n".join(lines)
 
     __str__ = __repr__
@@ -209,21 +213,22 @@ def load(path: str | PathLike) -> Response:
         )
 
 
-def _number(value) -> str:
-    return f"{float(value):.4g}"
+def shown(value) -> str:
+    """A number with four digits, or from where to where several are."""
+    low, high = f"{np.min(value):.4g}", f"{np.max(value):.4g}"
+    return low if low == high else f"from {low} to {high}"
 
 
 def _error(error, suffix: str) -> str:
     if np.all(np.isnan(error)):
         return "not estimated"
-    return f"at most {_number(np.nanmax(error))} {suffix} (estimated)"
+    return f"at most {shown(np.nanmax(error))} {suffix} (estimated)"
 
 
 def _range(values, suffix: str) -> str:
-    if values.size == 1:
-        return f"{_number(values[0])} {suffix}"
-    low, high = _number(np.min(values)), _number(np.max(values))
-    return f"{values.size} from {low} to {high} {suffix}"
+    text = shown(values)
+    several = f"{values.size} " if text.startswith("from") else ""
+    return f"{several}{text} {suffix}"
 
 
 def _largest(value: Array, axes: tuple[str, ...], levels: Levels) -> str:
@@ -237,7 +242,9 @@ def _largest(value: Array, axes: tuple[str, ...], levels: Levels) -> str:
         if axis in _SUBSCRIPTS:
             names.append(f"{axis} {_CARTESIAN[i]}")
         elif axis == "mu":
-            names.append(f"mu {_number(levels.mu[i])} eV")
+            names.append(f"mu {shown(levels.mu[..., i])} eV")
         elif axis == "temperature":
-            names.append(f"T {_number(levels.temperatures[i])} K")
+            names.append(f"T {shown(levels.temperatures[i])} K")
+        else:
+            names.append(f"{axis} {i}")
     return f"{array[where]:.8g}" + (f" at {', '.join(names)}" if names else "")

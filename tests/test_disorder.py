@@ -13,6 +13,7 @@ from jaxspin.algebra import PAULI
 from jaxspin.disorder import GaussianCorrelator, relaxation, shell as shells
 from jaxspin.disorder.collision import DenseScattering, IterativeScattering, correlations
 from jaxspin.disorder.contributions import extrinsic, measured, parts, skew_source
+from jaxspin.lattice import reciprocal_vectors
 from jaxspin.models import MassiveDirac, QiWuZhang, Rashba
 from jaxspin.models.base import parameter
 from jaxspin.surfaces import FermiSurface, Surface
@@ -349,11 +350,11 @@ class Fixed(Surface):
         return self.surface, ()
 
 
-def random_states(model, number, seed=1):
+def random_states(model, number, seed=1, size=0.1):
     """Any states and weights without current, Σ w v = 0; what follows does not need a surface."""
     rng = np.random.default_rng(seed)
     n = model(jnp.zeros(model.dimension)).shape[0]
-    k = jnp.asarray(rng.normal(size=(model.dimension, number)) * 0.1)
+    k = jnp.asarray(rng.normal(size=(model.dimension, number)) * size)
     band = jnp.asarray(rng.integers(0, n, number))
     weight = rng.uniform(0.5, 1.5, number)
     states = states_of(model, FermiSurface(k, band, jnp.asarray(weight)))
@@ -480,6 +481,37 @@ def test_phases_of_eigenvectors_do_not_matter(rng, monkeypatch):
         )
 
 
+#: Two orbitals at different places, whose phases at k + G are not those at k; spinless.
+HONEYCOMB = js.models.WithSpin(
+    js.models.Haldane(onsite=0.3, hopping=1.0, next_hopping=0.1, phase=1.0), np.zeros((3, 2, 2))
+)
+BY_PLACE = js.MatrixDisorder(0.03 * np.array([[[1, 0], [0, 0]], [[0, 0], [0, 1]]]))
+
+
+def extrinsic_with_and_without_reciprocal_vectors(rng, disorder):
+    """The extrinsic part of some states, and of the same with each k in any zone."""
+    states = random_states(HONEYCOMB, 60, size=2.0)
+    zones = reciprocal_vectors(HONEYCOMB.lattice).T @ rng.integers(-2, 3, (2, 60))
+    moved = FermiSurface(states.k + zones, states.band, states.weight)
+    return [parts_of(states_of(HONEYCOMB, s), disorder).extrinsic[:2] for s in (states, moved)]
+
+
+def test_zone_of_each_k_does_not_matter(rng):
+    here, there = extrinsic_with_and_without_reciprocal_vectors(rng, BY_PLACE)
+    BY_PLACE.check(HONEYCOMB)
+    assert np.max(np.abs(here)) > 1e-3
+    np.testing.assert_allclose(there, here, rtol=0, atol=1e-12)
+
+
+def test_disorder_for_which_the_zone_matters_is_refused(rng):
+    """The same potential on orbitals at different places: a sum that depends on the zones."""
+    here, there = extrinsic_with_and_without_reciprocal_vectors(rng, WEAK)
+    assert np.max(np.abs(there - here)) > 0.1 * np.max(np.abs(here))
+    for disorder in (WEAK, js.FiniteRangeDisorder(lambda q: 1.0), js.MatrixDisorder([np.eye(2)])):
+        with pytest.raises(ValueError, match=r"`disorder` must scatter to k \+ G as to k"):
+            disorder.check(HONEYCOMB)
+
+
 @pytest.mark.parametrize("name", ["warped", "rashba, both bands"])
 def test_strength_does_not_matter_to_order_one(table, name):
     model, surface, mu, _ = TABLE[name]
@@ -560,6 +592,8 @@ def test_torque_is_perpendicular_to_the_magnetization(table):
         np.testing.assert_allclose(m @ part.value, 0, atol=1e-13)
     with pytest.raises(ValueError, match="`magnetization` must be three numbers"):
         table("dirac, M = 0.3").spin_orbit_torque([0.1, 0.2])
+    with pytest.raises(ValueError, match="`magnetization` must be finite real numbers"):
+        table("dirac, M = 0.3").spin_orbit_torque([0.1, 0.2, 1j])
 
 
 def test_units(table):
@@ -586,6 +620,9 @@ def test_array_of_mu_and_vmap_are_loops():
     many = jax.jit(scan)(masses)
     assert many.total.conductivity.value.shape == (2, 3, 2, 2)
     assert many.total.conductivity.axes == ("mu", "flow", "field")
+    hall = many.total.conductivity.component(flow="y", field="x").value
+    np.testing.assert_array_equal(hall, many.total.conductivity.value[..., 1, 0])
+    assert "level_width  from" in repr(many)
     for i, mass in enumerate(masses):
         for j, level in enumerate(mu):
             one = respond(dirac(mass, warping=0.1), ANGLES, level)
@@ -636,6 +673,22 @@ def test_mesh_of_the_sea(scale):
     for level, mu in enumerate([0.8, 1.0]):
         found = sigma(r, "intrinsic", (level, *YX))
         assert found == pytest.approx(0.3 / (4 * np.pi * mu), abs=1e-13)
+
+
+@pytest.mark.parametrize(("mass", "error"), [(0.3, 1e-14), (1e-3, 1e-14), (1e-4, 1e-8)])
+@pytest.mark.filterwarnings("ignore:the sum over the Fermi sea")
+def test_sea_of_a_small_gap(mass, error):
+    """Its structure is at k of the order of the mass; the estimated error is at least the true."""
+    r = respond(dirac(mass), ANGLES, 1.0)
+    found = abs(sigma(r, "intrinsic") - mass / (4 * np.pi))
+    assert found < error
+    assert found < float(r.info["sea_error"])
+
+
+def test_sea_of_too_small_a_gap_is_warned_of():
+    with pytest.warns(UserWarning, match="the sum over the Fermi sea has an estimated error"):
+        r = respond(dirac(1e-5), ANGLES, 1.0)
+    assert abs(sigma(r, "intrinsic") - 1e-5 / (4 * np.pi)) < float(r.info["sea_error"])
 
 
 def test_pocket_that_crosses_the_zone_boundary():
@@ -689,6 +742,10 @@ def test_conservation():
     [
         (lambda: js.ScalarDisorder(-1.0), r"`strength` must be positive .* but is -1\.0"),
         (lambda: js.ScalarDisorder(0.0), "`strength` must be positive"),
+        (lambda: js.ScalarDisorder("0.1"), "`strength` must be positive .* but is '0.1'"),
+        (lambda: js.ScalarDisorder(1 + 1j), "`strength` must be positive"),
+        (lambda: js.ScalarDisorder(1.0, None), "`third_cumulant` must be finite .* is None"),
+        (lambda: js.MatrixDisorder(None), r"`matrices` must be .* shape \(c, n, n\)"),
         (lambda: js.ScalarDisorder([1.0, 2.0]), "`strength` must be one number"),
         (lambda: js.ScalarDisorder(1.0, np.nan), "`third_cumulant` must be finite"),
         (lambda: js.MatrixDisorder(np.eye(2)), r"`matrices` must be .* shape \(c, n, n\)"),
@@ -735,7 +792,13 @@ class BadCorrelator(eqx.Module):
             {"mu": [0.0, 0.1], "sea": SEA},
             "`mu` must be in a band, but there is no .* any of 2 levels",
         ),
+        ({"disorder": js.FiniteRangeDisorder(lambda q: None)}, "one finite real number"),
         ({"mu": np.nan}, "`mu` must be one finite energy"),
+        ({"mu": "1.0"}, "`mu` must be one finite energy"),
+        ({"mu": 1j}, "`mu` must be one finite energy"),
+        ({"temperature": "300"}, "`temperature` must be one number"),
+        ({"temperature": None}, "`temperature` must be one number"),
+        ({"sea": "Plane"}, "`sea` must be a fixed mesh"),
         ({"temperature": -1.0}, "`temperature` must be one number, at least 0"),
         ({"sea": js.Grid((4, 4))}, "`mesh` must be a mesh for continuum models"),
     ],
@@ -745,6 +808,48 @@ def test_bad_call(change, message):
     call = {"model": dirac(), "surface": ANGLES, "mu": 1.0, "disorder": WEAK} | change
     with pytest.raises(ValueError, match=message):
         js.disordered_response(**call)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"surface": js.Grid((4, 4))}, "`surface` must be a Fermi-surface rule"),
+        ({"disorder": 1.0}, "`disorder` must be ScalarDisorder"),
+        ({"mu": 0.0}, "`mu` must be in a band"),
+        ({"model": Rashba(0.5, velocity=0.0, exchange=0.0)}, "must not have degenerate bands"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked_annotations")
+def test_bad_call_of_relaxation(change, message):
+    call = {"model": dirac(), "surface": WIDE, "mu": 1.0, "disorder": WEAK} | change
+    with pytest.raises(ValueError, match=message):
+        relaxation(**call)
+
+
+class Separate(js.Model):
+    """Two bands that do not mix, one far above."""
+
+    dimension = 2
+
+    def __call__(self, k):
+        return (k @ k) * PAULI[0] + 2.5 * (PAULI[0] - PAULI[3])
+
+    def spin(self):
+        return jnp.asarray(PAULI[1:])
+
+
+def test_state_that_is_not_scattered_is_refused():
+    upper = js.MatrixDisorder(np.diag([0.0, 1.0])[None])
+    with pytest.raises(ValueError, match="`disorder` must scatter every state"):
+        respond(Separate(), WIDE, 1.0, upper)
+
+
+def test_degenerate_bands_far_from_mu_do_not_matter():
+    """The cone at Γ is a point of the mesh, 7 widths below mu."""
+    surface = js.BroadenedSurface(js.Grid((48, 48)), 0.14, 0)
+    r = respond(QiWuZhang(A=1.0, m=-2.0), surface, 1.0, js.ScalarDisorder(1e-3))
+    assert np.all(np.isfinite(r.total.conductivity.value))
+    assert r.info["gap"] > 0.1
 
 
 def test_levels_in_a_gap_have_the_sea_alone():
@@ -758,6 +863,14 @@ def test_levels_in_a_gap_have_the_sea_alone():
 def test_conserved_spin_is_refused():
     with pytest.raises(ValueError, match="something else is conserved"):
         respond(Rashba(kinetic=0.5, velocity=0.0, exchange=0.3), WIDE, 0.5)
+
+
+def test_conserved_spin_of_many_states_is_refused():
+    """More unknowns than relaxation rates are computed for."""
+    conserved = Rashba(kinetic=0.5, velocity=0.0, exchange=0.3)
+    ranged = js.FiniteRangeDisorder(GaussianCorrelator(1e-3, 1.0))
+    with pytest.raises(ValueError, match="something else is conserved"):
+        respond(conserved, js.FermiContour(130), 0.5, ranged)
 
 
 def test_strong_disorder_is_warned_of():

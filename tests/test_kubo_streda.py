@@ -197,6 +197,64 @@ def test_kubo_streda_of_finite_range():
     assert found == pytest.approx(on_surface, abs=1e-10)
 
 
+# --- four bands, matrix disorder ------------------------------------------------------------------
+
+
+class Film(js.Model):
+    """Both surfaces of a magnetic film, coupled, with a step between them: four bands.
+
+    0.1 k² + (k_x σ_y − k_y σ_x) τ_z + 0.25 τ_x + 0.3 σ_z + 0.15 τ_z + 0.07 τ_z σ_z.
+    """
+
+    dimension = 2
+
+    def __call__(self, k):
+        one, x, y, z = PAULI
+        rest = 0.25 * np.kron(x, one) + 0.15 * np.kron(z, one) + 0.07 * np.kron(z, z)
+        rest = rest + 0.3 * np.kron(one, z) + 0.1 * (k @ k) * np.eye(4)
+        return rest + k[0] * np.kron(z, y) - k[1] * np.kron(z, x)
+
+    def spin(self):
+        return jnp.asarray([np.kron(PAULI[0], s) for s in PAULI[1:]])
+
+
+#: Scalar; magnetic along z and scalar; one potential for each surface.
+IMPURITIES = {
+    "scalar": np.eye(4)[None],
+    "magnetic": np.array([0.8 * np.eye(4), 0.5 * np.kron(PAULI[0], PAULI[3])]),
+    "by surface": np.array([np.diag([1, 1, 0, 0]), np.diag([0, 0, 0.7, 0.7])]),
+}
+
+
+@pytest.fixture(scope="module")
+def film():
+    """The states of the film at 0.9 eV, four circles, and H, −v, σ and weights on the grid."""
+    model, mu = Film(), 0.9
+    surface = js.FermiContour(8).nodes(model, mu)
+    states = states_of(model, surface)
+    there = np.asarray(surface.weight) != 0
+    circles = np.unique(np.linalg.norm(np.asarray(surface.k), axis=0)[there].round(10))
+    assert len(circles) == 4
+    k, weight = plane(lambda theta: np.tile(circles, (theta.size, 1)).T, 200.0, 8)
+    bands = [np.moveaxis(np.asarray(x), -1, 0) for x in eqx.filter_jit(model.tile)(jnp.asarray(k))]
+    velocity, spin = np.moveaxis(bands[1], 0, 1), np.asarray(model.spin())[:, None]
+    operators = np.concatenate([-velocity, np.broadcast_to(spin, (3, *bands[0].shape))])
+    return states, bands[0], operators, weight, mu
+
+
+@pytest.mark.parametrize("name", IMPURITIES)
+def test_kubo_streda_of_four_bands(film, name):
+    """Disorder by matrices: the conductivity and the spin density."""
+    states, hamiltonian, operators, weight, mu = film
+    matrices = IMPURITIES[name].astype(complex)
+    expected = of_the_surface(states, js.MatrixDisorder(matrices))
+    of_strength = lambda u: correlations(hamiltonian, operators, weight, mu, u, matrices)  # noqa: E731
+    found = without_disorder(of_strength, STRENGTHS)
+    np.testing.assert_allclose(((found - found.T) / 2)[:, :2], expected, rtol=0, atol=5e-10)
+    if name == "magnetic":
+        assert abs(expected[1, 0]) > 0.02
+
+
 # --- controls -------------------------------------------------------------------------------------
 
 

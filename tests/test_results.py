@@ -242,6 +242,12 @@ def test_vmap_and_tree_map():
     assert many.value.shape == (2, 3, 3)
     one = jax.tree.map(lambda x: x[1], many)
     np.testing.assert_array_equal(one.value, 2 * response(("mu", "flow")).value)
+    # Three of three: a component counted from the front would be one of the mapped axis.
+    three = jax.vmap(scaled)(jnp.array([1.0, 2.0, 3.0])).component(flow="y")
+    np.testing.assert_array_equal(three.value[2], 3 * response(("mu", "flow")).value[:, 1])
+    assert "(mapped 2, mu 3, flow 3)" in str(many)
+    assert "largest  16 at mapped 1, mu" in str(many)
+    assert "smallest_splitting  from 0.25 to 0.5" in str(many)
 
 
 def test_units_and_components_inside_jit():

@@ -40,8 +40,8 @@ _FAR = 1e4
 class FermiSea(eqx.Module):
     """What the sea needs that does not depend on the Fermi energy."""
 
-    #: Σ_k of each pair of bands; first the mesh and then every second of its points; g directions
-    #: in a continuum, 1 on a lattice.
+    #: Σ_k of each pair of bands, first by the mesh and then by fewer of its points (`_fewer`); g
+    #: directions in a continuum, 1 on a lattice.
     pairs: Float[Array, "2 o d n n g"]
     #: Energies where the rays end: far out in each direction, or on the mesh of a lattice.
     energies: Float[Array, "n g"]
@@ -50,8 +50,8 @@ class FermiSea(eqx.Module):
     def __call__(
         self, model: Model, on_shell: Shell, band: Int[Array, " a"], mu: Float[Array, ""]
     ) -> tuple[Float[Array, "o d"], Float[Array, " o"], Bool[Array, ""]]:
-        """The response of the sea, the estimated error of each operator (of the sums over whole
-        bands, from half the directions), and whether the rays had where to start."""
+        """The response of the sea, the estimated error of each operator (from fewer points on the
+        mesh and on the rays), and whether the rays had where to start."""
         if self.mesh.domain == "periodic":
             filled, start, ray, found = self._from_planes(model, on_shell, band, mu)
         else:
@@ -62,23 +62,19 @@ class FermiSea(eqx.Module):
         flux = on_shell.weight * jnp.sum(velocity * ray, axis=0)
         along = self._along(model, start, ray, band, on_shell.occupied)
         total = full + along @ flux
-        return total[0], jnp.max(jnp.abs(full[0] - full[1]), axis=-1), found
+        return total[0], jnp.max(jnp.abs(total[0] - total[1]), axis=-1), found
 
-    def _along(self, model, start, ray, band, occupied) -> Float[Array, "o d a"]:
+    def _along(self, model, start, ray, band, occupied) -> Float[Array, "2 o d a"]:
         """∫_0^1 W(start + t ray) t^(d−1) dt for each ray, without the power on a lattice."""
-        nodes, weights = np.polynomial.legendre.leggauss(_radial(self.mesh))
-        t, weights = (nodes + 1) / 2, weights / 2
-        if self.mesh.domain != "periodic":  # nodes gather at k = 0, where gaps are small
-            t, weights = t**2, weights * 2 * t * t ** (2 * (self.mesh.dimension - 1))
 
         def add(total, node):
-            t, weight = node
+            t, weights = node
             surface = FermiSurface(start + t * ray, band, 1.0 * occupied)
-            return total + weight * _weight(shell(model, surface)), None
+            return total + weights[:, None, None] * _weight(shell(model, surface)), None
 
         operators = model.dimension + 3
-        zero = jnp.zeros((operators, model.dimension, len(band)))
-        return jax.lax.scan(add, zero, (jnp.asarray(t), jnp.asarray(weights)))[0]
+        zero = jnp.zeros((2, operators, model.dimension, len(band)))
+        return jax.lax.scan(add, zero, _on_rays(self.mesh, ray))[0]
 
     def _from_planes(self, model, on_shell, band, mu):
         """For each band the plane u_i = constant of the mesh that is furthest from mu."""
@@ -115,7 +111,7 @@ def fermi_sea(model: Model, mesh: Mesh) -> FermiSea:
         inside = index < mesh.size
         nodes = mesh.points(jnp.minimum(index, mesh.size - 1), model.lattice)
         weight = jnp.where(inside, nodes.weight, 0)
-        second = jnp.where(index % mesh.shape[-1] % 2 == 0, weight * _second(mesh), 0)
+        second = weight * _fewer(mesh, index)
         pairs, energies = _pairs(model, nodes.k)
         summed = [
             jax.ops.segment_sum(jnp.moveaxis(pairs * w, -1, 0), index % groups, groups)
@@ -143,25 +139,65 @@ def default_mesh(model: Model, surface: FermiSurface) -> Mesh:
 
 
 def _scale(model, surface) -> Float[Array, ""]:
-    """(spread of the energies at k = 0)/(velocity), kept within a factor 100 of the surface."""
+    """(spread of the energies at k = 0)/(velocity), at most 100 times the size of the surface and
+    at least 1/1000 of it, below which a Plane of 64 radii has too few of them farther out."""
     origin = jnp.zeros((model.dimension, 1))
     hamiltonian, slopes = model.tile(origin)
     energies = jnp.linalg.eigvalsh(hamiltonian[..., 0])
     velocity = jnp.sqrt(jnp.sum(jnp.abs(slopes) ** 2) / len(energies))
     scale = (energies[-1] - energies[0]) / jnp.where(velocity == 0, 1, velocity)
     size = jnp.max(jnp.where(surface.weight != 0, jnp.linalg.norm(surface.k, axis=0), 0))
-    bounded = jnp.clip(scale, size / 100, 100 * size)
+    bounded = jnp.clip(scale, size / 1000, 100 * size)
     return jnp.where(size > 0, bounded, jnp.where(scale > 0, scale, 1.0))
 
 
-def _radial(mesh: Mesh) -> int:
-    """Nodes along a ray."""
-    return max(mesh.shape) if mesh.domain == "periodic" else mesh.shape[0]
+def _on_rays(mesh: Mesh, ray) -> tuple[Float[Array, "j a"], Float[Array, "j 2 a"]]:
+    """t on each ray, and weights of ∫_0^1 t^(d−1) dt by all nodes and by every second one."""
+    number = max(mesh.shape) if mesh.domain == "periodic" else mesh.shape[0]
+    x, weight = np.polynomial.legendre.leggauss(number)
+    x = jnp.asarray(x + 1)[:, None] / 2 + jnp.zeros(ray.shape[1])
+    weights = jnp.asarray(np.stack([weight, weight * _every_second(number)], axis=1)) / 2
+    if mesh.domain == "periodic":
+        return x, jnp.broadcast_to(weights[..., None], (number, 2, ray.shape[1]))
+    t, slope = _gathered(mesh, jax.lax.stop_gradient(jnp.linalg.norm(ray, axis=0)), x)
+    return t, weights[..., None] * (slope * t ** (mesh.dimension - 1))[:, None]
 
 
-def _second(mesh: Mesh) -> float:
-    """The weight of every second point along the last axis, relative to that of all."""
-    return mesh.shape[-1] / -(-mesh.shape[-1] // 2)
+def _gathered(mesh: Mesh, length, x):
+    """t(x) from 0 to 1 and its slope, with nodes gathered at k = 0, where gaps are small: equally
+    dense in log(k + scale) where the scale of the structure there is known, else in the root."""
+    if isinstance(mesh, Disk | Ball):
+        return x**2, 2 * x
+    scale = jnp.max(mesh.scale) / jnp.where(length > 0, length, 1)
+    stretch = jnp.log1p(1 / scale)
+    t = scale * jnp.expm1(stretch * x)
+    return t, stretch * (t + scale)
+
+
+@functools.cache
+def _every_second(number: int) -> np.ndarray:
+    """Weights of the rule on every second Gauss-Legendre node over those on all; 0 at the others.
+
+    The rule is exact for polynomials of a quarter of the degree. Its weights are 1.7 to 2.2 times
+    as large (8 to 160 nodes).
+    """
+    x, weight = np.polynomial.legendre.leggauss(number)
+    polynomials = np.polynomial.legendre.legvander(x[::2], len(x[::2]) - 1).T
+    moments = 2.0 * (np.arange(len(polynomials)) == 0)
+    ratio = np.zeros(number)
+    ratio[::2] = np.linalg.solve(polynomials, moments) / weight[::2]
+    return ratio
+
+
+def _fewer(mesh: Mesh, index) -> Float[Array, " K"]:
+    """The weight of a point in a rule with every second radius and direction, over that in the
+    mesh; on a lattice every second point along the last axis."""
+    last = mesh.shape[-1]
+    share = jnp.where(index % last % 2 == 0, last / -(-last // 2), 0)
+    if mesh.domain == "periodic":
+        return share
+    radius = jnp.minimum(index, mesh.size - 1) // math.prod(mesh.shape[1:])
+    return share * jnp.asarray(_every_second(mesh.shape[0]))[radius]
 
 
 def _weight(on_shell: Shell) -> Float[Array, "o d a"]:

@@ -2,14 +2,17 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from jaxspin import checks
+from jaxspin.algebra import is_traced
 from jaxspin.disorder.collision import scattering_rate
-from jaxspin.disorder.scatterers import Disorder
-from jaxspin.disorder.shell import shell
+from jaxspin.disorder.scatterers import Disorder, check_disorder
+from jaxspin.disorder.shell import check_gap, shell
 from jaxspin.models.base import Model
 from jaxspin.surfaces import Surface
+from jaxspin.surfaces.base import check_surface
 
 
 class Relaxation(eqx.Module):
@@ -34,13 +37,14 @@ class Relaxation(eqx.Module):
 
 
 @eqx.filter_jit
-def _relaxation(model, nodes, disorder) -> Relaxation:
+def _relaxation(model, nodes, disorder) -> tuple[Relaxation, Float[Array, ""]]:
+    """And the smallest gap at the Fermi energy."""
     on_shell = shell(model, nodes)
     scattering = disorder.scattering(on_shell)
     velocity = on_shell.expectation(on_shell.slopes)
     path = scattering.solve(velocity)
     square = jnp.sum(velocity**2, axis=0)
-    return Relaxation(
+    found = Relaxation(
         k=nodes.k,
         band=nodes.band,
         weight=nodes.weight,
@@ -50,6 +54,7 @@ def _relaxation(model, nodes, disorder) -> Relaxation:
         transport_time=jnp.sum(path * velocity, axis=0) / jnp.where(square == 0, 1, square),
         spectrum=scattering.relaxation(),
     )
+    return found, jnp.min(on_shell.gap)
 
 
 def relaxation(
@@ -58,9 +63,18 @@ def relaxation(
     """How the states at the Fermi energy `mu` (eV) are scattered.
 
     Raises:
-        ValueError: the surface or the disorder does not fit the model.
+        ValueError: the surface or the disorder does not fit the model; no Fermi surface; exactly
+            degenerate bands on it.
     """
     checks.check_model(model)
     checks.check_complete(model, "scattering rates")
-    disorder.check(model)
-    return _relaxation(model, surface.nodes(model, mu), disorder)
+    check_surface(surface)
+    check_disorder(disorder, model)
+    found, gap = _relaxation(model, surface.nodes(model, mu), disorder)
+    if not is_traced(found):
+        if not np.any(found.weight):
+            raise ValueError(
+                f"Argument `mu` must be in a band, but there is no Fermi surface at {mu} eV."
+            )
+        check_gap(np.atleast_1d(gap), np.atleast_1d(mu))
+    return found

@@ -11,16 +11,16 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxspin import checks, units
 from jaxspin.algebra import is_traced
-from jaxspin.disorder.collision import Scattering, scattering_rate
+from jaxspin.disorder.collision import Scattering, scattering_rate, without_charge
 from jaxspin.disorder.contributions import Parts, parts
 from jaxspin.disorder.fermi_sea import FermiSea, default_mesh, fermi_sea
-from jaxspin.disorder.scatterers import Disorder
-from jaxspin.disorder.shell import Shell, shell
+from jaxspin.disorder.scatterers import DENSE_STATES, Disorder, check_disorder
+from jaxspin.disorder.shell import Shell, check_gap, shell
 from jaxspin.disorder.torque import SpinOrbitTorque, spin_orbit_torque
 from jaxspin.levels import Levels, thermal_window
 from jaxspin.meshes import Mesh
 from jaxspin.models.base import Model, number_of_bands
-from jaxspin.results import Response
+from jaxspin.results import Response, shown
 from jaxspin.surfaces import FermiSurface, Surface
 from jaxspin.surfaces.base import Finding, check_surface
 from jaxspin.units import BOLTZMANN
@@ -100,7 +100,7 @@ class DisorderedResponse(eqx.Module):
         unit = self.total.conductivity.units
         lines = [f"response of a disordered conductor, largest conductivities  [{unit}]"]
         lines += [f"  {name:15s}  {value:.8g}" for name, value in largest.items()]
-        lines += [f"  {key}  {float(np.asarray(value)):.4g}" for key, value in self.info.items()]
+        lines += [f"  {key}  {shown(value)}" for key, value in self.info.items()]
         return "\n".join([*lines, *(f"  without {text}" for text in self.not_included)])
 
     __str__ = __repr__
@@ -218,19 +218,30 @@ def _at_energy(model, on_shell: Shell, band, disorder, whole: FermiSea, energy) 
         gap=jnp.min(on_shell.gap),
         level_width=jnp.max(width),
         gap_over_width=jnp.min(on_shell.gap / jnp.where(width > 0, width, 1)),
-        slowest_relaxation=_slowest(scattering),
+        slowest_relaxation=_slowest(scattering, width),
     )
 
 
 _EIGENVALUES = 512  # unknowns up to which the relaxation rates cost little
 
 
-def _slowest(scattering: Scattering) -> Float[Array, ""]:
-    """The second eigenvalue of J0/2Γ; the first is the charge."""
-    if scattering.unknowns > _EIGENVALUES:
+def _slowest(scattering: Scattering, width: Float[Array, " a"]) -> Float[Array, ""]:
+    """The second eigenvalue of J0/2Γ; the first is the charge. NaN if it is not computed."""
+    scattering, width = jax.lax.stop_gradient((scattering, width))
+    if scattering.unknowns > DENSE_STATES:
         return jnp.asarray(jnp.nan)
-    rates = jax.lax.stop_gradient(scattering).relaxation()
+    if scattering.unknowns > _EIGENVALUES:
+        return _slowest_of_any(scattering, width)
+    rates = scattering.relaxation()
     return rates[1] if len(rates) > 1 else jnp.asarray(1.0)
+
+
+def _slowest_of_any(scattering: Scattering, width: Float[Array, " a"]) -> Float[Array, ""]:
+    """0 but for rounding if a random source meets something conserved, else NaN."""
+    random = jnp.asarray(np.random.default_rng(20231119).normal(size=(1, width.size)))
+    source = without_charge(random * width, scattering.weight)
+    longest = jnp.max(jnp.abs(scattering.solve(source)))  # of the order of 1/(relaxation rate)
+    return jnp.where(longest * _CONSERVED > 1, 1 / longest, jnp.nan)
 
 
 def _thermal_average(found: _Level, shares) -> _Level:
@@ -239,7 +250,7 @@ def _thermal_average(found: _Level, shares) -> _Level:
     return _Level(
         parts=jax.tree.map(average, found.parts),
         intrinsic=average(found.intrinsic),
-        sea_error=most(found.sea_error),
+        sea_error=average(found.sea_error),
         sea_starts=jnp.all(found.sea_starts, axis=1),
         states=most(found.states),
         gap=least(found.gap),
@@ -331,22 +342,17 @@ def _check(model, surface, mu, disorder, temperature, sea) -> None:
     checks.check_spin(model)
     checks.check_complete(model, "response of a disordered conductor")
     check_surface(surface)
-    if not isinstance(disorder, Disorder):
-        raise ValueError(
-            "Argument `disorder` must be ScalarDisorder, MatrixDisorder or FiniteRangeDisorder, "
-            f"but is of type {type(disorder).__name__}."
-        )
     surface.check(model)
-    disorder.check(model)
+    check_disorder(disorder, model)
     checks.check_energies(mu)
     checks.check_temperature(temperature)
     if sea is not None:
-        checks.check_mesh(model, sea)
         if not isinstance(sea, Mesh):
             raise ValueError(
                 "Argument `sea` must be a fixed mesh (Grid, Plane, Disk, Space or Ball), "
                 f"but is of type {type(sea).__name__}."
             )
+        checks.check_mesh(model, sea)
 
 
 def _check_result(found: _Level, findings: tuple[Finding, ...], mu) -> None:
@@ -361,18 +367,17 @@ def _check_result(found: _Level, findings: tuple[Finding, ...], mu) -> None:
             f"Argument `mu` must be in a band, but there is no Fermi surface at {_some(mu)} eV. "
             "`anomalous_hall` gives the response of an insulator."
         )
-    gap = np.asarray(found.gap)
-    if np.min(gap) <= _DEGENERATE:
-        raise ValueError(
-            "Argument `model` must not have degenerate bands at the Fermi energy, but two are "
-            f"split by {np.min(gap):.1e} eV at mu = {mu[np.argmin(gap)]:.6g} eV. A small exchange "
-            "field splits them; the splitting must exceed ħ/τ."
-        )
+    check_gap(np.asarray(found.gap), mu)
     if not np.all(found.sea_starts):
         worst = mu[np.argmin(found.sea_starts)]
         raise ValueError(
             "Argument `mu` must leave a plane u_i = constant of the Brillouin zone that the Fermi "
             f"surface of a band does not cross, but at {worst:.6g} eV it crosses all of the mesh."
+        )
+    if not np.all(np.isfinite(found.parts.drude)):
+        raise ValueError(
+            "Argument `disorder` must scatter every state at the Fermi energy, but leaves some "
+            "without any rate, and the conductivity is infinite."
         )
     if np.nanmin(np.append(found.slowest_relaxation, 1)) < _CONSERVED:
         raise ValueError(
@@ -385,6 +390,14 @@ def _check_result(found: _Level, findings: tuple[Finding, ...], mu) -> None:
             "there the response is that of the Fermi sea alone",
             stacklevel=3,
         )
+    error = np.asarray(jnp.max(found.sea_error[:, :-3], axis=1))
+    if np.any(error > _UNCERTAIN * _largest_of_order_one(found) + _ROUNDING):
+        warnings.warn(
+            f"the sum over the Fermi sea has an estimated error of {np.max(error):.2g} "
+            f"(e²/ħ Å^(2−d)) at mu = {mu[np.argmax(error)]:.6g} eV: "
+            "use a `sea` with more points, or a `scale` nearer to that of the bands",
+            stacklevel=3,
+        )
     if np.min(found.gap_over_width) < 1:
         warnings.warn(
             f"bands at the Fermi energy are closer than their width ħ/τ, "
@@ -393,8 +406,16 @@ def _check_result(found: _Level, findings: tuple[Finding, ...], mu) -> None:
         )
 
 
-_DEGENERATE = 1e-10  # eV, far above the rounding of energies and below any real splitting
 _CONSERVED = 1e-10  # of 2Γ; rounding leaves 10⁻¹⁵
+_UNCERTAIN = 0.01  # of what is found; the estimate is some 10 to 1000 times the true error
+_ROUNDING = 1e-8  # e²/ħ Å^(2−d), for responses that vanish by symmetry
+
+
+def _largest_of_order_one(found: _Level) -> np.ndarray:
+    """The largest conductivity of order u0⁰ of any mechanism at each level: the sum may vanish."""
+    parts = found.parts
+    each = np.stack([found.intrinsic, parts.extrinsic, parts.side_jump, parts.skew])
+    return np.max(np.abs(each[:, :, :-3]), axis=(0, 2, 3))
 
 
 def _some(mu) -> str:

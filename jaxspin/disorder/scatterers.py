@@ -7,11 +7,13 @@ from abc import abstractmethod
 from collections.abc import Callable
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from jaxspin.algebra import is_traced
+from jaxspin.checks import finite_reals
 from jaxspin.disorder.collision import (
     BLOCK,
     DenseScattering,
@@ -21,6 +23,7 @@ from jaxspin.disorder.collision import (
     correlations,
 )
 from jaxspin.disorder.shell import Shell, as_matrix, as_vector
+from jaxspin.lattice import reciprocal_vectors
 from jaxspin.models.base import Model, number_of_bands
 
 
@@ -44,6 +47,32 @@ class Disorder(eqx.Module):
         """About how many numbers are in memory for one Fermi energy."""
 
 
+def check_disorder(disorder, model: Model) -> None:
+    """`disorder` is a model of disorder that fits `model`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(disorder, Disorder):
+        raise ValueError(
+            "Argument `disorder` must be ScalarDisorder, MatrixDisorder or FiniteRangeDisorder, "
+            f"but is of type {type(disorder).__name__}."
+        )
+    disorder.check(model)
+
+
+def _as_number(value):
+    """A real number as an array; what is none stays as it is, for the check that names it."""
+    real = is_traced(value) or np.asarray(value).dtype.kind in "iuf"
+    return jnp.asarray(value, dtype=jnp.result_type(float)) if real else value
+
+
+def _as_matrices(value):
+    """The same for complex numbers."""
+    numbers = is_traced(value) or np.asarray(value).dtype.kind in "iufc"
+    return jnp.asarray(value) if numbers else value
+
+
 class ScalarDisorder(Disorder):
     """A random potential without range, the same for all orbitals: ⟨U U⟩ = u0² δ(r − r').
 
@@ -55,8 +84,8 @@ class ScalarDisorder(Disorder):
     everything else here it has not been compared with a brute-force solution.
     """
 
-    strength: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    third_cumulant: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
+    strength: Float[Array, ""] = eqx.field(converter=_as_number)
+    third_cumulant: Float[Array, ""] = eqx.field(converter=_as_number, default=0.0)
 
     def __check_init__(self):
         _check_number("strength", self.strength, "positive (u0², eV² Å^d)", lambda x: x > 0)
@@ -68,7 +97,7 @@ class ScalarDisorder(Disorder):
         return LocalScattering(shell.weight, vectors, coupling, self.third_cumulant)
 
     def check(self, model):
-        pass
+        _check_zones(model, lambda x: x)
 
     def memory(self, states, bands):
         return states * bands**2
@@ -82,10 +111,14 @@ class MatrixDisorder(Disorder):
     the potential is scalar of strength u0².
     """
 
-    matrices: Complex[Array, "c n n"] = eqx.field(converter=jnp.asarray)
+    matrices: Complex[Array, "c n n"] = eqx.field(converter=_as_matrices)
 
     def __check_init__(self):
         a = self.matrices
+        if not isinstance(a, jax.Array):
+            raise ValueError(
+                f"Argument `matrices` must be Hermitian matrices of shape (c, n, n), but is {a!r}."
+            )
         if a.ndim != 3 or a.shape[1] != a.shape[2] or len(a) == 0:
             raise ValueError(
                 "Argument `matrices` must be Hermitian matrices of shape (c, n, n), "
@@ -103,8 +136,7 @@ class MatrixDisorder(Disorder):
     def scattering(self, shell):
         vectors = as_vector(shell.projector)
         n = shell.projector.shape[0]
-        basis = as_matrix(jnp.eye(n * n), n)
-        averaged = jnp.einsum("cij,jlm,clo->iom", self.matrices, basis, self.matrices)
+        averaged = self._averaged(as_matrix(jnp.eye(n * n), n))
         return LocalScattering(shell.weight, vectors, as_vector(averaged), jnp.zeros(()))
 
     def check(self, model):
@@ -114,9 +146,15 @@ class MatrixDisorder(Disorder):
                 f"Argument `disorder` must have matrices of shape {(n, n)}, as H(k) has, "
                 f"but they have shape {self.matrices.shape[1:]}."
             )
+        if not is_traced(self.matrices):
+            _check_zones(model, self._averaged)
 
     def memory(self, states, bands):
         return states * bands**2
+
+    def _averaged(self, x: Complex[Array, "n n *a"]) -> Complex[Array, "n n *a"]:
+        """𝒲[X]."""
+        return jnp.einsum("cij,jl...,clo->io...", self.matrices, x, self.matrices)
 
 
 #: Fermi-surface states up to which all pairs are kept: two matrices of 128 MB.
@@ -148,13 +186,11 @@ class FiniteRangeDisorder(Disorder):
         return DenseScattering(shell.weight, vectors, correlations(self.correlator, shell.k))
 
     def check(self, model):
+        _check_zones(model, lambda x: x)
         if is_traced(self.correlator):
             return
-        random = np.random.default_rng(20231119).normal(size=(8, model.dimension))
-        steps = np.zeros((1, model.dimension))
-        if model.lattice is not None:
-            from_zone = 2 * np.pi * np.linalg.inv(np.asarray(model.lattice)).T
-            steps = np.concatenate([steps, from_zone])
+        random = _random(8, model)
+        steps = () if model.lattice is None else np.asarray(reciprocal_vectors(model.lattice))
         for q in np.concatenate([np.zeros_like(random[:1]), random, 1e-2 * random]):
             _check_correlation(self.correlator, q, steps)
 
@@ -164,10 +200,10 @@ class FiniteRangeDisorder(Disorder):
 
 
 class GaussianCorrelator(eqx.Module):
-    """W(q) = strength · exp(−q² length²/2): impurities smeared out over `length`/2 (Å)."""
+    """W(q) = strength · exp(−q² length²/2): impurities ∝ exp(−r²/length²); length in Å."""
 
-    strength: Float[Array, ""] = eqx.field(converter=jnp.asarray)
-    length: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    strength: Float[Array, ""] = eqx.field(converter=_as_number)
+    length: Float[Array, ""] = eqx.field(converter=_as_number)
 
     def __check_init__(self):
         _check_number("strength", self.strength, "positive (u0², eV² Å^d)", lambda x: x > 0)
@@ -178,10 +214,38 @@ class GaussianCorrelator(eqx.Module):
 
 
 def _check_number(name, value, wanted, allowed) -> None:
-    if jnp.ndim(value) != 0 and not is_traced(value):
+    if not isinstance(value, jax.Array):
+        raise ValueError(f"Argument `{name}` must be {wanted}, but is {value!r}.")
+    if value.ndim != 0 and not is_traced(value):
         raise ValueError(f"Argument `{name}` must be one number, but has shape {value.shape}.")
     if not is_traced(value) and not (np.isfinite(value) and allowed(value)):
         raise ValueError(f"Argument `{name}` must be {wanted}, but is {float(value)!r}.")
+
+
+def _random(number: int, model: Model) -> np.ndarray:
+    """A few k of the size of a Brillouin zone, the same at every call."""
+    return np.random.default_rng(20231119).normal(size=(number, model.dimension))
+
+
+def _check_zones(model: Model, averaged: Callable) -> None:
+    """𝒲 is the same to k + G as to k.
+
+    H(k + G) = D H(k) D† with the phases D of orbitals at different places in the unit cell. If 𝒲
+    sees them, scattering depends on the zone from which each k of the Fermi surface was taken.
+    """
+    if model.lattice is None or is_traced(model):
+        return
+    for k in _random(3, model):
+        here = averaged(model(jnp.asarray(k)))
+        for step in np.asarray(reciprocal_vectors(model.lattice)):
+            change = averaged(model(jnp.asarray(k + step))) - here
+            if np.max(np.abs(change)) > 1e-6 * np.max(np.abs(here)):
+                raise ValueError(
+                    "Argument `disorder` must scatter to k + G as to k, but does not, for the "
+                    "orbitals of this model are at different places and have other phases there. "
+                    "Use MatrixDisorder with one matrix for each place: u0 times the projector on "
+                    "its orbitals."
+                )
 
 
 def _check_correlation(correlator, q, steps) -> None:
@@ -191,7 +255,7 @@ def _check_correlation(correlator, q, steps) -> None:
         raise ValueError(
             f"Argument `correlator` must take q of shape {q.shape}, but fails there: {error}"
         ) from error
-    if np.shape(here) != () or np.iscomplexobj(here) or not np.isfinite(here):
+    if np.shape(here) != () or not finite_reals(here):
         raise ValueError(
             f"Argument `correlator` must give one finite real number, but gives {here} at q = {q}."
         )
@@ -202,7 +266,7 @@ def _check_correlation(correlator, q, steps) -> None:
         )
     if not np.isclose(here, there, rtol=1e-8):
         raise ValueError(f"Argument `correlator` must be even, but is not at q = {q}.")
-    for step in steps[1:]:
+    for step in steps:
         if not np.isclose(correlator(jnp.asarray(q + step)), here, rtol=1e-6):
             raise ValueError(
                 "Argument `correlator` must repeat with the reciprocal lattice of the model, "

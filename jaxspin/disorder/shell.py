@@ -64,6 +64,23 @@ def shell(model: Model, surface: FermiSurface) -> Shell:
     )
 
 
+_DEGENERATE = 1e-10  # eV, far above the rounding of energies and below any real splitting
+
+
+def check_gap(gap: Float[Array, " e"], mu: Float[np.ndarray, " e"]) -> None:
+    """No state has another at the same k and energy, given the smallest gap (eV) at each mu.
+
+    Raises:
+        ValueError: naming the splitting and the mu.
+    """
+    if np.min(gap) <= _DEGENERATE:
+        raise ValueError(
+            "Argument `model` must not have degenerate bands at the Fermi energy, but two are "
+            f"split by {np.min(gap):.1e} eV at mu = {mu[np.argmin(gap)]:.6g} eV. A small exchange "
+            "field splits them; the splitting must exceed ħ/τ."
+        )
+
+
 @jax.custom_jvp
 def level(
     hamiltonian: Complex[Array, "n n a"], band: Int[Array, " a"]

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from jaxspin import units
 from jaxspin.algebra import is_traced
+from jaxspin.checks import finite_reals
 from jaxspin.results import Response
 
 
@@ -76,6 +77,6 @@ def _vector(name: str, value) -> Array:
         raise ValueError(
             f"Argument `{name}` must be three numbers, but has shape {np.shape(value)}."
         )
-    if not is_traced(value) and not np.all(np.isfinite(np.asarray(value, float))):
-        raise ValueError(f"Argument `{name}` must be finite, but is {value!r}.")
+    if not is_traced(value) and not finite_reals(value):
+        raise ValueError(f"Argument `{name}` must be finite real numbers, but is {value!r}.")
     return jnp.asarray(value, dtype=jnp.result_type(float))

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from jaxspin.algebra import dagger, diagonal_of_product, is_traced, matmul
-from jaxspin.checks import check_energy, check_model
+from jaxspin.checks import check_energy, check_model, finite_reals
 from jaxspin.compiled import repeat
 from jaxspin.models.base import Model
 from jaxspin.spectrum import Covariant, eigensystem
@@ -145,6 +145,16 @@ def count(name: str, value: int, least: int = 3) -> int:
             f"Argument `{name}` must be an integer of at least {least}, but is {value!r}."
         )
     return int(value)
+
+
+def check_positive(name: str, value, what: str) -> None:
+    """`value` is one positive number.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if np.ndim(value) or not (is_traced(value) or (finite_reals(value) and value > 0)):
+        raise ValueError(f"Argument `{name}` must be {what}, but is {value!r}.")
 
 
 def frozen(tree):

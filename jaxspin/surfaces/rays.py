@@ -16,6 +16,7 @@ from jaxspin.surfaces.base import (
     Finding,
     all_bands,
     bracketed_roots,
+    check_positive,
     count,
     first_used,
     frozen,
@@ -52,8 +53,8 @@ def search(center: ArrayLike, reach: ArrayLike | None, samples: int, roots: int)
     """
     if not is_traced(center) and not np.all(np.isfinite(center)):
         raise ValueError(f"Argument `center` must be finite (1/Å), but is {center!r}.")
-    if reach is not None and not is_traced(reach) and not 0 < float(reach) < np.inf:
-        raise ValueError(f"Argument `reach` must be a positive radius (1/Å), but is {reach!r}.")
+    if reach is not None:
+        check_positive("reach", reach, "a positive radius (1/Å)")
     as_float = lambda x: jnp.asarray(x, dtype=jnp.result_type(float))  # noqa: E731
     return Search(
         as_float(center),
