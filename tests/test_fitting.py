@@ -131,7 +131,24 @@ def test_optimum_beyond_a_bound(bounds, bound):
     assert "at a bound" in str(fit)
 
 
-def test_undetermined_direction_is_named():
+def test_bounds_far_wider_than_the_errors():
+    """10⁻⁵ of the interval is a hundred thousand standard errors here."""
+    start, bounds = {"offset": 0.3, "slope": 100.0}, {"slope": (0.0, 1e6)}
+    fit = js.fit(lambda p: Line()(p) / 1e-3, start, bounds=bounds)
+    assert fit.at_bound == ()
+    np.testing.assert_allclose(fit.values, OPTIMUM, rtol=1e-5)
+    np.testing.assert_allclose(fit.covariance, 1e-6 * COVARIANCE, rtol=1e-8)
+
+
+def test_optimum_of_zero_has_an_error():
+    """And no warning that the data do not determine it (warnings are errors here)."""
+    fit = js.fit(Line(X * 2.0), {"offset": 1e-6, "slope": 1.9})
+    assert abs(fit.values[0]) < 1e-9  # of no size, compared with its error
+    np.testing.assert_allclose(fit.covariance, COVARIANCE, rtol=1e-8)
+    assert re.search(r"offset  -?0\.0 ± 0\.0\d\d", str(fit))
+
+
+def test_undetermined_direction_is_named(line):
     residuals = lambda p: (p["a"] + p["b"] + p["c"] * X - MEASURED) / SIGMA  # noqa: E731
     with pytest.warns(UserWarning, match=r"do not change along .*0\.71 a .*0\.71 b \(relative"):
         fit = js.fit(residuals, {"a": 0.5, "b": 0.5, "c": 1.0})
@@ -142,6 +159,9 @@ def test_undetermined_direction_is_named():
     np.testing.assert_allclose(
         fit.standard_errors, [np.inf, np.inf, np.sqrt(COVARIANCE[1, 1])], rtol=1e-8
     )
+    # Two numbers are known, and the two that make one of them take one degree of freedom.
+    assert fit.degrees_of_freedom == 10
+    np.testing.assert_allclose(fit.reduced_chi2, line.reduced_chi2, rtol=1e-6)
     # A little of b elsewhere, and there is no warning (warnings are errors here).
     known = js.fit(lambda p: residuals(p) + 1e-3 * p["b"] * X**2, {"a": 0.5, "b": 0.5, "c": 1.0})
     assert np.all(np.isfinite(known.standard_errors))

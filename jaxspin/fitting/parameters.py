@@ -21,11 +21,6 @@ from jaxspin.models.base import Model
 #: From below to above; None is an open end.
 Interval = tuple[float | int | None, float | int | None]
 
-# A parameter this close to a bound, in units of its size, counts as at it: an optimum beyond the
-# bound is approached step by step, by a factor of 1.6 or more each (a straight line; 14 to 28 steps
-# to get here).
-_CLOSE = 1e-5
-
 
 class Parameters(eqx.Module):
     """Some of the numbers of a model, chosen by the names of its fields, to fit them.
@@ -159,10 +154,6 @@ class Coordinates(eqx.Module):
             )
         conditions, values = zip(*choices, strict=True)
         return jnp.asarray(np.select(conditions, values, p / size))
-
-    def at_bound(self, p: Float[Array, " n"]) -> Array:
-        """Which parameters are as good as at a bound."""
-        return jnp.minimum(p - self.low, self.high - p) < _CLOSE * self.size
 
 
 def coordinates(start: Any, bounds: Mapping[str, Interval] | None) -> Coordinates:
