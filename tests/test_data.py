@@ -102,6 +102,18 @@ BAD_FILES = {
     "short row": ("mu,component,value [S],error\n1,yx,2", "4 columns, but has 3 in line 2"),
     "no units": ("mu,component,value,error\n1,yx,2,3", "`units` must be given"),
     "other units": ("mu [meV],component,value [S],error\n1,yx,2,3", "mu in eV, but has it in meV"),
+    "other units of the error": (
+        "mu,component,value [S],error [%]\n1,yx,2,3",
+        "must have error in S, but has it in %",
+    ),
+    "density of no units": (
+        "density,component,value [S],error\n1,yx,2,3",
+        "must have density with its units",
+    ),
+    "twice": (
+        "mu,value [S],component,value [S],error\n1,2,yx,2,1",
+        "must name each column once, but has mu, value, component, value, error",
+    ),
     "empty": ("# nothing\n", "must be a table of measurements"),
     "NaN": (
         "mu,component,value [S],error\n1,yx,nan,3",
@@ -118,7 +130,28 @@ def test_bad_file(tmp_path, case):
         Data.read(tmp_path / "data.csv")
 
 
+def test_units_of_the_file_count(tmp_path):
+    (tmp_path / "data.csv").write_text("mu,component,value [S/cm],error\n1,yx,2,3")
+    with pytest.raises(ValueError, match="must have value in S/m, but has it in S/cm"):
+        Data.read(tmp_path / "data.csv", units="S/m")
+
+
+def test_bad_dataset():
+    table = SPIN.to_xarray()
+    table["error"].attrs["units"] = "hbar/2e S/cm"
+    with pytest.raises(ValueError, match="`table` must have error in hbar/e S/cm, but has it in"):
+        Data.from_xarray(table)
+    with pytest.raises(ValueError, match="`table` must have a column error, but has"):
+        Data.from_xarray(table.drop_vars("error"))
+    with pytest.raises(ValueError, match=r"must be an xarray\.Dataset, but is of type DataArray"):
+        Data.from_xarray(table["value"])
+
+
 BAD = {
+    "nothing": ({"value": [], "mu": []}, "`value` must hold at least one measurement"),
+    "complex": ({"value": np.array([1.0 + 1j, 2.0])}, "`value` must be real numbers, but is of c"),
+    "text": ({"value": ["1.0", "two"]}, "`value` must be real numbers, but is of <U3"),
+    "number as a component": ({"component": 3}, "`component` must be of labels as 'yx'"),
     "zero error": ({"error": [0.1, 0.0]}, "`error` must be positive, but is 0 in row 1"),
     "negative error": ({"error": -0.1}, "`error` must be positive, but is -0.1 in row 0"),
     "infinite error": ({"error": np.inf}, "`error` must be finite"),
@@ -195,6 +228,11 @@ def test_levels_of_a_disordered_response_are_known_inside_jit():
         (lambda: response(units="S/m"), "`units` must be one of 'S/m'"),
         (lambda: response(axes=("flow", "field")), "must have the components of the data, 'xy"),
         (
+            lambda: response().component(flow="x", field="y", spin="z"),
+            "components of the data, such as 'yx.z', but is that of flow x, field y, spin z",
+        ),
+        (lambda: jnp.zeros(4), "`response` must be a Response, but is of type ArrayImpl"),
+        (
             lambda: response(value=jnp.zeros((2, 3, 2, 2, 3))),
             "all components of the data, but lacks 'zx",
         ),
@@ -215,6 +253,37 @@ def test_gate_data_have_no_levels_of_their_own():
     backwards = response(mu=(0.2, 0.1), kelvin=(0.0,), axes=("flow", "field"), units="S")
     with pytest.raises(ValueError, match="ascending Fermi energies"):
         data.residuals(backwards, density=np.zeros(2), gate=Gate(1.0))
+
+
+def test_other_component_of_one():
+    """σ_xy is not σ_yx: what was chosen from a response must be what was measured."""
+    hall = Data([1.0, 2.0], 0.1, "yx", mu=[0.2, 0.0], temperature=10.0, units="S")
+    table = response(kelvin=10.0, axes=("flow", "field"), units="S")
+    with pytest.raises(ValueError, match="such as 'yx', but is that of flow x, field y"):
+        hall.calculated(table.component(flow="x", field="y"))
+    with pytest.raises(ValueError, match="such as 'yx', but is that of flow y, field x, spin z"):
+        hall.calculated(response(kelvin=10.0, units="S").component(flow="y", field="x", spin="z"))
+
+
+def test_density_counts_in_its_units():
+    """A density per cm² is the same one; that of a solid, or at other levels, is none."""
+    data = Data([1.0], 0.1, "yx", density=[2e16], units="S")
+    per_area = {"kelvin": (0.0,), "axes": (), "units": "1/Angstrom^2"}
+    table = response(kelvin=(0.0,), axes=("flow", "field"), units="S")
+    density = response(value=jnp.array([[1.0, 2.0, 3.0]]), **per_area)
+    expected = data.calculated(table, density=density.value)
+    assert np.isfinite(expected)
+    for same in (density, density.to("1/cm^2")):
+        np.testing.assert_allclose(data.calculated(table, density=same), expected, rtol=1e-12)
+    solid = response(**{**per_area, "units": "1/Angstrom^3"})
+    elsewhere = response(mu=(0.0, 0.1, 0.3), **per_area)
+    for wrong, message in (
+        (solid, "`units` must be one of .*1/Angstrom.3.* but is '1/Angstrom.2'"),
+        (elsewhere, "`density` must be at the levels of the response, but is at others"),
+        (np.ones(4), r"one number for each level of the response, \(1, 3\), but has .* \(4,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            data.calculated(table, density=wrong)
 
 
 # --- gate voltage, density, Fermi energy ----------------------------------------------------------
