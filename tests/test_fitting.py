@@ -201,6 +201,27 @@ def test_many_starts_find_the_lowest_minimum():
         js.fit(wave, {"k": 3.0}, method=MultiStart(LevenbergMarquardt()))
 
 
+def test_many_starts_go_by_the_loss_of_the_method():
+    """And not by χ², which outliers decide."""
+    outliers = np.where(X < 0.8, 30.0, 0.0)
+    wave = lambda p: (jnp.sin(p["k"] * X * 5) - np.sin(1.3 * X * 5) - outliers) / 0.1  # noqa: E731
+    loss = lambda r: jnp.sum(jnp.log(1 + r**2))  # noqa: E731
+    method = MultiStart(Gradient(optax.lbfgs(), 100, loss), 15)
+    fit = js.fit(wave, {"k": 3.0}, bounds={"k": (0.1, 4.0)}, method=method)
+    np.testing.assert_allclose(fit.values, 1.3, rtol=1e-4)
+    assert fit.chi2 > min(fit.minima)
+
+
+def test_starts_that_are_no_numbers_are_passed_over():
+    root = lambda p: (jnp.sqrt(p["a"]) - 1.0 + 0.0 * X) / 0.1  # noqa: E731
+    method = MultiStart(LevenbergMarquardt(), 5)
+    fit = js.fit(root, {"a": 0.5}, bounds={"a": (-2.0, 2.0)}, method=method)
+    np.testing.assert_allclose(fit.values, 1.0, rtol=1e-5)
+    assert 1 <= np.sum(np.isinf(fit.minima)) < 5
+    with pytest.raises(ValueError, match="`start` must give finite residuals"):
+        js.fit(root, {"a": -0.5}, bounds={"a": (-2.0, 2.0)}, method=method)
+
+
 # --- interruptions --------------------------------------------------------------------------------
 
 
@@ -244,6 +265,31 @@ def test_more_steps_go_on(tmp_path):
     assert is_optimum(fit, OPTIMUM)
 
 
+def absolute(r):
+    return jnp.sum(jnp.abs(r))
+
+
+FIRST_OF_SGD = {"method": Gradient(optax.sgd(1e-4), 2)}
+FIRST_OF_TWO = {"bounds": {"offset": (-9, 9), "slope": (-9, 9)}}
+OTHERS = {
+    "prior": ({"priors": {"slope": (1.0, 0.1)}}, {"priors": {"offset": (1.0, 0.1)}}),
+    "method": ({}, FIRST_OF_SGD),
+    "method.optimizer": (FIRST_OF_SGD, {"method": Gradient(optax.adam(1e-4), 2)}),
+    "method.loss": (FIRST_OF_SGD, {"method": Gradient(optax.sgd(1e-4), 2, absolute)}),
+    "method.seed": tuple(
+        {**FIRST_OF_TWO, "method": MultiStart(LevenbergMarquardt(1), 2, seed)} for seed in (0, 1)
+    ),
+}
+
+
+@pytest.mark.parametrize("field", OTHERS)
+def test_another_fit_does_not_go_on(tmp_path, field):
+    first, second = ({"method": LevenbergMarquardt(1), **other} for other in OTHERS[field])
+    js.fit(Line(), START, checkpoint=tmp_path / "fit.npz", **first)
+    with pytest.raises(ValueError, match=f"of this very run, but in .* `{field}` is"):
+        js.fit(Line(), START, checkpoint=tmp_path / "fit.npz", **second)
+
+
 def test_many_starts_go_on(tmp_path, monkeypatch):
     path, bounds = tmp_path / "fit.npz", {"offset": (-50.0, 50.0), "slope": (-50.0, 50.0)}
     arguments = {"bounds": bounds, "method": MultiStart(LevenbergMarquardt(), 3)}
@@ -284,6 +330,8 @@ BAD = {
         {"residuals": lambda p: jnp.ones(3) * (p["a"] + 1j)},
         "must return real numbers, but returns complex128",
     ),
+    "a number": ({"residuals": lambda p: 1.0}, "must return an array or a pytree of arrays"),
+    "no function": ({"residuals": np.ones(3)}, "`residuals` must be a function of the parameters"),
     "no residuals": ({"residuals": lambda p: ()}, "must return an array or a pytree of arrays"),
     "NaN in residuals": (
         {"residuals": lambda p: p["a"] * jnp.array([1.0, jnp.nan, 2.0])},
@@ -296,6 +344,22 @@ BAD = {
     "start below": ({"bounds": {"a": (1.5, 3.0)}}, "between 1.5 and 3 for a, but is 1"),
     "start at a bound": ({"bounds": {"b": (None, 2.0)}}, "between -inf and 2 for b, but is 2"),
     "bounds in disorder": ({"bounds": {"a": (2.0, 0.0)}}, "low < high, but is"),
+    "no bounds": ({"bounds": {"a": 1.0}}, r"`bounds` must be \(low, high\) of real numbers, one"),
+    "three bounds": ({"bounds": {"a": (0, 1, 2)}}, r"must be \(low, high\) of .* but is \(0, 1, 2"),
+    "bounds of text": ({"bounds": {"a": ("0", 2)}}, r"must be \(low, high\) of real numbers, one"),
+    "bounds that are none": ({"bounds": {"a": (np.nan, 2)}}, "low < high, but is"),
+    "bounds without names": ({"bounds": [(0, 1)]}, r"`bounds` must be \(low, high\) by name"),
+    "no prior": ({"priors": {"a": 1.0}}, r"`priors` must be \(mean, sigma\) of real numbers, one"),
+    "open prior": ({"priors": {"a": (None, 1.0)}}, "finite and sigma positive, but is"),
+    "one name for two": (
+        {"start": {"a.b": 1.0, "a": {"b": 2.0}}},
+        "one name for each number, but has a.b, a.b",
+    ),
+    "method by name": ({"method": "lm"}, r"`method` must be LevenbergMarquardt\(\), .* is 'lm'"),
+    "class": (
+        {"method": LevenbergMarquardt},
+        r"`method` must be LevenbergMarquardt\(\), .* is <cl",
+    ),
     "bounds of nothing": ({"bounds": {"c": (0, 1)}}, "`bounds` must be of a, b, but has 'c'"),
     "prior of nothing": ({"priors": {"c": (0, 1)}}, "`priors` must be of a, b, but has 'c'"),
     "prior without width": ({"priors": {"a": (0, 0)}}, "sigma positive, but is"),
@@ -318,12 +382,19 @@ def test_bad_input(case):
     [
         (lambda: LevenbergMarquardt(steps=0), "`steps` must be positive"),
         (lambda: Gradient(optax.sgd(0.1), tolerance=-1), "`tolerance` must be positive"),
+        (lambda: LevenbergMarquardt(steps="5"), "`steps` must be positive, but is '5'"),
         (lambda: MultiStart(LevenbergMarquardt(), 0), "`number` must be positive"),
+        (lambda: MultiStart(20), "`method` must be LevenbergMarquardt.* is 20"),
+        (lambda: Gradient(optax.adam), "`optimizer` must be an optimiser of optax"),
     ],
 )
 def test_bad_method(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_start_of_integers(line):
+    assert is_optimum(js.fit(Line(), {"offset": 0, "slope": 1}), line.values)
 
 
 # --- parameters of a model ------------------------------------------------------------------------
@@ -360,11 +431,22 @@ def test_parameters_of_a_model_in_a_model():
         ([], "must name at least one parameter"),
         (["M0", "M0"], "must name each number once, but has 'M0' twice"),
         (["exchange", "exchange[0]"], "must name each number once"),
+        ("M0", "`names` must be a list of names, but is 'M0'"),
     ],
 )
 def test_bad_names(names, message):
     with pytest.raises(ValueError, match=message):
         Parameters(BI2SE3, names)
+
+
+def test_names_of_other_numbers():
+    """An integer, which a user meant as a number, and complex matrices."""
+    flat = eqx.tree_at(lambda model: model.mass, js.models.MassiveDirac(1.0, 0.1), 1)
+    with pytest.raises(ValueError, match=r"has 'mass'\..* mass is of integers; make"):
+        Parameters(flat, ["mass"])
+    chain = js.HoppingModel(np.eye(1), [[0]], [[[1.0 + 0j]]], [[0.0]], None)
+    with pytest.raises(ValueError, match=r"but has 'blocks'\..* blocks is complex"):
+        Parameters(chain, ["blocks"])
 
 
 def test_bad_values():
@@ -444,6 +526,8 @@ def test_log_likelihood():
     np.testing.assert_allclose(slopes["slope"], -np.sum(residuals / SIGMA * X), rtol=1e-10)
     fixed = jax.grad(lambda slope: density({"offset": 0.5, "slope": slope}))(1.5)
     np.testing.assert_allclose(fixed, slopes["slope"], rtol=1e-12)
+    moved = jax.grad(lambda shift: js.fitting.log_likelihood(Line(MEASURED + shift))(p))(0.0)
+    np.testing.assert_allclose(moved, -slopes["offset"], rtol=1e-10)  # the data move, not the line
 
 
 # --- pictures -------------------------------------------------------------------------------------
