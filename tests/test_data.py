@@ -136,6 +136,17 @@ def test_units_of_the_file_count(tmp_path):
         Data.read(tmp_path / "data.csv", units="S/m")
 
 
+def test_file_in_another_encoding(tmp_path):
+    (tmp_path / "data.csv").write_bytes("# µ\nmu,component,value [S],error".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"`path` must be a text in UTF-8, but .* is none"):
+        Data.read(tmp_path / "data.csv")
+
+
+def test_gate_without_a_capacitance():
+    with pytest.raises(ValueError, match=r"`capacitance` must be positive .* but is 0\.0"):
+        Gate(0.0)
+
+
 def test_bad_dataset():
     table = SPIN.to_xarray()
     table["error"].attrs["units"] = "hbar/2e S/cm"

@@ -452,6 +452,10 @@ def test_names_of_other_numbers():
 def test_bad_values():
     with pytest.raises(ValueError, match="`values` must have the names M0, but has A0"):
         Parameters(BI2SE3, ["M0"]).model({"A0": 1.0})
+    with pytest.raises(ValueError, match=r"the shape \(3,\) for exchange, but has \(\)"):
+        Parameters(BI2SE3, ["exchange"]).model({"exchange": 1.0})
+    with pytest.raises(ValueError, match=r"the shape \(\) for exchange\[1\], but has \(3,\)"):
+        Parameters(BI2SE3, ["exchange[1]"]).model({"exchange[1]": np.ones(3)})
 
 
 # --- a model on a mesh ----------------------------------------------------------------------------
@@ -514,6 +518,10 @@ def test_sensitivity():
 def test_sensitivity_of_no_response():
     with pytest.raises(ValueError, match="`quantity` must return a Response, but returns float"):
         js.sensitivity(lambda model: 1.0, TRUE, ["m"])
+    with pytest.raises(ValueError, match="`quantity` must be a function of a model, but is of"):
+        js.sensitivity(hall(TRUE), TRUE, ["m"])
+    with pytest.raises(ValueError, match="`model` must be a Model, but is of type function"):
+        js.sensitivity(TRUE, hall)
 
 
 def test_log_likelihood():

@@ -130,7 +130,12 @@ class Data(eqx.Module):
             ValueError: an unknown, missing or repeated column, a number that is none (with its
                 line), units that are missing or contradict each other; what `Data` refuses.
         """
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        try:
+            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"Argument `path` must be a text in UTF-8, but {path} is none: {error}."
+            ) from error
         rows = [(i, line) for i, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
         if len(rows) < 2:
             raise ValueError(

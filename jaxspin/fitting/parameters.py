@@ -83,7 +83,7 @@ class Parameters(eqx.Module):
         """The model with these values of the chosen numbers.
 
         Raises:
-            ValueError: a name is missing, or was not chosen.
+            ValueError: a name is missing, or was not chosen; a value of another shape.
         """
         if values.keys() != set(self.names):
             raise ValueError(
@@ -94,6 +94,12 @@ class Parameters(eqx.Module):
         changed = {_label(path): leaf for path, leaf in leaves}
         for name, value in values.items():
             leaf, index = _split(name)
+            shape = () if index else np.shape(changed[leaf])
+            if np.shape(value) != shape:
+                raise ValueError(
+                    f"Argument `values` must have the shape {shape} for {name}, "
+                    f"but has {np.shape(value)}."
+                )
             changed[leaf] = jnp.asarray(changed[leaf], float).at[index].set(value)
         return jax.tree_util.tree_unflatten(structure, changed.values())
 

@@ -120,7 +120,7 @@ def result(problem: Problem, outcome: Outcome) -> Fit:
     values, residuals, jacobian = map(np.asarray, (best.parameters, best.residuals, best.jacobian))
     size = _sizes(values, jacobian, np.asarray(c.size))
     gradient = size * (residuals @ jacobian)
-    bound = ~np.asarray(problem.free(best))
+    bound = np.asarray(problem.at_bound(best))
     covariance, undetermined = _covariance(jacobian, size, bound)
     fit = Fit(
         parameters=c.tree(best.parameters),
