@@ -261,9 +261,10 @@ def test_gate_data_have_no_levels_of_their_own():
     table = response(kelvin=(0.0,), axes=("flow", "field"), units="S")
     with pytest.raises(ValueError, match="`density` and, against gate voltage alone, `gate`"):
         data.residuals(table, density=np.zeros(3))
-    backwards = response(mu=(0.2, 0.1), kelvin=(0.0,), axes=("flow", "field"), units="S")
-    with pytest.raises(ValueError, match="ascending Fermi energies"):
-        data.residuals(backwards, density=np.zeros(2), gate=Gate(1.0))
+    for mu in ((0.2, 0.1), (0.1,)):
+        wrong = response(mu=mu, kelvin=(0.0,), axes=("flow", "field"), units="S")
+        with pytest.raises(ValueError, match=r"two or more ascending Fermi energies, but has \[0"):
+            data.residuals(wrong, density=np.zeros(len(mu)), gate=Gate(1.0))
 
 
 def test_other_component_of_one():

@@ -534,6 +534,9 @@ def test_log_likelihood():
     np.testing.assert_allclose(slopes["slope"], -np.sum(residuals / SIGMA * X), rtol=1e-10)
     fixed = jax.grad(lambda slope: density({"offset": 0.5, "slope": slope}))(1.5)
     np.testing.assert_allclose(fixed, slopes["slope"], rtol=1e-12)
+    single = jax.grad(lambda slope: density({"offset": 0.5, "slope": slope}))(jnp.float32(1.5))
+    assert single.dtype == jnp.float32
+    np.testing.assert_allclose(single, slopes["slope"], rtol=1e-5)
     moved = jax.grad(lambda shift: js.fitting.log_likelihood(Line(MEASURED + shift))(p))(0.0)
     np.testing.assert_allclose(moved, -slopes["offset"], rtol=1e-10)  # the data move, not the line
 

@@ -284,8 +284,10 @@ class Data(eqx.Module):
                 f"{self.against}."
             )
         mu = np.asarray(response.levels.mu)
-        if np.any(np.diff(mu) <= 0):
-            raise ValueError("Argument `response` must have ascending Fermi energies, but has not.")
+        if len(mu) < 2 or np.any(np.diff(mu) <= 0):
+            raise ValueError(
+                f"Argument `response` must have two or more ascending Fermi energies, but has {mu}."
+            )
         if isinstance(density, Response):
             _check_same_levels(density, response)
             density = density.to(f"1/Angstrom^{self._dimension}").value

@@ -121,7 +121,7 @@ def flattened(residuals) -> Float[Array, " m"]:
 def _with_slopes(function, at: Float[Array, " n"]) -> tuple[Float[Array, " m"], Array]:
     """The value of a function, and its Jacobian in forward mode."""
     along = lambda unit: jax.jvp(function, (at,), (unit,))  # noqa: E731
-    return jax.vmap(along, out_axes=(None, -1))(jnp.eye(at.size))
+    return jax.vmap(along, out_axes=(None, -1))(jnp.eye(at.size, dtype=at.dtype))
 
 
 def check_residuals(problem: Problem) -> int:
