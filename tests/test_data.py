@@ -147,7 +147,7 @@ def test_gate_without_a_capacitance():
         Gate(0.0)
 
 
-def test_bad_dataset():
+def test_bad_dataset(unchecked_annotations):
     table = SPIN.to_xarray()
     table["error"].attrs["units"] = "hbar/2e S/cm"
     with pytest.raises(ValueError, match="`table` must have error in hbar/e S/cm, but has it in"):
@@ -178,7 +178,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_data(case):
+def test_bad_data(case, unchecked_annotations):
     changes, message = BAD[case]
     good = {"value": [1.0, 2.0], "error": 0.1, "component": "yx", "mu": [0.0, 0.1], "units": "S"}
     with pytest.raises(ValueError, match=message):
@@ -249,7 +249,7 @@ def test_levels_of_a_disordered_response_are_known_inside_jit():
         ),
     ],
 )
-def test_response_that_does_not_fit(table, message):
+def test_response_that_does_not_fit(table, message, unchecked_annotations):
     with pytest.raises(ValueError, match=message):
         SPIN.residuals(table())
 

@@ -370,7 +370,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input(case):
+def test_bad_input(case, unchecked_annotations):
     changes, message = BAD[case]
     arguments = {"residuals": lambda p: p["a"] * jnp.ones(3) + p["b"], "start": TWO, **changes}
     with pytest.raises(ValueError, match=message):
@@ -388,7 +388,7 @@ def test_bad_input(case):
         (lambda: Gradient(optax.adam), "`optimizer` must be an optimiser of optax"),
     ],
 )
-def test_bad_method(make, message):
+def test_bad_method(make, message, unchecked_annotations):
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -513,9 +513,11 @@ def test_sensitivity():
     )
     with pytest.raises(ValueError, match="`names` must be of A, m, t0, but has 'M'"):
         js.sensitivity(hall, TRUE, ["M"])
+    with pytest.raises(ValueError, match="`names` must be a list of names, but is 'm'"):
+        js.sensitivity(hall, TRUE, "m")
 
 
-def test_sensitivity_of_no_response():
+def test_sensitivity_of_no_response(unchecked_annotations):
     with pytest.raises(ValueError, match="`quantity` must return a Response, but returns float"):
         js.sensitivity(lambda model: 1.0, TRUE, ["m"])
     with pytest.raises(ValueError, match="`quantity` must be a function of a model, but is of"):

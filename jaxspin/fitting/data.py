@@ -387,7 +387,7 @@ def _check_same_levels(density: Response, response: Response) -> None:
         )
 
 
-def _check_selected(selected: str, letters: Mapping[str, tuple], labels) -> None:
+def _check_selected(selected: str, letters: Mapping[Any, tuple], labels) -> None:
     """The components that were chosen from a response, "flow x, field y", are those of the data."""
     for axis, letter in re.findall(r"(\w+) (\w)", selected):
         wrong = [i for i, wanted in enumerate(letters.get(axis, labels)) if wanted != letter]
@@ -511,7 +511,7 @@ def _from_columns(
             f"Argument `{argument}` must have density with its units, {', '.join(_DENSITIES)}, "
             "but does not say in which it is."
         )
-    density = {"density_units": kinds["density"]} if "density" in columns else {}
+    density: dict[str, Any] = {"density_units": kinds["density"]} if "density" in columns else {}
     return Data(**columns, units=found, **density)
 
 

@@ -6,7 +6,6 @@ stopped and goes on from a file.
 
 from abc import abstractmethod
 from collections.abc import Callable
-from numbers import Real
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -299,7 +298,7 @@ def check_method(method) -> None:
 
 def _check_positive(**arguments) -> None:
     for name, value in arguments.items():
-        if not (isinstance(value, Real) and value > 0):
+        if not (isinstance(value, int | float | np.number) and value > 0):
             raise ValueError(f"Argument `{name}` must be positive, but is {value!r}.")
 
 

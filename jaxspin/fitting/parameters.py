@@ -22,8 +22,10 @@ from jaxspin.models.base import Model
 Interval = tuple[float | int | None, float | int | None]
 
 
-def _as_tuple(names: Sequence[str]) -> tuple[str, ...] | str:
-    return names if isinstance(names, str) else tuple(names)
+def _as_tuple(names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise ValueError(f"Argument `names` must be a list of names, but is {names!r}.")
+    return tuple(names)
 
 
 class Parameters(eqx.Module):
@@ -52,8 +54,6 @@ class Parameters(eqx.Module):
     names: tuple[str, ...] = eqx.field(static=True, converter=_as_tuple)
 
     def __check_init__(self):
-        if isinstance(self.names, str):
-            raise ValueError(f"Argument `names` must be a list of names, but is {self.names!r}.")
         if not self.names:
             raise ValueError("Argument `names` must name at least one parameter, but is empty.")
         numbers = numbers_of(self.base)
@@ -257,7 +257,7 @@ def _ends(names: Sequence[str], bounds: Mapping[str, Interval] | None):
         if not np.all(low[where] < high[where]):
             raise ValueError(
                 f"Argument `bounds` must be (low, high) with low < high, "
-                f"but is {bounds[name]!r} for {name}."
+                f"but is {(bounds or {})[name]!r} for {name}."
             )
     return low, high
 

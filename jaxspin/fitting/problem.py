@@ -44,7 +44,7 @@ def priors_of(names: tuple[str, ...], priors: Mapping[str, tuple[Any, Any]] | No
         if not (np.all(np.isfinite([means, sigmas])) and np.all(sigmas > 0)):
             raise ValueError(
                 "Argument `priors` must be (mean, sigma), finite and sigma positive, "
-                f"but is {priors[name]!r} for {name}."
+                f"but is {(priors or {})[name]!r} for {name}."
             )
         rows += zip(where, means, sigmas, strict=True)
     table = np.array(rows, float).reshape(-1, 3)

@@ -48,7 +48,7 @@ def sensitivity(
             "Argument `quantity` must be a function of a model, "
             f"but is of type {type(quantity).__name__}."
         )
-    chosen = Parameters(model, tuple(numbers_of(model)) if names is None else tuple(names))
+    chosen = Parameters(model, tuple(numbers_of(model)) if names is None else names)
     place = coordinates(chosen.start, None)
     response, slopes = _derivatives(quantity, chosen, place)
     labels = response.to_xarray().coords
