@@ -233,7 +233,7 @@ def _both_jvp(primals, tangents):
         return _plainly_both(*eqx.combine(moved, fixed))
 
     along = lambda unit: jax.jvp(of, (numbers,), (unit,))  # noqa: E731
-    value, slopes = jax.vmap(along, out_axes=(None, -1))(jnp.eye(numbers.size))
+    value, slopes = jax.vmap(along, out_axes=(None, -1))(jnp.eye(numbers.size, dtype=numbers.dtype))
     changes, _ = ravel_pytree(_real(tangents))
     return value, jax.tree.map(lambda slope: slope @ changes, slopes)
 

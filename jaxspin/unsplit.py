@@ -29,7 +29,8 @@ def unsplit(
     """`change` (dH in the band basis) unaltered, with a run-time error if it splits a group.
 
     Inside each group of degenerate bands (`same`) dH must be a multiple of the identity, to 1e-6
-    of its largest element. In reverse mode dH is not known, and any degenerate group is an error.
+    of its largest element on the tile. Each dH of a batch is measured by itself, for parameters
+    have units of their own. In reverse mode dH is not known, and any degenerate group is an error.
     """
     return _unsplit.bind(change, same)
 
@@ -40,8 +41,9 @@ def _checked(change, same):
     mean = jnp.sum(jnp.where(same, diagonal[..., None, :, :], 0), axis=-2) / members
     identity = jnp.eye(same.shape[-2])[..., None]
     splitting = jnp.where(same, change - identity * mean[..., None, :], 0)
-    lifted = jnp.max(jnp.abs(splitting)) > 1e-6 * jnp.max(jnp.abs(change))
-    return eqx.error_if(change, lifted & jnp.any(members > 1), _SPLITS)
+    tile = (-3, -2, -1)
+    lifted = jnp.max(jnp.abs(splitting), axis=tile) > 1e-6 * jnp.max(jnp.abs(change), axis=tile)
+    return eqx.error_if(change, jnp.any(lifted) & jnp.any(members > 1), _SPLITS)
 
 
 def _checked_transposed(cotangent, same):

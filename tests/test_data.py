@@ -102,6 +102,18 @@ BAD_FILES = {
     "short row": ("mu,component,value [S],error\n1,yx,2", "4 columns, but has 3 in line 2"),
     "no units": ("mu,component,value,error\n1,yx,2,3", "`units` must be given"),
     "other units": ("mu [meV],component,value [S],error\n1,yx,2,3", "mu in eV, but has it in meV"),
+    "other units of the error": (
+        "mu,component,value [S],error [%]\n1,yx,2,3",
+        "must have error in S, but has it in %",
+    ),
+    "density of no units": (
+        "density,component,value [S],error\n1,yx,2,3",
+        "must have density with its units",
+    ),
+    "twice": (
+        "mu,value [S],component,value [S],error\n1,2,yx,2,1",
+        "must name each column once, but has mu, value, component, value, error",
+    ),
     "empty": ("# nothing\n", "must be a table of measurements"),
     "NaN": (
         "mu,component,value [S],error\n1,yx,nan,3",
@@ -118,7 +130,39 @@ def test_bad_file(tmp_path, case):
         Data.read(tmp_path / "data.csv")
 
 
+def test_units_of_the_file_count(tmp_path):
+    (tmp_path / "data.csv").write_text("mu,component,value [S/cm],error\n1,yx,2,3")
+    with pytest.raises(ValueError, match="must have value in S/m, but has it in S/cm"):
+        Data.read(tmp_path / "data.csv", units="S/m")
+
+
+def test_file_in_another_encoding(tmp_path):
+    (tmp_path / "data.csv").write_bytes("# µ\nmu,component,value [S],error".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"`path` must be a text in UTF-8, but .* is none"):
+        Data.read(tmp_path / "data.csv")
+
+
+def test_gate_without_a_capacitance():
+    with pytest.raises(ValueError, match=r"`capacitance` must be positive .* but is 0\.0"):
+        Gate(0.0)
+
+
+def test_bad_dataset(unchecked_annotations):
+    table = SPIN.to_xarray()
+    table["error"].attrs["units"] = "hbar/2e S/cm"
+    with pytest.raises(ValueError, match="`table` must have error in hbar/e S/cm, but has it in"):
+        Data.from_xarray(table)
+    with pytest.raises(ValueError, match="`table` must have a column error, but has"):
+        Data.from_xarray(table.drop_vars("error"))
+    with pytest.raises(ValueError, match=r"must be an xarray\.Dataset, but is of type DataArray"):
+        Data.from_xarray(table["value"])
+
+
 BAD = {
+    "nothing": ({"value": [], "mu": []}, "`value` must hold at least one measurement"),
+    "complex": ({"value": np.array([1.0 + 1j, 2.0])}, "`value` must be real numbers, but is of c"),
+    "text": ({"value": ["1.0", "two"]}, "`value` must be real numbers, but is of <U3"),
+    "number as a component": ({"component": 3}, "`component` must be of labels as 'yx'"),
     "zero error": ({"error": [0.1, 0.0]}, "`error` must be positive, but is 0 in row 1"),
     "negative error": ({"error": -0.1}, "`error` must be positive, but is -0.1 in row 0"),
     "infinite error": ({"error": np.inf}, "`error` must be finite"),
@@ -134,7 +178,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_data(case):
+def test_bad_data(case, unchecked_annotations):
     changes, message = BAD[case]
     good = {"value": [1.0, 2.0], "error": 0.1, "component": "yx", "mu": [0.0, 0.1], "units": "S"}
     with pytest.raises(ValueError, match=message):
@@ -195,12 +239,17 @@ def test_levels_of_a_disordered_response_are_known_inside_jit():
         (lambda: response(units="S/m"), "`units` must be one of 'S/m'"),
         (lambda: response(axes=("flow", "field")), "must have the components of the data, 'xy"),
         (
+            lambda: response().component(flow="x", field="y", spin="z"),
+            "components of the data, such as 'yx.z', but is that of flow x, field y, spin z",
+        ),
+        (lambda: jnp.zeros(4), "`response` must be a Response, but is of type ArrayImpl"),
+        (
             lambda: response(value=jnp.zeros((2, 3, 2, 2, 3))),
             "all components of the data, but lacks 'zx",
         ),
     ],
 )
-def test_response_that_does_not_fit(table, message):
+def test_response_that_does_not_fit(table, message, unchecked_annotations):
     with pytest.raises(ValueError, match=message):
         SPIN.residuals(table())
 
@@ -212,9 +261,41 @@ def test_gate_data_have_no_levels_of_their_own():
     table = response(kelvin=(0.0,), axes=("flow", "field"), units="S")
     with pytest.raises(ValueError, match="`density` and, against gate voltage alone, `gate`"):
         data.residuals(table, density=np.zeros(3))
-    backwards = response(mu=(0.2, 0.1), kelvin=(0.0,), axes=("flow", "field"), units="S")
-    with pytest.raises(ValueError, match="ascending Fermi energies"):
-        data.residuals(backwards, density=np.zeros(2), gate=Gate(1.0))
+    for mu in ((0.2, 0.1), (0.1,)):
+        wrong = response(mu=mu, kelvin=(0.0,), axes=("flow", "field"), units="S")
+        with pytest.raises(ValueError, match=r"two or more ascending Fermi energies, but has \[0"):
+            data.residuals(wrong, density=np.zeros(len(mu)), gate=Gate(1.0))
+
+
+def test_other_component_of_one():
+    """σ_xy is not σ_yx: what was chosen from a response must be what was measured."""
+    hall = Data([1.0, 2.0], 0.1, "yx", mu=[0.2, 0.0], temperature=10.0, units="S")
+    table = response(kelvin=10.0, axes=("flow", "field"), units="S")
+    with pytest.raises(ValueError, match="such as 'yx', but is that of flow x, field y"):
+        hall.calculated(table.component(flow="x", field="y"))
+    with pytest.raises(ValueError, match="such as 'yx', but is that of flow y, field x, spin z"):
+        hall.calculated(response(kelvin=10.0, units="S").component(flow="y", field="x", spin="z"))
+
+
+def test_density_counts_in_its_units():
+    """A density per cm² is the same one; that of a solid, or at other levels, is none."""
+    data = Data([1.0], 0.1, "yx", density=[2e16], units="S")
+    per_area = {"kelvin": (0.0,), "axes": (), "units": "1/Angstrom^2"}
+    table = response(kelvin=(0.0,), axes=("flow", "field"), units="S")
+    density = response(value=jnp.array([[1.0, 2.0, 3.0]]), **per_area)
+    expected = data.calculated(table, density=density.value)
+    assert np.isfinite(expected)
+    for same in (density, density.to("1/cm^2")):
+        np.testing.assert_allclose(data.calculated(table, density=same), expected, rtol=1e-12)
+    solid = response(**{**per_area, "units": "1/Angstrom^3"})
+    elsewhere = response(mu=(0.0, 0.1, 0.3), **per_area)
+    for wrong, message in (
+        (solid, "`units` must be one of .*1/Angstrom.3.* but is '1/Angstrom.2'"),
+        (elsewhere, "`density` must be at the levels of the response, but is at others"),
+        (np.ones(4), r"one number for each level of the response, \(1, 3\), but has .* \(4,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            data.calculated(table, density=wrong)
 
 
 # --- gate voltage, density, Fermi energy ----------------------------------------------------------

@@ -131,7 +131,24 @@ def test_optimum_beyond_a_bound(bounds, bound):
     assert "at a bound" in str(fit)
 
 
-def test_undetermined_direction_is_named():
+def test_bounds_far_wider_than_the_errors():
+    """10⁻⁵ of the interval is a hundred thousand standard errors here."""
+    start, bounds = {"offset": 0.3, "slope": 100.0}, {"slope": (0.0, 1e6)}
+    fit = js.fit(lambda p: Line()(p) / 1e-3, start, bounds=bounds)
+    assert fit.at_bound == ()
+    np.testing.assert_allclose(fit.values, OPTIMUM, rtol=1e-5)
+    np.testing.assert_allclose(fit.covariance, 1e-6 * COVARIANCE, rtol=1e-8)
+
+
+def test_optimum_of_zero_has_an_error():
+    """And no warning that the data do not determine it (warnings are errors here)."""
+    fit = js.fit(Line(X * 2.0), {"offset": 1e-6, "slope": 1.9})
+    assert abs(fit.values[0]) < 1e-9  # of no size, compared with its error
+    np.testing.assert_allclose(fit.covariance, COVARIANCE, rtol=1e-8)
+    assert re.search(r"offset  -?0\.0 ± 0\.0\d\d", str(fit))
+
+
+def test_undetermined_direction_is_named(line):
     residuals = lambda p: (p["a"] + p["b"] + p["c"] * X - MEASURED) / SIGMA  # noqa: E731
     with pytest.warns(UserWarning, match=r"do not change along .*0\.71 a .*0\.71 b \(relative"):
         fit = js.fit(residuals, {"a": 0.5, "b": 0.5, "c": 1.0})
@@ -142,6 +159,9 @@ def test_undetermined_direction_is_named():
     np.testing.assert_allclose(
         fit.standard_errors, [np.inf, np.inf, np.sqrt(COVARIANCE[1, 1])], rtol=1e-8
     )
+    # Two numbers are known, and the two that make one of them take one degree of freedom.
+    assert fit.degrees_of_freedom == 10
+    np.testing.assert_allclose(fit.reduced_chi2, line.reduced_chi2, rtol=1e-6)
     # A little of b elsewhere, and there is no warning (warnings are errors here).
     known = js.fit(lambda p: residuals(p) + 1e-3 * p["b"] * X**2, {"a": 0.5, "b": 0.5, "c": 1.0})
     assert np.all(np.isfinite(known.standard_errors))
@@ -179,6 +199,27 @@ def test_many_starts_find_the_lowest_minimum():
     assert many.minima[0] == pytest.approx(one.chi2)
     with pytest.raises(ValueError, match=r"`bounds` must have both ends .* has not for k"):
         js.fit(wave, {"k": 3.0}, method=MultiStart(LevenbergMarquardt()))
+
+
+def test_many_starts_go_by_the_loss_of_the_method():
+    """And not by χ², which outliers decide."""
+    outliers = np.where(X < 0.8, 30.0, 0.0)
+    wave = lambda p: (jnp.sin(p["k"] * X * 5) - np.sin(1.3 * X * 5) - outliers) / 0.1  # noqa: E731
+    loss = lambda r: jnp.sum(jnp.log(1 + r**2))  # noqa: E731
+    method = MultiStart(Gradient(optax.lbfgs(), 100, loss), 15)
+    fit = js.fit(wave, {"k": 3.0}, bounds={"k": (0.1, 4.0)}, method=method)
+    np.testing.assert_allclose(fit.values, 1.3, rtol=1e-4)
+    assert fit.chi2 > min(fit.minima)
+
+
+def test_starts_that_are_no_numbers_are_passed_over():
+    root = lambda p: (jnp.sqrt(p["a"]) - 1.0 + 0.0 * X) / 0.1  # noqa: E731
+    method = MultiStart(LevenbergMarquardt(), 5)
+    fit = js.fit(root, {"a": 0.5}, bounds={"a": (-2.0, 2.0)}, method=method)
+    np.testing.assert_allclose(fit.values, 1.0, rtol=1e-5)
+    assert 1 <= np.sum(np.isinf(fit.minima)) < 5
+    with pytest.raises(ValueError, match="`start` must give finite residuals"):
+        js.fit(root, {"a": -0.5}, bounds={"a": (-2.0, 2.0)}, method=method)
 
 
 # --- interruptions --------------------------------------------------------------------------------
@@ -224,6 +265,31 @@ def test_more_steps_go_on(tmp_path):
     assert is_optimum(fit, OPTIMUM)
 
 
+def absolute(r):
+    return jnp.sum(jnp.abs(r))
+
+
+FIRST_OF_SGD = {"method": Gradient(optax.sgd(1e-4), 2)}
+FIRST_OF_TWO = {"bounds": {"offset": (-9, 9), "slope": (-9, 9)}}
+OTHERS = {
+    "prior": ({"priors": {"slope": (1.0, 0.1)}}, {"priors": {"offset": (1.0, 0.1)}}),
+    "method": ({}, FIRST_OF_SGD),
+    "method.optimizer": (FIRST_OF_SGD, {"method": Gradient(optax.adam(1e-4), 2)}),
+    "method.loss": (FIRST_OF_SGD, {"method": Gradient(optax.sgd(1e-4), 2, absolute)}),
+    "method.seed": tuple(
+        {**FIRST_OF_TWO, "method": MultiStart(LevenbergMarquardt(1), 2, seed)} for seed in (0, 1)
+    ),
+}
+
+
+@pytest.mark.parametrize("field", OTHERS)
+def test_another_fit_does_not_go_on(tmp_path, field):
+    first, second = ({"method": LevenbergMarquardt(1), **other} for other in OTHERS[field])
+    js.fit(Line(), START, checkpoint=tmp_path / "fit.npz", **first)
+    with pytest.raises(ValueError, match=f"of this very run, but in .* `{field}` is"):
+        js.fit(Line(), START, checkpoint=tmp_path / "fit.npz", **second)
+
+
 def test_many_starts_go_on(tmp_path, monkeypatch):
     path, bounds = tmp_path / "fit.npz", {"offset": (-50.0, 50.0), "slope": (-50.0, 50.0)}
     arguments = {"bounds": bounds, "method": MultiStart(LevenbergMarquardt(), 3)}
@@ -264,6 +330,8 @@ BAD = {
         {"residuals": lambda p: jnp.ones(3) * (p["a"] + 1j)},
         "must return real numbers, but returns complex128",
     ),
+    "a number": ({"residuals": lambda p: 1.0}, "must return an array or a pytree of arrays"),
+    "no function": ({"residuals": np.ones(3)}, "`residuals` must be a function of the parameters"),
     "no residuals": ({"residuals": lambda p: ()}, "must return an array or a pytree of arrays"),
     "NaN in residuals": (
         {"residuals": lambda p: p["a"] * jnp.array([1.0, jnp.nan, 2.0])},
@@ -276,6 +344,22 @@ BAD = {
     "start below": ({"bounds": {"a": (1.5, 3.0)}}, "between 1.5 and 3 for a, but is 1"),
     "start at a bound": ({"bounds": {"b": (None, 2.0)}}, "between -inf and 2 for b, but is 2"),
     "bounds in disorder": ({"bounds": {"a": (2.0, 0.0)}}, "low < high, but is"),
+    "no bounds": ({"bounds": {"a": 1.0}}, r"`bounds` must be \(low, high\) of real numbers, one"),
+    "three bounds": ({"bounds": {"a": (0, 1, 2)}}, r"must be \(low, high\) of .* but is \(0, 1, 2"),
+    "bounds of text": ({"bounds": {"a": ("0", 2)}}, r"must be \(low, high\) of real numbers, one"),
+    "bounds that are none": ({"bounds": {"a": (np.nan, 2)}}, "low < high, but is"),
+    "bounds without names": ({"bounds": [(0, 1)]}, r"`bounds` must be \(low, high\) by name"),
+    "no prior": ({"priors": {"a": 1.0}}, r"`priors` must be \(mean, sigma\) of real numbers, one"),
+    "open prior": ({"priors": {"a": (None, 1.0)}}, "finite and sigma positive, but is"),
+    "one name for two": (
+        {"start": {"a.b": 1.0, "a": {"b": 2.0}}},
+        "one name for each number, but has a.b, a.b",
+    ),
+    "method by name": ({"method": "lm"}, r"`method` must be LevenbergMarquardt\(\), .* is 'lm'"),
+    "class": (
+        {"method": LevenbergMarquardt},
+        r"`method` must be LevenbergMarquardt\(\), .* is <cl",
+    ),
     "bounds of nothing": ({"bounds": {"c": (0, 1)}}, "`bounds` must be of a, b, but has 'c'"),
     "prior of nothing": ({"priors": {"c": (0, 1)}}, "`priors` must be of a, b, but has 'c'"),
     "prior without width": ({"priors": {"a": (0, 0)}}, "sigma positive, but is"),
@@ -286,7 +370,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input(case):
+def test_bad_input(case, unchecked_annotations):
     changes, message = BAD[case]
     arguments = {"residuals": lambda p: p["a"] * jnp.ones(3) + p["b"], "start": TWO, **changes}
     with pytest.raises(ValueError, match=message):
@@ -298,12 +382,19 @@ def test_bad_input(case):
     [
         (lambda: LevenbergMarquardt(steps=0), "`steps` must be positive"),
         (lambda: Gradient(optax.sgd(0.1), tolerance=-1), "`tolerance` must be positive"),
+        (lambda: LevenbergMarquardt(steps="5"), "`steps` must be positive, but is '5'"),
         (lambda: MultiStart(LevenbergMarquardt(), 0), "`number` must be positive"),
+        (lambda: MultiStart(20), "`method` must be LevenbergMarquardt.* is 20"),
+        (lambda: Gradient(optax.adam), "`optimizer` must be an optimiser of optax"),
     ],
 )
-def test_bad_method(make, message):
+def test_bad_method(make, message, unchecked_annotations):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_start_of_integers(line):
+    assert is_optimum(js.fit(Line(), {"offset": 0, "slope": 1}), line.values)
 
 
 # --- parameters of a model ------------------------------------------------------------------------
@@ -340,6 +431,7 @@ def test_parameters_of_a_model_in_a_model():
         ([], "must name at least one parameter"),
         (["M0", "M0"], "must name each number once, but has 'M0' twice"),
         (["exchange", "exchange[0]"], "must name each number once"),
+        ("M0", "`names` must be a list of names, but is 'M0'"),
     ],
 )
 def test_bad_names(names, message):
@@ -347,9 +439,23 @@ def test_bad_names(names, message):
         Parameters(BI2SE3, names)
 
 
+def test_names_of_other_numbers():
+    """An integer, which a user meant as a number, and complex matrices."""
+    flat = eqx.tree_at(lambda model: model.mass, js.models.MassiveDirac(1.0, 0.1), 1)
+    with pytest.raises(ValueError, match=r"has 'mass'\..* mass is of integers; make"):
+        Parameters(flat, ["mass"])
+    chain = js.HoppingModel(np.eye(1), [[0]], [[[1.0 + 0j]]], [[0.0]], None)
+    with pytest.raises(ValueError, match=r"but has 'blocks'\..* blocks is complex"):
+        Parameters(chain, ["blocks"])
+
+
 def test_bad_values():
     with pytest.raises(ValueError, match="`values` must have the names M0, but has A0"):
         Parameters(BI2SE3, ["M0"]).model({"A0": 1.0})
+    with pytest.raises(ValueError, match=r"the shape \(3,\) for exchange, but has \(\)"):
+        Parameters(BI2SE3, ["exchange"]).model({"exchange": 1.0})
+    with pytest.raises(ValueError, match=r"the shape \(\) for exchange\[1\], but has \(3,\)"):
+        Parameters(BI2SE3, ["exchange[1]"]).model({"exchange[1]": np.ones(3)})
 
 
 # --- a model on a mesh ----------------------------------------------------------------------------
@@ -407,11 +513,17 @@ def test_sensitivity():
     )
     with pytest.raises(ValueError, match="`names` must be of A, m, t0, but has 'M'"):
         js.sensitivity(hall, TRUE, ["M"])
+    with pytest.raises(ValueError, match="`names` must be a list of names, but is 'm'"):
+        js.sensitivity(hall, TRUE, "m")
 
 
-def test_sensitivity_of_no_response():
+def test_sensitivity_of_no_response(unchecked_annotations):
     with pytest.raises(ValueError, match="`quantity` must return a Response, but returns float"):
         js.sensitivity(lambda model: 1.0, TRUE, ["m"])
+    with pytest.raises(ValueError, match="`quantity` must be a function of a model, but is of"):
+        js.sensitivity(hall(TRUE), TRUE, ["m"])
+    with pytest.raises(ValueError, match="`model` must be a Model, but is of type function"):
+        js.sensitivity(TRUE, hall)
 
 
 def test_log_likelihood():
@@ -424,6 +536,11 @@ def test_log_likelihood():
     np.testing.assert_allclose(slopes["slope"], -np.sum(residuals / SIGMA * X), rtol=1e-10)
     fixed = jax.grad(lambda slope: density({"offset": 0.5, "slope": slope}))(1.5)
     np.testing.assert_allclose(fixed, slopes["slope"], rtol=1e-12)
+    single = jax.grad(lambda slope: density({"offset": 0.5, "slope": slope}))(jnp.float32(1.5))
+    assert single.dtype == jnp.float32
+    np.testing.assert_allclose(single, slopes["slope"], rtol=1e-5)
+    moved = jax.grad(lambda shift: js.fitting.log_likelihood(Line(MEASURED + shift))(p))(0.0)
+    np.testing.assert_allclose(moved, -slopes["offset"], rtol=1e-10)  # the data move, not the line
 
 
 # --- pictures -------------------------------------------------------------------------------------

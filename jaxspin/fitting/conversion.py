@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxspin.algebra import is_traced
 from jaxspin.units import ELEMENTARY_CHARGE
 
 _NEIGHBOURS = 5
@@ -23,6 +24,9 @@ class Gate(eqx.Module):
 
     Both numbers can be fitted: make the Gate inside `residuals`.
 
+    Raises:
+        ValueError: a capacitance that is not positive.
+
     >>> import jaxspin as js
     >>> gate = js.fitting.Gate(capacitance=1.2e-4, neutral=5.0)
     >>> f"{float(gate.density(15.0)) * 1e16:.4g} per cm²"
@@ -33,6 +37,12 @@ class Gate(eqx.Module):
     capacitance: Float[Array, ""] | float
     #: V₀, the voltage of neutrality, V.
     neutral: Float[Array, ""] | float = 0.0
+
+    def __check_init__(self):
+        if not is_traced(self.capacitance) and not self.capacitance > 0:
+            raise ValueError(
+                f"Argument `capacitance` must be positive (F/m²), but is {self.capacitance!r}."
+            )
 
     def density(self, voltage):
         """Electrons per Å² at a gate voltage (V), negative for holes."""

@@ -90,7 +90,7 @@ class Data(eqx.Module):
         self.error = _column("error", error, rows)
         self.place = _column(self.against, place, rows)
         self.temperature = _column("temperature", temperature, rows)
-        labels = [component] * rows if isinstance(component, str) else list(component)
+        labels = [component] * rows if np.ndim(component) == 0 else component
         self.component = tuple(map(_label, labels))
         self.units, self.density_units = units, density_units
         self._check(rows)
@@ -98,7 +98,9 @@ class Data(eqx.Module):
             self.place = self.place * _per_angstrom(density_units)
 
     def _check(self, rows: int) -> None:
-        if rows == 0 or len(self.component) != rows or len(set(map(len, self.component))) != 1:
+        if rows == 0:
+            raise ValueError("Argument `value` must hold at least one measurement, but is empty.")
+        if len(self.component) != rows or len(set(map(len, self.component))) != 1:
             raise ValueError(
                 f"Argument `component` must be one label or {rows} of one length, "
                 f"but is {self.component!r}."
@@ -119,16 +121,21 @@ class Data(eqx.Module):
 
             mu [eV], temperature [K], component, value [hbar/e S/cm], error
 
-        `density [1/cm^2]` or `gate [V]` stands in the place of mu; lines that begin with # are
-        comments.
+        `density [1/cm^2]` or `gate [V]` stands in the place of mu; without a temperature it is 0 K;
+        lines that begin with # are comments.
 
         Args:
-            units: of the value, where the file does not say.
+            units: of value and error, where the file does not say.
         Raises:
-            ValueError: an unknown or missing column, a number that is none (with its line), no
-                units; what `Data` refuses.
+            ValueError: an unknown, missing or repeated column, a number that is none (with its
+                line), units that are missing or contradict each other; what `Data` refuses.
         """
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        try:
+            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"Argument `path` must be a text in UTF-8, but {path} is none: {error}."
+            ) from error
         rows = [(i, line) for i, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
         if len(rows) < 2:
             raise ValueError(
@@ -141,9 +148,13 @@ class Data(eqx.Module):
         )
         names, kinds = zip(*map(_heading, heading), strict=True)
         columns = {name: [] for name in names}
+        if len(columns) != len(names):
+            raise ValueError(
+                f"Argument `path` must name each column once, but has {', '.join(names)}."
+            )
         for number, row in body:
             _fill(columns, names, row, f"line {number} of {path}")
-        return _from_columns(columns, dict(zip(names, kinds, strict=True)), units)
+        return _from_columns(columns, dict(zip(names, kinds, strict=True)), units, "path")
 
     def write(self, path: str | PathLike) -> None:
         """Write a CSV file that `read` reads, with all digits."""
@@ -165,14 +176,19 @@ class Data(eqx.Module):
         Raises:
             ValueError: as `read`.
         """
+        if not isinstance(table, xarray.Dataset):
+            raise ValueError(
+                "Argument `table` must be an xarray.Dataset, "
+                f"but is of type {type(table).__name__}."
+            )
         known = [str(name) for name in table.variables if _is_column(str(name))]
         arrays = dict(zip(known, xarray.broadcast(*(table[name] for name in known)), strict=True))
         if "value" not in arrays:
-            raise ValueError(_missing("value", known))
+            raise ValueError(_missing("table", "value", known))
         there = np.ravel(arrays["value"].notnull().values)
         columns = {name: list(np.ravel(array.values)[there]) for name, array in arrays.items()}
         kinds = {name: table[name].attrs.get("units") for name in known}
-        return _from_columns(columns, kinds, units)
+        return _from_columns(columns, kinds, units, "table")
 
     def to_xarray(self) -> xarray.Dataset:
         """A row for each measurement, dimension "row"; `from_xarray` reads it."""
@@ -231,14 +247,15 @@ class Data(eqx.Module):
         Args:
             response: at `levels`, or at any that hold them; for data against density or gate
                 voltage at `levels_on(mu)`.
-            density: for data against density or gate voltage: electrons per Å^d at each level of
-                the response, (temperature, mu). A `carrier_density`, or an array where that is to
-                be counted from somewhere else.
+            density: for data against density or gate voltage: electrons at each level of the
+                response, (temperature, mu). A `carrier_density`, in any of its units, or an array,
+                per Å^d, where they are to be counted from somewhere else.
             gate: for data against gate voltage, how it makes a density.
         Raises:
-            ValueError: levels, components or units that are not those of the data.
+            ValueError: levels, components or units that are not those of the data; a density that
+                is not at the levels of the response.
         """
-        table = self._rows(response.to(self.units))
+        table = self._rows(response)
         if self.against == "mu":
             mu = _positions("Fermi energies (eV)", response.levels.mu, self.place)
             return table[jnp.arange(len(self.place)), mu]
@@ -267,10 +284,25 @@ class Data(eqx.Module):
                 f"{self.against}."
             )
         mu = np.asarray(response.levels.mu)
-        if np.any(np.diff(mu) <= 0):
-            raise ValueError("Argument `response` must have ascending Fermi energies, but has not.")
-        number = density.value if isinstance(density, Response) else jnp.asarray(density)
-        return jnp.broadcast_to(number, (len(response.levels.temperatures), len(mu)))
+        if len(mu) < 2 or np.any(np.diff(mu) <= 0):
+            raise ValueError(
+                f"Argument `response` must have two or more ascending Fermi energies, but has {mu}."
+            )
+        if isinstance(density, Response):
+            _check_same_levels(density, response)
+            density = density.to(f"1/Angstrom^{self._dimension}").value
+        shape = (len(response.levels.temperatures), len(mu))
+        if jnp.shape(density) not in (shape, shape[1:]):
+            raise ValueError(
+                f"Argument `density` must be one number for each level of the response, {shape}, "
+                f"but has the shape {jnp.shape(density)}."
+            )
+        return jnp.broadcast_to(jnp.asarray(density), shape)
+
+    @property
+    def _dimension(self) -> int:
+        """That of the volume which densities are per; a gate makes one per area."""
+        return int(self.density_units[-1]) if self._counts else 2
 
     def residuals(
         self, response: Response, *, density: Any = None, gate: Gate | None = None
@@ -288,7 +320,7 @@ class Data(eqx.Module):
 
         Args and errors are those of `calculated`.
         """
-        table = np.asarray(self._rows(response.to(self.units)))
+        table = np.asarray(self._rows(response))
         x = np.broadcast_to(np.asarray(response.levels.mu), table.shape)
         if self.against != "mu":
             number = self._numbers(response, density, gate)[self._warmth(response)]
@@ -303,8 +335,12 @@ class Data(eqx.Module):
         ]
 
     def _rows(self, response: Response) -> Float[Array, "r e"]:
-        """The response at the temperature and component of each row, for every Fermi energy."""
-        axes, value = response.axes, response.value
+        """The response at temperature and component of each row, in the units of the data."""
+        if not isinstance(response, Response):
+            raise ValueError(
+                f"Argument `response` must be a Response, but is of type {type(response).__name__}."
+            )
+        axes, value = response.axes, response.to(self.units).value
         rows = zip(*(label.replace("^", "") for label in self.component), strict=True)
         letters = dict(zip(_SUBSCRIPTS, rows, strict=False))
         present = [axis for axis in axes if axis in _SUBSCRIPTS]
@@ -313,6 +349,7 @@ class Data(eqx.Module):
                 f"Argument `response` must have the components of the data, {self.component[0]!r}, "
                 f"but has the axes {axes}."
             )
+        _check_selected(response.selected, letters, self.component)
         for i, axis in enumerate(("temperature", "mu")):
             value = value if axis in axes else jnp.expand_dims(value, i)
         which = [np.array([_CARTESIAN.index(letter) for letter in letters[a]]) for a in present]
@@ -340,6 +377,27 @@ def _positions(what: str, available, wanted: np.ndarray) -> np.ndarray:
     return nearest
 
 
+def _check_same_levels(density: Response, response: Response) -> None:
+    pairs = [(levels.mu, levels.temperatures) for levels in (density.levels, response.levels)]
+    if is_traced(pairs):
+        return
+    if not all(map(np.array_equal, *pairs)):
+        raise ValueError(
+            "Argument `density` must be at the levels of the response, but is at others."
+        )
+
+
+def _check_selected(selected: str, letters: Mapping[Any, tuple], labels) -> None:
+    """The components that were chosen from a response, "flow x, field y", are those of the data."""
+    for axis, letter in re.findall(r"(\w+) (\w)", selected):
+        wrong = [i for i, wanted in enumerate(letters.get(axis, labels)) if wanted != letter]
+        if wrong:
+            raise ValueError(
+                "Argument `response` must have the components of the data, such as "
+                f"{labels[wrong[0]]!r}, but is that of {selected}."
+            )
+
+
 def _check_components(which, sizes, labels) -> None:
     for index, size in zip(which, sizes, strict=True):
         if np.any(index >= size):
@@ -360,7 +418,10 @@ def _one_of(**choices) -> tuple[str, Any]:
 
 
 def _column(name: str, values, rows: int) -> Float[np.ndarray, " r"]:
-    column = np.ravel(np.asarray(values, float))
+    column = np.ravel(np.asarray(values))
+    if not np.can_cast(column.dtype, float, "same_kind"):
+        raise ValueError(f"Argument `{name}` must be real numbers, but is of {column.dtype}.")
+    column = column.astype(float)
     if column.size not in (1, rows):
         raise ValueError(
             f"Argument `{name}` must be one number or {rows}, one a row, but has {column.size}."
@@ -427,27 +488,35 @@ def _fill(columns: dict[str, list], names: Sequence[str], row: Sequence[str], wh
 
 
 def _from_columns(
-    columns: Mapping[str, list], kinds: Mapping[str, str | None], units: str | None
+    columns: Mapping[str, list], kinds: Mapping[str, str | None], units: str | None, argument: str
 ) -> Data:
+    """Data of the columns of a file or a Dataset, which is the `argument` of that name."""
     for name in ("value", "error", "component"):
         if name not in columns:
-            raise ValueError(_missing(name, columns))
+            raise ValueError(_missing(argument, name, columns))
     found = units or kinds["value"]
     if not found:
         raise ValueError(
             "Argument `units` must be given, for the data do not say in which they are."
         )
-    for name, expected in (("mu", "eV"), ("gate", "V"), ("temperature", "K")):
+    known = {"mu": "eV", "gate": "V", "temperature": "K", "value": found, "error": found}
+    for name, expected in known.items():
         if kinds.get(name) not in (None, expected):
             raise ValueError(
-                f"Argument `path` must have {name} in {expected}, but has it in {kinds[name]}."
+                f"Argument `{argument}` must have {name} in {expected}, "
+                f"but has it in {kinds[name]}."
             )
-    density = {"density_units": kinds["density"]} if kinds.get("density") else {}
+    if "density" in columns and not kinds["density"]:
+        raise ValueError(
+            f"Argument `{argument}` must have density with its units, {', '.join(_DENSITIES)}, "
+            "but does not say in which it is."
+        )
+    density: dict[str, Any] = {"density_units": kinds["density"]} if "density" in columns else {}
     return Data(**columns, units=found, **density)
 
 
-def _missing(name: str, columns) -> str:
-    return f"Argument `path` must have a column {name}, but has {', '.join(columns)}."
+def _missing(argument: str, name: str, columns) -> str:
+    return f"Argument `{argument}` must have a column {name}, but has {', '.join(columns)}."
 
 
 def _text(value: Any) -> str:

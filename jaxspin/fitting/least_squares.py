@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import Any
 
 from jaxspin.checkpoint import CheckpointLike, Run, as_checkpoint, code, describe
-from jaxspin.fitting.minimise import LevenbergMarquardt, Method
+from jaxspin.fitting.minimise import LevenbergMarquardt, Method, check_method
 from jaxspin.fitting.parameters import Interval, coordinates
 from jaxspin.fitting.problem import Problem, Residuals, check_residuals, priors_of
 from jaxspin.fitting.result import Fit, result
@@ -45,7 +45,8 @@ def fit(
         `Fit`, with a warning for each combination of parameters that the data do not determine.
     Raises:
         ValueError: fewer data than parameters; residuals or derivatives at the start that are not
-            finite; a start outside of the bounds; an unknown name in `bounds` or `priors`.
+            finite; a start outside of the bounds; an unknown name in `bounds` or `priors`; a
+            checkpoint of another fit.
 
     >>> import jax.numpy as jnp
     >>> import jaxspin as js
@@ -57,6 +58,7 @@ def fit(
     >>> round(fit.chi2, 3), fit.degrees_of_freedom
     (4.167, 1)
     """
+    check_method(method)
     place = coordinates(start, bounds)
     problem = Problem(residuals, place, priors_of(place.names, priors))
     data = check_residuals(problem)
@@ -72,11 +74,12 @@ def fit(
 def _about(problem: Problem, method: Method) -> dict[str, str]:
     """What a checkpoint must agree in. More steps, or another tolerance, may go on from it."""
     place = problem.coordinates
+    priors = problem.priors
     numbers = {"start": place.start, "low": place.low, "high": place.high}
     return {
         "jaxspin": version("jaxspin"),
         "parameters": ", ".join(place.names),
-        "method": type(method).__qualname__,
         "residuals": code(problem.residuals, place.tree(place.start)),
-        **describe(**numbers, mean=problem.priors.mean, sigma=problem.priors.sigma),
+        **method.about(problem),
+        **describe(**numbers, prior=priors.where, mean=priors.mean, sigma=priors.sigma),
     }

@@ -16,7 +16,7 @@ import optax
 import optimistix
 from jaxtyping import Array, Float
 
-from jaxspin.checkpoint import Run
+from jaxspin.checkpoint import Run, code
 from jaxspin.fitting.problem import Evaluation, Problem
 
 #: Told of each step: its number, the misfit, and what the method calls the distance.
@@ -48,7 +48,9 @@ class Outcome(NamedTuple):
     converged: bool
     reason: str
     interrupted: bool
-    #: The smallest misfit of each start.
+    #: The smallest value of what the method minimises.
+    lowest: float
+    #: χ² of the best parameters from each start; infinite where it is not finite at a start.
     minima: tuple[float, ...]
 
 
@@ -64,6 +66,10 @@ class Method(eqx.Module):
         Args:
             run: where to keep the steps, under the name `stage`.
         """
+
+    @abstractmethod
+    def about(self, problem: Problem) -> dict[str, str]:
+        """What a checkpoint must agree in: all but the number of steps and the tolerance."""
 
 
 class LevenbergMarquardt(Method):
@@ -103,6 +109,9 @@ class LevenbergMarquardt(Method):
 
         return _iterate(advance, verdict, state, run, stage, report)
 
+    def about(self, problem):
+        return {"method": "LevenbergMarquardt"}
+
 
 def half_sum_of_squares(residuals: Float[Array, " m"]) -> Float[Array, ""]:
     """½ Σ r², the loss of a least-squares fit."""
@@ -130,6 +139,11 @@ class Gradient(Method):
 
     def __check_init__(self):
         _check_positive(steps=self.steps, tolerance=self.tolerance)
+        if not isinstance(self.optimizer, optax.GradientTransformation):
+            raise ValueError(
+                "Argument `optimizer` must be an optimiser of optax, such as optax.adam(0.01), "
+                f"but is {self.optimizer!r}."
+            )
 
     def __call__(self, problem, u, run, stage, report):
         optimizer = optax.with_extra_args_support(self.optimizer)
@@ -147,11 +161,23 @@ class Gradient(Method):
                 return True, f"the largest slope of the loss is {slope:.1g}"
             return _at_the_end(state, self.steps)
 
-        return _iterate(advance, verdict, state, run, stage, report)
+        outcome = _iterate(advance, verdict, state, run, stage, report)
+        return outcome._replace(lowest=float(np.nanmin(outcome.history[:, 2])))
+
+    def about(self, problem):
+        residuals, at = jax.eval_shape(problem.linearised, problem.coordinates.start)
+        return {
+            "method": "Gradient",
+            "method.optimizer": str(jax.eval_shape(self.optimizer.init, at.parameters)),
+            "method.loss": code(self.loss, residuals),
+        }
 
 
 class MultiStart(Method):
     """A method from several starts: the one given, and random ones inside the bounds.
+
+    The best is the one with the smallest loss of the method. A random start at which residuals or
+    derivatives are not finite is passed over.
 
     Args:
         method: what goes on from each start.
@@ -165,21 +191,34 @@ class MultiStart(Method):
 
     def __check_init__(self):
         _check_positive(number=self.number)
+        check_method(self.method)
 
     def __call__(self, problem, u, run, stage, report):
         outcomes: list[Outcome] = []
         for i, start in enumerate(self._starts(problem, u)):
             try:
                 outcomes.append(self.method(problem, start, run, f"{stage}.{i}", report))
+            except NotFinite:
+                if not outcomes:
+                    raise
+                outcomes.append(outcomes[0]._replace(lowest=np.inf, minima=(np.inf,)))
             except KeyboardInterrupt:
                 if not outcomes:
                     raise
                 outcomes[-1] = outcomes[-1]._replace(interrupted=True)
             if outcomes[-1].interrupted:
                 break
-        best = min(outcomes, key=lambda outcome: _misfit(outcome.best))
-        minima = tuple(_misfit(outcome.best) for outcome in outcomes)
+        best = min(outcomes, key=lambda outcome: outcome.lowest)
+        minima = tuple(min(outcome.minima) for outcome in outcomes)
         return best._replace(minima=minima, interrupted=outcomes[-1].interrupted)
+
+    def about(self, problem):
+        inner = self.method.about(problem)
+        return {
+            "method": f"MultiStart of {inner.pop('method')}",
+            "method.seed": str(self.seed),
+            **inner,
+        }
 
     def _starts(self, problem: Problem, u) -> list[Float[Array, " n"]]:
         """Uniform in the box of the bounds."""
@@ -213,8 +252,8 @@ def _iterate(advance, verdict, state: State, run: Run, stage: str, report: Repor
         found, interrupted = (False, f"interrupted after {done} steps"), True
     run.keep(stage, done, state, now=True)
     converged, reason = found
-    minima = (_misfit(state.best),)
-    return Outcome(state.best, state.history, converged, reason, interrupted, minima)
+    misfit = _misfit(state.best)
+    return Outcome(state.best, state.history, converged, reason, interrupted, misfit / 2, (misfit,))
 
 
 def _longer(history, row: Array) -> np.ndarray:
@@ -230,19 +269,36 @@ def _at_the_end(state: State, steps: int) -> tuple[bool, str] | None:
     return (False, f"not converged after {steps} steps") if len(state.history) >= steps else None
 
 
+class NotFinite(ValueError):
+    """Residuals or derivatives at a start are not finite."""
+
+
 def _check_finite(found: Evaluation) -> None:
     """What is wrong at the start; later the methods turn back from where it is."""
     for what, array in (("residuals", found.residuals), ("derivatives", found.jacobian)):
         wrong = int(np.sum(~np.isfinite(np.asarray(array))))
         if wrong:
-            raise ValueError(
+            raise NotFinite(
                 f"Argument `start` must give finite {what}, but {wrong} of {array.size} are not."
             )
 
 
+def check_method(method) -> None:
+    """`method` is a method of fitting.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(method, Method):
+        raise ValueError(
+            "Argument `method` must be LevenbergMarquardt(), Gradient(...) or MultiStart(...), "
+            f"but is {method!r}."
+        )
+
+
 def _check_positive(**arguments) -> None:
     for name, value in arguments.items():
-        if not value > 0:
+        if not (isinstance(value, int | float | np.number) and value > 0):
             raise ValueError(f"Argument `{name}` must be positive, but is {value!r}.")
 
 

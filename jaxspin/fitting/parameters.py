@@ -6,7 +6,7 @@ pytree the user gave, "M0", "exchange[2]", "gate.neutral".
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -21,10 +21,11 @@ from jaxspin.models.base import Model
 #: From below to above; None is an open end.
 Interval = tuple[float | int | None, float | int | None]
 
-# A parameter this close to a bound, in units of its size, counts as at it: an optimum beyond the
-# bound is approached step by step, by a factor of 1.6 or more each (a straight line; 14 to 28 steps
-# to get here).
-_CLOSE = 1e-5
+
+def _as_tuple(names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise ValueError(f"Argument `names` must be a list of names, but is {names!r}.")
+    return tuple(names)
 
 
 class Parameters(eqx.Module):
@@ -50,7 +51,7 @@ class Parameters(eqx.Module):
     """
 
     base: Model
-    names: tuple[str, ...] = eqx.field(static=True, converter=tuple)
+    names: tuple[str, ...] = eqx.field(static=True, converter=_as_tuple)
 
     def __check_init__(self):
         if not self.names:
@@ -59,7 +60,7 @@ class Parameters(eqx.Module):
         for name in self.names:
             leaf, index = _split(name)
             if leaf not in numbers or not _is_inside(index, np.shape(numbers[leaf])):
-                raise ValueError(_unknown("names", name, numbers))
+                raise ValueError(_unknown("names", name, numbers) + _why_not(self.base, leaf))
         repeated = [
             x for x in self.names if self.names.count(x) > 1 or _split(x)[0] in self._other(x)
         ]
@@ -82,7 +83,7 @@ class Parameters(eqx.Module):
         """The model with these values of the chosen numbers.
 
         Raises:
-            ValueError: a name is missing, or was not chosen.
+            ValueError: a name is missing, or was not chosen; a value of another shape.
         """
         if values.keys() != set(self.names):
             raise ValueError(
@@ -93,6 +94,12 @@ class Parameters(eqx.Module):
         changed = {_label(path): leaf for path, leaf in leaves}
         for name, value in values.items():
             leaf, index = _split(name)
+            shape = () if index else np.shape(changed[leaf])
+            if np.shape(value) != shape:
+                raise ValueError(
+                    f"Argument `values` must have the shape {shape} for {name}, "
+                    f"but has {np.shape(value)}."
+                )
             changed[leaf] = jnp.asarray(changed[leaf], float).at[index].set(value)
         return jax.tree_util.tree_unflatten(structure, changed.values())
 
@@ -160,10 +167,6 @@ class Coordinates(eqx.Module):
         conditions, values = zip(*choices, strict=True)
         return jnp.asarray(np.select(conditions, values, p / size))
 
-    def at_bound(self, p: Float[Array, " n"]) -> Array:
-        """Which parameters are as good as at a bound."""
-        return jnp.minimum(p - self.low, self.high - p) < _CLOSE * self.size
-
 
 def coordinates(start: Any, bounds: Mapping[str, Interval] | None) -> Coordinates:
     """The coordinates of a fit that begins at `start`.
@@ -175,16 +178,20 @@ def coordinates(start: Any, bounds: Mapping[str, Interval] | None) -> Coordinate
     leaves, structure = jax.tree_util.tree_flatten_with_path(start)
     labelled = [(_label(path) or "parameter", leaf) for path, leaf in leaves]
     for name, leaf in labelled:
-        if is_traced(leaf) or not _is_real(leaf) or not np.all(np.isfinite(leaf)):
+        if is_traced(leaf) or not _is_number(leaf) or not np.all(np.isfinite(leaf)):
             raise ValueError(
                 f"Argument `start` must be finite real numbers, but {name} is {leaf!r}."
             )
     shapes = tuple(np.shape(leaf) for _, leaf in labelled)
     names = tuple(name for label, leaf in labelled for name in _elements(label, np.shape(leaf)))
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"Argument `start` must have one name for each number, but has {', '.join(names)}."
+        )
     if not names:
         raise ValueError(f"Argument `start` must hold at least one number, but is {start!r}.")
     flat = np.concatenate([np.ravel(leaf).astype(float) for _, leaf in labelled])
-    low, high = _ends(names, bounds or {})
+    low, high = _ends(names, bounds)
     _check_inside(names, flat, low, high)
     both = np.isfinite(low) & np.isfinite(high)
     size = np.where(flat == 0, 1.0, np.abs(flat))
@@ -205,22 +212,52 @@ def named(argument: str, names: Sequence[str], wanted: str) -> list[int]:
     Raises:
         ValueError: there are none; the error lists what there is.
     """
-    where = [i for i, name in enumerate(names) if wanted in (name, name.rpartition("[")[0])]
+    where = [i for i, name in enumerate(names) if name == wanted or name.startswith(f"{wanted}[")]
     if not where:
         raise ValueError(_unknown(argument, wanted, names))
     return where
 
 
-def _ends(names: Sequence[str], bounds: Mapping[str, Interval]):
+def pairs_of(
+    argument: str,
+    what: str,
+    names: Sequence[str],
+    given: Mapping[str, Any] | None,
+    absent: tuple[float, float],
+) -> Iterator[tuple[str, list[int], np.ndarray]]:
+    """Pairs of numbers given by name: the name, which parameters it means, and a pair for each.
+
+    Args:
+        what: the pair is called, for messages.
+        absent: what None stands for.
+    Raises:
+        ValueError: an unknown name, what is no pair, or not of numbers.
+    """
+    if not isinstance(given, Mapping | None):
+        raise ValueError(f"Argument `{argument}` must be {what} by name, but is {given!r}.")
+    for name, pair in (given or {}).items():
+        where = named(argument, names, name)
+        try:
+            ends = [y if x is None else x for x, y in zip(pair, absent, strict=True)]
+            columns = np.stack([np.broadcast_to(np.ravel(x), len(where)) for x in ends])
+            numbers = columns.astype(float, casting="same_kind")
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"Argument `{argument}` must be {what} of real numbers, one or {len(where)}, "
+                f"but is {pair!r} for {name}."
+            ) from error
+        yield name, where, numbers
+
+
+def _ends(names: Sequence[str], bounds: Mapping[str, Interval] | None):
     low, high = np.full(len(names), -np.inf), np.full(len(names), np.inf)
-    for name, (lower, upper) in bounds.items():
-        where = named("bounds", names, name)
-        low[where] = -np.inf if lower is None else lower
-        high[where] = np.inf if upper is None else upper
+    open_ends = (-np.inf, np.inf)
+    for name, where, ends in pairs_of("bounds", "(low, high)", names, bounds, open_ends):
+        low[where], high[where] = ends
         if not np.all(low[where] < high[where]):
             raise ValueError(
                 f"Argument `bounds` must be (low, high) with low < high, "
-                f"but is {(lower, upper)!r} for {name}."
+                f"but is {(bounds or {})[name]!r} for {name}."
             )
     return low, high
 
@@ -265,3 +302,19 @@ def _is_inside(index: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 
 def _is_real(leaf) -> bool:
     return eqx.is_inexact_array_like(leaf) and not np.iscomplexobj(leaf)
+
+
+def _is_number(leaf) -> bool:
+    """A real number or real numbers, written as integers or not."""
+    return eqx.is_array_like(leaf) and np.asarray(leaf).dtype.kind in "iuf"
+
+
+def _why_not(model: Model, name: str) -> str:
+    """Why a leaf of a model cannot be fitted."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(model)
+    leaf = {_label(path): leaf for path, leaf in leaves}.get(name)
+    if leaf is not None and np.iscomplexobj(leaf):
+        return f" {name} is complex; fit real numbers of which it is made."
+    if _is_number(leaf) and not _is_real(leaf):
+        return f" {name} is of integers; make the model with 1.0 for 1."
+    return ""

@@ -48,7 +48,7 @@ class Fit(eqx.Module):
     chi2: float
     #: The residuals of the data, in the order of a flattened pytree.
     residuals: Float[np.ndarray, " m"]
-    #: Data and priors less free parameters.
+    #: Data and priors less the parameters, or combinations of them, that the data determine.
     degrees_of_freedom: int
     #: The largest |∂(½χ²)/∂p| in units of the sizes of the parameters; those at a bound left out.
     gradient_norm: float
@@ -100,8 +100,9 @@ class Fit(eqx.Module):
     def _line(self, name: str, value: float, error: float) -> str:
         if name in self.at_bound:
             return f"{value:.6g} at a bound"
-        digits = 6 if not 0 < error < np.inf else _digits(value, error)
-        return f"{value:#.{digits}g} ± {error:#.2g}"
+        if not 0 < error < np.inf:
+            return f"{value:.6g} ± {error:.2g}"
+        return f"{_rounded(value, error)} ± {error:#.2g}"
 
     def _strongest(self) -> list[str]:
         """The pair of parameters that are most alike to the data."""
@@ -117,9 +118,9 @@ def result(problem: Problem, outcome: Outcome) -> Fit:
     """The Fit of what a method found; warns of what is not determined."""
     best, c = outcome.best, problem.coordinates
     values, residuals, jacobian = map(np.asarray, (best.parameters, best.residuals, best.jacobian))
-    size = np.where(values == 0, np.asarray(c.size), np.abs(values))
+    size = _sizes(values, jacobian, np.asarray(c.size))
     gradient = size * (residuals @ jacobian)
-    bound = np.asarray(c.at_bound(best.parameters))
+    bound = np.asarray(problem.at_bound(best))
     covariance, undetermined = _covariance(jacobian, size, bound)
     fit = Fit(
         parameters=c.tree(best.parameters),
@@ -128,7 +129,7 @@ def result(problem: Problem, outcome: Outcome) -> Fit:
         covariance=covariance,
         chi2=float(np.sum(residuals**2)),
         residuals=residuals[: len(residuals) - problem.priors.where.size],
-        degrees_of_freedom=len(residuals) - int(np.sum(~bound)),
+        degrees_of_freedom=len(residuals) - int(np.sum(~bound)) + len(undetermined),
         gradient_norm=float(np.max(np.abs(gradient), initial=0.0, where=~bound)),
         converged=outcome.converged,
         reason=outcome.reason,
@@ -142,6 +143,17 @@ def result(problem: Problem, outcome: Outcome) -> Fit:
     for direction in fit.undetermined:
         warnings.warn(_not_determined(direction), stacklevel=3)
     return fit
+
+
+def _sizes(values, jacobian, start) -> Float[np.ndarray, " n"]:
+    """The size of each parameter: of its value, where that is above its error.
+
+    A fitted value of 1e-15 ± 0.1 has not the size 1e-15. The error is that with all others fixed;
+    a parameter that the data do not know has the size of its start value.
+    """
+    with np.errstate(divide="ignore"):
+        errors = 1 / np.linalg.norm(jacobian, axis=0)
+    return np.maximum(np.abs(values), np.minimum(errors, start))
 
 
 def _covariance(
@@ -176,8 +188,9 @@ def _not_determined(direction: dict[str, float]) -> str:
     )
 
 
-def _digits(value: float, error: float) -> int:
-    """Digits of the value down to the second one of its error."""
-    if value == 0:
-        return 2
-    return int(np.clip(np.floor(np.log10(abs(value))) - np.floor(np.log10(error)) + 2, 2, 15))
+def _rounded(value: float, error: float) -> str:
+    """The value down to the second digit of its error."""
+    last = int(np.floor(np.log10(error))) - 1
+    value = round(value, -last)
+    digits = np.floor(np.log10(abs(value))) - last + 1 if value else 2
+    return f"{value:#.{int(np.clip(digits, 2, 15))}g}"

@@ -28,7 +28,7 @@ def sensitivity(
         Axes ("parameter", *axes of the response), in units of the response per eV Å^n of the
         parameter. The coordinate "value" holds the parameters.
     Raises:
-        ValueError: an unknown name; a quantity that is no Response.
+        ValueError: an unknown name; no model; a quantity that is no function or no Response.
 
     >>> import jaxspin as js
     >>> model = js.models.QiWuZhang(A=1.0, m=-1.0)
@@ -39,7 +39,16 @@ def sensitivity(
     >>> table.dims, table.parameter.values.tolist()
     (('parameter', 'mu', 'flow', 'field'), ['A', 'm'])
     """
-    chosen = Parameters(model, tuple(numbers_of(model)) if names is None else tuple(names))
+    if not isinstance(model, Model):
+        raise ValueError(
+            f"Argument `model` must be a Model, but is of type {type(model).__name__}."
+        )
+    if not callable(quantity):
+        raise ValueError(
+            "Argument `quantity` must be a function of a model, "
+            f"but is of type {type(quantity).__name__}."
+        )
+    chosen = Parameters(model, tuple(numbers_of(model)) if names is None else names)
     place = coordinates(chosen.start, None)
     response, slopes = _derivatives(quantity, chosen, place)
     labels = response.to_xarray().coords

@@ -45,7 +45,7 @@ def fit(
     with styled(figure):
         figure = figure or pyplot.figure(figsize=(8.5, 4), layout="constrained")
         curves_part, corner_part = figure.subfigures(1, 2, width_ratios=(1.1, 1))
-        upper, lower = curves_part.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        upper, lower = curves_part.subplots(2, 1, sharex=True, height_ratios=(2.5, 1))
         for curve, color in zip(curves, itertools.cycle(PALETTE)):
             symbol = tex(r"\sigma", _letters(curve.component))
             _draw_fitted(upper, data, curve, color, f"${symbol}$, {curve.temperature:g} K")
@@ -83,6 +83,7 @@ def _frame_fitted(upper: Axes, lower: Axes, data: Data) -> None:
     upper.legend()
     for height in (-1, 0, 1):
         lower.axhline(height, color="0.6", linewidth=0.8, linestyle="-" if height == 0 else ":")
+    lower.margins(y=0.15)
     lower.set_ylabel("Residual / error")
     lower.set_xlabel(_ABSCISSA.get(data.against, f"Density [{typeset(data.kind)}]"))
 
@@ -106,6 +107,7 @@ def _draw_corner(figure, result: Fit) -> dict[str, Axes]:
         axes.tick_params(axis="x", labelrotation=45)
         axes.set_xlabel(result.names[j] if below else "")
         axes.set_ylabel(result.names[i] if column == 0 < row else "")
+    figure.align_labels()
     return drawn
 
 
