@@ -57,7 +57,7 @@ def transpose(a: Inexact[Array, "*c n m K"]) -> Inexact[Array, "*c m n K"]:
     return jnp.swapaxes(a, -3, -2)
 
 
-def matmul(a: Inexact[Array, "*c n l K"], b: Inexact[Array, "*e l m K"]) -> Inexact[Array, "..."]:
+def matmul(a: Inexact[Array, "*c n l #K"], b: Inexact[Array, "*e l m #K"]) -> Inexact[Array, "..."]:
     """Matrix products for each k; leading component axes broadcast.
 
     Written as a sum over the middle index, so that a tile is one vectorised loop over k instead
@@ -66,7 +66,9 @@ def matmul(a: Inexact[Array, "*c n l K"], b: Inexact[Array, "*e l m K"]) -> Inex
     return _matmul(a, b)
 
 
-def product(a: Inexact[Array, "*c n l K"], b: Inexact[Array, "*e l m K"]) -> Inexact[Array, "..."]:
+def product(
+    a: Inexact[Array, "*c n l #K"], b: Inexact[Array, "*e l m #K"]
+) -> Inexact[Array, "..."]:
     """`matmul` as a part of whatever uses it."""
     size = a.shape[-2]
     if size > _UNROLL:
@@ -79,8 +81,8 @@ _matmul = staged(product)
 
 
 def sandwich(
-    basis: Inexact[Array, "n n K"], a: Inexact[Array, "*c n n K"]
-) -> Inexact[Array, "*c n n K"]:
+    basis: Inexact[Array, "n m #K"], a: Inexact[Array, "*c n n #K"]
+) -> Inexact[Array, "*c m m K"]:
     """U†aU for each k: an operator in the basis of the columns of U."""
     return _onto(basis, matmul(a, basis))
 
@@ -92,21 +94,21 @@ def _onto(basis, a):
 
 
 def commutator(
-    a: Inexact[Array, "*c n n K"], b: Inexact[Array, "*e n n K"]
+    a: Inexact[Array, "*c n n #K"], b: Inexact[Array, "*e n n #K"]
 ) -> Inexact[Array, "..."]:
     """[a, b] = ab - ba for each k."""
     return matmul(a, b) - matmul(b, a)
 
 
 def anticommutator(
-    a: Inexact[Array, "*c n n K"], b: Inexact[Array, "*e n n K"]
+    a: Inexact[Array, "*c n n #K"], b: Inexact[Array, "*e n n #K"]
 ) -> Inexact[Array, "..."]:
     """{a, b} = ab + ba for each k."""
     return matmul(a, b) + matmul(b, a)
 
 
 def diagonal_of_product(
-    a: Inexact[Array, "*c n l K"], b: Inexact[Array, "*e l n K"]
+    a: Inexact[Array, "*c n l #K"], b: Inexact[Array, "*e l n #K"]
 ) -> Inexact[Array, "..."]:
     """Diagonal of the product ab for each k, without the rest of it: (..., n, K)."""
     size = a.shape[-2]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Complex, Float, PyTree
+from jaxtyping import Array, Bool, Complex, Float, Inexact, PyTree
 
 from jaxspin.algebra import dagger, matmul, sandwich
 from jaxspin.compiled import keep, staged
@@ -151,11 +151,11 @@ class Bands(eqx.Module):
         closed = side[:, None] * side[None, :] == 1
         return eqx.tree_at(lambda bands: bands.open, self, self.open & ~closed)
 
-    def inside(self, operator: Complex[Array, "n n K"]) -> Complex[Array, "n n K"]:
+    def inside(self, operator: Complex[Array, "*c n n K"]) -> Complex[Array, "*c n n K"]:
         """The part of an operator inside the degenerate groups (the band-diagonal part)."""
         return jnp.where(self.same, operator, 0)
 
-    def between(self, operator: Complex[Array, "n n K"]) -> Complex[Array, "n n K"]:
+    def between(self, operator: Complex[Array, "*c n n K"]) -> Complex[Array, "*c n n K"]:
         """The part of an operator between degenerate groups (the band-off-diagonal part)."""
         return jnp.where(self.same, 0, operator)
 
@@ -247,7 +247,7 @@ def eigensystem(
 @eqx.filter_custom_jvp
 def band_basis(
     hamiltonian: Complex[Array, "n n K"],
-    operators: PyTree[Complex[Array, "*c n n K"]],
+    operators: PyTree[Inexact[Array, "... n n _"] | None],
     degeneracy: Degeneracy,
     check: Callable[[Array, Array], Array],
 ) -> tuple[Float[Array, "n K"], Complex[Array, "n n K"], PyTree[Array]]:

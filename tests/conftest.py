@@ -1,7 +1,6 @@
 """What every test shares.
 
-With the annotations of array shapes checked at run time:
-    pytest --jaxtyping-packages=jaxspin,beartype.beartype
+With the annotations of array shapes checked at run time: see CONTRIBUTING.md.
 """
 
 import os

@@ -42,7 +42,7 @@ def finished(folder: Path, *arguments: object, **environment: object) -> str:
 
 
 def kill_and_resume(folder: Path, kills: int, seed: int) -> tuple[int, int]:
-    """Kill `kills` times; every run that gets to its end must have the very same numbers.
+    """Kill `kills` times, and until a run began from a checkpoint; all that end must agree.
 
     Returns:
         How many runs were done to the end, and how many began from a checkpoint.
@@ -54,7 +54,7 @@ def kill_and_resume(folder: Path, kills: int, seed: int) -> tuple[int, int]:
     _compare(folder)
     random = np.random.default_rng(seed)
     done, resumed = 1, 0
-    while kills:
+    while kills > 0 or not resumed:
         resumed += (folder / "sums.npz").exists()
         survived = _run(folder, random.uniform(0, whole))
         kills -= not survived
@@ -119,6 +119,7 @@ def main(folder: str, name: str) -> None:
     """One run: `expected` at once, anything else slowly and with a checkpoint."""
     import jaxspin as js
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
     small_segments(0.0 if name == "expected" else 0.08)
     path = Path(folder, f"{name}.npz")
     checkpoint = None if name == "expected" else js.Checkpoint(path, seconds=0)

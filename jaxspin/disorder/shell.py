@@ -31,7 +31,7 @@ class Shell(eqx.Module):
     #: ∂H/∂k_i, eV Å.
     slopes: Complex[Array, "d n n a"]
     #: The spin operator, units of ħ/2.
-    spin: Complex[Array, "3 n n a"]
+    spin: Complex[Array, "3 n n #a"]
 
     @property
     def occupied(self) -> Array:
@@ -67,7 +67,7 @@ def shell(model: Model, surface: FermiSurface) -> Shell:
 _DEGENERATE = 1e-10  # eV, far above the rounding of energies and below any real splitting
 
 
-def check_gap(gap: Float[Array, " e"], mu: Float[np.ndarray, " e"]) -> None:
+def check_gap(gap: Float[Array | np.ndarray, " e"], mu: Float[np.ndarray, " e"]) -> None:
     """No state has another at the same k and energy, given the smallest gap (eV) at each mu.
 
     Raises:
