@@ -18,7 +18,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from jaxspin import distributed
@@ -27,6 +26,7 @@ from jaxspin.algebra import is_traced
 from jaxspin.checkpoint import CheckpointLike, Run, as_checkpoint, code, describe
 from jaxspin.compiled import staged
 from jaxspin.devices import in_order, lanes
+from jaxspin.forward import along_all
 from jaxspin.levels import Levels, Scan, scans
 from jaxspin.meshes import Adaptive, Coordinates, Mesh
 from jaxspin.models.base import Model, number_of_bands
@@ -217,36 +217,7 @@ _FORWARD = 32
 
 @_both.def_jvp
 def _both_jvp(primals, tangents):
-    """The derivatives by all numbers that change, in forward mode, and their combination.
-
-    The combination is what reverse mode goes back through, so that it costs no more memory and
-    meets the same checks of degenerate bands.
-    """
-    moves = jax.tree.map(lambda t: t is not None, tangents, is_leaf=lambda t: t is None)
-    moving, fixed = eqx.partition(primals, moves)
-    numbers, as_tree = ravel_pytree(_real(moving))
-    if numbers.size > _FORWARD:
-        return eqx.filter_jvp(_plainly_both, primals, tangents)
-
-    def of(numbers):
-        moved = jax.tree.map(_like, moving, as_tree(numbers))
-        return _plainly_both(*eqx.combine(moved, fixed))
-
-    along = lambda unit: jax.jvp(of, (numbers,), (unit,))  # noqa: E731
-    value, slopes = jax.vmap(along, out_axes=(None, -1))(jnp.eye(numbers.size, dtype=numbers.dtype))
-    changes, _ = ravel_pytree(_real(tangents))
-    return value, jax.tree.map(lambda slope: slope @ changes, slopes)
-
-
-def _real(tree):
-    """The arrays of a tree with real and imaginary parts, where they are complex, along an axis."""
-    parts = lambda x: jnp.stack([x.real, x.imag]) if jnp.iscomplexobj(x) else x  # noqa: E731
-    return jax.tree.map(parts, tree)
-
-
-def _like(array, parts):
-    """The array that `_real` took apart, complex if `array` is."""
-    return jax.lax.complex(*parts) if jnp.iscomplexobj(array) else parts
+    return along_all(_plainly_both, primals, tangents, most=_FORWARD)
 
 
 def _at_once(job: Sum, start, blocks: int):

@@ -18,6 +18,19 @@ from jaxspin.meshes import Mesh
 from jaxspin.response import DEFINITIONS
 from jaxspin.spectrum import Degeneracy
 
+
+class SquareLattice(js.Model):
+    """What a model on a square lattice, side 1 Å, has in common with others."""
+
+    @property
+    def dimension(self):
+        return 2
+
+    @property
+    def lattice(self):
+        return jnp.eye(2)
+
+
 #: The four definitions of the spin Hall current, as `spin_hall` knows them.
 CONVENTIONAL, A, B, KUBO = "conventional", "proper_published", "proper_corrected", "kubo"
 

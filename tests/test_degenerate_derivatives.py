@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from systems import CONVENTIONAL, KUBO, A, B, measure
+from systems import CONVENTIONAL, KUBO, A, B, SquareLattice, measure
 from test_derivatives import central_difference
 
 import jaxspin as js
@@ -16,18 +16,10 @@ GRID = js.Grid((5, 4), 0.2)
 LEVELS = js.Levels([0.9, 1.4], 900.0)
 
 
-class Exchange(js.Model):
+class Exchange(SquareLattice):
     """(1 + 0.3 cos k_x) m·σ, more of it in one orbital than in the other."""
 
     m: jax.Array
-
-    @property
-    def dimension(self):
-        return 2
-
-    @property
-    def lattice(self):
-        return jnp.eye(2)
 
     def __call__(self, k):
         pauli = jnp.tensordot(self.m, PAULI[1:], axes=1)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from systems import CONVENTIONAL, KUBO, A, B, measure
+from systems import CONVENTIONAL, KUBO, A, B, SquareLattice, measure
 
 import jaxspin as js
 from jaxspin import models
@@ -189,18 +189,10 @@ def test_reverse_mode_where_no_bands_are_degenerate(slope):
     assert float(jax.grad(hall)(1.3)) == pytest.approx(slope, rel=1e-6)
 
 
-class Band(js.Model):
+class Band(SquareLattice):
     """t (cos k_x + cos k_y), its field as it comes: a user's own model may not convert it."""
 
     t: jax.Array
-
-    @property
-    def dimension(self):
-        return 2
-
-    @property
-    def lattice(self):
-        return jnp.eye(2)
 
     def __call__(self, k):
         return jnp.sum(self.t * jnp.cos(k))[None, None]

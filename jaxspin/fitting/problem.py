@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxspin.fitting.parameters import Coordinates, pairs_of
+from jaxspin.forward import along_all, with_slopes
 
 #: (calculated − measured) / error for the parameters, an array or a pytree of arrays.
 Residuals = Callable[[Any], Any]
@@ -110,18 +111,12 @@ def _evaluated(problem: Problem, parameters: Float[Array, " n"]) -> Evaluation:
         data = flattened(problem.residuals(problem.coordinates.tree(parameters)))
         return jnp.concatenate([data, problem.priors(parameters)])
 
-    return Evaluation(parameters, *_with_slopes(of, parameters))
+    return Evaluation(parameters, *with_slopes(of, parameters))
 
 
 def flattened(residuals) -> Float[Array, " m"]:
     """The residuals in one array."""
     return ravel_pytree(residuals)[0]
-
-
-def _with_slopes(function, at: Float[Array, " n"]) -> tuple[Float[Array, " m"], Array]:
-    """The value of a function, and its Jacobian in forward mode."""
-    along = lambda unit: jax.jvp(function, (at,), (unit,))  # noqa: E731
-    return jax.vmap(along, out_axes=(None, -1))(jnp.eye(at.size, dtype=at.dtype))
 
 
 def check_residuals(problem: Problem) -> int:
@@ -182,13 +177,6 @@ def _log_likelihood(residuals: Residuals, parameters) -> Float[Array, ""]:
 @_log_likelihood.def_jvp
 def _log_likelihood_jvp(primals, tangents):
     """By the parameters, and by what else moves: numbers that `residuals` holds."""
-    moves = jax.tree.map(lambda t: t is not None, tangents, is_leaf=lambda t: t is None)
-    moving, fixed = eqx.partition(primals, moves)
-    numbers, tree = ravel_pytree(moving)
-
-    def of(numbers):
-        residuals, parameters = eqx.combine(tree(numbers), fixed)
-        return flattened(residuals(parameters))
-
-    value, slopes = _with_slopes(of, numbers)
-    return -0.5 * jnp.sum(value**2), -(value @ slopes) @ ravel_pytree(tangents)[0]
+    calculated = lambda residuals, parameters: flattened(residuals(parameters))  # noqa: E731
+    value, change = along_all(calculated, primals, tangents)
+    return -0.5 * jnp.sum(value**2), -(value @ change)

@@ -13,6 +13,7 @@ from jaxspin.algebra import is_traced
 from jaxspin.checks import check_energies
 from jaxspin.compiled import mapped
 from jaxspin.levels import thermal_window
+from jaxspin.results import shown
 from jaxspin.spin_transfer.checks import check_model, check_setting, check_vector
 from jaxspin.spin_transfer.exchange import ExchangeModel, ScalarBand
 from jaxspin.spin_transfer.kinetics import OnShell, Shell, Transport, on_shell, shell
@@ -56,7 +57,7 @@ class SpinTransferTorque(eqx.Module):
         if is_traced(self):
             return "SpinTransferTorque(traced)"
         lines = ["spin-transfer torque", *(_summary(self, name) for name in ("bare", "dressed"))]
-        lines += [f"  {key}  {float(np.asarray(value)):.4g}" for key, value in self.info.items()]
+        lines += [f"  {key}  {shown(value)}" for key, value in self.info.items()]
         return "\n".join(lines)
 
     __str__ = __repr__

@@ -89,7 +89,7 @@ class Surface(eqx.Module):
             self.check(model)
         surface, findings = _found(self, model, jnp.asarray(mu, dtype=jnp.result_type(float)))
         if is_traced(surface, findings):
-            return _spoilt(surface, findings)
+            return spoilt(surface, findings)
         for finding in findings:
             finding.refuse()
         return surface
@@ -100,9 +100,9 @@ def _found(surface, model, mu):
     return surface.find(model.prepared(), mu)
 
 
-def _spoilt(surface: FermiSurface, findings: tuple[Finding, ...]) -> FermiSurface:
+def spoilt(surface: FermiSurface, findings: tuple[Finding, ...]) -> FermiSurface:
     """The same nodes, with weights NaN if anything was found."""
-    wrong = jnp.array([jnp.any(finding.found) for finding in findings]).any()
+    wrong = jnp.array([jnp.any(finding.found) for finding in findings], bool).any()
     weight = jnp.where(wrong, jnp.nan, surface.weight)
     return FermiSurface(surface.k, surface.band, weight)
 

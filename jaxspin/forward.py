@@ -1,0 +1,51 @@
+"""Derivatives by all numbers that change, in forward mode, and their combination.
+
+Reverse mode then goes back through the combination alone, so that it costs no more memory than
+forward mode, and meets the same checks of degenerate bands.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+
+def along_all(function: Callable, primals, tangents, most: int | None = None) -> tuple[Any, Any]:
+    """The value of a function at `primals`, and its derivative along `tangents` (None: constant).
+
+    Args:
+        most: numbers up to which this is done; above it is the plain derivative.
+    """
+    moves = jax.tree.map(lambda t: t is not None, tangents, is_leaf=lambda t: t is None)
+    moving, fixed = eqx.partition(primals, moves)
+    numbers, as_tree = ravel_pytree(_real(moving))
+    if most is not None and numbers.size > most:
+        return eqx.filter_jvp(function, primals, tangents)
+
+    def of(numbers):
+        moved = jax.tree.map(_like, moving, as_tree(numbers))
+        return function(*eqx.combine(moved, fixed))
+
+    value, slopes = with_slopes(of, numbers)
+    changes, _ = ravel_pytree(_real(tangents))
+    return value, jax.tree.map(lambda slope: slope @ changes, slopes)
+
+
+def with_slopes(function: Callable, at) -> tuple[Any, Any]:
+    """The value of a function of a vector, and its derivatives by all elements, as a last axis."""
+    along = lambda unit: jax.jvp(function, (at,), (unit,))  # noqa: E731
+    return jax.vmap(along, out_axes=(None, -1))(jnp.eye(at.size, dtype=at.dtype))
+
+
+def _real(tree):
+    """The arrays of a tree with real and imaginary parts, where they are complex, along an axis."""
+    parts = lambda x: jnp.stack([x.real, x.imag]) if jnp.iscomplexobj(x) else x  # noqa: E731
+    return jax.tree.map(parts, tree)
+
+
+def _like(array, parts):
+    """The array that `_real` took apart, complex if `array` is."""
+    return jax.lax.complex(*parts) if jnp.iscomplexobj(array) else parts
