@@ -23,21 +23,17 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Inexact
 
 
-def keep(x: Inexact[Array, "..."], beside: Array | None = None) -> Inexact[Array, "..."]:
+def keep(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
     """`x`, computed once.
 
     XLA on CPU computes a cheap value again in every loop that uses it; a product of matrices that
     27 components share would be computed 27 times (measured: 4 times the cost of the whole
     conventional spin Hall integrand). It never repeats a division, so this divides by one, written
     such that the compiler cannot know. Exact, NaN included.
-
-    In the rule of a derivative `x` is linear in the change, and reverse mode needs a divisor that
-    is not: it is made of `beside`, real and of the shape of `x`.
     """
     if jnp.iscomplexobj(x):
-        return jax.lax.complex(keep(x.real, beside), keep(x.imag, beside))
-    known = x if beside is None else beside
-    return x / jnp.where(known == known, 1.0, 2.0).astype(x.dtype)
+        return jax.lax.complex(keep(x.real), keep(x.imag))
+    return x / jnp.where(x == x, 1.0, 2.0).astype(x.dtype)
 
 
 def _hinted(function: Callable, **hints: str) -> Callable:

@@ -13,25 +13,23 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 
-def along_all(function: Callable, primals, tangents, most: int | None = None) -> tuple[Any, Any]:
-    """The value of a function at `primals`, and its derivative along `tangents` (None: constant).
-
-    Args:
-        most: numbers up to which this is done; above it is the plain derivative.
-    """
+def along_all(function: Callable, primals, tangents) -> tuple[Any, Any]:
+    """The value of a function at `primals` and its derivative along `tangents` (None: constant)."""
+    changes, _ = ravel_pytree(_real(tangents))
     moves = jax.tree.map(lambda t: t is not None, tangents, is_leaf=lambda t: t is None)
-    moving, fixed = eqx.partition(primals, moves)
-    numbers, as_tree = ravel_pytree(_real(moving))
-    if most is not None and numbers.size > most:
-        return eqx.filter_jvp(function, primals, tangents)
+    moved, fixed = eqx.partition(primals, moves)
+    numbers, as_tree = ravel_pytree(_real(moved))
 
     def of(numbers):
-        moved = jax.tree.map(_like, moving, as_tree(numbers))
-        return function(*eqx.combine(moved, fixed))
+        return function(*eqx.combine(jax.tree.map(_like, moved, as_tree(numbers)), fixed))
 
     value, slopes = with_slopes(of, numbers)
-    changes, _ = ravel_pytree(_real(tangents))
     return value, jax.tree.map(lambda slope: slope @ changes, slopes)
+
+
+def moving(tangents) -> int:
+    """How many real numbers change, by all of which `along_all` differentiates."""
+    return sum(x.size for x in jax.tree.leaves(_real(tangents)))
 
 
 def with_slopes(function: Callable, at) -> tuple[Any, Any]:

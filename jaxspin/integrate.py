@@ -1,7 +1,7 @@
 """The sum over a mesh: the only code that knows a mesh exists.
 
 The mesh is cut into boxes, each small enough for the processor's cache (a tile). A compiled loop
-computes the bands of one tile after the other and what they weigh; every few thousand k-points the
+computes the bands of one tile after the other and what they weigh; every thousand k-points the
 weights are added to the sums of every level. Nothing else is kept, so memory does not grow with
 the mesh. Outside of jit the loop runs in segments of a fraction of a second. Every segment starts
 from zero and the segments are added in their order, so that it does not matter which device
@@ -26,13 +26,14 @@ from jaxspin.algebra import is_traced
 from jaxspin.checkpoint import CheckpointLike, Run, as_checkpoint, code, describe
 from jaxspin.compiled import staged
 from jaxspin.devices import in_order, lanes
-from jaxspin.forward import along_all
+from jaxspin.forward import along_all, moving
 from jaxspin.levels import Levels, Scan, scans
 from jaxspin.meshes import Adaptive, Coordinates, Mesh
 from jaxspin.models.base import Model, number_of_bands
 from jaxspin.observables import Differentiated, Observable, Weights
 from jaxspin.progress import track
 from jaxspin.spectrum import Bands, Degeneracy, group_mean, solve
+from jaxspin.unsplit import spoilt, unsplit, unspoilt
 
 # With mu in a band of Bi2Se3 at T = 0, twice the difference from the coarser mesh, for the worst
 # component, was less than the true error in 8 of 320 values (8 meshes, 8 Fermi energies, 5
@@ -78,6 +79,8 @@ class Sum(eqx.Module):
     box: tuple[int, ...] = eqx.field(static=True)
     #: Number of tiles whose weights are added to the sums at once.
     block: int = eqx.field(static=True)
+    #: What finds a change of H that splits degenerate bands (see `unsplit`).
+    check: Callable[[Array, Array], Array] = eqx.field(static=True)
 
 
 def integrate(
@@ -184,6 +187,7 @@ def _sum(observable, model, levels, degeneracy, shape, layout, mesh, add):
         counts=jnp.asarray(counts),
         box=layout.box,
         block=layout.block,
+        check=layout.check,
     )
     start = (tuple(scan.start(size, math.prod(layout.box)) for scan in plan), jnp.asarray(jnp.inf))
     totals, splitting = add(job, start, -(-math.prod(counts) // layout.block))
@@ -210,14 +214,24 @@ def _plainly_both(observable, model, levels: Callable, mesh: Callable, degenerac
 
 _both = eqx.filter_custom_jvp(_plainly_both)
 
-# A number of the model costs about 1.5 sums in forward mode. Reverse mode costs 50 sums whatever
+# A number of the model costs about 1.3 sums in forward mode. Reverse mode costs 50 sums whatever
 # their number, two minutes of compilation, and memory in proportion to the mesh.
 _FORWARD = 32
 
 
 @_both.def_jvp
 def _both_jvp(primals, tangents):
-    return along_all(_plainly_both, primals, tangents, most=_FORWARD)
+    if moving(tangents) > _FORWARD:
+        return eqx.filter_jvp(_plainly_both, primals, tangents)
+    return along_all(_both_to_differentiate, primals, tangents)
+
+
+def _both_to_differentiate(observable, model, levels, mesh: Callable, degeneracy, shape, _):
+    """The same, with smaller tiles, for the tangents lie beside, and a check after the loop."""
+    meshes = mesh(), mesh().coarser()
+    layout = _layout(model, meshes, shape, tangents=True)
+    found = _plainly_both(observable, model, levels, mesh, degeneracy, shape, layout)
+    return jax.tree.map(unspoilt, found)
 
 
 def _at_once(job: Sum, start, blocks: int):
@@ -327,7 +341,8 @@ def _tile(job: Sum, number):
     nodes = lambda *box: _nodes(job, inside, cells, *box)  # noqa: E731
     k, weight, edges = staged(nodes)(u, widths, times)
     box = [x.reshape(-1) for x in u] if job.coordinates.periodic else None
-    bands = solve(job.model, k, job.degeneracy, box=box, **job.observable.needs)
+    wanted = {"box": box, "check": job.check, **job.observable.needs}
+    bands = solve(job.model, k, job.degeneracy, **wanted)
     spread = staged(_spread)(bands, edges) if cells else jnp.zeros_like(bands.levels)
     low, high = job.window
     bands = bands.settled(low - spread / 2, high + spread / 2)
@@ -387,8 +402,8 @@ def _shape_of_weights(observable, model, degeneracy) -> Weights:
 
 _SMALL = 8  # bands; above it tiles of 64 are faster than those of 128 (measured at 18)
 _TILE_ELEMENTS = 2**17  # numbers in one matrix of a tile, 2 MB
-_BLOCK = 4096  # k-points whose weights are added to the sums at once
-_BLOCK_ELEMENTS = 2**17  # and at most so many numbers, a megabyte
+_BLOCK = 1024  # k-points whose weights are added to the sums at once
+_BLOCK_ELEMENTS = 2**15  # and at most so many numbers, a quarter of a megabyte
 
 
 class _Layout(NamedTuple):
@@ -400,17 +415,23 @@ class _Layout(NamedTuple):
     block: int
     #: Number of boxes along each coordinate for which the tables have room.
     room: tuple[int, ...]
+    #: What finds a change of H that splits degenerate bands.
+    check: Callable[[Array, Array], Array]
 
 
-def _layout(model: Model, meshes: tuple[Mesh, Mesh], weights: Weights) -> _Layout:
+def _layout(
+    model: Model, meshes: tuple[Mesh, Mesh], weights: Weights, tangents: bool = False
+) -> _Layout:
     mesh, bands = meshes[0], number_of_bands(model)
-    box = sides(mesh.shape, tile_size(model.matrix_size, mesh.domain == "periodic"))
+    tile = tile_size(model.matrix_size, mesh.domain == "periodic")
+    box = sides(mesh.shape, max(1, tile // 2) if tangents else tile)
     points, numbers = math.prod(box), bands * math.prod(weights.sea.shape[:-2])
     tiles = math.prod(-(-n // side) for n, side in zip(mesh.shape, box, strict=True))
     block = max(1, min(_BLOCK // points, _BLOCK_ELEMENTS // (points * numbers), tiles))
     longest = map(max, *(mesh.shape for mesh in meshes))
     boxes = (-(-n // side) for n, side in zip(longest, box, strict=True))
-    return _Layout(box, block, tuple(2 ** math.ceil(math.log2(n)) for n in boxes))
+    room = tuple(2 ** math.ceil(math.log2(n)) for n in boxes)
+    return _Layout(box, block, room, spoilt if tangents else unsplit)
 
 
 def _segment(box: tuple[int, ...], block: int) -> int:

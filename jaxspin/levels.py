@@ -301,11 +301,12 @@ class Histogram(Scan):
 
     def finish(self, sums):
         nodes = self.first + self.step * jnp.arange(self.number)
-        filled = jnp.sum(sums[:, self.number : self.number + 4 * _ASIDE], axis=1)
+        filled = jnp.sum(sums[:, self.number : self.number + 4 * _ASIDE], axis=1, keepdims=True)
         filled = 0 if self.derivative else filled
-        near = sums[:, : self.number].T
-        one = lambda mu: fermi(nodes, mu, self.thermal[:, None], self.derivative) @ near + filled  # noqa: E731
-        return jnp.swapaxes(jax.lax.map(one, self.mu), 0, 1)
+        near = sums[:, : self.number]  # on the left: tangents are more rows, in the same order
+        occupation = lambda mu: fermi(nodes, mu, self.thermal[:, None], self.derivative)  # noqa: E731
+        sums = jax.lax.map(lambda mu: near @ occupation(mu).T + filled, self.mu)
+        return jnp.transpose(sums, (2, 0, 1))
 
 
 def fermi(energy, mu, thermal, derivative: bool = False):
@@ -339,28 +340,28 @@ def _scatter(
 
     With p = q each share has its bin; with p = 1 the shares of a value lie side by side from its
     bin on, and are added at once. Not one scatter for all components, which is slower, nor one
-    written out for each, which takes seconds to compile.
+    written out for each, which takes seconds to compile. The components lie end to end, so that
+    the sums are added to where they stand.
     """
+    components, size = sums.shape
+    bins = bins.reshape(-1, 1)
+    numbers = jax.lax.ScatterDimensionNumbers(
+        update_window_dims=(1,),
+        inserted_window_dims=(),
+        scatter_dims_to_operand_dims=(0,),
+    )
 
-    def add(pair):
-        total, component = pair
+    def add(component, total):
         chosen = jax.lax.dynamic_index_in_dim(values, component, axis=1, keepdims=False)
-        parts = shares(chosen)
-        wide = parts.shape[-1] // bins.shape[-1]
-        numbers = jax.lax.ScatterDimensionNumbers(
-            update_window_dims=(1,),
-            inserted_window_dims=(),
-            scatter_dims_to_operand_dims=(0,),
-        )
         return jax.lax.scatter_add(
             total,
-            bins.reshape(-1, 1),
-            parts.reshape(-1, wide),
+            bins + component * size,
+            shares(chosen).reshape(len(bins), -1),
             numbers,
             mode=jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS,
         )
 
-    return jax.lax.map(add, (sums, jnp.arange(sums.shape[0])))
+    return jax.lax.fori_loop(0, components, add, sums.reshape(-1)).reshape(sums.shape)
 
 
 def thermal_window(

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float, Inexact, PyTree
 
-from jaxspin.algebra import dagger, matmul, sandwich
-from jaxspin.compiled import keep, staged
+from jaxspin.algebra import dagger, matmul, product, sandwich
+from jaxspin.compiled import staged
 from jaxspin.eigensolvers import eigh
 from jaxspin.unsplit import unsplit
 
@@ -169,6 +169,7 @@ def solve(
     beyond: bool = False,
     removed: bool = False,
     offset: bool = False,
+    check: Callable[[Array, Array], Array] = unsplit,
 ) -> Bands:
     """The bands of a model on a tile of k-points.
 
@@ -176,6 +177,7 @@ def solve(
         spin, beyond, removed, offset: whether these fields of `Bands` are wanted. With `offset` a
             derivative may be along a dH that splits a group, which is an error without.
         box: the values of each u_i, where the tile is the box of k = Σ_i u_i b_i (`Model.box`).
+        check: what finds a dH that splits a group, at once or at the end of a sum (see `unsplit`).
     """
     lifted = model.lift(k, box, spin=spin, curl=beyond, removed=removed)
     hamiltonian, slopes = lifted.hamiltonian.astype(complex), lifted.slopes
@@ -190,7 +192,7 @@ def solve(
         "removed": lifted.removed,
         "offset": hamiltonian if offset else None,
     }
-    check = whatever if offset else unsplit
+    check = whatever if offset else check
     energies, basis, operators = band_basis(hamiltonian, operators, degeneracy, check)
     levels, same = staged(lambda energies: _levels(energies, degeneracy))(energies)
     if offset:
@@ -228,7 +230,8 @@ def groups(energies: Float[Array, "n K"], degeneracy: Degeneracy) -> Bool[Array,
 
 def group_mean(energies: Float[Array, "n K"], same: Bool[Array, "n n K"]) -> Float[Array, "n K"]:
     """Mean energy of the group of each band."""
-    return jnp.sum(jnp.where(same, energies[None, :], 0), axis=1) / jnp.sum(same, axis=1)
+    members = same.astype(energies.dtype)
+    return product(members, energies[:, None])[:, 0] / jnp.sum(members, axis=1)
 
 
 def inverse_gap(energies: Float[Array, "n K"], same: Bool[Array, "n n K"]) -> Float[Array, "n n K"]:
@@ -273,8 +276,8 @@ def _band_basis_jvp(primals, tangents):
         return (energies, basis, found), (None, None, turned)
     same = groups(energies, degeneracy)
     gaps = inverse_gap(energies, same)
-    change = keep(check(sandwich(basis, change), same), beside=gaps)
-    mixing = keep(-change * gaps, beside=gaps)
+    change = check(sandwich(basis, change), same)
+    mixing = _mixing(change, gaps)
     slopes = jnp.einsum("mmK->mK", change).real
     turned = jax.tree.map(partial(_turned, mixing), found, turned, is_leaf=lambda x: x is None)
     return (energies, basis, found), (slopes, matmul(basis, mixing), turned)
@@ -285,10 +288,19 @@ def whatever(change: Array, same: Array) -> Array:
     return change
 
 
+@staged
+def _mixing(change, gaps):
+    """X of `band_basis`."""
+    return -change * gaps
+
+
 def _turned(mixing, operator, change):
+    return None if operator is None else _rotated(mixing, operator, change)
+
+
+@staged
+def _rotated(mixing, operator, change):
     """U†(dO)U + [O, X]; with O Hermitian and X anti-Hermitian, [O, X] = OX + (OX)†."""
-    if operator is None:
-        return None
-    product = matmul(operator, mixing)
-    rotation = product + dagger(product)
-    return keep(rotation if change is None else rotation + change, beside=operator.real)
+    half = matmul(operator, mixing)
+    rotation = half + dagger(half)
+    return rotation if change is None else rotation + change

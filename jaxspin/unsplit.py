@@ -1,21 +1,32 @@
 """A check in the derivative rule of eigensystems: a change of H must not split a group of bands.
 
-The rule is exact only then. A derivative rule must be linear, and a check is not, so the check is
-a primitive of its own that JAX is told to be linear: forward mode runs it on the change itself,
-and its transpose, in reverse mode, on what can be known there.
+The rule is exact only then. `unsplit` says so at once. A derivative rule must be linear, and a
+check is not, so `unsplit` is a primitive of its own that JAX is told to be linear: forward mode
+runs it on the change itself, and its transpose, in reverse mode, on what can be known there.
+
+A long sum says so at its end: `spoilt` makes the change NaN where it splits a group, and `unspoilt`
+is an error where a derivative is NaN. XLA on CPU makes a loop one kernel only where nothing inside
+calls back, and without reductions of many numbers, which it hands to a library.
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, Bool, Complex
+from jaxtyping import Array, Bool, Complex, Inexact
+
+from jaxspin.algebra import dagger, diagonal_of_product
 
 _SPLITS = (
     "The derivative was asked with respect to a parameter that splits bands which are degenerate "
     "(within the tolerance of `Covariant`). The rule for derivatives covers parameters that keep "
     "the degeneracy. Differentiate at a point where the bands are split by more than the "
     "tolerance, or use a finite difference."
+)
+_SPOILT = (
+    "The derivative is not a number, though the value is one. Where bands are degenerate on the "
+    f"mesh: {_SPLITS} Where none are: the derivative of H(k) itself is not a number at some k."
 )
 _REVERSE = (
     "Reverse-mode differentiation was asked at degenerate bands, where it cannot be checked that "
@@ -29,21 +40,42 @@ def unsplit(
     """`change` (dH in the band basis) unaltered, with a run-time error if it splits a group.
 
     Inside each group of degenerate bands (`same`) dH must be a multiple of the identity, to 1e-6
-    of its largest element on the tile. Each dH of a batch is measured by itself, for parameters
+    of its largest norm on the tile. Each dH of a batch is measured by itself, for parameters
     have units of their own. In reverse mode dH is not known, and any degenerate group is an error.
     """
     return _unsplit.bind(change, same)
 
 
-def _checked(change, same):
+def spoilt(change: Complex[Array, "n n K"], same: Bool[Array, "n n K"]) -> Complex[Array, "n n K"]:
+    """`change`, NaN if it splits a group."""
+    return jnp.where(_splits(change, same), jnp.nan, change)
+
+
+@jax.custom_jvp
+def unspoilt(sums: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+    """`sums` unaltered, whose derivative is a run-time error where `spoilt` made it NaN."""
+    return sums
+
+
+@unspoilt.defjvp
+def _unspoilt_jvp(primals, tangents):
+    (sums,), (change,) = primals, tangents
+    return sums, eqx.error_if(change, jnp.any(jnp.isnan(change) & ~jnp.isnan(sums)), _SPOILT)
+
+
+def _splits(change, same) -> Bool[Array, "*b"]:
+    """Whether, inside a group, there are different numbers on the diagonal, or any beside it."""
     diagonal = jnp.einsum("...mmk->...mk", change).real
-    members = jnp.sum(same, axis=-2)
-    mean = jnp.sum(jnp.where(same, diagonal[..., None, :, :], 0), axis=-2) / members
-    identity = jnp.eye(same.shape[-2])[..., None]
-    splitting = jnp.where(same, change - identity * mean[..., None, :], 0)
-    tile = (-3, -2, -1)
-    lifted = jnp.max(jnp.abs(splitting), axis=tile) > 1e-6 * jnp.max(jnp.abs(change), axis=tile)
-    return eqx.error_if(change, jnp.any(lifted) & jnp.any(members > 1), _SPLITS)
+    apart = diagonal[..., :, None, :] - diagonal[..., None, :, :]
+    beside = jnp.where(jnp.eye(same.shape[-2], dtype=bool)[..., None], 0, change)
+    squares = jnp.sum(diagonal_of_product(change, dagger(change)).real, axis=-2)
+    small = 1e-12 * jnp.max(squares, axis=-1)[..., None, None, None]
+    split = (apart**2 > small) | (beside.real**2 + beside.imag**2 > small)
+    return jnp.any(same & split, axis=(-3, -2, -1))
+
+
+def _checked(change, same):
+    return eqx.error_if(change, jnp.any(_splits(change, same)), _SPLITS)
 
 
 def _checked_transposed(cotangent, same):

@@ -9,7 +9,7 @@ from test_derivatives import central_difference
 
 import jaxspin as js
 from jaxspin.algebra import PAULI
-from jaxspin.unsplit import unsplit
+from jaxspin.unsplit import spoilt, unsplit
 
 EVERY = ("anomalous_hall", CONVENTIONAL, A, B, KUBO, "torque", "equilibrium", "number", "states")
 GRID = js.Grid((5, 4), 0.2)
@@ -125,10 +125,42 @@ def test_splitting_is_refused_in_any_units():
     same = jnp.ones((2, 2, 1), bool)
     keeps, splits = 1e7 * PAULI[0][..., None], PAULI[3][..., None]
     np.testing.assert_array_equal(unsplit(keeps, same), keeps)
+    np.testing.assert_array_equal(spoilt(keeps, same), keeps)
+    assert jnp.all(jnp.isnan(spoilt(splits, same)))
+    np.testing.assert_array_equal(spoilt(splits, same & jnp.eye(2, dtype=bool)[..., None]), splits)
     with pytest.raises(RuntimeError, match="splits bands which are degenerate"):
         jax.block_until_ready(
             jax.vmap(unsplit, in_axes=(0, None))(jnp.stack([keeps, splits]), same)
         )
+
+
+@pytest.mark.parametrize("block", [PAULI[1], PAULI[2], PAULI[3], PAULI[3] + 1e-5 * PAULI[1]])
+def test_splitting_of_some_bands_at_one_k_is_refused(block):
+    """To 1e-6 of the largest change on the tile, which is elsewhere."""
+    same = jnp.zeros((4, 4, 3), bool).at[1:3, 1:3, 1].set(True) | jnp.eye(4, dtype=bool)[..., None]
+    outside = jnp.asarray(np.random.default_rng(1).normal(size=(4, 4, 3)) + 0j)
+    outside = jnp.where(same, 0, outside)
+    norm = jnp.sqrt(jnp.max(jnp.sum(jnp.abs(outside) ** 2, axis=(0, 1))))
+    for size, refused in ((1.1e-6, True), (4e-7, False)):
+        change = outside.at[1:3, 1:3, 1].set(size * norm * block)
+        assert bool(jnp.any(jnp.isnan(spoilt(change, same)))) is refused
+
+
+class Rooted(Exchange):
+    """Grows with the square root of m, and has no derivative where that is zero."""
+
+    def __call__(self, k):
+        return Exchange(jnp.sqrt(self.m))(k)
+
+
+def test_derivative_of_h_that_is_not_a_number_is_refused():
+    def hall(m):
+        split = model(-1.0, jnp.array([0.4, 0.1, 0.2]))
+        return js.anomalous_hall(split + Rooted(m), GRID, LEVELS).value
+
+    assert np.all(np.isfinite(jax.jit(jax.jacfwd(hall))(jnp.ones(3))))
+    with pytest.raises(RuntimeError, match=r"the derivative of H\(k\) itself is not a number"):
+        jax.block_until_ready(jax.jit(jax.jacfwd(hall))(jnp.array([1.0, 1.0, 0.0])))
 
 
 def test_splitting_where_the_sum_is_not_smooth_is_refused():
