@@ -79,7 +79,7 @@ class Sum(eqx.Module):
     box: tuple[int, ...] = eqx.field(static=True)
     #: Number of tiles whose weights are added to the sums at once.
     block: int = eqx.field(static=True)
-    #: What finds a change of H that splits degenerate bands (see `unsplit`).
+    #: What meets a change of H that splits degenerate bands: `unsplit` or `spoilt`.
     check: Callable[[Array, Array], Array] = eqx.field(static=True)
 
 
@@ -228,8 +228,7 @@ def _both_jvp(primals, tangents):
 
 def _both_to_differentiate(observable, model, levels, mesh: Callable, degeneracy, shape, _):
     """The same, with smaller tiles, for the tangents lie beside, and a check after the loop."""
-    meshes = mesh(), mesh().coarser()
-    layout = _layout(model, meshes, shape, tangents=True)
+    layout = _layout(model, (mesh(), mesh().coarser()), shape, parts=2, check=spoilt)
     found = _plainly_both(observable, model, levels, mesh, degeneracy, shape, layout)
     return jax.tree.map(unspoilt, found)
 
@@ -415,23 +414,24 @@ class _Layout(NamedTuple):
     block: int
     #: Number of boxes along each coordinate for which the tables have room.
     room: tuple[int, ...]
-    #: What finds a change of H that splits degenerate bands.
+    #: What meets a change of H that splits degenerate bands: `unsplit` or `spoilt`.
     check: Callable[[Array, Array], Array]
 
 
 def _layout(
-    model: Model, meshes: tuple[Mesh, Mesh], weights: Weights, tangents: bool = False
+    model: Model, meshes: tuple[Mesh, Mesh], weights: Weights, parts: int = 1, check=unsplit
 ) -> _Layout:
+    """Tiles are one of so many parts of the usual size."""
     mesh, bands = meshes[0], number_of_bands(model)
     tile = tile_size(model.matrix_size, mesh.domain == "periodic")
-    box = sides(mesh.shape, max(1, tile // 2) if tangents else tile)
+    box = sides(mesh.shape, max(1, tile // parts))
     points, numbers = math.prod(box), bands * math.prod(weights.sea.shape[:-2])
     tiles = math.prod(-(-n // side) for n, side in zip(mesh.shape, box, strict=True))
     block = max(1, min(_BLOCK // points, _BLOCK_ELEMENTS // (points * numbers), tiles))
     longest = map(max, *(mesh.shape for mesh in meshes))
     boxes = (-(-n // side) for n, side in zip(longest, box, strict=True))
     room = tuple(2 ** math.ceil(math.log2(n)) for n in boxes)
-    return _Layout(box, block, room, spoilt if tangents else unsplit)
+    return _Layout(box, block, room, check)
 
 
 def _segment(box: tuple[int, ...], block: int) -> int:

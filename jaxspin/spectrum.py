@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float, Inexact, PyTree
 
-from jaxspin.algebra import dagger, matmul, product, sandwich
+from jaxspin.algebra import dagger, matmul, sandwich
 from jaxspin.compiled import staged
 from jaxspin.eigensolvers import eigh
 from jaxspin.unsplit import unsplit
@@ -177,7 +177,7 @@ def solve(
         spin, beyond, removed, offset: whether these fields of `Bands` are wanted. With `offset` a
             derivative may be along a dH that splits a group, which is an error without.
         box: the values of each u_i, where the tile is the box of k = Σ_i u_i b_i (`Model.box`).
-        check: what finds a dH that splits a group, at once or at the end of a sum (see `unsplit`).
+        check: what meets a dH that splits a group: `unsplit` or `spoilt`.
     """
     lifted = model.lift(k, box, spin=spin, curl=beyond, removed=removed)
     hamiltonian, slopes = lifted.hamiltonian.astype(complex), lifted.slopes
@@ -229,9 +229,9 @@ def groups(energies: Float[Array, "n K"], degeneracy: Degeneracy) -> Bool[Array,
 
 
 def group_mean(energies: Float[Array, "n K"], same: Bool[Array, "n n K"]) -> Float[Array, "n K"]:
-    """Mean energy of the group of each band."""
-    members = same.astype(energies.dtype)
-    return product(members, energies[:, None])[:, 0] / jnp.sum(members, axis=1)
+    """Mean energy of the group of each band. The sum is written out (see `unsplit`)."""
+    terms = (jnp.where(inside, e, 0) for e, inside in zip(energies, same, strict=True))
+    return sum(terms) / jnp.sum(same, axis=0)
 
 
 def inverse_gap(energies: Float[Array, "n K"], same: Bool[Array, "n n K"]) -> Float[Array, "n n K"]:
@@ -259,8 +259,8 @@ def band_basis(
     The derivative, with M = U†(dH)U and X_mn = M_mn/(ε_n - ε_m) between degenerate groups, 0
     inside them:  dε_m = M_mm,  dU = U X,  d(U†OU) = U†(dO)U + [U†OU, X].  That is exact for
     whatever depends on the groups only (projectors, traces over a group, group energies) as long
-    as dH does not split a group; with `unsplit` as the check, a dH that does is an error. Inside a
-    group U†HU changes by M, whatever it is.
+    as dH does not split a group; with `unsplit` as the check, a dH that does is an error, and with
+    `spoilt` NaN. Inside a group U†HU changes by M, whatever it is.
     """
     energies, basis = eigh(hamiltonian)
     return energies, basis, jax.tree.map(partial(sandwich, basis), operators)

@@ -1,20 +1,23 @@
 """A check in the derivative rule of eigensystems: a change of H must not split a group of bands.
 
-The rule is exact only then. `unsplit` says so at once. A derivative rule must be linear, and a
-check is not, so `unsplit` is a primitive of its own that JAX is told to be linear: forward mode
-runs it on the change itself, and its transpose, in reverse mode, on what can be known there.
+The rule is exact only then. `unsplit` says so at once. A long sum says so at its end: `spoilt`
+makes the change NaN where it splits a group, and `unspoilt` is an error where a derivative is NaN.
+XLA on CPU makes a loop one kernel only where nothing inside calls back, and without reductions of
+many numbers, which it hands to a library.
 
-A long sum says so at its end: `spoilt` makes the change NaN where it splits a group, and `unspoilt`
-is an error where a derivative is NaN. XLA on CPU makes a loop one kernel only where nothing inside
-calls back, and without reductions of many numbers, which it hands to a library.
+A derivative rule must be linear, and a check is not. So these are primitives of their own that JAX
+is told to be linear: forward mode runs them on the change itself, second derivatives on the change
+of the change, and their transposes, in reverse mode, on what can be known there.
 """
+
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, Bool, Complex, Inexact
+from jaxtyping import Array, Bool, Complex, Float
 
 from jaxspin.algebra import dagger, diagonal_of_product
 
@@ -40,19 +43,22 @@ def unsplit(
     """`change` (dH in the band basis) unaltered, with a run-time error if it splits a group.
 
     Inside each group of degenerate bands (`same`) dH must be a multiple of the identity, to 1e-6
-    of its largest norm on the tile. Each dH of a batch is measured by itself, for parameters
-    have units of their own. In reverse mode dH is not known, and any degenerate group is an error.
+    of the largest Frobenius norm of dH on the tile. Each dH of a batch is measured by itself, for
+    parameters have units of their own. In reverse mode dH is not known, and any degenerate group
+    is an error.
     """
     return _unsplit.bind(change, same)
 
 
-def spoilt(change: Complex[Array, "n n K"], same: Bool[Array, "n n K"]) -> Complex[Array, "n n K"]:
-    """`change`, NaN if it splits a group."""
-    return jnp.where(_splits(change, same), jnp.nan, change)
+def spoilt(
+    change: Complex[Array, "*b n n K"], same: Bool[Array, "*b n n K"]
+) -> Complex[Array, "*b n n K"]:
+    """`change`, NaN on the whole tile if it splits a group there, as `unsplit` finds it."""
+    return _spoilt.bind(change, same)
 
 
 @jax.custom_jvp
-def unspoilt(sums: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+def unspoilt(sums: Float[Array, "..."]) -> Float[Array, "..."]:
     """`sums` unaltered, whose derivative is a run-time error where `spoilt` made it NaN."""
     return sums
 
@@ -60,7 +66,7 @@ def unspoilt(sums: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
 @unspoilt.defjvp
 def _unspoilt_jvp(primals, tangents):
     (sums,), (change,) = primals, tangents
-    return sums, eqx.error_if(change, jnp.any(jnp.isnan(change) & ~jnp.isnan(sums)), _SPOILT)
+    return sums, _number.bind(change, sums)
 
 
 def _splits(change, same) -> Bool[Array, "*b"]:
@@ -74,38 +80,51 @@ def _splits(change, same) -> Bool[Array, "*b"]:
     return jnp.any(same & split, axis=(-3, -2, -1))
 
 
-def _checked(change, same):
+def _refused_if_split(change, same):
     return eqx.error_if(change, jnp.any(_splits(change, same)), _SPLITS)
 
 
-def _checked_transposed(cotangent, same):
+def _nan_if_split(change, same):
+    return jnp.where(_splits(change, same)[..., None, None, None], jnp.nan, change)
+
+
+def _refused_if_degenerate(cotangent, same):
     return eqx.error_if(cotangent, jnp.any(jnp.sum(same, axis=-2) > 1), _REVERSE)
 
 
-_unsplit = Primitive("unsplit")
-_unsplit.def_impl(_checked)
-_unsplit.def_abstract_eval(lambda change, same: change)
-mlir.register_lowering(_unsplit, mlir.lower_fun(_checked, multiple_results=False))
+def _refused_if_nan(change, sums):
+    return eqx.error_if(change, jnp.any(jnp.isnan(change) & ~jnp.isnan(sums)), _SPOILT)
 
 
-def _jvp(primals, tangents):
-    change, same = primals
-    return unsplit(change, same), unsplit(ad.instantiate_zeros(tangents[0]), same)
+def _linear(name: str, function: Callable, transposed: Callable) -> Primitive:
+    """`function(change, known)` as a primitive that JAX takes to be linear in `change`."""
+    primitive = Primitive(name)
+
+    def jvp(primals, tangents):
+        change, known = primals
+        moved = ad.instantiate_zeros(tangents[0])
+        return primitive.bind(change, known), primitive.bind(moved, known)
+
+    def transpose(cotangent, change, known):
+        return transposed(ad.instantiate_zeros(cotangent), known), None
+
+    def batch(arguments, axes):
+        size = next(x.shape[a] for x, a in zip(arguments, axes, strict=True) if a is not None)
+        front = (
+            jnp.broadcast_to(x, (size, *x.shape)) if a is None else jnp.moveaxis(x, a, 0)
+            for x, a in zip(arguments, axes, strict=True)
+        )
+        return primitive.bind(*front), 0
+
+    primitive.def_impl(function)
+    primitive.def_abstract_eval(lambda change, known: change)
+    mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
+    ad.primitive_jvps[primitive] = jvp
+    ad.primitive_transposes[primitive] = transpose
+    batching.primitive_batchers[primitive] = batch
+    return primitive
 
 
-def _transpose(cotangent, change, same):
-    return _checked_transposed(ad.instantiate_zeros(cotangent), same), None
-
-
-def _batch(arguments, axes):
-    size = next(x.shape[a] for x, a in zip(arguments, axes, strict=True) if a is not None)
-    front = (
-        jnp.broadcast_to(x, (size, *x.shape)) if a is None else jnp.moveaxis(x, a, 0)
-        for x, a in zip(arguments, axes, strict=True)
-    )
-    return unsplit(*front), 0
-
-
-ad.primitive_jvps[_unsplit] = _jvp
-ad.primitive_transposes[_unsplit] = _transpose
-batching.primitive_batchers[_unsplit] = _batch
+_unsplit = _linear("unsplit", _refused_if_split, _refused_if_degenerate)
+_spoilt = _linear("spoilt", _nan_if_split, _refused_if_degenerate)
+_number = _linear("number", _refused_if_nan, lambda cotangent, sums: cotangent)

@@ -163,6 +163,42 @@ def test_derivative_of_h_that_is_not_a_number_is_refused():
         jax.block_until_ready(jax.jit(jax.jacfwd(hall))(jnp.array([1.0, 1.0, 0.0])))
 
 
+class Squared(Exchange):
+    """Keeps the pairs at m = 0 to first order, and splits them to second."""
+
+    def __call__(self, k):
+        return Exchange(self.m**2)(k)
+
+
+def squared(x):
+    split = model(-1.0, jnp.zeros(3)) + Squared(x * jnp.array([0.3, 0.1, 0.7]))
+    return js.anomalous_hall(split, GRID, LEVELS).value
+
+
+@pytest.mark.parametrize(
+    "hall", [squared, lambda x: js.anomalous_hall(model(-1.0, x * jnp.ones(3)), GRID, LEVELS).value]
+)
+def test_splitting_to_second_order_is_refused(hall):
+    with pytest.raises(RuntimeError, match="splits bands which are degenerate"):
+        jax.block_until_ready(jax.jit(jax.jacfwd(jax.jacfwd(hall)))(0.0))
+    with pytest.raises(RuntimeError, match="Reverse-mode differentiation was asked at degenerate"):
+        jax.block_until_ready(jax.jit(jax.jacrev(jax.jacfwd(hall)))(0.0))
+
+
+def test_second_derivatives():
+    """Also by what would split pairs, where they are split already."""
+
+    def hall(x):
+        return js.anomalous_hall(model(-1.0, x * jnp.array([0.3, 0.1, 0.5])), GRID, LEVELS).value
+
+    second = jax.jit(jax.jacfwd(jax.jacfwd(hall)))(0.5)
+    difference = central_difference(jax.jit(jax.jacfwd(hall)), 0.5, 1e-2)
+    scale = jnp.max(jnp.abs(difference))
+    assert scale > 1e-6
+    np.testing.assert_allclose(second, difference, atol=1e-6 * scale)
+    np.testing.assert_allclose(jax.jit(jax.jacrev(jax.jacfwd(hall)))(0.5), second, rtol=1e-9)
+
+
 def test_splitting_where_the_sum_is_not_smooth_is_refused():
     hall = lambda x: js.anomalous_hall(model(-1.0, x * jnp.ones(3)), GRID, LEVELS).value  # noqa: E731
     with pytest.raises(RuntimeError, match="splits bands which are degenerate"):

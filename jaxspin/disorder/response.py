@@ -22,7 +22,7 @@ from jaxspin.meshes import Mesh
 from jaxspin.models.base import Model, number_of_bands
 from jaxspin.results import Response, shown
 from jaxspin.surfaces import FermiSurface, Surface
-from jaxspin.surfaces.base import Finding, check_surface, spoilt
+from jaxspin.surfaces.base import Finding, check_surface, nan_if_found
 from jaxspin.units import BOLTZMANN
 
 _SOURCE = "Burgos Atencia, Niu and Culcer, Phys. Rev. Research 4, 013001 (2022)"
@@ -198,7 +198,7 @@ def _respond(model, surface, mu, disorder, thermal, mesh) -> tuple[_Level, tuple
 def _nodes(surface, model, energy) -> tuple[FermiSurface, tuple[Finding, ...]]:
     """The nodes, their weights NaN where the rule is wrong: inside jit that is all one can do."""
     nodes, findings = surface.find(model, energy)
-    return spoilt(nodes, findings), findings
+    return nan_if_found(nodes, findings), findings
 
 
 _NUMBERS = 2_000_000  # of states x pairs in memory at a time: some 100 MB

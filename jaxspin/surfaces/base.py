@@ -89,7 +89,7 @@ class Surface(eqx.Module):
             self.check(model)
         surface, findings = _found(self, model, jnp.asarray(mu, dtype=jnp.result_type(float)))
         if is_traced(surface, findings):
-            return spoilt(surface, findings)
+            return nan_if_found(surface, findings)
         for finding in findings:
             finding.refuse()
         return surface
@@ -100,7 +100,7 @@ def _found(surface, model, mu):
     return surface.find(model.prepared(), mu)
 
 
-def spoilt(surface: FermiSurface, findings: tuple[Finding, ...]) -> FermiSurface:
+def nan_if_found(surface: FermiSurface, findings: tuple[Finding, ...]) -> FermiSurface:
     """The same nodes, with weights NaN if anything was found."""
     wrong = jnp.array([jnp.any(finding.found) for finding in findings], bool).any()
     weight = jnp.where(wrong, jnp.nan, surface.weight)
