@@ -37,6 +37,7 @@ from jaxspin import (
     symmetry as symmetry,
     units as units,
 )
+from jaxspin.band_structure import BandStructure as BandStructure
 from jaxspin.checkpoint import Checkpoint as Checkpoint
 from jaxspin.disorder import (
     FiniteRangeDisorder as FiniteRangeDisorder,
@@ -82,7 +83,7 @@ from jaxspin.response import (
     torque_density as torque_density,
 )
 from jaxspin.results import Response as Response, load as load
-from jaxspin.spectrum import Bands as Bands, Covariant as Covariant, Strict as Strict
+from jaxspin.spectrum import Covariant as Covariant, Strict as Strict
 from jaxspin.spin_transfer import spin_transfer_torque as spin_transfer_torque
 from jaxspin.surfaces import (
     BroadenedSurface as BroadenedSurface,

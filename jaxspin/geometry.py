@@ -7,6 +7,7 @@ on the choice of basis; only sums over the group do not.
 
 from collections.abc import Callable
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,6 +44,17 @@ def orbital_moment(bands: Bands) -> Float[Array, "d d n K"]:
     """
     r = bands.connection
     return -diagonal_of_product(bands.gap * r[:, None], r[None, :]).imag
+
+
+class GroupMean(eqx.Module):
+    """A tensor of each band, averaged over its degenerate group, the band axis first."""
+
+    tensor: Callable[[Bands], Array]
+
+    def __call__(self, bands: Bands) -> Float[Array, "n ... K"]:
+        mean = bands.same / jnp.sum(bands.same, axis=1, keepdims=True)
+        averaged = jnp.sum(mean * self.tensor(bands)[..., None, :, :], axis=-2)
+        return jnp.moveaxis(averaged, -2, 0)
 
 
 def covariant_derivative(

@@ -6,16 +6,16 @@ flow, second field, spin last; energies eV, lengths Å, temperatures K.
 """
 
 import warnings
-from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin import checks, geometry, observables, units
 from jaxspin.algebra import is_traced
+from jaxspin.band_structure import BandStructure, from_bands, move_k_first
 from jaxspin.checkpoint import CheckpointLike, as_checkpoint
 from jaxspin.integrate import Sums, integrate
 from jaxspin.levels import Levels
@@ -491,19 +491,20 @@ def density_of_states(
     )
 
 
-def bands(model: Model, k: Float[Array, "*batch d"]) -> Bands:
-    """Energies, velocities and spin of the bands at any k.
+def bands(model: Model, k: Float[Array, "*batch d"]) -> BandStructure:
+    """Energies, velocities, spin and geometry of the bands at any k.
 
     Args:
         k: wave vectors in 1/Å, shape (..., d).
     Returns:
-        `Bands`: energies (..., n) in eV; velocity (..., d, n, n), ∂H/∂k in the band basis in
-        eV Å; spin (..., 3, n, n) in units of ħ/2 (None if the model has no spin operator); basis
-        (..., n, n), its columns the eigenvectors.
+        `BandStructure`, with the k axes first: energies (..., n) in eV; velocity (..., d, n, n),
+        ∂H/∂k in the band basis in eV Å; spin (..., 3, n, n) in units of ħ/2 (None if the model has
+        no spin operator); basis (..., n, n), its columns the eigenvectors; berry_connection
+        (..., d, n, n) in Å; berry_curvature (..., n, d, d) in Å²; groups (..., n); gaps.
     Raises:
         ValueError: `k` has another dimension than the model or is not finite.
     """
-    return _at(_unchanged, model, k, spin=_has_spin(model))
+    return from_bands(*_at(_unchanged, model, k, spin=_has_spin(model), beyond=True))
 
 
 def berry_curvature(model: Model, k: Float[Array, "*batch d"]) -> Float[Array, "*batch n d d"]:
@@ -586,17 +587,6 @@ class _Sea(eqx.Module):
         return self.observable(bands).full.reshape(d, d, 3, *bands.energies.shape)
 
 
-class _GroupMean(eqx.Module):
-    """A tensor of each band, averaged over its degenerate group, the band axis first."""
-
-    tensor: Callable[[Bands], Array]
-
-    def __call__(self, bands: Bands) -> Array:
-        mean = bands.same / jnp.sum(bands.same, axis=1, keepdims=True)
-        averaged = jnp.sum(mean * self.tensor(bands)[..., None, :, :], axis=-2)
-        return jnp.moveaxis(averaged, -2, 0)
-
-
 def _check_bands_of(model, definition: str) -> None:
     checks.check_model(model)
     if DEFINITIONS[definition].observable.every_band:
@@ -604,11 +594,11 @@ def _check_bands_of(model, definition: str) -> None:
 
 
 def _per_band(tensor, model, k, *, spin: bool = False, **needs: bool):
-    return _at(_GroupMean(tensor), model, k, spin=spin, **needs)
+    return move_k_first(*_at(geometry.GroupMean(tensor), model, k, spin=spin, **needs))
 
 
-def _at(function, model, k, *, spin: bool, **needs: bool):
-    """function(bands) at k of shape (..., d), with the k axes moved to the front.
+def _at(function, model, k, *, spin: bool, **needs: bool) -> tuple[Any, tuple[int, ...]]:
+    """function(bands) at k of shape (*batch, d) with one k axis, the last; and batch.
 
     Args:
         spin, needs: which fields of the bands are wanted, as `solve` takes it.
@@ -626,8 +616,7 @@ def _at(function, model, k, *, spin: bool, **needs: bool):
         checks.check_spin(model)
     batch = k.shape[:-1]
     needs = {"spin": spin, **needs}
-    result = _solve_and_apply(function, model, k.reshape(-1, k.shape[-1]).T, needs)
-    return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0).reshape(*batch, *x.shape[:-1]), result)
+    return _solve_and_apply(function, model, k.reshape(-1, k.shape[-1]).T, needs), batch
 
 
 @eqx.filter_jit

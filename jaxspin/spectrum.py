@@ -78,10 +78,7 @@ class Removed(NamedTuple):
 
 
 class Bands(eqx.Module):
-    """The bands on a tile of K k-points.
-
-    `jaxspin.bands` returns the same class with the k axes leading instead.
-    """
+    """The bands on a tile of K k-points; a user gets a `BandStructure`, with the k axes first."""
 
     #: Energies in ascending order, eV, (n, K).
     energies: Float[Array, "n K"]

@@ -155,7 +155,8 @@ def test_other_spin_quantities_do_not_depend_on_the_basis(quantity):
 
 def test_curvature_of_bands_does_not_depend_on_the_basis():
     k = np.random.default_rng(0).normal(size=(7, 2))
-    for quantity in (js.berry_curvature, lambda m, k: js.bands(m, k).energies):
+    curvature = lambda m, k: js.bands(m, k).berry_curvature  # noqa: E731
+    for quantity in (js.berry_curvature, curvature, lambda m, k: js.bands(m, k).energies):
         assert_same(quantity(TURNED, k), quantity(PLAIN, k))
     spin_curvature = lambda m: js.spin_berry_curvature(m, k, definition="conventional")  # noqa: E731
     assert_same(spin_curvature(TURNED), spin_curvature(PLAIN))

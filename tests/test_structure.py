@@ -17,7 +17,7 @@ LAYERS = (
     ("compiled", "units", "algebra", "forward", "progress", "distributed"),
     ("lattice", "spectrum", "eigensolvers", "unsplit", "rotations"),
     ("models", "meshes", "levels", "symmetry"),
-    ("geometry", "observables"),
+    ("geometry", "observables", "band_structure"),
     ("devices", "checkpoint", "cells"),
     ("adaptive",),
     ("integrate",),
