@@ -1,7 +1,8 @@
 """Checks at the door: what a user may hand in wrongly, found before any long calculation starts.
 
-Every check is made on a few k-points with a fixed seed. Where the model is being traced (inside
-jit, grad or vmap) its numbers are not known and the checks on them are left out.
+Every check is made on a few k-points with a fixed seed. Inside the user's jit what does not depend
+on what is traced is computed at once (`ensure_compile_time_eval`), and checked. Where the model
+itself is traced its numbers are not known, and the checks on them are left out; shapes are known.
 """
 
 from functools import partial
@@ -24,6 +25,7 @@ _SAMPLES = 5
 _ROUNDING = 1e-8  # relative; far above double precision, far below any real asymmetry
 
 
+@jax.ensure_compile_time_eval()
 def check_model(model) -> None:
     """`model` is a Model whose H(k) is finite and Hermitian, with a spin operator that fits.
 
@@ -44,6 +46,7 @@ def check_model(model) -> None:
         _check_hamiltonian(model, k)
 
 
+@jax.ensure_compile_time_eval()
 def check_spin(model) -> None:
     """The spin operator of `model` is three finite Hermitian matrices of the size of H(k).
 
@@ -98,6 +101,7 @@ def check_every_band(model, quantity: str) -> None:
         )
 
 
+@jax.ensure_compile_time_eval()
 def check_mesh(model, mesh) -> None:
     """`mesh` has the dimension of the model and the kind of domain the model lives on.
 
@@ -189,6 +193,7 @@ def check_temperature(temperature) -> None:
         )
 
 
+@jax.ensure_compile_time_eval()
 def check_degeneracy(model, degeneracy) -> None:
     """`Strict()` is not asked of a model whose bands are exactly degenerate.
 
@@ -207,6 +212,7 @@ def check_degeneracy(model, degeneracy) -> None:
             )
 
 
+@jax.ensure_compile_time_eval()
 def check_splitting(smallest, degeneracy) -> None:
     """No two bands that count as different were met degenerate on the mesh.
 
@@ -232,6 +238,7 @@ def check_splitting(smallest, degeneracy) -> None:
         )
 
 
+@jax.ensure_compile_time_eval()
 def check_bands(model, bands) -> tuple[int, ...] | None:
     """`bands` are valid band indices that do not cut a degenerate group in two.
 
@@ -259,6 +266,7 @@ def check_bands(model, bands) -> tuple[int, ...] | None:
     return tuple(int(i) for i in indices)
 
 
+@jax.ensure_compile_time_eval()
 def check_tail(observable, model, mesh, levels, degeneracy) -> None:
     """On an infinite domain the integral exists.
 
@@ -293,6 +301,7 @@ def check_tail(observable, model, mesh, levels, degeneracy) -> None:
         )
 
 
+@jax.ensure_compile_time_eval()
 def check_symmetry(
     observable, tensors: tuple[Tensor, ...], model, mesh: Symmetric, degeneracy
 ) -> None:

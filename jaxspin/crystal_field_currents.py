@@ -12,6 +12,7 @@ cancel, the regimes are narrow, and each result says how far it is from its own.
 import warnings
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import spence
@@ -198,6 +199,7 @@ def _thermal(mu, temperature) -> Array:
     return jnp.where(temperature > 0, 1 + (jnp.pi**2 / 3 + 2 * spence(1 + jnp.exp(-x))) / x**2, 1)
 
 
+@jax.ensure_compile_time_eval()
 def _plain(model) -> CrystalFieldC4v:
     """The same currents with an orbital A1, and no intrinsic Rashba terms.
 

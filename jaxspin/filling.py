@@ -18,6 +18,7 @@ from jaxspin.symmetry import Symmetric
 from jaxspin.units import BOLTZMANN
 
 
+@jax.ensure_compile_time_eval()  # inside the user's jit the search is done before
 def fermi_energy(
     model: Model, mesh: Mesh, density: float, *, temperature: float = 0.0
 ) -> Float[Array, ""]:

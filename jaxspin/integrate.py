@@ -108,12 +108,13 @@ def integrate(
         RuntimeError: another process has died or ended (see `distributed`).
     """
     if isinstance(mesh, Adaptive):
-        return _refined(observable, model, mesh, levels, degeneracy, checkpoint)
-    coarser, traced = mesh.coarser(), is_traced(model, mesh, levels, observable)
+        with jax.ensure_compile_time_eval():  # cells depend on numbers, which must be known
+            return _refined(observable, model, mesh, levels, degeneracy, checkpoint)
+    traced = is_traced(model, mesh, levels, observable)
     if traced and observable.smooth and levels.warm:
         observable = Differentiated(observable)
     shape = _shape_of_weights(observable, model, degeneracy)
-    layout = _layout(model, (mesh, coarser), shape)
+    layout = _layout(model, (mesh, mesh.coarser()), shape)
     arguments = (observable, model, levels, degeneracy, shape, layout)
     if traced:
         if checkpoint is not None:
@@ -123,18 +124,30 @@ def integrate(
             )
         held = (_held(levels), _held(mesh))
         fine, coarse, splitting = _both(observable, model, *held, degeneracy, shape, layout)
-        return _compared(complete(fine), complete(coarse), splitting)
+        return _compared(fine, coarse, splitting, complete)
+    fine, coarse, splitting = _sum_in_segments(*arguments, mesh, checkpoint, label, progress)
+    return _compared(fine, coarse, splitting, complete)
+
+
+@jax.ensure_compile_time_eval()  # inside a user's jit of other things, once and for all
+def _sum_in_segments(
+    observable, model, levels, degeneracy, shape, layout, mesh, checkpoint, label, progress
+):
+    """The sums over a mesh and the coarser one, and the smallest splitting."""
     about = partial(_about, observable, model, mesh, levels, degeneracy, layout)
     run = Run(as_checkpoint(checkpoint), about)
+    arguments = (observable, model, levels, degeneracy, shape, layout)
     quiet = _Segments("coarser", run, about, 0, label, False)
-    coarse, _ = _sum(*arguments, coarser, quiet)
+    coarse, _ = _sum(*arguments, mesh.coarser(), quiet)
     shown = _Segments("mesh", run, about, mesh.size, label, progress)
     fine, splitting = _sum(*arguments, mesh, shown)
     run.finish()
-    return _compared(complete(fine), complete(coarse), splitting)
+    return fine, coarse, splitting
 
 
-def _compared(fine: Array, coarse: Array, splitting: Array) -> Sums:
+@jax.ensure_compile_time_eval()
+def _compared(fine: Array, coarse: Array, splitting: Array, complete: Callable) -> Sums:
+    fine, coarse = complete(fine), complete(coarse)
     return Sums(fine, _SAFETY * jnp.abs(fine - coarse), splitting)
 
 

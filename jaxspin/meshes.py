@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
@@ -636,7 +637,9 @@ def _tolerance(name: str, value: float) -> float:
     return float(value)
 
 
+@jax.ensure_compile_time_eval()
 def _lengths(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """Lengths with known values inside the user's jit too."""
     if np.shape(value) not in ((), shape):
         several = "".join(f" or {length}" for length in shape)
         raise ValueError(f"Argument `{name}` must be one number{several}, but is {value!r}.")

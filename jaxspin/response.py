@@ -9,6 +9,7 @@ import warnings
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -667,7 +668,8 @@ def _checked_sum(
     arguments = (levels, degeneracy)
     options = {"progress": progress, "checkpoint": checkpoint}
     if isinstance(mesh, Symmetric):
-        folded = mesh.folded(model.lattice)
+        with jax.ensure_compile_time_eval():  # which nodes are kept is structure
+            folded = mesh.folded(model.lattice)
         checks.check_symmetry(observable, tensors, model, mesh, degeneracy)
         average = averaged(mesh.operations, tensors, model.dimension)
         sums = integrate(observable, model, folded, *arguments, **options, complete=average)
@@ -716,6 +718,7 @@ def _reached(sums: Sums) -> dict[str, Array]:
     return {"points": jnp.asarray(points), "converged": jnp.asarray(converged)}
 
 
+@jax.ensure_compile_time_eval()
 def _split(sums: Sums, shapes) -> list[Sums]:
     """Cut components that were laid end to end."""
     edges = np.cumsum([np.prod(shape) for shape in shapes])[:-1]
@@ -733,6 +736,7 @@ _TORQUE = (
 )
 
 
+@jax.ensure_compile_time_eval()
 def _is_nonzero(torque: Sums, scale) -> bool:
     largest = jnp.max(jnp.abs(torque.value))
     return bool((largest > 1e-6 * scale) & (largest > 3 * jnp.max(torque.error)))

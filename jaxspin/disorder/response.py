@@ -332,6 +332,7 @@ def _info(found: _Level) -> dict[str, Array]:
 # --- checks ---------------------------------------------------------------------------------------
 
 
+@jax.ensure_compile_time_eval()
 def _check(model, surface, mu, disorder, temperature, sea) -> None:
     checks.check_model(model)
     if model.dimension < 2:

@@ -47,6 +47,7 @@ class Disorder(eqx.Module):
         """About how many numbers are in memory for one Fermi energy."""
 
 
+@jax.ensure_compile_time_eval()
 def check_disorder(disorder, model: Model) -> None:
     """`disorder` is a model of disorder that fits `model`.
 
@@ -61,12 +62,14 @@ def check_disorder(disorder, model: Model) -> None:
     disorder.check(model)
 
 
+@jax.ensure_compile_time_eval()  # known inside the user's jit too
 def _as_number(value):
     """A real number as an array; what is none stays as it is, for the check that names it."""
     real = is_traced(value) or np.asarray(value).dtype.kind in "iuf"
     return jnp.asarray(value, dtype=jnp.result_type(float)) if real else value
 
 
+@jax.ensure_compile_time_eval()
 def _as_matrices(value):
     """The same for complex numbers."""
     numbers = is_traced(value) or np.asarray(value).dtype.kind in "iufc"
@@ -213,6 +216,7 @@ class GaussianCorrelator(eqx.Module):
         return self.strength * jnp.exp(-(q @ q) * self.length**2 / 2)
 
 
+@jax.ensure_compile_time_eval()
 def _check_number(name, value, wanted, allowed) -> None:
     if not isinstance(value, jax.Array):
         raise ValueError(f"Argument `{name}` must be {wanted}, but is {value!r}.")

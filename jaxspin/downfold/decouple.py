@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from jaxspin import checks
@@ -48,9 +49,10 @@ def downfold(
     checks.check_every_band(model, "effective model of fewer")
     order = _as_order(order)
     keep = as_keep(keep)
-    blocks = keep.blocks(model)
-    if not is_traced(model):
-        _check_apart(model, keep, blocks, order)
+    with jax.ensure_compile_time_eval():  # of a model that is known inside the user's jit
+        blocks = keep.blocks(model)
+        if not is_traced(model):
+            _check_apart(model, keep, blocks, order)
     rotation = LeastAction() if order is None else Perturbation(order)
     return EffectiveModel(model, blocks, rotation)
 

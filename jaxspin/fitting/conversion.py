@@ -38,6 +38,7 @@ class Gate(eqx.Module):
     #: V₀, the voltage of neutrality, V.
     neutral: Float[Array, ""] | float = 0.0
 
+    @jax.ensure_compile_time_eval()
     def __check_init__(self):
         if not is_traced(self.capacitance) and not self.capacitance > 0:
             raise ValueError(

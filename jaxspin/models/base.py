@@ -301,7 +301,9 @@ def parameter(default: Any = ...) -> Any:
     return eqx.field(converter=_as_float, default=default)
 
 
+@jax.ensure_compile_time_eval()
 def _as_float(value: object) -> Array:
+    """An array, with a known value inside the user's jit too."""
     return jnp.asarray(value, dtype=jnp.result_type(float))
 
 
@@ -317,6 +319,7 @@ class Sum(Model):
     first: Model
     second: Model
 
+    @jax.ensure_compile_time_eval()
     def __check_init__(self):
         a, b = self.first, self.second
         if a.downfolded or b.downfolded:
@@ -456,7 +459,9 @@ class WithSpin(Model):
     """
 
     model: Model
-    operator: Complex[Array, "3 n n"] = eqx.field(converter=jnp.asarray)
+    operator: Complex[Array, "3 n n"] = eqx.field(
+        converter=jax.ensure_compile_time_eval()(jnp.asarray)
+    )
 
     def __check_init__(self):
         if self.model.downfolded:

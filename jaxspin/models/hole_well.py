@@ -260,6 +260,7 @@ class HoleWell(LuttingerWell):
     zeeman: Complex[Array, "4 4"]  # eV
     axial: bool = eqx.field(static=True)
 
+    @jax.ensure_compile_time_eval()
     def __init__(
         self,
         material: str | Sequence[float] | Float[Array, " 3"],
@@ -315,6 +316,7 @@ class HoleWellKP(LuttingerWell):
     axial: bool = eqx.field(static=True)
     kept: tuple[int, int] = eqx.field(static=True)
 
+    @jax.ensure_compile_time_eval()
     def __init__(
         self,
         material: str | Sequence[float] | Float[Array, " 3"],
@@ -333,6 +335,7 @@ class HoleWellKP(LuttingerWell):
         self.basis, self.kept = basis, _kept(subbands, basis)
         self.potential = potential
 
+    @jax.ensure_compile_time_eval()
     def __check_init__(self):
         if self.potential is not None:
             value = eqx.filter_eval_shape(self.potential, jnp.zeros(()))

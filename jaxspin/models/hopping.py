@@ -3,6 +3,7 @@
 from collections import Counter
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
@@ -78,6 +79,7 @@ class HoppingModel(Model):
     spin_operator: Complex[Array, "3 n n"] | Complex[Array, "r 3 n n"] | None
     position: Complex[Array, "r d n n"] | None
 
+    @jax.ensure_compile_time_eval()
     def __init__(
         self,
         lattice: ArrayLike,

@@ -15,6 +15,7 @@ from jaxspin.spin_transfer.slow import SlowModes
 from jaxspin.surfaces.base import check_surface
 
 
+@jax.ensure_compile_time_eval()
 def check_model(model, surface) -> None:
     """An exchange model and a rule for its surface.
 
@@ -69,8 +70,7 @@ def _check_time(name, value) -> None:
 
 def _check_splitting(model) -> None:
     """h Hermitian and without trace, the spins Hermitian, at one k."""
-    with jax.ensure_compile_time_eval():  # the model is known where mu is traced
-        splitting, spin, bare = map(np.asarray, _sample(model))
+    splitting, spin, bare = map(np.asarray, _sample(model))
     n = splitting.shape[-1]
     size = np.abs(splitting).max() + np.abs(np.trace(splitting))
     if spin.shape != (3, n, n) or bare.shape != (3, n, n):

@@ -84,8 +84,8 @@ class Surface(eqx.Module):
                 vmap, where a surface that it cannot do is not known, its weights are NaN.
         """
         check_energy(mu)
+        check_model(model)
         with jax.ensure_compile_time_eval():  # for a model that is known where mu is traced
-            check_model(model)
             self.check(model)
         surface, findings = _found(self, model, jnp.asarray(mu, dtype=jnp.result_type(float)))
         if is_traced(surface, findings):
