@@ -154,17 +154,15 @@ QUANTITIES = {
         response.anomalous_hall, ("flow", "field"), units.charge_conductivity
     ),
     "spin_hall": Quantity(response.spin_hall, ("flow", "field", "spin"), units.spin_conductivity),
-    "torque_density": Quantity(
-        response.torque_density, ("field", "spin"), lambda d: f"e/2 Angstrom^{1 - d}"
-    ),
+    "torque_density": Quantity(response.torque_density, ("field", "spin"), units.spin_generation),
     "equilibrium_spin_current": Quantity(
         response.equilibrium_spin_current,
         ("flow", "spin"),
-        lambda d: f"eV Angstrom^{1 - d}",
+        units.spin_current,
         part=lambda result: result.total,
     ),
     "carrier_density": Quantity(response.carrier_density, (), units.density),
-    "density_of_states": Quantity(response.density_of_states, (), lambda d: f"1/(eV Angstrom^{d})"),
+    "density_of_states": Quantity(response.density_of_states, (), units.density_of_states),
 }
 
 _TABLES = ("model", "mesh", "levels", "quantity", "output", "path")

@@ -53,14 +53,17 @@ class Response(eqx.Module):
 
         Conductivities: "S/m", "S/cm" in 3D and "S", "e^2/h" in 2D. Spin conductivities:
         "hbar/2e S/m", "hbar/2e S/cm", "hbar/e S/m", "hbar/e S/cm" in 3D and "hbar/2e S",
-        "hbar/e S", "hbar/2e e^2/h", "hbar/e e^2/h", "e/8pi", "e/4pi", "e/2pi" in 2D. A
-        two-dimensional response never turns into a three-dimensional one: that needs a thickness.
+        "hbar/e S", "hbar/2e e^2/h", "hbar/e e^2/h", "e/8pi", "e/4pi", "e/2pi" in 2D. The other
+        quantities: docs/conventions.md. Other spellings of the same unit, those of the figures
+        among them, are understood: "(ħ/e) S/cm". A two-dimensional response never turns into a
+        three-dimensional one: that needs a thickness.
 
         Raises:
             ValueError: `units` does not measure this quantity; the message lists what does.
         """
         factor = unit.conversion(self.units, units)
-        return self._with(value=self.value * factor, error=self.error * factor, units=units)
+        value, error = self.value * factor, self.error * factor
+        return self._with(value=value, error=error, units=unit.canonical(units))
 
     def component(
         self,

@@ -25,6 +25,7 @@ FREE_ELECTRON = HBAR**2 / (2 * 9.1093837015e-31) / ELEMENTARY_CHARGE * 1e20
 BOHR_MAGNETON = FREE_ELECTRON
 
 _METRES = 1e10  # Å in a metre
+_PER_ANGSTROM = {"Angstrom": 1.0, "cm": 1e8, "m": 1e10}  # 1/Å in the inverse of each length
 
 # What one natural unit of a family, named by its default unit, is in each unit it converts to.
 # A spin conductivity in ħ/2e is twice the number it is in ħ/e. The unit "e/8pi" means the
@@ -55,30 +56,49 @@ _FAMILIES: dict[str, dict[str, float]] = {
         "e/4pi": 2 * math.pi,
         "e/2pi": math.pi,
     },
-    "hbar/2 V^-1 Angstrom^-1": {
-        "hbar/2 V^-1 Angstrom^-1": 1.0,
-        "hbar/2 V^-1 m^-1": _METRES,
-        "hbar V^-1 Angstrom^-1": 0.5,
-        "hbar V^-1 m^-1": _METRES / 2,
-    },
-    "hbar/2 V^-1 Angstrom^-2": {
-        "hbar/2 V^-1 Angstrom^-2": 1.0,
-        "hbar/2 V^-1 m^-2": _METRES**2,
-        "hbar V^-1 Angstrom^-2": 0.5,
-        "hbar V^-1 m^-2": _METRES**2 / 2,
-    },
-    "e Angstrom^-1": {"e Angstrom^-1": 1.0, "C/m": ELEMENTARY_CHARGE * _METRES},
-    "e Angstrom^-2": {"e Angstrom^-2": 1.0, "C/m^2": ELEMENTARY_CHARGE * _METRES**2},
-    "hbar eV^-2 Angstrom^-1": {
-        "hbar eV^-2 Angstrom^-1": 1.0,
-        "hbar/2 eV^-2 Angstrom^-1": 2.0,
-        "hbar eV^-2 m^-1": _METRES,
-    },
-    "hbar eV^-2": {"hbar eV^-2": 1.0, "hbar/2 eV^-2": 2.0},
-    "eV^-1 Angstrom^-1": {"eV^-1 Angstrom^-1": 1.0, "eV^-1 m^-1": _METRES},
-    "1/Angstrom^3": {"1/Angstrom^3": 1.0, "1/cm^3": 1e24},
-    "1/Angstrom^2": {"1/Angstrom^2": 1.0, "1/cm^2": 1e16},
 }
+
+
+def _product(unit: str, length: str, power: int) -> str:
+    """The unit "unit length^power" as it is written."""
+    return {0: unit, 1: f"{unit} {length}"}.get(power, f"{unit} {length}^{power}")
+
+
+def _quotient(unit: str, length: str, dimension: int) -> str:
+    """The unit "unit/length^dimension" as it is written; `unit` is 1 or 1/energy."""
+    per = length if dimension == 1 else f"{length}^{dimension}"
+    return f"1/{per}" if unit == "1" else f"1/({unit.removeprefix('1/')} {per})"
+
+
+def _products(power: int, factors: dict[str, float], *, joule: bool = False) -> dict[str, float]:
+    """A family of units "unit Å^power", the natural one first, and the same with metres."""
+    metres = _METRES ** (-power)
+    family = {_product(unit, "Angstrom", power): factor for unit, factor in factors.items()}
+    family |= {_product(unit, "m", power): metres * factor for unit, factor in factors.items()}
+    return family | ({_product("J", "m", power): metres * ELEMENTARY_CHARGE} if joule else {})
+
+
+def _families(dimension: int) -> list[dict[str, float]]:
+    """Units of what is no conductivity, in 1, 2 or 3 dimensions."""
+    d = dimension
+    coulomb = {1: "C", 2: "C/m", 3: "C/m^2"}[d]
+    torque = {_product("e/2", "Angstrom", 1 - d): 1.0, _product("e", "Angstrom", 1 - d): 0.5}
+    return [
+        _products(1 - d, {"hbar/2 V^-1": 1.0, "hbar V^-1": 0.5}),  # spin density per field
+        torque | {coulomb: 0.5 * ELEMENTARY_CHARGE * _METRES ** (d - 1)},
+        _products(2 - d, {"hbar eV^-2": 1.0, "hbar/2 eV^-2": 2.0}),  # spin per eE and gradient
+        _products(2 - d, {"eV^-1": 1.0}),  # torque per eE and gradient
+        _products(1 - d, {"eV": 1.0}, joule=True),  # spin current
+        {_quotient("1", length, d): per**d for length, per in _PER_ANGSTROM.items()},
+        {
+            _quotient("1/eV", "Angstrom", d): 1.0,
+            _quotient("1/eV", "cm", d): 1e8**d,
+            _quotient("1/J", "m", d): _METRES**d / ELEMENTARY_CHARGE,
+        },
+    ]
+
+
+_FAMILIES |= {next(iter(family)): family for d in (1, 2, 3) for family in _families(d)}
 
 
 def charge_conductivity(dimension: int) -> str:
@@ -98,36 +118,47 @@ def natural_conductivity(dimension: int) -> str:
 
 def spin_polarization(dimension: int) -> str:
     """Unit of a spin density per field: Pauli-normalised spins per volume and 1 eV/Å."""
-    return f"hbar/2 V^-1 Angstrom^{1 - dimension}"
+    return _product("hbar/2 V^-1", "Angstrom", 1 - dimension)
 
 
 def torque(dimension: int) -> str:
     """Unit of a torque per volume and field: eV Å^(−d) for eE of 1 eV/Å."""
-    return f"e Angstrom^{1 - dimension}"
+    return _product("e", "Angstrom", 1 - dimension)
+
+
+def spin_generation(dimension: int) -> str:
+    """Unit of the torque density Tr t ρ_E per field: half of that of `torque`, as s is σ."""
+    return _product("e/2", "Angstrom", 1 - dimension)
+
+
+def spin_current(dimension: int) -> str:
+    """Unit of the equilibrium spin current ħJ: eV Å^(1−d)."""
+    return _product("eV", "Angstrom", 1 - dimension)
 
 
 def spin_transfer(dimension: int) -> str:
     """Unit of a spin density, ħ Å^(−d), per eE (eV/Å) and gradient of the exchange energy."""
-    return _in_angstrom("hbar eV^-2", 2 - dimension)
+    return _product("hbar eV^-2", "Angstrom", 2 - dimension)
 
 
 def spin_transfer_torque(dimension: int) -> str:
     """Unit of a torque density, eV Å^(−d), per eE and gradient of the exchange energy."""
-    return _in_angstrom("eV^-1", 2 - dimension)
-
-
-def _in_angstrom(unit: str, power: int) -> str:
-    return {0: unit, 1: f"{unit} Angstrom"}.get(power, f"{unit} Angstrom^{power}")
+    return _product("eV^-1", "Angstrom", 2 - dimension)
 
 
 def density(dimension: int) -> str:
     """Unit of a number density."""
-    return "1/Angstrom" if dimension == 1 else f"1/Angstrom^{dimension}"
+    return _quotient("1", "Angstrom", dimension)
+
+
+def density_of_states(dimension: int) -> str:
+    """Unit of a density of states."""
+    return f"1/(eV Angstrom^{dimension})" if dimension > 1 else "1/(eV Angstrom)"
 
 
 def per_natural(unit: str) -> float:
     """How many of `unit` one natural unit (ħ = e = 1, Å, eV) is; 1 for units without family."""
-    return next((family[unit] for family in _FAMILIES.values() if unit in family), 1.0)
+    return _family(unit).get(unit, 1.0)
 
 
 def conversion(start: str, end: str) -> float:
@@ -139,12 +170,73 @@ def conversion(start: str, end: str) -> float:
     >>> round(conversion("hbar/2e S", "hbar/e e^2/h") * CONDUCTANCE, 6)
     3.141593
     """
-    if start == end:
-        return 1.0
-    family = next((f for f in _FAMILIES.values() if start in f), {start: 1.0})
-    if end not in family:
+    start, wanted = canonical(start), canonical(end)
+    family = _family(start)
+    if not isinstance(end, str) or wanted not in family:
         raise ValueError(
             f"Argument `units` must be one of {', '.join(map(repr, family))} "
             f"for a quantity in {start!r}, but is {end!r}."
         )
-    return family[end] / family[start]
+    return family[wanted] / family[start]
+
+
+def _family(unit: str) -> dict[str, float]:
+    return next((family for family in _FAMILIES.values() if unit in family), {unit: 1.0})
+
+
+# --- spellings ------------------------------------------------------------------------------------
+
+_LETTERS = str.maketrans(
+    {
+        "ħ": "hbar",
+        "ℏ": "hbar",
+        "Å": "Angstrom",
+        "\u212b": "Angstrom",  # the ångström sign
+        "π": "pi",
+        "Ω": "Ohm",
+        "\u2126": "Ohm",  # the ohm sign
+        "−": "-",
+        "⁻": "^-",
+        "¹": "1",
+        "²": "^2",
+        "³": "^3",
+        **dict.fromkeys("$\\{}*·⋅× \t\xa0\u202f"),
+    }
+)
+
+# Without spaces. The brackets tell (Ω cm)⁻¹ from Ω/cm.
+_SIEMENS = {
+    written.format(length): f"S/{length}"
+    for length in ("cm", "m")
+    for written in ("(Ohm{})^-1", "Ohm^-1{}^-1", "1/(Ohm{})", "S{}^-1")
+}
+_INVERSE = {"cm^-1": "1/cm", "m^-1": "1/m", "Angstrom^-1": "1/Angstrom"} | {
+    f"{length}^-{d}": f"1/{length}^{d}" for length in ("cm", "m", "Angstrom") for d in (2, 3)
+}
+
+
+def canonical(unit: str) -> str:
+    """The name of a unit in this package, from the ways in which it is written and typeset.
+
+    A unit that is not known is returned as it is.
+
+    >>> canonical("(hbar/2e) S/m"), canonical("(ħ/e) (Ω cm)⁻¹"), canonical("cm^-3")
+    ('hbar/2e S/m', 'hbar/e S/cm', '1/cm^3')
+    """
+    return _NAMES.get(_letters(unit), unit) if isinstance(unit, str) else unit
+
+
+def is_known(unit: object) -> bool:
+    """Tell a unit of this package, in its own spelling."""
+    return isinstance(unit, str) and canonical(unit) == unit and _letters(unit) in _NAMES
+
+
+def _letters(unit: str) -> str:
+    """A unit in ASCII, without spaces, brackets and mathtext."""
+    text = unit.translate(_LETTERS).replace("^-^", "^-")
+    for written, name in _SIEMENS.items():
+        text = text.replace(written, name)
+    return _INVERSE.get(text, text).replace("(", "").replace(")", "")
+
+
+_NAMES = {_letters(unit): unit for family in _FAMILIES.values() for unit in family}

@@ -92,10 +92,10 @@ class Data(eqx.Module):
         self.temperature = _column("temperature", temperature, rows)
         labels = [component] * rows if np.ndim(component) == 0 else component
         self.component = tuple(map(_label, labels))
-        self.units, self.density_units = units, density_units
+        self.units, self.density_units = unit.canonical(units), unit.canonical(density_units)
         self._check(rows)
         if self._counts:
-            self.place = self.place * _per_angstrom(density_units)
+            self.place = self.place * _per_angstrom(self.density_units)
 
     def _check(self, rows: int) -> None:
         if rows == 0:
@@ -501,10 +501,10 @@ def _from_columns(
         )
     known = {"mu": "eV", "gate": "V", "temperature": "K", "value": found, "error": found}
     for name, expected in known.items():
-        if kinds.get(name) not in (None, expected):
+        given = kinds.get(name)
+        if given is not None and unit.canonical(given) != unit.canonical(expected):
             raise ValueError(
-                f"Argument `{argument}` must have {name} in {expected}, "
-                f"but has it in {kinds[name]}."
+                f"Argument `{argument}` must have {name} in {expected}, but has it in {given}."
             )
     if "density" in columns and not kinds["density"]:
         raise ValueError(

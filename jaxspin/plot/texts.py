@@ -50,6 +50,6 @@ def typeset(units: str) -> str:
     text = re.sub(r"(?<!\\)\bhbar\b", r"$\\hbar$", text)
     text = re.sub(r"e\^2/h\b", r"$e^2/h$", text)
     text = re.sub(r"\be/(\d)pi", r"$e/\1\\pi$", text)
-    text = re.sub(r"\be/2 ", "$e/2$ ", text)
+    text = re.sub(r"\be/2(?= |$)", "$e/2$", text)
     text = text.replace("Angstrom", "Å")
     return re.sub(r"(?<=[ÅVm])\^(-?\d+)", r"$^{\1}$", text)
