@@ -1,8 +1,7 @@
 """Checkpoints: the partial sums of a long run, in a file from which the run can go on.
 
-The file is a NumPy archive (.npz, no pickle); docs/running.md lists what is in it. It is written
-beside its place and then renamed, so that at any moment there is a whole one. It is removed at the
-end of the run.
+The file is a NumPy archive (`files`); docs/running.md lists what is in it. It is removed at the end
+of the run.
 """
 
 import dataclasses
@@ -12,7 +11,6 @@ import os
 import re
 import time
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -21,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxspin import distributed
+from jaxspin import distributed, files
 
 
 class Checkpoint:
@@ -89,11 +87,24 @@ class Run:
         if f"{stage}.done" not in self._content:
             return 0, start
         leaves, structure = jax.tree.flatten(start)
-        try:
-            saved = [jnp.asarray(self._content[f"{stage}.{i}"]) for i in range(len(leaves))]
-        except KeyError as error:
-            raise _unreadable(self._path) from error
-        return int(self._content[f"{stage}.done"]), jax.tree.unflatten(structure, saved)
+        saved = [self._entry(f"{stage}.{i}", leaf) for i, leaf in enumerate(leaves)]
+        done = self._content[f"{stage}.done"]
+        if done.ndim != 0 or done.dtype.kind != "i" or done < 0:
+            raise _unusable(self._path, f"has no number of parts done in `{stage}.done`")
+        return int(done), jax.tree.unflatten(structure, saved)
+
+    def _entry(self, name: str, like) -> np.ndarray | jax.Array:
+        """An entry of the type and shape of `like`, whose first axis may grow if it is empty."""
+        if name not in self._content:
+            raise _unusable(self._path, f"has no entry `{name}`")
+        array, shape = self._content[name], np.shape(like)
+        grows = len(shape) > 0 and shape[0] == 0
+        same = array.shape[1:] == shape[1:] if grows and array.ndim else array.shape == shape
+        if not same or array.dtype != jnp.result_type(like):
+            found = f"{array.dtype} of shape {array.shape}"
+            expected = f"{jnp.result_type(like)} of shape {shape}"
+            raise _unusable(self._path, f"has {found} in `{name}`, not {expected}")
+        return jnp.asarray(array)
 
     def keep(self, stage: str, done: int, totals, *, now: bool) -> None:
         """Note the sums, and write them if it is time to, or `now`."""
@@ -112,28 +123,27 @@ class Run:
         """The run is complete: the file is of no more use."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
-            _new(self._path).unlink(missing_ok=True)
+            files.partial_file(self._path).unlink(missing_ok=True)
 
     def _is_due(self) -> bool:
         return time.monotonic() - self._written >= self._seconds
 
     def _write(self) -> None:
-        new = _new(self._path)
-        with new.open("wb") as file:
-            np.savez(file, about=np.asarray(json.dumps(self._about)), **self._content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, self._path)
+        texts = {"about": json.dumps(self._about)}
+        files.write_archive(self._path, files.Contents(self._content, texts))
 
     def _read(self) -> dict[str, np.ndarray]:
         if self._path is None or not self._path.exists():
             return {}
         try:
-            with self._path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                content = dict(archive)
-            saved = dict(json.loads(str(content.pop("about"))))
-        except (zipfile.BadZipFile, ValueError, KeyError, EOFError, TypeError) as error:
-            raise _unreadable(self._path) from error
+            contents = files.read_archive(self._path)
+            self._check_about(_parsed(contents.texts))
+            files.verify_hash(contents)
+        except files.UnusableFile as error:
+            raise _unusable(self._path, str(error)) from error
+        return contents.arrays
+
+    def _check_about(self, saved: dict[str, str]) -> None:
         field = distributed.first_difference(saved, self._about)
         if field is not None:
             raise ValueError(
@@ -141,7 +151,13 @@ class Run:
                 f"is {saved.get(field)}, and here it is {self._about.get(field)}. Use another "
                 "file, or remove this one."
             )
-        return content
+
+
+def _parsed(texts: dict[str, str]) -> dict[str, str]:
+    about = files.parse_json(texts.get("about", ""), "about")
+    if not isinstance(about, dict) or not all(isinstance(text, str) for text in about.values()):
+        raise files.UnusableFile("does not say of which run it is")
+    return about
 
 
 def _own_file(path: Path) -> Path:
@@ -164,21 +180,16 @@ def _own_file(path: Path) -> Path:
     return path.with_name(name)
 
 
-def _new(path: Path) -> Path:
-    """What is being written; always the same name, so that killed runs leave one at most."""
-    return path.with_name(f".{path.name}.new")
-
-
 def _as_path(path) -> str | os.PathLike:
     if isinstance(path, str | os.PathLike) and str(path):
         return path
     raise ValueError(f"Argument `checkpoint` must be a path or a Checkpoint, but is {path!r}.")
 
 
-def _unreadable(path: Path) -> ValueError:
+def _unusable(path: Path | None, problem: str) -> ValueError:
     return ValueError(
-        f"Argument `checkpoint` must be a checkpoint of jaxspin or a new file, but {path} is "
-        "neither. Use another file, or remove this one."
+        f"Argument `checkpoint` must be a checkpoint of jaxspin or a new file, but {path} "
+        f"{problem}. Use another file, or remove this one."
     )
 
 
@@ -187,7 +198,7 @@ def _unreadable(path: Path) -> ValueError:
 
 def _surroundings() -> dict[str, str]:
     return {
-        "format": "1",
+        "format": "2",
         "jax": jax.__version__,
         "precision": str(jnp.result_type(float)),
         "backend": jax.default_backend(),
