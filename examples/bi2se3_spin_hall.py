@@ -24,7 +24,7 @@ for definition, axes in zip(("proper_corrected", "conventional"), panels, strict
     sigma = js.spin_hall(model, mesh, levels, definition=definition)
     print(sigma, end="\n\n")
     plot.scan(sigma, components=["zx^y", "xy^z"], axes=axes)
-    sigma.save(f"bi2se3_{definition}.nc")
+    sigma.save(f"bi2se3_{definition}.nc", overwrite=True)
 figure.savefig("bi2se3_spin_hall.png", dpi=200)
 
 loaded = js.load("bi2se3_proper_corrected.nc").component(flow="z", field="x", spin="y")

@@ -10,20 +10,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
-import h5netcdf
 import jax
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import typer
-import xarray
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from jaxspin import inputs, meshes, plot, response
+from jaxspin import files, inputs, meshes, plot, response, results
 from jaxspin.interop import wannier90, wannierberri
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.models.hopping import HoppingModel
@@ -277,17 +275,14 @@ def _record(path: Path) -> str | None:
         if path.suffix == ".png":
             with Image.open(path) as image:
                 return image.info.get("Comment")
-        with xarray.open_dataset(path, engine="h5netcdf") as dataset:
-            return dataset.attrs.get("input")
     except (OSError, ValueError):
         return None
+    return files.read_text(path, "input")
 
 
 def _save_response(response: Response, path: Path, record: str) -> None:
-    response.save(path)
-    with h5netcdf.File(path, "a") as file:
-        file.attrs["input"] = record
-        file.attrs["jaxspin_version"] = metadata.version("jaxspin")
+    notes = {"input": record, "jaxspin_version": metadata.version("jaxspin")}
+    results.write(response, path, overwrite=True, notes=notes)  # `_protect` has looked at it
 
 
 def _save_figure(axes: Axes, path: Path, record: str) -> None:

@@ -1,6 +1,7 @@
 """What a calculation returns: numbers with axes, units, formula and error, and files of them."""
 
 import json
+from collections.abc import Mapping
 from os import PathLike
 
 import equinox as eqx
@@ -9,13 +10,12 @@ import numpy as np
 import xarray
 from jaxtyping import Array, Float
 
-from jaxspin import units as unit
+from jaxspin import files, schema, units as unit
 from jaxspin.adaptive import Refinement
 from jaxspin.algebra import is_traced
 from jaxspin.levels import Levels
 
 _CARTESIAN = ("x", "y", "z")
-_SUBSCRIPTS = {"flow", "field", "spin", "gradient", "magnetization"}
 
 
 class Response(eqx.Module):
@@ -122,7 +122,11 @@ class Response(eqx.Module):
         """The value as a labelled array; units, formula, source and info in its attributes.
 
         The estimated error is the coordinate "error".
+
+        Raises:
+            ValueError: the response is one of many (from `jax.vmap`), or inside jit.
         """
+        _check_concrete(self)
         error = (self.axes, np.asarray(self.error))
         return xarray.DataArray(
             np.asarray(self.value),
@@ -132,21 +136,24 @@ class Response(eqx.Module):
             attrs=self._attributes(),
         )
 
-    def save(self, path: str | PathLike) -> None:
-        """Write a netCDF file with all metadata. `jaxspin.load` reads it back."""
-        data = {
-            "value": self.to_xarray().drop_vars("error").rename("value"),
-            "error": (self.axes, np.asarray(self.error)),
-            "temperature_all": ("any_temperature", np.asarray(self.levels.temperatures)),
-            "mu_all": ("any_mu", np.asarray(self.levels.mu)),
-        }
-        dataset = xarray.Dataset(data, attrs={"created_by": "jaxspin", **self._attributes()})
-        dataset.to_netcdf(path, engine="h5netcdf")
+    def save(self, path: str | PathLike, *, overwrite: bool = False) -> None:
+        """Write a netCDF file with all metadata. `jaxspin.load` reads it back.
+
+        For a table in CSV: `response.to_xarray().to_dataframe("value").to_csv("out.csv")`.
+
+        Args:
+            path: ends in .nc, .nc4, .h5 or .hdf5.
+            overwrite: replace a file that is there.
+        Raises:
+            ValueError: another ending, a file that is there, a folder that is not; a response that
+                is one of many (from `jax.vmap`), inside jit, or inconsistent.
+        """
+        write(self, path, overwrite=overwrite)
 
     def _coordinates(self) -> dict[str, tuple]:
         size = dict(zip(self.axes, self.value.shape, strict=True))
         labels = {
-            axis: (axis, list(_CARTESIAN[: size[axis]])) for axis in size.keys() & _SUBSCRIPTS
+            axis: (axis, list(_CARTESIAN[: size[axis]])) for axis in size.keys() & schema.COMPONENTS
         }
         numbers = {
             "mu": ("mu", np.asarray(self.levels.mu), {"units": "eV"}),
@@ -189,31 +196,78 @@ class Response(eqx.Module):
     __str__ = __repr__
 
 
+def write(
+    response: Response,
+    path: str | PathLike,
+    *,
+    overwrite: bool = False,
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Write a response as `Response.save`, with more texts beside it, which the hash leaves out.
+
+    Raises:
+        ValueError: as `Response.save`.
+    """
+    place = schema.check_new_file(path, overwrite)
+    _check_concrete(response)
+    contents = _contents(response)
+    try:
+        schema.response_fields(contents)
+    except files.UnusableFile as error:
+        raise ValueError(f"This response cannot be saved, for it {error}.") from error
+    texts = {"created_by": "jaxspin", files.HASH: files.content_hash(contents)}
+    variables = {name: (contents.axes[name], array) for name, array in contents.arrays.items()}
+    texts = {**(notes or {}), **contents.texts, **texts}
+    dataset = xarray.Dataset(variables, response._coordinates(), texts)
+    dataset["value"].attrs = response._attributes()
+    files.write_netcdf(place, dataset)
+
+
 def load(path: str | PathLike) -> Response:
     """Read a response that `Response.save` wrote.
 
     Raises:
-        ValueError: the file was not written by jaxspin.
+        ValueError: no such file, or none that `Response.save` wrote as it is: another format,
+            damaged, changed, or with its numbers elsewhere. The message names the file and says
+            what is wrong.
     """
-    with xarray.open_dataset(path, engine="h5netcdf") as dataset:
-        attributes = dataset.attrs
-        if attributes.get("created_by") != "jaxspin":
-            raise ValueError(f"Argument `path` must be a file saved by jaxspin, but is {path!s}.")
-        temperature = dataset["temperature_all"].values
-        if json.loads(attributes["temperature_is_scalar"]):
-            temperature = temperature[0]
-        return Response(
-            value=jnp.asarray(dataset["value"].values),
-            error=jnp.asarray(dataset["error"].values),
-            levels=Levels(dataset["mu_all"].values, temperature),
-            info={key: jnp.asarray(v) for key, v in json.loads(attributes["info"]).items()},
-            axes=tuple(json.loads(attributes["axes"])),
-            units=attributes["units"],
-            name=attributes["quantity"],
-            formula=attributes["formula"],
-            source=attributes["source"],
-            selected=attributes["selected"],
+    place = schema.as_path(path)
+    try:
+        contents = files.read_netcdf(place, schema.ARRAYS, (*schema.TEXTS, *schema.STAMPS))
+        schema.check_creator(contents.texts.pop("created_by"))
+        fields = schema.response_fields(contents)
+        schema.check_coordinates(place, fields["axes"], fields["levels"])
+        files.verify_hash(contents)
+    except files.UnusableFile as error:
+        raise ValueError(
+            f"Argument `path` must be a file saved by jaxspin (`Response.save`), but {place} "
+            f"{error}."
+        ) from error
+    return Response(**fields)
+
+
+def _check_concrete(response: Response) -> None:
+    if is_traced(response):
+        raise ValueError("A response inside jit, vmap or a derivative has no numbers yet to save.")
+    if response.value.ndim != len(response.axes):
+        raise ValueError(
+            f"A response must have the axes {response.axes}, but this one has shape "
+            f"{response.value.shape}. Of many, from `jax.vmap`, take one: "
+            "jax.tree.map(lambda leaf: leaf[0], many)."
         )
+
+
+def _contents(response: Response) -> files.Contents:
+    """What a file holds of a response."""
+    arrays = {
+        "value": np.asarray(response.value),
+        "error": np.asarray(response.error),
+        "mu_all": np.asarray(response.levels.mu),
+        "temperature_all": np.asarray(response.levels.temperatures),
+    }
+    axes = {"value": response.axes, "error": response.axes}
+    axes |= {"mu_all": ("any_mu",), "temperature_all": ("any_temperature",)}
+    return files.Contents(arrays, response._attributes(), axes)
 
 
 def shown(value) -> str:
@@ -242,7 +296,7 @@ def _largest(value: Array, axes: tuple[str, ...], levels: Levels) -> str:
     where = np.unravel_index(np.nanargmax(np.abs(array)), array.shape)
     names = []
     for axis, i in zip(axes, where, strict=True):
-        if axis in _SUBSCRIPTS:
+        if axis in schema.COMPONENTS:
             names.append(f"{axis} {_CARTESIAN[i]}")
         elif axis == "mu":
             names.append(f"mu {shown(levels.mu[..., i])} eV")

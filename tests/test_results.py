@@ -149,7 +149,7 @@ def test_save_keeps_a_temperature_that_is_a_number(tmp_path):
         axes = ("mu",) if shape == () else ("temperature", "mu")
         value = jnp.zeros((*shape, 3))
         one = response(axes, value=value, error=value, levels=js.Levels(MU, temperature))
-        one.save(tmp_path / "response.nc")
+        one.save(tmp_path / "response.nc", overwrite=True)
         assert js.load(tmp_path / "response.nc").levels.temperature.shape == shape
 
 

@@ -21,7 +21,7 @@ LAYERS = (
     ("devices", "checkpoint", "cells"),
     ("adaptive",),
     ("integrate",),
-    ("results", "checks"),
+    ("results", "checks", "schema"),
     ("response",),
     (
         "crystal_field_currents",
