@@ -18,8 +18,10 @@ from jaxtyping import Array, Float
 
 from jaxspin.algebra import is_traced
 from jaxspin.cells import ORDER, Boxes, Occupations, integrals
+from jaxspin.grading import NARROWEST, BoxSet, grade
 from jaxspin.levels import Levels
 from jaxspin.meshes import Adaptive, Coordinates
+from jaxspin.near_degeneracies import GapSearch
 from jaxspin.observables import Observable
 from jaxspin.spectrum import Degeneracy
 from jaxspin.units import BOLTZMANN
@@ -68,31 +70,63 @@ def refine(
             "with Adaptive which fixed mesh is fine enough, and differentiate on that one."
         )
     evaluate = _Evaluate(observable, model, adaptive, levels, degeneracy)
-    cells = _first_cells(adaptive.mesh, evaluate)
-    value, error, tolerance = _totals(cells, adaptive)
-    while np.all(np.isfinite(error)) and np.any(error > tolerance):
-        chosen, axes = _worst(cells, np.any(error > tolerance, axis=1), tolerance)
-        number = _affordable(adaptive.max_points - evaluate.points, cells, chosen, axes, evaluate)
-        chosen, axes = chosen[:number], axes[:number]
-        if number == 0:
-            break
-        boxes = _halves(cells, chosen, axes)
-        cells = _halved(cells, chosen, axes, boxes, evaluate, tolerance)
-        value, error, tolerance = _totals(cells, adaptive)
-    converged = bool(np.all(error <= tolerance))
+    cells = _to_tolerance(_first_cells(adaptive.mesh, evaluate), adaptive, evaluate)
+    search = GapSearch(observable, model, adaptive.mesh, levels, degeneracy)
+    cells, near, resolved = _resolve(search, cells, adaptive, evaluate)
+    value, error, tolerance = (x[evaluate.order] for x in _totals(cells, adaptive))
+    merged = np.zeros((1, 1, 1)) if near is None else search.content_of_groups(near)
+    error = error + np.sum(merged, axis=0)
+    converged = resolved and bool(np.all(error <= tolerance))
     if not converged:
-        _warn(error / tolerance, adaptive, evaluate.points)
+        _warn(error, tolerance, near, merged, resolved, adaptive, evaluate.points, search)
     refinement = Refinement(
         cells.lower,
         cells.width,
-        np.max(cells.error / tolerance, axis=(1, 2), initial=0.0),
+        np.max(cells.error[:, evaluate.order] / tolerance, axis=(1, 2), initial=0.0),
         adaptive.mesh.coordinates,
         model.lattice,
         adaptive.domain,
         evaluate.points,
         converged,
     )
-    return Refined(value[evaluate.order], error[evaluate.order], evaluate.splitting, refinement)
+    return Refined(value, error, evaluate.splitting, refinement)
+
+
+def _resolve(search: GapSearch, cells: "_Cells", adaptive: Adaptive, evaluate: "_Evaluate"):
+    """Cells that resolve every near degeneracy as well, these, and whether there were points."""
+    if search.observable.smooth or not np.all(np.isfinite(cells.value)):
+        return cells, None, True
+    near, resolved = search.find(), True
+    while resolved and _is_reached(cells, adaptive):
+        left = (adaptive.max_points - evaluate.points) // evaluate.nodes
+        chosen, boxes = grade(search, near, cells.boxes, left)
+        if not len(chosen):
+            break
+        resolved = evaluate.cost(boxes) <= left * evaluate.nodes
+        if resolved:
+            fresh = _fresh(boxes, evaluate)
+            cells = _to_tolerance(cells.without(chosen).and_(fresh), adaptive, evaluate)
+    return cells, near, resolved
+
+
+def _is_reached(cells: "_Cells", adaptive: Adaptive) -> bool:
+    _, error, tolerance = _totals(cells, adaptive)
+    return bool(np.all(error <= tolerance))
+
+
+def _to_tolerance(cells: "_Cells", adaptive: Adaptive, evaluate: "_Evaluate") -> "_Cells":
+    """The cells, halved where their error is until the tolerance or the end of points is met."""
+    _, error, tolerance = _totals(cells, adaptive)
+    while np.all(np.isfinite(error)) and np.any(error > tolerance):
+        chosen, axes = _worst(cells, np.any(error > tolerance, axis=1), tolerance)
+        number = _affordable(adaptive.max_points - evaluate.points, cells, chosen, axes, evaluate)
+        chosen, axes = chosen[:number], axes[:number]
+        if number == 0:
+            break
+        boxes = cells.of(chosen).boxes.halve(axes)
+        cells = _halved(cells, chosen, axes, boxes, evaluate, tolerance)
+        _, error, tolerance = _totals(cells, adaptive)
+    return cells
 
 
 @dataclass
@@ -108,8 +142,15 @@ class _Cells:
     null: np.ndarray  # (cell, axis, level): largest null rule over components, calibrated
     worth: np.ndarray  # (cell, axis, level): the calibration in it
 
+    @property
+    def boxes(self) -> BoxSet:
+        return BoxSet(self.lower, self.width, self.turn, self.exact)
+
     def of(self, index) -> "_Cells":
         return _Cells(**{name: x[index] for name, x in vars(self).items()})
+
+    def without(self, index) -> "_Cells":
+        return self.of(np.setdiff1d(np.arange(len(self.lower)), index))
 
     def and_(self, other: "_Cells") -> "_Cells":
         return _Cells(
@@ -143,10 +184,10 @@ class _Evaluate:
         size = _BATCH_POINTS // self.nodes
         self.batch = int(np.clip(size, 4, None))
 
-    def cost(self, boxes: "_Boxes") -> int:
+    def cost(self, boxes: BoxSet) -> int:
         return self.nodes * (len(boxes.lower) + int(np.sum(boxes.turn & ~boxes.exact)))
 
-    def __call__(self, boxes: "_Boxes") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def __call__(self, boxes: BoxSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Values, null rules (of a full turn: the difference from a turned rule), cut or not."""
         self.points += self.cost(boxes)
         offset = np.where(boxes.turn, 0.5, -1.0)
@@ -171,13 +212,6 @@ class _Evaluate:
         return tuple(map(np.concatenate, zip(*found, strict=True)))
 
 
-class _Boxes(NamedTuple):
-    lower: np.ndarray
-    width: np.ndarray
-    turn: np.ndarray
-    exact: np.ndarray
-
-
 _BATCH_POINTS = 2**12
 # A uniform rule turned by this part of its spacing differs in every harmonic it cannot integrate:
 # no small multiple of it is near an integer.
@@ -195,7 +229,12 @@ def _first_cells(mesh, evaluate) -> _Cells:
     lower = np.stack([x.ravel() for x in corners], axis=1)
     width = np.broadcast_to(1 / np.array(counts), lower.shape).copy()
     turn = np.full(len(lower), angle)
-    boxes = _Boxes(lower, width, turn, np.zeros_like(turn))
+    boxes = BoxSet(lower, width, turn, np.zeros_like(turn))
+    return _fresh(boxes, evaluate)
+
+
+def _fresh(boxes: BoxSet, evaluate) -> _Cells:
+    """Cells of which nothing is known yet."""
     value, null, _ = evaluate(boxes)
     worth = np.full(null.shape[:3], _UNSEEN)
     return _judged(boxes, value, null, worth, 0.0)
@@ -240,8 +279,6 @@ _CANCELLED = 1e-3
 # to 29,000 points to 1e-6; values of 0.5 to 0.8 and 0.2 to 0.5 took up to a third more.
 _MARKED = 0.6
 _COMPARABLE = 0.2
-# Narrower cells stay as they are: what a singularity on a line still holds in them is below 1e-8.
-_NARROWEST = 2.0**-30
 
 
 def _worst(cells: _Cells, open_levels, tolerance):
@@ -251,7 +288,7 @@ def _worst(cells: _Cells, open_levels, tolerance):
     held = np.cumsum(score[order])
     chosen = order[: np.searchsorted(held, _MARKED * held[-1]) + 1]
     along = np.max((cells.null[chosen] / tolerance[:, 0])[:, :, open_levels], axis=2)
-    along = np.where(cells.width[chosen] > _NARROWEST, along, 0)
+    along = np.where(cells.width[chosen] > NARROWEST, along, 0)
     axes = (along >= _COMPARABLE * along.max(axis=1, keepdims=True)) & (along > 0)
     possible = np.any(axes, axis=1)
     return chosen[possible], axes[possible]
@@ -264,25 +301,7 @@ def _affordable(points: int, cells: _Cells, chosen, axes, evaluate) -> int:
     return int(np.searchsorted(np.cumsum(each), points, side="right"))
 
 
-def _halves(cells: _Cells, chosen, axes) -> _Boxes:
-    """The halves of the chosen cells along the given axes, those of one cell in a row."""
-    lower, width = cells.lower[chosen], cells.width[chosen]
-    turn, exact = cells.turn[chosen], cells.exact[chosen]
-    family = np.arange(len(chosen))
-    for i in range(lower.shape[1]):
-        cut = axes[family, i]
-        width[cut, i] /= 2
-        upper = lower[cut].copy()
-        upper[:, i] += width[cut, i]
-        lower, width = np.concatenate([lower, upper]), np.concatenate([width, width[cut]])
-        turn, exact = np.concatenate([turn, turn[cut]]), np.concatenate([exact, exact[cut]])
-        family = np.concatenate([family, family[cut]])
-    turn = turn & ~axes[family, -1]
-    order = np.argsort(family, kind="stable")
-    return _Boxes(lower[order], width[order], turn[order], exact[order])
-
-
-def _halved(cells: _Cells, chosen, axes, boxes: _Boxes, evaluate, tolerance) -> _Cells:
+def _halved(cells: _Cells, chosen, axes, boxes: BoxSet, evaluate, tolerance) -> _Cells:
     """The cells with the chosen ones replaced by their halves, whose errors are calibrated."""
     parents = cells.of(chosen)
     number = 2 ** np.sum(axes, axis=1)
@@ -305,9 +324,7 @@ def _halved(cells: _Cells, chosen, axes, boxes: _Boxes, evaluate, tolerance) -> 
     share = size / np.maximum(np.add.reduceat(size, start, axis=0)[family], _tiny(size))
     least = _REMAINS * share[:, :, None] * change[family]
     born = _judged(boxes, value, null, worth, least)
-    rest = np.ones(len(cells.lower), bool)
-    rest[chosen] = False
-    return cells.of(rest).and_(born)
+    return cells.without(chosen).and_(born)
 
 
 # A null rule is worth twice what it was worth in the cell above, within these limits. That holds if
@@ -328,10 +345,23 @@ def _tiny(array: np.ndarray) -> float:
     return float(np.finfo(array.dtype).tiny)
 
 
-def _warn(excess, adaptive: Adaptive, points: int) -> None:
+def _warn(error, tolerance, near, merged, resolved, adaptive: Adaptive, points: int, search):
+    hidden = np.max(merged / tolerance, axis=(1, 2), initial=0.0)
+    if np.any(hidden > 0.5):
+        worst = int(np.argmax(hidden))
+        advice = (
+            f"Bands {near.band[worst]} and {near.band[worst] + 1} come as close as "
+            f"{near.gap[worst]:.1e} eV at k = {near.k[worst]}, where `degeneracy` takes them for "
+            f"one group, since its tolerance is {search.floor:.1e} eV. If they are to count as "
+            "two, give `degeneracy=Covariant(...)` a smaller one."
+        )
+    elif not resolved:
+        advice = "Near degeneracies of bands are not resolved; a larger `max_points` helps."
+    else:
+        advice = "A larger `max_points`, a larger `rtol` or a positive temperature helps."
     warnings.warn(
         f"Adaptive stopped at {points} of at most {adaptive.max_points} k-points with an estimated "
-        f"error {np.max(excess):.3g} times the tolerance. The error is in the result; a larger "
-        "`max_points`, a larger `rtol` or a positive temperature helps.",
+        f"error {np.max(error / tolerance):.3g} times the tolerance. The error is in the result. "
+        f"{advice}",
         stacklevel=6,
     )

@@ -84,6 +84,12 @@ class Coordinates(eqx.Module):
             lattice: direct lattice vectors of the model (reciprocal coordinates).
         """
 
+    @abstractmethod
+    def inverse(
+        self, k: Float[np.ndarray, "*K d"], lattice: Float[Array, "d d"] | None
+    ) -> Float[np.ndarray, "*K d"]:
+        """The point of the unit cube that belongs to k; outside of it where k is outside."""
+
 
 class Reciprocal(Coordinates):
     """The Brillouin zone: k = Σ_i u_i b_i."""
@@ -110,6 +116,9 @@ class Reciprocal(Coordinates):
         k = [sum(u_i * b for u_i, b in zip(u, column, strict=True)) for column in reciprocal.T]
         edges = [[w * b for b in row] for w, row in zip(widths, reciprocal, strict=True)]
         return Nodes(_stack(k), math.prod(widths) / cell_volume(lattice), _stack(edges))
+
+    def inverse(self, k, lattice):
+        return _fraction(k @ np.asarray(lattice).T / (2 * np.pi))
 
 
 class Polar(Coordinates):
@@ -142,6 +151,11 @@ class Polar(Coordinates):
                 ]
             ),
         )
+
+    def inverse(self, k, lattice):
+        x, y = np.moveaxis(k / np.asarray(self.scale), -1, 0)
+        radial = _RADIAL_COORDINATE[self.radius](np.hypot(x, y))
+        return np.stack([radial, _fraction(np.arctan2(y, x) / (2 * np.pi))], axis=-1)
 
 
 class Spherical(Coordinates):
@@ -179,6 +193,13 @@ class Spherical(Coordinates):
             ),
         )
 
+    def inverse(self, k, lattice):
+        x, y, z = np.moveaxis(k / np.asarray(self.scale), -1, 0)
+        radius = np.sqrt(x**2 + y**2 + z**2)
+        polar = (1 + z / np.maximum(radius, np.finfo(float).tiny)) / 2
+        radial = _RADIAL_COORDINATE[self.radius](radius)
+        return np.stack([radial, polar, _fraction(np.arctan2(y, x) / (2 * np.pi))], axis=-1)
+
 
 def linear(u: Array, width: Array) -> tuple[Array, Array]:
     """Radius of a bounded domain, in units of the cutoff, and the width of its cell."""
@@ -188,6 +209,15 @@ def linear(u: Array, width: Array) -> tuple[Array, Array]:
 def algebraic(u: Array, width: Array) -> tuple[Array, Array]:
     """Radius u/(1-u) of an infinite domain and its width du/(1-u)²."""
     return u / (1 - u), width / (1 - u) ** 2
+
+
+#: The coordinate that belongs to a radius.
+_RADIAL_COORDINATE = {linear: lambda r: r, algebraic: lambda r: r / (1 + r)}
+
+
+def _fraction(u: np.ndarray) -> np.ndarray:
+    """u modulo 1, in [0, 1)."""
+    return np.where(u % 1 < 1, u % 1, 0.0)
 
 
 def _across(radius, width):

@@ -67,6 +67,9 @@ class Observable(eqx.Module):
     #: Whether it needs removed bands themselves, so that a downfolded model cannot give it.
     every_band: ClassVar[bool] = False
 
+    #: Whether pairs of two filled bands contribute, which cancel in sums over f_m - f_n.
+    filled_pairs: ClassVar[bool] = False
+
     #: Whether the sum is Tr f(H)O, O made of H, its slopes and the spin. It is then a smooth
     #: function of H where bands meet, and has derivatives by parameters that split them.
     smooth: ClassVar[bool] = False
@@ -144,6 +147,7 @@ class ProperSpinHallCorrected(Observable):
     """
 
     spin = True
+    filled_pairs = True
     beyond = True
 
     def __call__(self, bands):
@@ -167,6 +171,7 @@ class ProperSpinHallPublished(Observable):
     """
 
     spin = True
+    filled_pairs = True
     every_band = True
 
     def __call__(self, bands):
@@ -219,6 +224,7 @@ class SpinHallPieces(Observable):
     """
 
     spin = True
+    filled_pairs = True
     every_band = True
 
     def __call__(self, bands):
@@ -291,6 +297,10 @@ class Restricted(Observable):
     def smooth(self) -> bool:
         return self.observable.smooth
 
+    @property
+    def filled_pairs(self) -> bool:
+        return self.observable.filled_pairs
+
     def __call__(self, bands):
         chosen = jnp.zeros(bands.energies.shape[0]).at[jnp.array(self.bands)].set(1.0)[:, None]
         weights = self.observable(bands)
@@ -306,6 +316,10 @@ class OfBands(Observable):
     @property
     def spin(self) -> bool:
         return self.observable.spin
+
+    @property
+    def filled_pairs(self) -> bool:
+        return self.observable.filled_pairs
 
     def __call__(self, bands):
         return self.observable(bands)
@@ -345,6 +359,10 @@ class Together(Observable):
     @property
     def removed(self) -> bool:
         return any(observable.removed for observable in self.observables)
+
+    @property
+    def filled_pairs(self) -> bool:
+        return any(observable.filled_pairs for observable in self.observables)
 
     def __call__(self, bands):
         weights = [observable(bands) for observable in self.observables]

@@ -205,11 +205,13 @@ def test_reported_error_is_at_least_the_true_one():
     assert np.median(reported / np.maximum(true, 1e-6 * reported)) < 1e4
 
 
-def test_an_estimate_without_refinement_is_seen_to_be_poor():
-    """Negative control: a tolerance that the first cells meet leaves the narrow gap unresolved,
-    and the error says so."""
-    mesh = js.Adaptive(js.Grid((20, 20)), rtol=10.0)
-    response = js.anomalous_hall(haldane(1e-3), mesh, js.Levels(0.0)).to("e^2/h")
+def test_a_gap_that_the_points_do_not_reach_is_not_converged():
+    """Negative control: a tolerance that the first cells meet, and no points to resolve the narrow
+    gap with, is not called converged, and the error says why."""
+    mesh = js.Adaptive(js.Grid((20, 20)), rtol=10.0, max_points=400)
+    with pytest.warns(UserWarning, match="not resolved; a larger `max_points` helps"):
+        response = js.anomalous_hall(haldane(1e-3), mesh, js.Levels(0.0)).to("e^2/h")
+    assert not response.info["converged"]
     assert response.info["points"] == 400
     true = abs(float(response.value[0, 1, 0]) + 1)
     assert true > 0.05
@@ -243,6 +245,6 @@ def test_picture(model, mesh):
 
 
 def test_no_picture_of_a_plain_mesh():
-    response = js.anomalous_hall(haldane(0.1), js.Grid((10, 10)), js.Levels(0.0))
+    response = js.anomalous_hall(haldane(1.0), js.Grid((20, 20)), js.Levels(0.0))
     with pytest.raises(ValueError, match="must come from an Adaptive mesh"):
         js.plot.refinement(response)
