@@ -75,8 +75,9 @@ def refine(
     cells, near, resolved = _resolve(search, cells, adaptive, evaluate)
     value, error, tolerance = (x[evaluate.order] for x in _totals(cells, adaptive))
     merged = np.zeros((1, 1, 1)) if near is None else search.content_of_groups(near)
-    error = error + np.sum(merged, axis=0)
-    converged = resolved and bool(np.all(error <= tolerance))
+    hidden = np.sum(merged, axis=0)
+    converged = resolved and bool(np.all((error <= tolerance) & (hidden <= tolerance / 2)))
+    error = error + hidden
     if not converged:
         _warn(error, tolerance, near, merged, resolved, adaptive, evaluate.points, search)
     refinement = Refinement(

@@ -32,7 +32,6 @@ from jaxspin.meshes import Adaptive, Coordinates, Mesh
 from jaxspin.models.base import Model, number_of_bands
 from jaxspin.observables import Differentiated, Observable, Weights
 from jaxspin.progress import track
-from jaxspin.resolution import find_unresolved, warn_unresolved
 from jaxspin.spectrum import Bands, Degeneracy, group_mean, solve
 from jaxspin.unsplit import spoilt, unsplit, unspoilt
 
@@ -40,7 +39,6 @@ from jaxspin.unsplit import spoilt, unsplit, unspoilt
 # component, was less than the true error in 8 of 320 values (8 meshes, 8 Fermi energies, 5
 # components; scale and counts varied). Smooth integrands are far inside.
 _SAFETY = 2.0
-_NOTABLE = 0.01  # part of a response whose loss between the nodes is worth a warning
 _SEGMENT = 2**16  # k-points between two looks at the clock
 
 
@@ -115,7 +113,7 @@ def integrate(
     traced = is_traced(model, mesh, levels, observable)
     if traced and observable.smooth and levels.warm:
         observable = Differentiated(observable)
-    shape = _shape_of_weights(observable, model, degeneracy)
+    shape = shape_of_weights(observable, model, degeneracy)
     layout = _layout(model, (mesh, mesh.coarser()), shape)
     arguments = (observable, model, levels, degeneracy, shape, layout)
     if traced:
@@ -128,8 +126,7 @@ def integrate(
         fine, coarse, splitting = _both(observable, model, *held, degeneracy, shape, layout)
         return _compared(fine, coarse, splitting, complete)
     fine, coarse, splitting = _sum_in_segments(*arguments, mesh, checkpoint, label, progress)
-    sums = _compared(fine, coarse, splitting, complete)
-    return _with_unresolved(sums, observable, model, mesh, levels, degeneracy, shape, complete)
+    return _compared(fine, coarse, splitting, complete)
 
 
 @jax.ensure_compile_time_eval()  # inside a user's jit of other things, once and for all
@@ -154,30 +151,11 @@ def _compared(fine: Array, coarse: Array, splitting: Array, complete: Callable) 
     return Sums(fine, _SAFETY * jnp.abs(fine - coarse), splitting)
 
 
-@jax.ensure_compile_time_eval()
-def _with_unresolved(
-    sums: Sums, observable, model, mesh, levels, degeneracy, shape: Weights, complete: Callable
-) -> Sums:
-    """The sums with the error of near degeneracies between the nodes, and a warning of them."""
-    found = find_unresolved(observable, model, mesh, levels, degeneracy)
-    if found is None:
-        return sums
-    missing = complete(shape.complete(jnp.asarray(found.error)))
-    missing = np.abs(np.asarray(missing)).reshape(-1, *sums.value.shape)
-    claimed, size = np.max(np.asarray(sums.error)), np.max(np.abs(np.asarray(sums.value)))
-    each = np.max(missing.reshape(len(missing), -1), axis=1)
-    worst = int(np.argmax(each))
-    if each[worst] > max(claimed, _NOTABLE * size) or claimed > size / 2:
-        warn_unresolved(found.near, worst)
-    total = jnp.maximum(sums.error, jnp.asarray(np.sum(missing, axis=0)))
-    return eqx.tree_at(lambda sums: sums.error, sums, total)
-
-
 def _refined(observable, model, mesh: Adaptive, levels: Levels, degeneracy, checkpoint) -> Sums:
     if checkpoint is not None:
         raise ValueError("Argument `checkpoint` must be None for an Adaptive mesh.")
     value, error, splitting, refinement = refine(observable, model, mesh, levels, degeneracy)
-    shape = _shape_of_weights(observable, model, degeneracy)
+    shape = shape_of_weights(observable, model, degeneracy)
     value, error = (
         shape.complete(jnp.asarray(x).reshape(*levels.shape, -1)) for x in (value, error)
     )
@@ -426,7 +404,7 @@ def _in_order(plan, finished: list[Array]) -> Float[Array, "t e c"]:
     return jnp.concatenate(finished)[np.argsort(order)]
 
 
-def _shape_of_weights(observable, model, degeneracy) -> Weights:
+def shape_of_weights(observable, model, degeneracy) -> Weights:
     """The shapes of the weights of an observable, without computing them."""
     k = jax.ShapeDtypeStruct((model.dimension, 1), jnp.result_type(float))
     return eqx.filter_eval_shape(

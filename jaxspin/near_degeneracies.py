@@ -40,6 +40,12 @@ class NearDegeneracies(NamedTuple):
     #: gap² grows by q·stiffness·q at a small distance q, eV² Å².
     stiffness: Float[np.ndarray, "L d d"]
 
+    @classmethod
+    def none(cls, dimension: int) -> "NearDegeneracies":
+        """No near degeneracy."""
+        k, one = np.zeros((0, dimension)), np.zeros(0)
+        return cls(k, k, np.zeros(0, int), one, one, np.zeros((0, dimension, dimension)))
+
     def select(self, index) -> "NearDegeneracies":
         """Those of the given indices."""
         return NearDegeneracies(*(x[index] for x in self))
@@ -83,6 +89,8 @@ class GapSearch:
         gap = np.diff(energies)
         gap = np.where(matters & (gap > self.floor), gap, np.inf)
         node, band = _lanes(gap, counts, self.wraps)
+        if not len(node):
+            return NearDegeneracies.none(len(counts))
         spacing = np.max(np.linalg.norm(edges, axis=2), axis=1)
         #: Typical distance between the nodes from which the search starts, 1/Å.
         self.spacing = float(np.median(spacing))

@@ -1,49 +1,77 @@
 """Resolution of fixed meshes: near degeneracies that are narrower than the spacing of the nodes."""
 
 import warnings
-from typing import NamedTuple
+from collections.abc import Callable
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
+from jaxspin.algebra import is_traced
+from jaxspin.integrate import Sums, shape_of_weights
 from jaxspin.levels import Levels
-from jaxspin.meshes import Mesh
+from jaxspin.meshes import Adaptive, Mesh
 from jaxspin.near_degeneracies import GapSearch, NearDegeneracies
-
-
-class Unresolved(NamedTuple):
-    """Near degeneracies between the nodes of a mesh, and the error that each may be."""
-
-    near: NearDegeneracies
-    #: Of each independent component at each level, (near degeneracy, level, component).
-    error: Float[np.ndarray, "L e c"]
-
 
 # A peak of width w between nodes a distance h apart is summed with an error of exp(-2π w/h) of it,
 # which the comparison with a coarser mesh sees while that is small. Peaks of w < h/4 are looked at.
 _WIDE = 4.0
+_NOTABLE = 0.01  # part of a response whose loss between the nodes is worth a warning
 
 
-def find_unresolved(observable, model, mesh: Mesh, levels: Levels, degeneracy) -> Unresolved | None:
-    """What lies between the nodes of a mesh of fixed nodes; None where nothing does.
+@jax.ensure_compile_time_eval()
+def include_unresolved(
+    sums: Sums,
+    observable,
+    model,
+    mesh: Mesh | Adaptive,
+    levels: Levels,
+    degeneracy,
+    complete: Callable[[Array], Array] = lambda sums: sums,
+) -> Sums:
+    """The sums, their error with that of near degeneracies between the nodes of a fixed mesh.
 
-    A near degeneracy contributes at most what the integrand is worth over its width, less what the
-    nodes see of it.
+    It warns of the worst, where that is more than the error and a hundredth of the response. Where
+    numbers are traced nothing is known, and nothing is done.
+
+    Args:
+        mesh: that of the whole domain, not folded.
+        complete: as in `integrate`.
     """
-    if observable.smooth:
-        return None
+    known = not is_traced(sums, observable, model, mesh, levels, degeneracy)
+    if observable.smooth or isinstance(mesh, Adaptive) or not known:
+        return sums
+    near, missing = _find_unresolved(observable, model, mesh, levels, degeneracy)
+    if not len(missing):
+        return sums
+    shape = shape_of_weights(observable, model, degeneracy)
+    missing = np.abs(np.asarray(complete(shape.complete(jnp.asarray(missing)))))
+    missing = missing.reshape(-1, *sums.value.shape)
+    claimed, size = np.max(np.asarray(sums.error)), np.max(np.abs(np.asarray(sums.value)))
+    each = np.max(missing.reshape(len(missing), -1), axis=1)
+    worst = int(np.argmax(each))
+    if each[worst] > max(claimed, _NOTABLE * size):
+        _warn(near, worst)
+    error = jnp.maximum(sums.error, jnp.asarray(np.sum(missing, axis=0)))
+    return eqx.tree_at(lambda sums: sums.error, sums, error)
+
+
+def _find_unresolved(observable, model, mesh: Mesh, levels: Levels, degeneracy):
+    """What lies between the nodes, and what of the integrand they do not see, (L, level, c)."""
     search = GapSearch(observable, model, mesh, levels, degeneracy)
-    near = search.find()
+    near, nothing = search.find(), np.zeros((0, 1, 1))
     if not len(near.gap):
-        return None
+        return near, nothing
     found = search.neighbours(near, _widths(mesh, near.u), search.zero)
     ratio = np.max(np.sqrt(np.maximum(found.growth**2 - 1, 0)), axis=1)
     narrow = found.matters & (ratio > _WIDE)
     if not np.any(narrow):
-        return None
+        return near, nothing
     near = near.select(narrow)
     content = search.content(near, found.distance[narrow], 0.0)
-    return Unresolved(near, content * np.exp(-2 * np.pi / ratio[narrow])[:, None, None])
+    return near, content * np.exp(-2 * np.pi / ratio[narrow])[:, None, None]
 
 
 def _widths(mesh: Mesh, u: Float[np.ndarray, "L d"]) -> Float[np.ndarray, "L d"]:
@@ -55,13 +83,12 @@ def _widths(mesh: Mesh, u: Float[np.ndarray, "L d"]) -> Float[np.ndarray, "L d"]
     return np.stack(columns, axis=1)
 
 
-def warn_unresolved(near: NearDegeneracies, worst: int) -> None:
-    """Warn of the near degeneracy that a result suffers from most."""
+def _warn(near: NearDegeneracies, worst: int) -> None:
     k = ", ".join(f"{x:.4g}" for x in near.k[worst])
     warnings.warn(
         f"The mesh does not resolve the gap of {near.gap[worst]:.2g} eV between bands "
-        f"{near.band[worst]} and {near.band[worst] + 1} at k = ({k}) 1/Å: the spacing of its nodes "
-        "there is wider than the gap is narrow. The error in the result allows for what may be "
-        "missing. Use Adaptive(mesh, rtol), a finer mesh or a higher temperature.",
+        f"{near.band[worst]} and {near.band[worst] + 1} at k = ({k}) 1/Å: between its nodes the "
+        "gap widens and narrows again. The error in the result allows for what may be missing. Use "
+        "Adaptive(mesh, rtol), a finer mesh or a higher temperature.",
         stacklevel=6,
     )

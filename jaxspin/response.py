@@ -23,6 +23,7 @@ from jaxspin.levels import Levels
 from jaxspin.meshes import Mesh
 from jaxspin.models.base import Model
 from jaxspin.observables import Observable
+from jaxspin.resolution import include_unresolved
 from jaxspin.results import Response
 from jaxspin.spectrum import Bands, Covariant, Degeneracy, solve
 from jaxspin.symmetry import Symmetric, Tensor, averaged
@@ -673,8 +674,10 @@ def _checked_sum(
         checks.check_symmetry(observable, tensors, model, mesh, degeneracy)
         average = averaged(mesh.operations, tensors, model.dimension)
         sums = integrate(observable, model, folded, *arguments, **options, complete=average)
+        sums = include_unresolved(sums, observable, model, mesh.mesh, *arguments, average)
     else:
         sums = integrate(observable, model, mesh, *arguments, **options)
+        sums = include_unresolved(sums, observable, model, mesh, *arguments)
     checks.check_splitting(sums.smallest_splitting, degeneracy)
     return sums
 

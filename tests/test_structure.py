@@ -19,10 +19,10 @@ LAYERS = (
     ("models", "meshes", "levels", "symmetry"),
     ("geometry", "observables", "band_structure"),
     ("devices", "checkpoint", "cells", "near_degeneracies"),
-    ("grading", "resolution"),
+    ("grading",),
     ("adaptive",),
     ("integrate",),
-    ("results", "checks", "schema"),
+    ("results", "checks", "schema", "resolution"),
     ("response",),
     (
         "crystal_field_currents",
