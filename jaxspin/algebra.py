@@ -123,6 +123,41 @@ def is_traced(*trees: object) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree_util.tree_leaves(trees))
 
 
+def finite_reals(value: object) -> bool:
+    """Whether `value` is a real number or an array of them, all finite; no text, no None."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        return False
+    return array.dtype.kind in "iuf" and bool(np.all(np.isfinite(array)))
+
+
+def as_numbers(name: str, value: object, wanted: str = "") -> Float[np.ndarray, "..."]:
+    """`value` as an array of real numbers.
+
+    Args:
+        name, wanted: how errors call it, and what else it must be.
+    Raises:
+        ValueError: text, None, complex numbers, rows of different lengths.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        array = np.asarray(None)
+    if array.dtype.kind not in "iuf":
+        raise ValueError(
+            f"Argument `{name}` must be real numbers{' ' * bool(wanted)}{wanted}, "
+            f"but is {shortened(value)}."
+        )
+    return array.astype(float)
+
+
+def shortened(value: object) -> str:
+    """`value` in a few words, for an error in one line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) < 80 else f"of type {type(value).__name__}"
+
+
 @cache
 def traceless_matrices(n: int) -> Complex[np.ndarray, "c n n"]:
     """Hermitian matrices λ without trace, Tr λ_a λ_b = 2 δ_ab; for n = 2 the Pauli matrices.

@@ -5,20 +5,24 @@ on what is traced is computed at once (`ensure_compile_time_eval`), and checked.
 itself is traced its numbers are not known, and the checks on them are left out; shapes are known.
 """
 
+import sys
+import warnings
 from functools import partial
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import as_numbers, finite_reals, is_traced
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.levels import Levels, fermi
-from jaxspin.meshes import Adaptive, Mesh
-from jaxspin.models.base import Model, number_of_bands
+from jaxspin.meshes import Adaptive, Mesh, Path
+from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
 from jaxspin.spectrum import Covariant, Strict, solve
 from jaxspin.symmetry import Operation, Symmetric, Tensor, on_components
+from jaxspin.tracing import look_at
 from jaxspin.units import BOLTZMANN
 
 _SAMPLES = 5
@@ -32,18 +36,29 @@ def check_model(model) -> None:
     Raises:
         ValueError: naming what is wrong and at which k.
     """
-    if not isinstance(model, Model):
+    _check_type(model)
+    _check_dimension(model)
+    _check_lattice(model)
+    d, name = model.dimension, type(model).__name__
+    program = look_at(
+        hamiltonian_at,
+        model,
+        jax.ShapeDtypeStruct((d,), float),
+        argument="model",
+        what="H(k)",
+        where=f"{name}.__call__",
+        wanted=f"must take k of shape ({d},), as its dimension says",
+    )
+    shape = program.out_avals[0].shape
+    if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
         raise ValueError(
-            f"Argument `model` must be a jaxspin.Model, but is of type {type(model).__name__}."
-        )
-    if model.dimension not in (1, 2, 3):
-        raise ValueError(
-            f"Argument `model` must have dimension 1, 2 or 3, but has {model.dimension!r}."
+            f"Argument `model` must return a square matrix H(k), but returns shape {shape}."
         )
     if is_traced(model):
         return
-    for k in _sample_points(model):
-        _check_hamiltonian(model, k)
+    k = jnp.stack([jnp.zeros(d), *_sample_points(model)])
+    for one, hamiltonian in zip(k, jax.vmap(lambda k: hamiltonian_at(model, k))(k), strict=True):
+        _check_hamiltonian(np.asarray(hamiltonian), one)
 
 
 @jax.ensure_compile_time_eval()
@@ -53,23 +68,75 @@ def check_spin(model) -> None:
     Raises:
         ValueError: naming what is wrong.
     """
+    name, n, d = type(model).__name__, number_of_bands(model), model.dimension
+    if not callable(model.spin):
+        raise ValueError(
+            f"Argument `model` must have `spin` as a method, but {name}.spin is a property or a "
+            "field. Write `def spin(self)` without @property."
+        )
+    program = look_at(
+        lambda model, k: model.spin_at(k),
+        model,
+        jax.ShapeDtypeStruct((d, 1), float),
+        argument="model",
+        what="its spin operator",
+        where=f"{name}.spin",
+        wanted="must have a spin operator for this quantity",
+    )
+    shape = program.out_avals[0].shape
+    if shape[:-1] != (3, n, n):
+        raise ValueError(
+            f"Argument `model` must have a spin operator of shape {(3, n, n)}, "
+            f"but it has shape {shape[:-1]}."
+        )
     if is_traced(model):
         return
-    n = number_of_bands(model)
-    for k in _sample_points(model):
-        spin = np.asarray(_spin_at(model, k[:, None]))
-        if spin.ndim != 4 or spin.shape[:-1] != (3, n, n):
-            raise ValueError(
-                f"Argument `model` must have a spin operator of shape {(3, n, n)}, "
-                f"but it has shape {spin.shape[:-1]}."
-            )
-        if not np.allclose(spin, spin.conj().swapaxes(1, 2), atol=1e-10):
-            raise ValueError("Argument `model` must have a Hermitian spin operator, but has not.")
+    spin = np.asarray(_spin_at(model, jnp.stack(_sample_points(model), axis=-1)))
+    if not np.allclose(spin, spin.conj().swapaxes(1, 2), atol=1e-10):
+        raise ValueError("Argument `model` must have a Hermitian spin operator, but does not.")
+    if spin.shape[-1] == 1 and not model.downfolded:  # others are projected, and smaller
+        _check_normalisation(name, spin[..., 0])
 
 
 @eqx.filter_jit
 def _spin_at(model, k):
     return model.spin_at(k)
+
+
+def _check_normalisation(name: str, spin: np.ndarray) -> None:
+    """Warn of a spin that is a multiple of one in units of ħ/2, such as σ/2.
+
+    Pauli matrices have the square 1, and spins of any size obey [s_x, s_y] = 2i s_z.
+    """
+    squares = np.einsum("snm,sml->snl", spin, spin)
+    identity = np.eye(spin.shape[-1])
+    norms = np.trace(squares, axis1=1, axis2=2).real / len(identity)
+    like_pauli = np.allclose(squares, norms[:, None, None] * identity, atol=1e-6)
+    x, y, z = spin
+    commutator, size = x @ y - y @ x, np.sum(np.abs(z) ** 2)
+    factor = np.sum(commutator * z.conj()).imag / (2 * size) if size else 0.0
+    like_spin = factor and np.allclose(commutator, 2j * factor * z, atol=1e-6 * abs(factor))
+    factor = factor if like_spin else np.sqrt(norms.max()) if like_pauli else 1.0
+    if factor and abs(abs(factor) - 1) > _PROJECTED:
+        warn_user(
+            f"The spin operator of {name} is {abs(factor):.3g} times one in units of ħ/2, in which "
+            f"[s_x, s_y] = 2i s_z and Pauli matrices have the square 1: its largest mean square is "
+            f"{norms.max():.3g}. Every spin quantity is {abs(factor):.3g} times what its unit says."
+        )
+
+
+_PROJECTED = 0.05  # by which spins between Wannier functions may be smaller
+
+
+def warn_user(text: str) -> None:
+    """Warn, as at the line of the user's code that called the package."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(_INSIDE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level)
+
+
+_INSIDE = ("jaxspin", "contextlib", "equinox", "jax")  # modules that are not the user's
 
 
 def check_complete(model, quantity: str) -> None:
@@ -135,6 +202,30 @@ def check_mesh(model, mesh) -> None:
         _check_periodic(model)
 
 
+@jax.ensure_compile_time_eval()
+def as_wave_vectors(model, k) -> Array:
+    """`k` as an array (..., d) of real, finite numbers.
+
+    Raises:
+        ValueError: it is none, or has another dimension than the model.
+    """
+    if isinstance(k, Path):
+        raise ValueError(
+            "Argument `k` must be wave vectors in an array of shape (..., d), but is a Path. "
+            "`path.sample(number, model.lattice)[0]` gives them."
+        )
+    d = model.dimension
+    k = k if is_traced(k) else as_numbers("k", k, f"with a last axis of length {d}")
+    if k.ndim == 0 or k.shape[-1] != d:
+        raise ValueError(
+            f"Argument `k` must have a last axis of length {d}, the dimension of the model, "
+            f"but has shape {k.shape}."
+        )
+    if not is_traced(k) and not np.all(np.isfinite(k)):
+        raise ValueError("Argument `k` must be finite, but is not.")
+    return jnp.asarray(k, dtype=jnp.result_type(float))
+
+
 def check_levels(levels) -> None:
     """`levels` is a Levels.
 
@@ -146,12 +237,6 @@ def check_levels(levels) -> None:
             "Argument `levels` must be a jaxspin.Levels(mu, temperature), "
             f"but is of type {type(levels).__name__}."
         )
-
-
-def finite_reals(value) -> bool:
-    """Whether `value` is a real number or an array of them, all finite; no text, no None."""
-    array = np.asarray(value)
-    return array.dtype.kind in "iuf" and bool(np.all(np.isfinite(array)))
 
 
 def check_energy(mu) -> None:
@@ -203,7 +288,7 @@ def check_degeneracy(model, degeneracy) -> None:
     if not isinstance(degeneracy, Strict) or is_traced(model):
         return
     for k in _sample_points(model):
-        energies = np.linalg.eigvalsh(np.asarray(model(k)))
+        energies = np.linalg.eigvalsh(np.asarray(hamiltonian_at(model, k)))
         splitting = np.min(np.diff(energies)) if len(energies) > 1 else np.inf
         if splitting <= 1e-12 * max(1.0, np.max(np.abs(energies))):
             raise ValueError(
@@ -255,7 +340,7 @@ def check_bands(model, bands) -> tuple[int, ...] | None:
         )
     chosen = np.isin(np.arange(n), indices)
     for k in () if is_traced(model) else _sample_points(model):
-        energies = np.linalg.eigvalsh(np.asarray(model(k)))
+        energies = np.linalg.eigvalsh(np.asarray(hamiltonian_at(model, k)))
         cut = (np.diff(energies) < 1e-6) & (chosen[1:] != chosen[:-1])
         if np.any(cut):
             i = int(np.argmax(cut))
@@ -280,25 +365,47 @@ def check_tail(observable, model, mesh, levels, degeneracy) -> None:
     mesh = mesh.mesh if isinstance(mesh, Adaptive | Symmetric) else mesh
     if mesh.domain != "infinite" or is_traced(model, mesh, levels):
         return
-    near, far = (
-        _at_distance(observable, model, mesh, levels, degeneracy, r) for r in (_FAR, 2 * _FAR)
-    )
-    bounded = {2: "Disk(cutoff, ...)", 3: "Ball(cutoff, ...)"}[mesh.dimension]
-    advice = f"Use a cutoff, {bounded}, and say which in your results."
-    if np.any(near[0].min(axis=-1) != near[0].max(axis=-1)):
+    arguments = (observable, model, mesh, levels, degeneracy)
+    problem = _tail_problem(*arguments, _FAR)
+    if problem and not _tail_problem(*arguments, _FARTHER):
+        return
+    if problem and not _tail_problem(*arguments, _FARTHEST):
+        _warn_of_a_small_scale(mesh)
+    elif problem:
+        bounded = {2: "Disk(cutoff, ...)", 3: "Ball(cutoff, ...)"}[mesh.dimension]
         raise ValueError(
-            f"Argument `mesh` must not be a {type(mesh).__name__} for this model: its Fermi sea "
-            "has no end, for far from k = 0 a band is below a Fermi energy in some directions "
-            f"and above it in others. {advice}"
+            f"Argument `mesh` must not be a {type(mesh).__name__} for this model: {problem} "
+            f"Use a cutoff, {bounded}, and say which in your results."
+        )
+
+
+def _tail_problem(observable, model, mesh, levels, degeneracy, distance) -> str | None:
+    """Why the integral does not exist, by what is at a distance and at twice that."""
+    near, far = (
+        _at_distance(observable, model, mesh, levels, degeneracy, r)
+        for r in (distance, 2 * distance)
+    )
+    if np.any(near[0].min(axis=-1) != near[0].max(axis=-1)):
+        return (
+            "its Fermi sea has no end, for far from k = 0 a band is below a Fermi energy in some "
+            "directions and above it in others."
         )
     here, there = (np.abs(integrand).max(axis=-1) for _, integrand in (near, far))
     negligible = max(1e-9, 1e-5 * here.max())  # what only rounding leaves of a component
     if np.any(there > np.maximum(0.75 * here, negligible)):
-        raise ValueError(
-            f"Argument `mesh` must not be a {type(mesh).__name__} for this model: far from k = 0 "
-            f"the integrand does not fall off faster than |k|^-{mesh.dimension}, and the integral "
-            f"does not converge. {advice}"
+        return (
+            f"far from k = 0 the integrand does not fall off faster than |k|^-{mesh.dimension}, "
+            "and the integral does not converge."
         )
+    return None
+
+
+def _warn_of_a_small_scale(mesh) -> None:
+    warn_user(
+        f"The structure of the bands is far outside of the `scale` of the {type(mesh).__name__}: "
+        f"the integrand falls off only beyond {_FARTHER:g} times it, where the mesh has few "
+        "points. Take a `scale` of the order of (gap)/(velocity)."
+    )
 
 
 @jax.ensure_compile_time_eval()
@@ -383,6 +490,9 @@ def _filled(observable, model, k, degeneracy):
 
 
 _FAR = 50.0  # in units of the scale of the mesh
+# Where to look again, for the scale may be too small. For a massive Dirac cone on a Plane of 8 to
+# 100 radial nodes the error estimate held with a scale 100 times too small, not with 1000 times.
+_FARTHER, _FARTHEST = 20 * _FAR, 1e4 * _FAR
 
 
 def _at_distance(observable, model, mesh, levels, degeneracy, distance):
@@ -415,18 +525,65 @@ def _sample_points(model) -> list:
     return [jnp.asarray(k) for k in random]
 
 
-def _check_hamiltonian(model, k) -> None:
-    try:
-        h = np.asarray(model(k))
-    except (TypeError, ValueError, IndexError) as error:
+def _check_type(model) -> None:
+    if isinstance(model, Model):
+        return
+    what = f"of type {type(model).__name__}"
+    if isinstance(model, type):
+        what = f"the class {model.__name__}: make one, {model.__name__}(...)"
+    raise ValueError(f"Argument `model` must be a jaxspin.Model, but is {what}.")
+
+
+def _check_dimension(model) -> None:
+    dimension = model.dimension
+    if callable(dimension):
+        raise ValueError(_method_for_property(model, "dimension"))
+    whole = isinstance(dimension, int | np.integer) and not isinstance(dimension, bool)
+    if not whole or dimension not in (1, 2, 3):
+        raise ValueError(f"Argument `model` must have dimension 1, 2 or 3, but has {dimension!r}.")
+
+
+def _method_for_property(model, name: str) -> str:
+    return (
+        f"Argument `model` must have `{name}` as a property, but {type(model).__name__}.{name} is "
+        "a method. Write @property above it."
+    )
+
+
+_SHORTEST = 1e-3  # Å; shorter lattice vectors are in metres, or not lengths
+
+
+def _check_lattice(model) -> None:
+    """The lattice is one row for each direction, and spans a volume."""
+    lattice, d = model.lattice, model.dimension
+    if lattice is None:
+        return
+    if callable(lattice):
+        raise ValueError(_method_for_property(model, "lattice"))
+    if np.shape(lattice) != (d, d):
         raise ValueError(
-            f"Argument `model` must take k of shape ({model.dimension},), as its dimension says, "
-            f"but fails there: {error}"
-        ) from error
-    if h.ndim != 2 or h.shape[0] != h.shape[1]:
-        raise ValueError(
-            f"Argument `model` must return a square matrix H(k), but returns shape {h.shape}."
+            f"Argument `model` must have a lattice of shape {(d, d)}, one row for each vector, "
+            f"but it has shape {np.shape(lattice)}."
         )
+    if is_traced(lattice):
+        return
+    if not finite_reals(lattice):
+        raise ValueError("Argument `model` must have a lattice of finite numbers, but does not.")
+    rows = np.asarray(lattice, dtype=float)
+    lengths = np.linalg.norm(rows, axis=1)
+    if abs(np.linalg.det(rows)) <= 1e-6 * np.prod(lengths):
+        raise ValueError(
+            "Argument `model` must have lattice vectors that span a cell, but their determinant "
+            f"is {np.linalg.det(rows):.3g}."
+        )
+    if lengths.min() < _SHORTEST:
+        raise ValueError(
+            "Argument `model` must have lattice vectors in Å, but one has the length "
+            f"{lengths.min():.3g}, which looks like metres: 1 m is 1e10 Å."
+        )
+
+
+def _check_hamiltonian(h, k) -> None:
     if not np.all(np.isfinite(h)):
         raise ValueError(
             f"Argument `model` must return finite numbers, but H(k) is not at k = {np.asarray(k)}."
@@ -442,9 +599,9 @@ def _check_hamiltonian(model, k) -> None:
 def _check_periodic(model) -> None:
     """Bands repeat with the reciprocal lattice."""
     k = _sample_points(model)[0]
-    here = np.linalg.eigvalsh(np.asarray(model(k)))
+    here = np.linalg.eigvalsh(np.asarray(hamiltonian_at(model, k)))
     for i, step in enumerate(np.asarray(reciprocal_vectors(model.lattice))):
-        there = np.linalg.eigvalsh(np.asarray(model(k + step)))
+        there = np.linalg.eigvalsh(np.asarray(hamiltonian_at(model, k + step)))
         if not np.allclose(here, there, atol=1e-5 * max(1.0, np.max(np.abs(here)))):
             raise ValueError(
                 "Argument `model` must be periodic, since it has a lattice, but its bands change "

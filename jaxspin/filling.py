@@ -12,7 +12,7 @@ from jaxspin.algebra import is_traced
 from jaxspin.checks import check_mesh
 from jaxspin.levels import Levels
 from jaxspin.meshes import Adaptive, Mesh
-from jaxspin.models.base import Model
+from jaxspin.models.base import Model, hamiltonian_at
 from jaxspin.response import carrier_density
 from jaxspin.symmetry import Symmetric
 from jaxspin.units import BOLTZMANN
@@ -122,5 +122,5 @@ def _fixed(mesh) -> Mesh:
 
 @eqx.filter_jit
 def _energies(model, k):
-    at_one = lambda k: jnp.linalg.eigvalsh(model(k))  # noqa: E731
+    at_one = lambda k: jnp.linalg.eigvalsh(hamiltonian_at(model, k))  # noqa: E731
     return jax.vmap(at_one, in_axes=-1)(k)

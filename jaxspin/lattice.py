@@ -40,7 +40,7 @@ def reciprocal_vectors(lattice: Float[Array, "d d"]) -> Float[Array, "d d"]:
     >>> [round(float(x) / jnp.pi, 6) for x in jnp.diag(b)]
     [1.0, 2.0]
     """
-    return 2 * jnp.pi * jnp.linalg.inv(lattice).T
+    return 2 * jnp.pi * jnp.linalg.inv(jnp.asarray(lattice, float)).T
 
 
 def cell_volume(lattice: Float[Array, "d d"]) -> Float[Array, ""]:
@@ -50,4 +50,4 @@ def cell_volume(lattice: Float[Array, "d d"]) -> Float[Array, ""]:
     >>> float(cell_volume(jnp.array([[2.0, 0.0], [1.0, 1.5]])))
     3.0
     """
-    return jnp.abs(jnp.linalg.det(lattice))
+    return jnp.abs(jnp.linalg.det(jnp.asarray(lattice, float)))

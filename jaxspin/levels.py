@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxspin.algebra import is_traced, matmul
+from jaxspin.algebra import as_numbers, is_traced, matmul
 from jaxspin.units import BOLTZMANN
 
 
@@ -67,7 +67,7 @@ def _numbers(name: str, value):
     """Concrete numbers stay NumPy, so that their values can choose shapes under jit."""
     if is_traced(value):
         return jnp.asarray(value)
-    array = np.asarray(value, dtype=float)
+    array = as_numbers(name, value, "in one array or alone")
     if array.ndim > 1 or array.size == 0:
         raise ValueError(
             f"Argument `{name}` must be a number or a non-empty one-dimensional array, "

@@ -10,7 +10,7 @@ import functools
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import finite_reals, is_traced, shortened
 from jaxspin.lattice import cell_volume, reciprocal_vectors
 
 
@@ -314,14 +314,17 @@ class Grid(Mesh):
 
     def __init__(self, shape: int | Sequence[int], shift: ArrayLike = 0.0):
         self.shape = _counts("shape", shape)
-        shifts = (
-            np.broadcast_to(shift, len(self.shape)) if np.ndim(shift) == 0 else np.asarray(shift)
-        )
-        if len(shifts) != len(self.shape) or not np.all(np.isfinite(shifts)):
+        d = len(self.shape)
+        if np.shape(shift) not in ((), (d,)) or not finite_reals(shift):
             raise ValueError(
-                f"Argument `shift` must be a number or {len(self.shape)} numbers, but is {shift!r}."
+                f"Argument `shift` must be a number or {d} numbers, but is {shortened(shift)}."
             )
-        self.shift = tuple(float(s) for s in shifts)
+        if np.any(np.abs(shift) > 1):
+            raise ValueError(
+                "Argument `shift` must be from -1 to 1, in units of the spacing, but is "
+                f"{shortened(shift)}. A grid of more dimensions is Grid((8, 8)), not Grid(8, 8)."
+            )
+        self.shift = tuple(float(s) for s in np.broadcast_to(shift, d))
 
     @property
     def dimension(self) -> int:
@@ -552,6 +555,10 @@ def plain(mesh: Mesh) -> Mesh:
     return mesh
 
 
+#: What the lattice of a path is where it is not given.
+UNSAID: Any = "not given"
+
+
 class Path(eqx.Module):
     """A path of straight lines through named points, for band structures.
 
@@ -563,11 +570,15 @@ class Path(eqx.Module):
     labels: tuple[str, ...] = eqx.field(static=True)
 
     def __init__(self, points: Sequence[Sequence[float]] | np.ndarray, labels: Sequence[str]):
-        array = np.asarray(points, dtype=float)
-        if array.ndim != 2 or len(array) < 2 or not np.all(np.isfinite(array)):
+        if not finite_reals(points) or np.ndim(points) != 2 or len(points) < 2:
             raise ValueError(
                 "Argument `points` must be at least two finite k-points of equal dimension, "
-                f"but is {points!r}."
+                f"but is {shortened(points)}."
+            )
+        array = np.array(points, dtype=float)
+        if not np.iterable(labels) or not all(isinstance(label, str) for label in labels):
+            raise ValueError(
+                f"Argument `labels` must be names of the points, but is {shortened(labels)}."
             )
         if len(labels) != len(array):
             raise ValueError(
@@ -578,13 +589,29 @@ class Path(eqx.Module):
         self.labels = tuple(labels)
 
     def sample(
-        self, number: int, lattice: Float[Array, "d d"] | None = None
+        self, number: int, lattice: Float[Array, "d d"] | None = UNSAID
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """About `number` k-points spread evenly by length.
 
+        Args:
+            lattice: `model.lattice`, whose reciprocal vectors are the units of `points`; None for
+                points in 1/Å. To be given, for without it fractions would be taken as 1/Å.
         Returns:
             k (K, d) in 1/Å; distance along the path (K,); distance of each named point.
+        Raises:
+            ValueError: no lattice is given, or one of another dimension.
         """
+        number, d = _count("number", number), self.points.shape[1]
+        if isinstance(lattice, str):
+            raise ValueError(
+                "Argument `lattice` must be model.lattice, or None for points in 1/Å, but is not "
+                "given."
+            )
+        if lattice is not None and (np.shape(lattice) != (d, d) or not finite_reals(lattice)):
+            raise ValueError(
+                f"Argument `lattice` must have shape {(d, d)}, as the points of the path have "
+                f"{d} coordinates, but is {shortened(lattice)}."
+            )
         corners = self.points
         if lattice is not None:
             corners = corners @ np.asarray(reciprocal_vectors(lattice))
@@ -656,14 +683,17 @@ def _count(name: str, value: int) -> int:
 
 def _counts(name: str, value: int | Sequence[int]) -> tuple[int, ...]:
     counts = tuple(value) if np.ndim(value) else (value,)
-    if not counts or not all(isinstance(n, int | np.integer) and n >= 1 for n in counts):
-        raise ValueError(f"Argument `{name}` must be positive integers, but is {value!r}.")
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in counts)
+    if not counts or not whole or min(counts) < 1:
+        raise ValueError(f"Argument `{name}` must be positive integers, but is {shortened(value)}.")
     return tuple(int(n) for n in counts)
 
 
 def _tolerance(name: str, value: float) -> float:
-    if np.ndim(value) or not 0 <= value < np.inf:
-        raise ValueError(f"Argument `{name}` must be a number, at least 0, but is {value!r}.")
+    if np.shape(value) != () or not finite_reals(value) or value < 0:
+        raise ValueError(
+            f"Argument `{name}` must be a number, at least 0, but is {shortened(value)}."
+        )
     return float(value)
 
 
@@ -672,9 +702,9 @@ def _lengths(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
     """Lengths with known values inside the user's jit too."""
     if np.shape(value) not in ((), shape):
         several = "".join(f" or {length}" for length in shape)
-        raise ValueError(f"Argument `{name}` must be one number{several}, but is {value!r}.")
-    if not is_traced(value):
-        value = np.asarray(value, dtype=float)
-        if not np.all(np.isfinite(value)) or not np.all(value > 0):
-            raise ValueError(f"Argument `{name}` must be positive (1/Å), but is {value!r}.")
+        raise ValueError(
+            f"Argument `{name}` must be one number{several}, but is {shortened(value)}."
+        )
+    if not is_traced(value) and not (finite_reals(value) and np.all(np.asarray(value) > 0)):
+        raise ValueError(f"Argument `{name}` must be positive (1/Å), but is {shortened(value)}.")
     return jnp.broadcast_to(jnp.asarray(value, dtype=jnp.result_type(float)), shape)

@@ -72,6 +72,9 @@ DEFINITIONS: dict[str, Definition] = {
     ),
 }
 
+#: What a choice is that the caller has to make, so that an error can say which there are.
+NOT_GIVEN = "not given"
+
 
 class SpinHallPieces(eqx.Module):
     """The parts of the proper spin Hall conductivity and how well their identities hold."""
@@ -156,7 +159,7 @@ def spin_hall(
     mesh: Mesh,
     levels: Levels,
     *,
-    definition: str,
+    definition: str = NOT_GIVEN,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
     progress: bool | None = None,
     checkpoint: CheckpointLike = None,
@@ -188,11 +191,7 @@ def spin_hall(
         ValueError: unknown definition, exactly degenerate bands with `Strict()`, a downfolded model
             with "proper_published" or "kubo", and other bad input, named before the sum starts.
     """
-    if definition not in DEFINITIONS:
-        raise ValueError(
-            f"Argument `definition` must be one of {', '.join(map(repr, DEFINITIONS))}, "
-            f"but is {definition!r}."
-        )
+    _check_definition(definition, list(DEFINITIONS))
     chosen = DEFINITIONS[definition]
     _check_bands_of(model, definition)
     both = observables.Together((chosen.observable, observables.Torque()))
@@ -549,7 +548,7 @@ def orbital_moment(model: Model, k: Float[Array, "*batch d"]) -> Float[Array, "*
 
 
 def spin_berry_curvature(
-    model: Model, k: Float[Array, "*batch d"], *, definition: str
+    model: Model, k: Float[Array, "*batch d"], *, definition: str = NOT_GIVEN
 ) -> Float[Array, "*batch n d d 3"]:
     """What each band contributes to `spin_hall`, in Å²: axes (..., band, flow, field, spin).
 
@@ -560,12 +559,7 @@ def spin_berry_curvature(
         ValueError: unknown definition, or "kubo", which is not a sum over the Fermi sea alone; a
             downfolded model with "proper_published".
     """
-    allowed = [name for name in DEFINITIONS if name != "kubo"]
-    if definition not in allowed:
-        raise ValueError(
-            f"Argument `definition` must be one of {', '.join(map(repr, allowed))}, "
-            f"but is {definition!r}."
-        )
+    _check_definition(definition, [name for name in DEFINITIONS if name != "kubo"])
     _check_bands_of(model, definition)
     observable = DEFINITIONS[definition].observable
     return _per_band(_Sea(observable), model, k, **observable.needs)
@@ -589,6 +583,14 @@ class _Sea(eqx.Module):
         return self.observable(bands).full.reshape(d, d, 3, *bands.energies.shape)
 
 
+def _check_definition(definition, allowed: list[str]) -> None:
+    if not isinstance(definition, str) or definition not in allowed:
+        what = definition if definition == NOT_GIVEN else repr(definition)
+        raise ValueError(
+            f"Argument `definition` must be one of {', '.join(map(repr, allowed))}, but is {what}."
+        )
+
+
 def _check_bands_of(model, definition: str) -> None:
     checks.check_model(model)
     if DEFINITIONS[definition].observable.every_band:
@@ -606,14 +608,7 @@ def _at(function, model, k, *, spin: bool, **needs: bool) -> tuple[Any, tuple[in
         spin, needs: which fields of the bands are wanted, as `solve` takes it.
     """
     checks.check_model(model)
-    k = jnp.asarray(k, dtype=jnp.result_type(float))
-    if k.ndim == 0 or k.shape[-1] != model.dimension:
-        raise ValueError(
-            f"Argument `k` must have a last axis of length {model.dimension}, the dimension of "
-            f"the model, but has shape {k.shape}."
-        )
-    if not is_traced(k) and not np.all(np.isfinite(k)):
-        raise ValueError("Argument `k` must be finite, but is not.")
+    k = checks.as_wave_vectors(model, k)
     if spin:
         checks.check_spin(model)
     batch = k.shape[:-1]

@@ -186,7 +186,7 @@ def test_coarser_angle_is_never_the_same_rule(angular):
 
 def test_path_goes_through_its_points_evenly():
     path = js.Path([[0.0, 0.0], [3.0, 0.0], [3.0, 4.0]], ("A", "B", "C"))
-    k, distance, ticks = path.sample(8)
+    k, distance, ticks = path.sample(8, None)
     np.testing.assert_allclose(ticks, [0, 3, 7])
     np.testing.assert_allclose(distance, np.arange(8.0))
     np.testing.assert_allclose(k[3], [3, 0])

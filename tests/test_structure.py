@@ -14,7 +14,7 @@ FILES = {
 
 #: Lowest first; a module may import from lower layers, and from its own.
 LAYERS = (
-    ("compiled", "units", "algebra", "forward", "progress", "distributed", "files"),
+    ("compiled", "units", "algebra", "tracing", "forward", "progress", "distributed", "files"),
     ("lattice", "spectrum", "eigensolvers", "unsplit", "rotations"),
     ("models", "meshes", "levels", "symmetry"),
     ("geometry", "observables", "band_structure"),

@@ -3,6 +3,7 @@ integrals, mapped cylindrical meshes. All in (ħ/2e) S/m; the proper ones with t
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -316,6 +317,15 @@ def test_published_is_minus_corrected():
 
 
 # --- the spin operator of Liu et al. -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("spin_basis", ["pauli", "liu2010"])
+def test_exchange_couples_to_the_spin_operator(spin_basis):
+    """∂H/∂m is s, by the definition of an exchange field m·s."""
+    material = functools.partial(js.models.TopologicalInsulator.bi2se3, spin_basis=spin_basis)
+    at = lambda m: material(m)(jnp.array([0.02, 0.01, -0.03]))  # noqa: E731
+    slopes = jnp.moveaxis(jax.jacfwd(at)(jnp.array([0.01, -0.02, 0.03])), -1, 0)
+    np.testing.assert_allclose(slopes, material().spin(), atol=1e-15)
 
 
 def test_liu2010_spin():

@@ -28,7 +28,7 @@ from jaxspin.disorder.contributions import measured
 from jaxspin.disorder.shell import Shell, shell
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.meshes import Ball, Disk, Grid, Mesh, Plane, Space
-from jaxspin.models.base import Model
+from jaxspin.models.base import Model, hamiltonian_at
 from jaxspin.spectrum import Covariant, solve
 from jaxspin.surfaces import FermiSurface
 
@@ -227,4 +227,4 @@ def _far_energies(model, mesh) -> Float[Array, "n g"]:
 
 @functools.partial(jax.jit, inline=True)
 def _energies(model, k):
-    return jnp.linalg.eigvalsh(model(k))
+    return jnp.linalg.eigvalsh(hamiltonian_at(model, k))

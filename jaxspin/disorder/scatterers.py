@@ -24,7 +24,7 @@ from jaxspin.disorder.collision import (
 )
 from jaxspin.disorder.shell import Shell, as_matrix, as_vector
 from jaxspin.lattice import reciprocal_vectors
-from jaxspin.models.base import Model, number_of_bands
+from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
 
 
 class Disorder(eqx.Module):
@@ -240,9 +240,9 @@ def _check_zones(model: Model, averaged: Callable) -> None:
     if model.lattice is None or is_traced(model):
         return
     for k in _random(3, model):
-        here = averaged(model(jnp.asarray(k)))
+        here = averaged(hamiltonian_at(model, jnp.asarray(k)))
         for step in np.asarray(reciprocal_vectors(model.lattice)):
-            change = averaged(model(jnp.asarray(k + step))) - here
+            change = averaged(hamiltonian_at(model, jnp.asarray(k + step))) - here
             if np.max(np.abs(change)) > 1e-6 * np.max(np.abs(here)):
                 raise ValueError(
                     "Argument `disorder` must scatter to k + G as to k, but does not, for the "

@@ -4,13 +4,14 @@ import itertools
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxspin import checks
 from jaxspin.algebra import is_traced
 from jaxspin.downfold.effective import EffectiveModel
 from jaxspin.downfold.keep import Keep, as_keep
-from jaxspin.models.base import Model
+from jaxspin.models.base import Model, hamiltonian_at
 from jaxspin.rotations import LeastAction, Perturbation
 
 _TOUCH = 1e-9  # gap, relative to the largest |H|, below which two blocks cannot be told apart
@@ -73,7 +74,7 @@ def _check_apart(model, keep, blocks, order) -> None:
     at = np.zeros(d) if keep.at is None else np.asarray(keep.at)
     random = np.random.default_rng(20231119).uniform(-1, 1, size=(_SAMPLES, d))
     k = np.concatenate([at[None], random])
-    hamiltonian = np.stack([np.asarray(model(x)) for x in k])
+    hamiltonian = np.stack([np.asarray(hamiltonian_at(model, jnp.asarray(x))) for x in k])
     order_of_bands, frame = np.asarray(blocks.bands), np.asarray(blocks.frame)
     energies, basis = np.linalg.eigh(hamiltonian)
     energies, basis = energies[:, order_of_bands], basis[..., order_of_bands]

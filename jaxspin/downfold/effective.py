@@ -12,7 +12,7 @@ from jaxtyping import Array, Complex, Float, Inexact
 
 from jaxspin.algebra import anticommutator, commutator, dagger, matmul, sandwich
 from jaxspin.compiled import staged
-from jaxspin.models.base import BasisConnection, Lifted, Model, number_of_bands
+from jaxspin.models.base import BasisConnection, Lifted, Model, hamiltonian_at, number_of_bands
 from jaxspin.rotations import Blocks, Rotation, project_out, resolvent, spectrum
 from jaxspin.spectrum import Removed
 
@@ -165,7 +165,7 @@ class EffectiveModel(Model):
 
     def _hamiltonian(self, k):
         """H of the full model at one k, as a tile."""
-        return self.model(k).astype(complex)[..., None]
+        return hamiltonian_at(self.model, k).astype(complex)[..., None]
 
     def _full(self, k):
         """H of the full model and its slopes on a tile."""

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.algebra import is_traced
-from jaxspin.models.base import Model, number_of_bands
+from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
 from jaxspin.rotations import Blocks, isometry, spectrum
 
 
@@ -144,7 +144,7 @@ def _hamiltonian_at(model, at):
         raise ValueError(
             f"Argument `at` must have shape {(model.dimension,)}, but has shape {k.shape}."
         )
-    return model(k).astype(complex)[..., None]
+    return hamiltonian_at(model, k).astype(complex)[..., None]
 
 
 def _of_bands(model, order, number, at) -> Blocks:

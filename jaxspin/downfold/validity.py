@@ -11,6 +11,7 @@ from jaxspin.algebra import dagger, matmul
 from jaxspin.downfold.effective import EffectiveModel
 from jaxspin.eigensolvers import eigh
 from jaxspin.meshes import Mesh
+from jaxspin.models.base import hamiltonian_at
 from jaxspin.rotations import spectrum
 
 
@@ -80,7 +81,7 @@ def _at_each(model, points):
 
 
 def _at(model, k):
-    hamiltonian = model.model(k).astype(complex)[..., None]
+    hamiltonian = hamiltonian_at(model.model, k).astype(complex)[..., None]
     bands = spectrum(hamiltonian, model.blocks.bands)
     gap, cosine = _apartness(bands, model.blocks)
     kept = jnp.sort(bands.energies[: model.blocks.sizes[0]], axis=0)

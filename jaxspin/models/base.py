@@ -120,7 +120,8 @@ class Model(eqx.Module):
         This form serves every model: `__call__` and its forward-mode derivative, vectorised over
         k. A model that has a faster one overrides it.
         """
-        at_one = lambda k: (self(k), jax.jacfwd(self)(k))  # noqa: E731
+        hamiltonian = lambda k: hamiltonian_at(self, k)  # noqa: E731
+        at_one = lambda k: (hamiltonian(k), jax.jacfwd(hamiltonian)(k))  # noqa: E731
         hamiltonian, slopes = jax.vmap(at_one, in_axes=-1, out_axes=-1)(k)
         return hamiltonian, jnp.moveaxis(slopes, 2, 0)
 
@@ -150,7 +151,13 @@ class Model(eqx.Module):
         Args:
             box: given where the k are those of `box`, whose basis is meant then.
         """
-        return jnp.asarray(self.spin())[..., None]
+        operator = self.spin()
+        if operator is None:
+            raise ValueError(
+                "Argument `model` must have a spin operator for this quantity, "
+                f"but {type(self).__name__}.spin returns None."
+            )
+        return jnp.asarray(operator)[..., None]
 
     @property
     def matrix_size(self) -> int:
@@ -215,8 +222,10 @@ class Model(eqx.Module):
     def __add__(self, other: "Model") -> "Sum":
         return Sum(self, other)
 
+    __radd__ = __add__
+
     def __mul__(self, scale: float | Float[Array, ""]) -> "Scaled":
-        return Scaled(self, jnp.asarray(scale))
+        return Scaled(self, scale)
 
     __rmul__ = __mul__
 
@@ -287,9 +296,16 @@ def _combined(matrices: np.ndarray | Array, rows: Float[Array, "j c K"]) -> Floa
     return sum(terms, start=jnp.zeros((*rows.shape[1:2], *matrices.shape[1:], rows.shape[-1])))
 
 
+def hamiltonian_at(model: Model, k: Float[Array, " d"]) -> Inexact[Array, "n n"]:
+    """H(k) of a model as an array, which it may give as nested lists or in integers."""
+    hamiltonian = jnp.asarray(model(k))
+    inexact = jnp.issubdtype(hamiltonian.dtype, jnp.inexact)
+    return hamiltonian if inexact else hamiltonian.astype(float)
+
+
 def number_of_bands(model: Model) -> int:
     """Number of bands of a model, the size of H(k)."""
-    at = lambda k: model(k)  # noqa: E731  (JAX would print the model to name it, which takes long)
+    at = lambda k: hamiltonian_at(model, k)  # noqa: E731  (JAX would print the model to name it)
     return jax.eval_shape(at, jax.ShapeDtypeStruct((model.dimension,), float)).shape[0]
 
 
@@ -299,6 +315,15 @@ def parameter(default: Any = ...) -> Any:
     if default is ...:
         return eqx.field(converter=_as_float)
     return eqx.field(converter=_as_float, default=default)
+
+
+def _as_scale(scale: object) -> Array:
+    known = not is_traced(scale) and not isinstance(scale, Model)
+    number = is_traced(scale) or (known and np.asarray(scale).dtype.kind in "iuf")
+    if not number or np.shape(scale) != () or (known and not np.isfinite(scale)):
+        what = f"of type {type(scale).__name__}" if not number else repr(scale)
+        raise ValueError(f"Argument `scale` must be one finite real number, but is {what}.")
+    return _as_float(scale)
 
 
 @jax.ensure_compile_time_eval()
@@ -322,6 +347,11 @@ class Sum(Model):
     @jax.ensure_compile_time_eval()
     def __check_init__(self):
         a, b = self.first, self.second
+        if not isinstance(b, Model):
+            raise ValueError(
+                "Argument `other` must be a Model, but is of type "
+                f"{type(b).__name__}. A constant shift of all energies is one of `mu`."
+            )
         if a.downfolded or b.downfolded:
             raise ValueError(
                 "Argument `other` must be added before downfolding, for it couples kept and "
@@ -361,7 +391,7 @@ class Sum(Model):
         return Sum(self.first.prepared(), self.second.prepared())
 
     def __call__(self, k):
-        return self.first(k) + self.second(k)
+        return hamiltonian_at(self.first, k) + hamiltonian_at(self.second, k)
 
     def tile(self, k):
         return jax.tree.map(jnp.add, self.first.tile(k), self.second.tile(k))
@@ -397,7 +427,7 @@ class Scaled(Model):
     """H = scale · H_model, same spin operator."""
 
     model: Model
-    scale: Float[Array, ""] = parameter()
+    scale: Float[Array, ""] = eqx.field(converter=lambda scale: _as_scale(scale))
 
     @property
     def dimension(self) -> int:
@@ -415,7 +445,7 @@ class Scaled(Model):
         return Scaled(self.model.prepared(), self.scale)
 
     def __call__(self, k):
-        return self.scale * self.model(k)
+        return self.scale * hamiltonian_at(self.model, k)
 
     def tile(self, k):
         return tuple(self.scale * matrices for matrices in self.model.tile(k))

@@ -24,7 +24,7 @@ class TopologicalInsulator(MatrixSum):
 
     Basis: orbital τ ⊗ spin σ, {1/2, -1/2, 1/2, -1/2}; k_p² = k_x² + k_y²:
 
-        H = C - M τ_z + τ_x [A (k_x σ_x + k_y σ_y) + B k_z σ_z] + exchange·σ
+        H = C - M τ_z + τ_x [A (k_x σ_x + k_y σ_y) + B k_z σ_z] + exchange·s
             + R1 (k_x³ - 3 k_x k_y²) τ_y + R2 (3 k_x² k_y - k_y³) τ_x σ_z
         C = C0 + C1 k_z² + C2 k_p²,  M = M0 + M1 k_z² + M2 k_p²,
         A = A0 + A2 k_p²,            B = B0 + B2 k_z²
@@ -32,9 +32,10 @@ class TopologicalInsulator(MatrixSum):
     Energies in eV, lengths in Å (A0 in eV Å, C1 in eV Å², R1 in eV Å³, ...). The last line is the
     hexagonal warping, derived from Liu et al. through the unitary map between the two bases.
 
-    `spin_basis` says what the spin operator is: "pauli" is 1⊗σ in the basis above, as the
+    `spin_basis` says what the spin operator s is: "pauli" is 1⊗σ in the basis above, as the
     paper of 2023 takes it; "liu2010" is (-τ_z σ_x, -τ_z σ_y, σ_z), which is 1⊗σ in the basis of
-    Liu et al. Any other operator: `models.WithSpin(model, operator)`.
+    Liu et al. The exchange field couples to it. Any other operator:
+    `models.WithSpin(model, operator)`, which leaves H as it is.
     """
 
     A0: Float[Array, ""] = parameter()
@@ -127,15 +128,18 @@ class TopologicalInsulator(MatrixSum):
             (_matrix(_X, _Y), a * ky),
             (_matrix(_X, _Z), b * kz + self.R2 * sine_3),
             (_matrix(_Y, _ONE), self.R1 * cosine_3),
-            (_matrix(_ONE, _X), mx),
-            (_matrix(_ONE, _Y), my),
-            (_matrix(_ONE, _Z), mz),
+            *zip(_SPINS[self.spin_basis], (mx, my, mz), strict=True),
         )
 
     def spin(self):
-        if self.spin_basis == "liu2010":
-            return jnp.array([-_matrix(_Z, _X), -_matrix(_Z, _Y), _matrix(_ONE, _Z)])
-        return jnp.array([_matrix(_ONE, s) for s in (_X, _Y, _Z)])
+        return jnp.array(_SPINS[self.spin_basis])
+
+
+#: The spin operators of `spin_basis`, to which the exchange field couples.
+_SPINS = {
+    "pauli": [_matrix(_ONE, s) for s in (_X, _Y, _Z)],
+    "liu2010": [-_matrix(_Z, _X), -_matrix(_Z, _Y), _matrix(_ONE, _Z)],
+}
 
 
 _COLUMNS = ("A0", "B0", "C0", "C1", "C2", "M0", "M1", "M2", "R1", "R2")

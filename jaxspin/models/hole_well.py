@@ -21,14 +21,15 @@ from jaxspin.models.base import MatrixSum
 from jaxspin.models.envelopes import Legendre, Subbands, galerkin, variational
 from jaxspin.units import FREE_ELECTRON
 
-#: Luttinger parameters (γ1, γ2, γ3), Liu, Cullen and Culcer, PRB 108, 195434 (2023), Table I. The
-#: row of Ge is as printed there; two digits of γ2 and γ3 seem to have changed places, for Winkler
-#: (2003), the source they name, has (13.38, 4.24, 5.69). Give those three numbers to use them.
+#: Luttinger parameters (γ1, γ2, γ3), Liu, Cullen and Culcer, PRB 108, 195434 (2023), Table I, which
+#: names Winkler (2003) as its source. In the row of Ge the table has digits of γ2 and γ3 in each
+#: other's place: "Ge" is Winkler's germanium, and the row as printed is "Ge (Liu 2023)".
 materials: dict[str, tuple[float, float, float]] = {
     "GaAs": (6.85, 2.10, 2.90),
     "InAs": (20.40, 8.30, 9.10),
     "InSb": (37.10, 16.50, 17.70),
-    "Ge": (13.38, 5.24, 4.69),
+    "Ge": (13.38, 4.24, 5.69),
+    "Ge (Liu 2023)": (13.38, 5.24, 4.69),
 }
 
 

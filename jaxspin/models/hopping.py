@@ -135,8 +135,8 @@ class HoppingModel(Model):
     def spin(self) -> Complex[Array, "3 n n"]:
         if self.spin_operator is None:
             raise ValueError(
-                "This HoppingModel has no spin operator; give it one by the argument `spin`, "
-                "shape (3, n, n), in units of ħ/2."
+                "Argument `model` must be one with spin, but this HoppingModel has no spin "
+                "operator; give it one by the argument `spin`, shape (3, n, n), in units of ħ/2."
             )
         if self.spin_operator.ndim == 4:
             raise ValueError(

@@ -111,8 +111,8 @@ class Haldane(Model):
 
     def spin(self) -> Complex[Array, "3 2 2"]:
         raise ValueError(
-            "The Haldane model has no spin operator: its electrons are spinless. A spin quantity "
-            "needs a model with spin, such as KaneMele."
+            "Argument `model` must be one with spin, but the Haldane model has no spin operator: "
+            "its electrons are spinless. Take one such as KaneMele."
         )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Complex, Float
 
 from jaxspin.algebra import PAULI, is_traced
-from jaxspin.models.base import Model, number_of_bands, parameter
+from jaxspin.models.base import Model, hamiltonian_at, number_of_bands, parameter
 from jaxspin.models.continuum import TopologicalInsulator
 
 
@@ -256,10 +256,10 @@ class SplitBands(ExchangeModel):
         return SplitBands(self.model.prepared(), self.reference)
 
     def energy(self, k):
-        return jnp.trace(self.model(k)).real / number_of_bands(self.model)
+        return jnp.trace(hamiltonian_at(self.model, k)).real / number_of_bands(self.model)
 
     def splitting(self, k, m):
-        total = self.model(k) + jnp.tensordot(m, self.spin(k), axes=1)
+        total = hamiltonian_at(self.model, k) + jnp.tensordot(m, self.spin(k), axes=1)
         return total - jnp.trace(total) / len(total) * jnp.eye(len(total))
 
     def spin(self, k):
