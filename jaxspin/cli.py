@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from jaxspin.interop import wannier90, wannierberri
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.models.hopping import HoppingModel
 from jaxspin.results import Response
+from jaxspin.terminal import printable
 
 app = typer.Typer(
     help="Spin and charge transport of electrons in crystals, from a Hamiltonian H(k).",
@@ -73,7 +75,7 @@ def scan(
     with _problems():
         source = _source(file, example)
         if show:
-            typer.echo(source.text, nl=False)
+            typer.echo(printable(source.text), nl=False)
             return
         job = inputs.scan(source)
         stem = _stem(job.stem, output)
@@ -106,7 +108,7 @@ def bands(
     with _problems():
         source = _source(file, example)
         if show:
-            typer.echo(source.text, nl=False)
+            typer.echo(printable(source.text), nl=False)
             return
         model, path, number, stem, record = inputs.bands(source)
         picture = Path(f"{_stem(stem, output)}_bands.png")
@@ -174,17 +176,16 @@ def _source(file: Path | None, example: str | None) -> inputs.Source:
 @contextlib.contextmanager
 def _problems() -> Iterator[None]:
     """Errors in the input end in one line and exit code 2; warnings are printed at the end."""
-    console = Console(stderr=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
             yield
         except (ValueError, OSError) as error:
-            console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+            _complain(f"error: {error}")
             raise typer.Exit(2) from error
         finally:
             for message in dict.fromkeys(str(w.message) for w in caught):
-                console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)
+                _complain(f"warning: {message}")
 
 
 @contextlib.contextmanager
@@ -198,7 +199,7 @@ def _kept(checkpoint: Path | None, ending: str) -> Iterator[Path | None]:
         yield file
     except KeyboardInterrupt:
         advice = f"interrupted. The sums so far are in {file}; the same command goes on from there."
-        Console(stderr=True).print(advice, markup=False, highlight=False, soft_wrap=True)
+        _complain(advice)
         raise
 
 
@@ -303,7 +304,12 @@ def _summary(response: Response, points: int, seconds: float, files: tuple[Path,
 
 
 def _say(text: str) -> None:
-    _console().print(text, markup=False, highlight=False, soft_wrap=True)
+    _console().print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def _complain(text: str) -> None:
+    text = printable(text, sys.stderr)
+    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _console() -> Console:

@@ -19,6 +19,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from jaxspin.terminal import printable
+
 T = TypeVar("T")
 
 
@@ -95,7 +97,7 @@ def count_steps(label: str, show: bool | None) -> Iterator[Callable[[int, float,
 
         def report(step: int, misfit: float, distance: float) -> None:
             text = f"{label}: step {step}, χ² {misfit:.6g}, distance {distance:.1g}"
-            line.update(task, description=text)
+            line.update(task, description=printable(text, sys.stderr))
 
         yield report
 

@@ -14,6 +14,7 @@ from jaxspin import files, schema, units as unit
 from jaxspin.adaptive import Refinement
 from jaxspin.algebra import is_traced
 from jaxspin.levels import Levels
+from jaxspin.terminal import printable
 
 _CARTESIAN = ("x", "y", "z")
 
@@ -191,7 +192,7 @@ class Response(eqx.Module):
             f"  error    {_error(self.error, self.units)}",
         ]
         lines += [f"  {key}  {shown(value)}" for key, value in self.info.items()]
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     __str__ = __repr__
 

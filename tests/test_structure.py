@@ -14,7 +14,17 @@ FILES = {
 
 #: Lowest first; a module may import from lower layers, and from its own.
 LAYERS = (
-    ("compiled", "units", "algebra", "tracing", "forward", "progress", "distributed", "files"),
+    (
+        "compiled",
+        "units",
+        "algebra",
+        "tracing",
+        "forward",
+        "progress",
+        "distributed",
+        "files",
+        "terminal",
+    ),
     ("lattice", "spectrum", "eigensolvers", "unsplit", "rotations"),
     ("models", "meshes", "levels", "symmetry"),
     ("geometry", "observables", "band_structure"),

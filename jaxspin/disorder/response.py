@@ -23,6 +23,7 @@ from jaxspin.models.base import Model, number_of_bands
 from jaxspin.results import Response, shown
 from jaxspin.surfaces import FermiSurface, Surface
 from jaxspin.surfaces.base import Finding, check_surface, nan_if_found
+from jaxspin.terminal import printable
 from jaxspin.units import BOLTZMANN
 
 _SOURCE = "Burgos Atencia, Niu and Culcer, Phys. Rev. Research 4, 013001 (2022)"
@@ -101,7 +102,7 @@ class DisorderedResponse(eqx.Module):
         lines = [f"response of a disordered conductor, largest conductivities  [{unit}]"]
         lines += [f"  {name:15s}  {value:.8g}" for name, value in largest.items()]
         lines += [f"  {key}  {shown(value)}" for key, value in self.info.items()]
-        return "\n".join([*lines, *(f"  without {text}" for text in self.not_included)])
+        return printable("\n".join([*lines, *(f"  without {text}" for text in self.not_included)]))
 
     __str__ = __repr__
 

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from jaxspin.fitting.minimise import Outcome
 from jaxspin.fitting.problem import Problem
+from jaxspin.terminal import printable
 
 # Below this part of the largest singular value of the Jacobian (columns in units of the sizes of
 # the parameters), a direction counts as undetermined. Jacobians of responses are exact to about
@@ -84,15 +85,20 @@ class Fit(eqx.Module):
         width = max(map(len, self.names))
         rows = zip(self.names, self.values, self.standard_errors, strict=True)
         state = "converged" if self.converged else "NOT CONVERGED"
-        return "\n".join(
-            [
-                f"fit of {len(self.names)} parameters to {len(self.residuals)} data",
-                f"  {state}: {self.reason}",
-                f"  χ² {self.chi2:.5g} of {self.degrees_of_freedom} degrees of freedom, "
-                f"reduced {self.reduced_chi2:.3g}; gradient {self.gradient_norm:.1g}",
-                *(f"  {name:{width}s}  {self._line(name, *numbers)}" for name, *numbers in rows),
-                *self._strongest(),
-            ]
+        return printable(
+            "\n".join(
+                [
+                    f"fit of {len(self.names)} parameters to {len(self.residuals)} data",
+                    f"  {state}: {self.reason}",
+                    f"  χ² {self.chi2:.5g} of {self.degrees_of_freedom} degrees of freedom, "
+                    f"reduced {self.reduced_chi2:.3g}; gradient {self.gradient_norm:.1g}",
+                    *(
+                        f"  {name:{width}s}  {self._line(name, *numbers)}"
+                        for name, *numbers in rows
+                    ),
+                    *self._strongest(),
+                ]
+            )
         )
 
     __str__ = __repr__

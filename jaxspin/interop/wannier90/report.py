@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxspin.interop.wannier90.geometry import Bands, PathPoint
+from jaxspin.terminal import printable
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Report:
     def __str__(self) -> str:
         width = max(len(label) for label, _ in self._rows())
         rows = [f"{label:<{width}}  {text}".rstrip() for label, text in self._rows()]
-        return "\n".join(rows)
+        return printable("\n".join(rows))
 
     def _rows(self) -> list[tuple[str, str]]:
         rows = _labelled("files", [f"{name}: {use}" for name, use in self.used])
