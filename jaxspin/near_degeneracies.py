@@ -113,7 +113,8 @@ class GapSearch:
         lower, upper = (np.take_along_axis(energies, bands + i, -1)[..., 0] for i in (0, 1))
         away = k - near.k
         linear = np.einsum("siLa,Lab,siLb->siL", away, near.stiffness, away)
-        least = np.maximum(near.gap, floor) ** 2 + np.where(near.gap <= floor, linear, 0)
+        linear = np.where(near.gap <= floor, np.maximum(linear, 0), 0)  # below 0 by rounding
+        least = np.maximum(near.gap, floor) ** 2 + linear
         growth = np.max((upper - lower) / np.sqrt(least), axis=0).T
         matters = self._matter(np.min(lower, axis=(0, 1)), np.max(upper, axis=(0, 1)))
         return Neighbours(growth, matters, np.linalg.norm(away, axis=-1).max(axis=(0, 1)))
