@@ -728,7 +728,7 @@ def _split(sums: Sums, shapes) -> list[Sums]:
 
 
 _TORQUE = (
-    "The torque density Tr t ρ_E is not zero for this model: the field generates spin, and the "
+    "The torque density is not zero for this model: the field generates spin, and the "
     "torque dipole, hence the proper spin current, depends on the choice of origin. The largest "
     "value is in `info`; `torque_density` gives it for every level."
 )
