@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxspin.algebra import as_numbers, finite_reals, is_traced
+from jaxspin.algebra import as_numbers, finite_reals, is_traced, shortened
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.levels import Levels, fermi
 from jaxspin.meshes import Adaptive, Mesh, Path
 from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
-from jaxspin.spectrum import Covariant, Strict, solve
+from jaxspin.spectrum import Covariant, Degeneracy, Strict, solve
 from jaxspin.symmetry import Operation, Symmetric, Tensor, on_components
 from jaxspin.tracing import look_at
 from jaxspin.units import BOLTZMANN
@@ -36,8 +36,7 @@ def check_model(model) -> None:
     Raises:
         ValueError: naming what is wrong and at which k.
     """
-    _check_type(model)
-    _check_dimension(model)
+    check_is_model(model)
     _check_lattice(model)
     d, name = model.dimension, type(model).__name__
     program = look_at(
@@ -247,7 +246,8 @@ def check_energy(mu) -> None:
     """
     if np.ndim(mu) or not (is_traced(mu) or finite_reals(mu)):
         raise ValueError(
-            f"Argument `mu` must be one finite energy (eV; jax.vmap takes several), but is {mu!r}."
+            "Argument `mu` must be one finite energy (eV; jax.vmap takes several), "
+            f"but is {shortened(mu)}."
         )
 
 
@@ -261,7 +261,7 @@ def check_energies(mu) -> None:
     if not few or not (is_traced(mu) or finite_reals(mu)):
         raise ValueError(
             "Argument `mu` must be one finite energy or a non-empty array of them (eV), "
-            f"but is {mu!r}."
+            f"but is {shortened(mu)}."
         )
 
 
@@ -274,7 +274,8 @@ def check_temperature(temperature) -> None:
     known = not is_traced(temperature)
     if np.ndim(temperature) or (known and not (finite_reals(temperature) and temperature >= 0)):
         raise ValueError(
-            f"Argument `temperature` must be one number, at least 0 (K), but is {temperature!r}."
+            "Argument `temperature` must be one number, at least 0 (K), "
+            f"but is {shortened(temperature)}."
         )
 
 
@@ -285,6 +286,11 @@ def check_degeneracy(model, degeneracy) -> None:
     Raises:
         ValueError: naming the splitting, the k and `Covariant`.
     """
+    if not isinstance(degeneracy, Degeneracy):
+        raise ValueError(
+            "Argument `degeneracy` must be Covariant(tolerance) or Strict(), "
+            f"but is {shortened(degeneracy)}."
+        )
     if not isinstance(degeneracy, Strict) or is_traced(model):
         return
     for k in _sample_points(model):
@@ -333,10 +339,10 @@ def check_bands(model, bands) -> tuple[int, ...] | None:
     if bands is None:
         return None
     n = number_of_bands(model)
-    indices = tuple(bands)
+    indices = tuple(bands) if np.iterable(bands) else ()
     if not indices or not all(isinstance(i, int | np.integer) and 0 <= i < n for i in indices):
         raise ValueError(
-            f"Argument `bands` must be band indices from 0 to {n - 1}, but is {bands!r}."
+            f"Argument `bands` must be band indices from 0 to {n - 1}, but is {shortened(bands)}."
         )
     chosen = np.isin(np.arange(n), indices)
     for k in () if is_traced(model) else _sample_points(model):
@@ -345,7 +351,8 @@ def check_bands(model, bands) -> tuple[int, ...] | None:
         if np.any(cut):
             i = int(np.argmax(cut))
             raise ValueError(
-                f"Argument `bands` must keep degenerate bands together, but is {bands!r}, and "
+                "Argument `bands` must keep degenerate bands together, "
+                f"but is {shortened(bands)}, and "
                 f"bands {i} and {i + 1} are degenerate at k = {np.asarray(k)}."
             )
     return tuple(int(i) for i in indices)
@@ -525,16 +532,17 @@ def _sample_points(model) -> list:
     return [jnp.asarray(k) for k in random]
 
 
-def _check_type(model) -> None:
-    if isinstance(model, Model):
-        return
-    what = f"of type {type(model).__name__}"
-    if isinstance(model, type):
-        what = f"the class {model.__name__}: make one, {model.__name__}(...)"
-    raise ValueError(f"Argument `model` must be a jaxspin.Model, but is {what}.")
+def check_is_model(model) -> None:
+    """`model` is a Model of one, two or three dimensions.
 
-
-def _check_dimension(model) -> None:
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(model, Model):
+        what = f"of type {type(model).__name__}"
+        if isinstance(model, type):
+            what = f"the class {model.__name__}: make one, {model.__name__}(...)"
+        raise ValueError(f"Argument `model` must be a jaxspin.Model, but is {what}.")
     dimension = model.dimension
     if callable(dimension):
         raise ValueError(_method_for_property(model, "dimension"))

@@ -18,7 +18,7 @@ import numpy as np
 from jax.scipy.special import spence
 from jaxtyping import Array, Float
 
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import is_traced, shortened
 from jaxspin.checks import check_temperature
 from jaxspin.models.crystal_field import CrystalFieldC4v
 from jaxspin.units import BOLTZMANN
@@ -181,7 +181,7 @@ def _check_above(mu, bottom) -> None:
     if np.ndim(mu) or not float(bottom) < float(mu) < np.inf:
         raise ValueError(
             f"Argument `mu` must be a number above {float(bottom):g} eV, where the lower bands "
-            f"begin, but is {mu!r}."
+            f"begin, but is {shortened(mu)}."
         )
 
 

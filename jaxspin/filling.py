@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxspin.algebra import is_traced
-from jaxspin.checks import check_mesh
+from jaxspin.algebra import finite_reals, is_traced, shortened
+from jaxspin.checks import check_mesh, check_model, check_temperature
 from jaxspin.levels import Levels
 from jaxspin.meshes import Adaptive, Mesh
 from jaxspin.models.base import Model, hamiltonian_at
@@ -50,7 +50,8 @@ def fermi_energy(
     if not held[0] < density < held[-1]:
         raise ValueError(
             f"Argument `density` must be between {held[0]:.6g} and {held[-1]:.6g} per "
-            f"Å^{model.dimension}, what the bands can hold on this mesh, but is {density!r}."
+            f"Å^{model.dimension}, what the bands can hold on this mesh, "
+            f"but is {shortened(density)}."
         )
     while mu[-1] - mu[0] > _RESOLUTION * max(1.0, np.max(np.abs(mu))):
         right = np.clip(np.searchsorted(held, density), 1, _LEVELS - 1)
@@ -69,12 +70,17 @@ _STEP = 1e-4  # of the density; what is held is off by 10⁻⁶ at most where it
 
 
 def _check_known(model, mesh, density, temperature):
+    check_model(model)
+    check_mesh(model, mesh)
+    check_temperature(temperature)
     if is_traced(model, mesh, density, temperature):
         raise ValueError(
             "Argument `density` must be a known number, but is being traced by jit, grad or vmap."
         )
-    if np.shape(density) != () or not np.isfinite(density):
-        raise ValueError(f"Argument `density` must be one finite number, but is {density!r}.")
+    if np.shape(density) != () or not finite_reals(density):
+        raise ValueError(
+            f"Argument `density` must be one finite number, but is {shortened(density)}."
+        )
 
 
 def _warn_of_a_small_mesh(mu, rim, temperature):

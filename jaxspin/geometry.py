@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from jaxspin.algebra import diagonal_of_product
+from jaxspin.models.base import Model
 from jaxspin.spectrum import Bands, Covariant, eigensystem
 
 
@@ -73,6 +74,8 @@ def covariant_derivative(
         model: the model whose bands are the basis.
     Returns:
         k (d,) -> (d, n, n), in the units of the operator times Å.
+    Raises:
+        ValueError: `operator` is no function, or `model` no Model.
 
     >>> import jaxspin as js, jax.numpy as jnp
     >>> model = js.models.MassiveDirac(velocity=1.0, mass=0.1)
@@ -81,6 +84,15 @@ def covariant_derivative(
     >>> bool(jnp.allclose(js.covariant_derivative(model, model)(k), velocity))
     True
     """
+    if not callable(operator):
+        raise ValueError(
+            "Argument `operator` must be a function of k, as `lambda k: matrix` is, "
+            f"but is of type {type(operator).__name__}."
+        )
+    if not isinstance(model, Model):
+        raise ValueError(
+            f"Argument `model` must be a jaxspin.Model, but is of type {type(model).__name__}."
+        )
 
     def at(k):
         hamiltonian = jnp.asarray(model(k), dtype=complex)[..., None]

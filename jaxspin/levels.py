@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxspin.algebra import as_numbers, is_traced, matmul
+from jaxspin.algebra import as_numbers, is_traced, matmul, shortened
 from jaxspin.units import BOLTZMANN
 
 
@@ -38,7 +38,7 @@ class Levels(eqx.Module):
         self.temperature = _numbers("temperature", temperature)
         if not is_traced(temperature) and np.any(self.temperature < 0):
             raise ValueError(
-                f"Argument `temperature` must not be negative (K), but is {temperature!r}."
+                f"Argument `temperature` must not be negative (K), but is {shortened(temperature)}."
             )
 
     @property
@@ -74,7 +74,7 @@ def _numbers(name: str, value):
             f"but has shape {array.shape}."
         )
     if not np.all(np.isfinite(array)):
-        raise ValueError(f"Argument `{name}` must be finite, but is {value!r}.")
+        raise ValueError(f"Argument `{name}` must be finite, but is {shortened(value)}.")
     return array
 
 

@@ -677,7 +677,9 @@ def _half_turn(number: int) -> int:
 
 def _count(name: str, value: int) -> int:
     if np.ndim(value):
-        raise ValueError(f"Argument `{name}` must be one positive integer, but is {value!r}.")
+        raise ValueError(
+            f"Argument `{name}` must be one positive integer, but is {shortened(value)}."
+        )
     return _counts(name, value)[0]
 
 

@@ -505,6 +505,7 @@ def bands(model: Model, k: Float[Array, "*batch d"]) -> BandStructure:
     Raises:
         ValueError: `k` has another dimension than the model or is not finite.
     """
+    checks.check_is_model(model)
     return from_bands(*_at(_unchanged, model, k, spin=_has_spin(model), beyond=True))
 
 

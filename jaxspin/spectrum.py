@@ -12,9 +12,10 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, Inexact, PyTree
 
-from jaxspin.algebra import dagger, matmul, sandwich
+from jaxspin.algebra import dagger, finite_reals, is_traced, matmul, sandwich
 from jaxspin.compiled import staged
 from jaxspin.eigensolvers import eigh
 from jaxspin.unsplit import unsplit
@@ -42,7 +43,9 @@ class Covariant(Degeneracy):
     tolerance: float = 1e-6
 
     def __check_init__(self):
-        if not self.tolerance >= 0:
+        if is_traced(self.tolerance):
+            return
+        if np.ndim(self.tolerance) or not finite_reals(self.tolerance) or self.tolerance < 0:
             raise ValueError(
                 f"Argument `tolerance` must be an energy in eV, at least 0, "
                 f"but is {self.tolerance!r}."

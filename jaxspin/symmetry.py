@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import is_traced, shortened
 from jaxspin.meshes import Mesh, Reflection, Rule, plain
 
 
@@ -137,11 +137,12 @@ class Symmetric(eqx.Module):
 
     def __init__(self, mesh: Mesh, operations: Operation | Iterable[Operation]):
         self.mesh = plain(mesh)
-        several = (operations,) if isinstance(operations, Operation) else tuple(operations)
+        several = (operations,) if isinstance(operations, Operation) else operations
+        several = tuple(several) if np.iterable(several) else ()
         if not several or not all(isinstance(one, Operation) for one in several):
             raise ValueError(
                 "Argument `operations` must be operations of jaxspin.symmetry, at least one, "
-                f"but is {operations!r}."
+                f"but is {shortened(operations)}."
             )
         self.operations = several
 

@@ -49,7 +49,7 @@ def look_at(
         try:
             program = jax.make_jaxpr(call)(arrays)
         except Exception as error:
-            raise _refusal(error, argument, what, where, wanted) from error
+            raise refusal(error, argument, what, where, wanted) from error
     beyond = next(_indices_beyond(program.jaxpr, _known_constants(program)), None)
     if beyond:
         index, length = beyond
@@ -62,8 +62,8 @@ def _is_traced_later(leaf: object) -> bool:
     return eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
 
 
-def _refusal(error: Exception, argument: str, what: str, where: str, wanted: str) -> ValueError:
-    """The error to raise for one that a user's function has raised."""
+def refusal(error: Exception, argument: str, what: str, where: str, wanted: str) -> ValueError:
+    """The error to raise for one that a user's function has raised; arguments as of `look_at`."""
     text = str(error)
     if text.startswith("Argument `"):
         return ValueError(text)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import is_traced, shortened
 from jaxspin.checks import finite_reals
 from jaxspin.disorder.collision import (
     BLOCK,
@@ -25,6 +25,7 @@ from jaxspin.disorder.collision import (
 from jaxspin.disorder.shell import Shell, as_matrix, as_vector
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
+from jaxspin.tracing import look_at
 
 
 class Disorder(eqx.Module):
@@ -190,6 +191,15 @@ class FiniteRangeDisorder(Disorder):
 
     def check(self, model):
         _check_zones(model, lambda x: x)
+        look_at(
+            lambda correlator, q: correlator(q),
+            self.correlator,
+            jax.ShapeDtypeStruct((model.dimension,), float),
+            argument="correlator",
+            what="W(q)",
+            where="it",
+            wanted=f"must take q of shape ({model.dimension},)",
+        )
         if is_traced(self.correlator):
             return
         random = _random(8, model)
@@ -219,7 +229,7 @@ class GaussianCorrelator(eqx.Module):
 @jax.ensure_compile_time_eval()
 def _check_number(name, value, wanted, allowed) -> None:
     if not isinstance(value, jax.Array):
-        raise ValueError(f"Argument `{name}` must be {wanted}, but is {value!r}.")
+        raise ValueError(f"Argument `{name}` must be {wanted}, but is {shortened(value)}.")
     if value.ndim != 0 and not is_traced(value):
         raise ValueError(f"Argument `{name}` must be one number, but has shape {value.shape}.")
     if not is_traced(value) and not (np.isfinite(value) and allowed(value)):

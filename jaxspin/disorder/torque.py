@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin import units
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import is_traced, shortened
 from jaxspin.checks import finite_reals
 from jaxspin.results import Response
 
@@ -78,5 +78,7 @@ def _vector(name: str, value) -> Array:
             f"Argument `{name}` must be three numbers, but has shape {np.shape(value)}."
         )
     if not is_traced(value) and not finite_reals(value):
-        raise ValueError(f"Argument `{name}` must be finite real numbers, but is {value!r}.")
+        raise ValueError(
+            f"Argument `{name}` must be finite real numbers, but is {shortened(value)}."
+        )
     return jnp.asarray(value, dtype=jnp.result_type(float))

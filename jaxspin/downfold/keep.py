@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import is_traced, shortened
 from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
 from jaxspin.rotations import Blocks, isometry, spectrum
 
@@ -130,7 +130,7 @@ def _index(value, argument: str) -> int:
             return operator.index(value)
     except TypeError:
         pass
-    raise ValueError(f"Argument `{argument}` must be of integers, but has {value!r}.")
+    raise ValueError(f"Argument `{argument}` must be of integers, but has {shortened(value)}.")
 
 
 def _bands_at(model, at):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import finite_reals, is_traced, shortened
 from jaxspin.units import ELEMENTARY_CHARGE
 
 _NEIGHBOURS = 5
@@ -40,9 +40,11 @@ class Gate(eqx.Module):
 
     @jax.ensure_compile_time_eval()
     def __check_init__(self):
-        if not is_traced(self.capacitance) and not self.capacitance > 0:
+        known = not is_traced(self.capacitance)
+        if known and not (finite_reals(self.capacitance) and np.all(self.capacitance > 0)):
             raise ValueError(
-                f"Argument `capacitance` must be positive (F/m²), but is {self.capacitance!r}."
+                "Argument `capacitance` must be positive (F/m²), "
+                f"but is {shortened(self.capacitance)}."
             )
 
     def density(self, voltage):

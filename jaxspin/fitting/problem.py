@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxspin.fitting.parameters import Coordinates, pairs_of
 from jaxspin.forward import along_all, with_slopes
+from jaxspin.tracing import refusal
 
 #: (calculated − measured) / error for the parameters, an array or a pytree of arrays.
 Residuals = Callable[[Any], Any]
@@ -132,7 +133,11 @@ def check_residuals(problem: Problem) -> int:
             f"but is of type {type(problem.residuals).__name__}."
         )
     start = problem.coordinates.tree(problem.coordinates.start)
-    found = jax.tree.leaves(eqx.filter_eval_shape(problem.residuals, start))
+    try:
+        found = jax.tree.leaves(eqx.filter_eval_shape(problem.residuals, start))
+    except jax.errors.JAXTypeError as error:
+        texts = {"what": "residuals", "where": "the function", "wanted": "must take `start`"}
+        raise refusal(error, "residuals", **texts) from error
     if not found or not all(hasattr(x, "dtype") for x in found):
         raise ValueError(
             "Argument `residuals` must return an array or a pytree of arrays, "

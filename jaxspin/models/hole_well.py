@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Complex, Float
 
-from jaxspin.algebra import is_traced, spin_matrices
+from jaxspin.algebra import is_traced, shortened, spin_matrices
 from jaxspin.models.base import MatrixSum
 from jaxspin.models.envelopes import Legendre, Subbands, galerkin, variational
 from jaxspin.units import FREE_ELECTRON
@@ -168,7 +168,7 @@ class LuttingerWell(MatrixSum):
         if not is_traced(room) and not room > 0:
             raise ValueError(
                 f"Argument `mu` must be above the bottom of the well, {float(lowest):.6g} eV, by "
-                f"the energy of confinement, but is {mu!r}."
+                f"the energy of confinement, but is {shortened(mu)}."
             )
         return jnp.sqrt(room)
 
@@ -407,7 +407,7 @@ def _luttinger_parameters(material) -> Float[Array, " 3"]:
         if material not in materials:
             raise ValueError(
                 f"Argument `material` must be one of {', '.join(materials)}, or the three "
-                f"Luttinger parameters, but is {material!r}."
+                f"Luttinger parameters, but is {shortened(material)}."
             )
         material = materials[material]
     gammas = jnp.asarray(material, dtype=jnp.result_type(float))
@@ -421,12 +421,12 @@ def _luttinger_parameters(material) -> Float[Array, " 3"]:
     if not np.all(np.isfinite(gammas)) or gammas[1] == 0:
         raise ValueError(
             "Argument `material` must be finite numbers with γ2 ≠ 0, for otherwise heavy and light "
-            f"holes are the same at k = 0, but is {material!r}."
+            f"holes are the same at k = 0, but is {shortened(material)}."
         )
     if not _stiffness(gammas) > 0:
         raise ValueError(
             "Argument `material` must have γ1 > 2|γ2| and γ1 > 2|γ3|, for otherwise the mass of "
-            f"the heavy holes is negative along some direction, but is {material!r}."
+            f"the heavy holes is negative along some direction, but is {shortened(material)}."
         )
     return gammas
 
@@ -441,7 +441,7 @@ def _width(value) -> Float[Array, ""]:
             hint = f" It looks like metres: {value} m are {_PER_METRE * width:g} Å."
         raise ValueError(
             f"Argument `width` must be from {_NARROWEST:g} to {_WIDEST:g} Å, "
-            f"but is {value!r}.{hint}"
+            f"but is {shortened(value)}.{hint}"
         )
     return width
 
@@ -455,7 +455,7 @@ def _field(value) -> Float[Array, ""]:
             hint = f" It looks like MV/m, kV/cm or V/Å: 1 MV/m is 1e6 V/m, 1 V/Å is {_PER_METRE:g}."
         raise ValueError(
             f"Argument `field` must be 0 or from {_WEAKEST:g} to {_STRONGEST:g} V/m in magnitude, "
-            f"but is {value!r}.{hint}"
+            f"but is {shortened(value)}.{hint}"
         )
     return field
 
@@ -484,7 +484,7 @@ def _zeeman_matrix(value) -> Complex[Array, "4 4"]:
             f"but has shape {matrix.shape}."
         )
     if not is_traced(matrix) and not np.allclose(matrix, matrix.conj().T, rtol=0, atol=1e-12):
-        raise ValueError(f"Argument `zeeman` must be real or Hermitian, but is {value!r}.")
+        raise ValueError(f"Argument `zeeman` must be real or Hermitian, but is {shortened(value)}.")
     return matrix
 
 
@@ -499,11 +499,11 @@ def _kept(subbands, basis) -> tuple[int, int]:
     if len(counts) != 2 or not all(isinstance(n, int | np.integer) and n >= 1 for n in counts):
         raise ValueError(
             "Argument `subbands` must be two positive integers, those of heavy and of light "
-            f"holes, but is {subbands!r}."
+            f"holes, but is {shortened(subbands)}."
         )
     if max(counts) > basis.resolved:
         raise ValueError(
             f"Argument `subbands` must be at most {basis.resolved} of each kind, those that "
-            f"{basis} resolves, but is {subbands!r}."
+            f"{basis} resolves, but is {shortened(subbands)}."
         )
     return int(counts[0]), int(counts[1])

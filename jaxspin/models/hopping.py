@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 from numpy.typing import ArrayLike
 
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import is_traced, shortened
 from jaxspin.compiled import keep
 from jaxspin.models import bloch
 from jaxspin.models.base import BasisConnection, Model
@@ -89,11 +89,11 @@ class HoppingModel(Model):
         spin: ArrayLike | None,
         position: ArrayLike | None = None,
     ):
-        self.vectors = jnp.asarray(lattice, float)
-        self.blocks = jnp.asarray(blocks, complex)
-        self.centres = jnp.asarray(centres, float)
-        self.spin_operator = None if spin is None else jnp.asarray(spin, complex)
-        self.position = None if position is None else jnp.asarray(position, complex)
+        self.vectors = _as_array("lattice", lattice, float)
+        self.blocks = _as_array("blocks", blocks, complex)
+        self.centres = _as_array("centres", centres, float)
+        self.spin_operator = None if spin is None else _as_array("spin", spin, complex)
+        self.position = None if position is None else _as_array("position", position, complex)
         _check_lattice(self.vectors)
         self.cells = _as_cells(cells, self.dimension)
         _check_shapes(self)
@@ -250,6 +250,18 @@ def _steps(model: HoppingModel, cells: bloch.Cells) -> Float[Array, "r d n n"]:
     sites = model.centres[None, :] - model.centres[:, None]
     steps = bloch.dot(jnp.array(cells, float), model.vectors)[:, None, None] + sites
     return jnp.moveaxis(steps, -1, 1)
+
+
+def _as_array(name: str, values: ArrayLike, kind: type) -> Array:
+    try:
+        if not is_traced(values) and np.asarray(values).dtype.kind not in "iufc":
+            raise TypeError("not numbers")
+        return jnp.asarray(values, kind)
+    except (TypeError, ValueError) as error:
+        what = "complex" if kind is complex else "real"
+        raise ValueError(
+            f"Argument `{name}` must be an array of {what} numbers, but is {shortened(values)}."
+        ) from error
 
 
 def _as_cells(cells: ArrayLike, dimension: int) -> bloch.Cells:

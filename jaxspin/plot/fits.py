@@ -38,8 +38,14 @@ def fit(
     Returns:
         The axes: "data", "residuals", and the corner by its parameters, "A0" and "B0, A0".
     Raises:
-        ValueError: levels, components or units of the response that are not those of the data.
+        ValueError: levels, components or units of the response that are not those of the data;
+            `result` is no Fit.
     """
+    if not isinstance(result, Fit):
+        raise ValueError(
+            f"Argument `result` must be a Fit, as `fit` gives it, but is of type "
+            f"{type(result).__name__}."
+        )
     curves = data.curves(response, density=density, gate=gate)
     left = np.asarray(data.residuals(response, density=density, gate=gate))
     with styled(figure):

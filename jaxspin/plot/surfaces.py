@@ -13,6 +13,7 @@ from jaxspin.models.base import Model
 from jaxspin.plot.style import PALETTE, axes_or_new, colour_bar, magnitude, styled, symmetric
 from jaxspin.plot.texts import K_X, K_Y
 from jaxspin.surfaces import Surface
+from jaxspin.surfaces.base import check_surface
 
 
 def fermi_surface(
@@ -39,7 +40,7 @@ def fermi_surface(
     Raises:
         ValueError: a model that is not two-dimensional, no Fermi surface, bad input.
     """
-    _check_fermi_surface(model, show, disorder)
+    _check_fermi_surface(model, surface, show, disorder)
     nodes = surface.nodes(model, mu)
     there = np.asarray(nodes.weight) != 0
     if not np.any(there):
@@ -101,8 +102,9 @@ def _extrinsic_velocity(on_shell, disorder):
 _ARROWS = {"velocity": _velocity, "spin": _spin, "extrinsic velocity": _extrinsic_velocity}
 
 
-def _check_fermi_surface(model, show, disorder) -> None:
+def _check_fermi_surface(model, surface, show, disorder) -> None:
     checks.check_model(model)
+    check_surface(surface)
     if model.dimension != 2:
         raise ValueError(f"Argument `model` must have dimension 2, but has {model.dimension}.")
     if show not in _ARROWS:

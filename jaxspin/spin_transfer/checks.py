@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import finite_reals, is_traced, shortened
 from jaxspin.checks import check_temperature
 from jaxspin.spin_transfer.exchange import ExchangeModel, ScalarBand
 from jaxspin.spin_transfer.slow import SlowModes
@@ -40,9 +40,9 @@ def check_vector(name: str, value, size: int, unit: str) -> None:
         ValueError: naming the argument.
     """
     right = np.shape(value) == (size,)
-    if not right or not (is_traced(value) or np.all(np.isfinite(np.asarray(value)))):
+    if not right or not (is_traced(value) or finite_reals(value)):
         raise ValueError(
-            f"Argument `{name}` must be {size} finite numbers ({unit}), but is {value!r}."
+            f"Argument `{name}` must be {size} finite numbers ({unit}), but is {shortened(value)}."
         )
 
 
@@ -64,8 +64,10 @@ def check_setting(time, relaxation_time, slow_modes, temperature) -> None:
 
 
 def _check_time(name, value) -> None:
-    if np.ndim(value) or not (is_traced(value) or 0 < float(value) < np.inf):
-        raise ValueError(f"Argument `{name}` must be a positive time (ps), but is {value!r}.")
+    if np.ndim(value) or not (is_traced(value) or (finite_reals(value) and value > 0)):
+        raise ValueError(
+            f"Argument `{name}` must be a positive time (ps), but is {shortened(value)}."
+        )
 
 
 def _check_splitting(model) -> None:
@@ -80,7 +82,7 @@ def _check_splitting(model) -> None:
         )
     matrices = (splitting / (size or 1), spin, bare)
     if not all(np.allclose(x, x.conj().swapaxes(-1, -2), atol=_ROUNDING) for x in matrices):
-        raise ValueError("Argument `model` must have a Hermitian splitting and spin, but has not.")
+        raise ValueError("Argument `model` must have a Hermitian splitting and spin, but does not.")
     if abs(np.trace(splitting)) > _ROUNDING * size:
         raise ValueError(
             "Argument `model` must have a splitting without trace, "

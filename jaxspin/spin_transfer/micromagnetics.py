@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxspin import units
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import finite_reals, is_traced, shortened
 from jaxspin.spin_transfer.checks import check_vector
 from jaxspin.spin_transfer.transfer import Projection, Transfer
 
@@ -92,14 +92,16 @@ def micromagnetics(
     >>> round(float(found.u[0]), 6), round(float(found.beta), 6)
     (-0.067701, 0.0125)
     """
-    projection = transfer.projection()
     _check(transfer, field, saturation)
+    projection = transfer.projection()
     drive = jnp.asarray(field, dtype=float)
     adiabatic, nonadiabatic = (
         drive @ part.value for part in (projection.adiabatic, projection.nonadiabatic)
     )
     if not is_traced(adiabatic) and not np.any(adiabatic):
-        raise ValueError(f"Argument `field` must make an adiabatic torque, but {field!r} does not.")
+        raise ValueError(
+            f"Argument `field` must make an adiabatic torque, but {shortened(field)} does not."
+        )
     beta = jnp.sum(nonadiabatic * adiabatic) / jnp.sum(adiabatic**2)
     rest = _left_out(projection, drive, adiabatic, beta)
     if not is_traced(rest) and rest > _NEGLIGIBLE:
@@ -126,6 +128,11 @@ def _left_out(projection: Projection, drive, adiabatic, beta) -> Float[Array, ""
 
 
 def _check(transfer: Transfer, field, saturation) -> None:
+    if not isinstance(transfer, Transfer):
+        raise ValueError(
+            "Argument `transfer` must be `bare` or `dressed` of a SpinTransferTorque, "
+            f"but is of type {type(transfer).__name__}."
+        )
     value = transfer.gradient.value
     if value.shape != (3, 3, 3, 3):
         raise ValueError(
@@ -133,9 +140,12 @@ def _check(transfer: Transfer, field, saturation) -> None:
             f"{transfer.gradient.axes} of shape {value.shape}."
         )
     if not is_traced(value) and not np.all(np.isfinite(value)):
-        raise ValueError("Argument `transfer` must have a finite response, but has not.")
+        raise ValueError("Argument `transfer` must have a finite response, but does not.")
     check_vector("field", field, 3, "eV/Å")
-    if np.ndim(saturation) or not (is_traced(saturation) or 0 < float(saturation) < np.inf):
+    if np.ndim(saturation) or not (
+        is_traced(saturation) or (finite_reals(saturation) and saturation > 0)
+    ):
         raise ValueError(
-            f"Argument `saturation` must be a positive magnetisation (A/m), but is {saturation!r}."
+            "Argument `saturation` must be a positive magnetisation (A/m), "
+            f"but is {shortened(saturation)}."
         )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import is_traced, shortened
 from jaxspin.checks import check_energy
 from jaxspin.compiled import mapped
 from jaxspin.spin_transfer.checks import check_model, check_setting, check_vector
@@ -188,7 +188,7 @@ def _checked(model, texture, spacing) -> Float[Array, "3 *grid"]:
     if np.shape(spacing) != (len(shape) - 1,) or not all(0 < x < np.inf for x in spacing):
         raise ValueError(
             f"Argument `spacing` must be {len(shape) - 1} positive distances (Å), "
-            f"but is {spacing!r}."
+            f"but is {shortened(spacing)}."
         )
     if not is_traced(texture):
         if not np.all(np.isfinite(np.asarray(texture))):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from jaxspin.algebra import dagger, diagonal_of_product, is_traced, matmul
+from jaxspin.algebra import dagger, diagonal_of_product, is_traced, matmul, shortened
 from jaxspin.checks import check_energy, check_model, finite_reals
 from jaxspin.compiled import repeat
 from jaxspin.models.base import Model
@@ -142,7 +142,7 @@ def count(name: str, value: int, least: int = 3) -> int:
     """
     if np.ndim(value) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(
-            f"Argument `{name}` must be an integer of at least {least}, but is {value!r}."
+            f"Argument `{name}` must be an integer of at least {least}, but is {shortened(value)}."
         )
     return int(value)
 
@@ -154,7 +154,7 @@ def check_positive(name: str, value, what: str) -> None:
         ValueError: it is not.
     """
     if np.ndim(value) or not (is_traced(value) or (finite_reals(value) and value > 0)):
-        raise ValueError(f"Argument `{name}` must be {what}, but is {value!r}.")
+        raise ValueError(f"Argument `{name}` must be {what}, but is {shortened(value)}.")
 
 
 def frozen(tree):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxspin.algebra import shortened
 from jaxspin.compiled import repeat
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.models.base import number_of_bands
@@ -60,12 +61,12 @@ class MarchingSquares(Surface):
         shift: Sequence[float] = (0.382, 0.236),
     ):
         if np.shape(shape) != (2,):
-            raise ValueError(f"Argument `shape` must be two integers, but is {shape!r}.")
+            raise ValueError(f"Argument `shape` must be two integers, but is {shortened(shape)}.")
         self.shape = count("shape", shape[0]), count("shape", shape[1])
         self.points = count("points", points, least=1)
         self.chords = count("chords", 4 * sum(self.shape) if chords is None else chords)
         if np.shape(shift) != (2,) or not np.all(np.isfinite(shift)):
-            raise ValueError(f"Argument `shift` must be two numbers, but is {shift!r}.")
+            raise ValueError(f"Argument `shift` must be two numbers, but is {shortened(shift)}.")
         self.shift = jnp.asarray(shift, dtype=jnp.result_type(float))
 
     def check(self, model):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import is_traced, shortened
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.models.base import Model
 from jaxspin.surfaces.base import (
@@ -52,7 +52,7 @@ def search(center: ArrayLike, reach: ArrayLike | None, samples: int, roots: int)
         ValueError: a center that is not finite, a reach that is not positive, too few samples.
     """
     if not is_traced(center) and not np.all(np.isfinite(center)):
-        raise ValueError(f"Argument `center` must be finite (1/Å), but is {center!r}.")
+        raise ValueError(f"Argument `center` must be finite (1/Å), but is {shortened(center)}.")
     if reach is not None:
         check_positive("reach", reach, "a positive radius (1/Å)")
     as_float = lambda x: jnp.asarray(x, dtype=jnp.result_type(float))  # noqa: E731
