@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.algebra import is_traced
-from jaxspin.cells import ORDER, Boxes, Occupations, integrals
+from jaxspin.cells import ORDER, UNIT_NODES, Boxes, Occupations, integrals
 from jaxspin.grading import NARROWEST, BoxSet, grade
 from jaxspin.levels import Levels
 from jaxspin.meshes import Adaptive, Coordinates
@@ -44,6 +44,16 @@ class Refinement(eqx.Module):
     points: int = eqx.field(static=True)
     #: Whether the tolerance was met.
     converged: bool = eqx.field(static=True)
+
+    def nodes(self) -> Float[Array, "d K"]:
+        """The k of the cells whose error is not a number, or of all where none is."""
+        wrong = ~np.isfinite(self.error)
+        chosen = wrong if np.any(wrong) else np.ones_like(wrong)
+        d = self.lower.shape[1]
+        unit = np.stack(np.meshgrid(*[UNIT_NODES] * d, indexing="ij"), -1).reshape(-1, d)
+        u = self.lower[chosen, None] + self.width[chosen, None] * unit
+        columns = list(jnp.asarray(u.reshape(-1, d).T))
+        return self.coordinates(columns, [jnp.ones(())] * d, self.lattice).k
 
 
 class Refined(NamedTuple):
@@ -78,7 +88,7 @@ def refine(
     hidden = np.sum(merged, axis=0)
     converged = resolved and bool(np.all((error <= tolerance) & (hidden <= tolerance / 2)))
     error = error + hidden
-    if not converged:
+    if not converged and np.all(np.isfinite(error)):
         _warn(error, tolerance, near, merged, resolved, adaptive, evaluate.points, search)
     refinement = Refinement(
         cells.lower,

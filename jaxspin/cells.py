@@ -28,6 +28,8 @@ ORDER = 5
 
 _X, _W = legendre.leggauss(ORDER)  # on [-1, 1]; the weights add to 2
 _NODES, _WIDTHS = (_X + 1) / 2, _W / 2
+#: Nodes of a cell along each axis, in units of its width.
+UNIT_NODES = _NODES
 # The null rule: zero for polynomials below degree ORDER - 1, and of the same 2-norm as the rule.
 _NULL = _WIDTHS * legendre.legval(_X, np.eye(ORDER)[-1])
 _NULL *= np.linalg.norm(_WIDTHS) / np.linalg.norm(_NULL)

@@ -279,6 +279,55 @@ def check_temperature(temperature) -> None:
         )
 
 
+def choose_degeneracy(model, degeneracy) -> Degeneracy:
+    """`degeneracy` with a tolerance that fits the bands of the model, where none was given.
+
+    Raises:
+        ValueError: it is no `Covariant` or `Strict`.
+    """
+    if not isinstance(degeneracy, Degeneracy):
+        raise ValueError(
+            "Argument `degeneracy` must be Covariant(tolerance) or Strict(), "
+            f"but is {degeneracy!r}."
+        )
+    if not isinstance(degeneracy, Covariant) or degeneracy.tolerance is not None:
+        return degeneracy
+    if is_traced(model):
+        return degeneracy.for_bands(
+            jnp.stack([hamiltonian_at(model, k) for k in _sample_points(model)])
+        )
+    with jax.ensure_compile_time_eval():
+        return degeneracy.for_bands(
+            jnp.stack([hamiltonian_at(model, k) for k in _sample_points(model)])
+        )
+
+
+@jax.ensure_compile_time_eval()
+def check_tolerance(model, degeneracy) -> None:
+    """Warn of a tolerance that is a sizeable part of the energies that the bands span."""
+    traced = is_traced(model, degeneracy)
+    if traced or not isinstance(degeneracy, Covariant) or number_of_bands(model) == 1:
+        return
+    energies = np.array(
+        [np.linalg.eigvalsh(np.asarray(hamiltonian_at(model, k))) for k in _sample_points(model)]
+    )
+    tolerance, width = float(degeneracy.tolerance), float(np.ptp(energies))
+    if width > 0 and np.all(np.diff(energies) <= tolerance):
+        what = "all bands for one group, and nothing runs between them"
+    elif width > 0 and tolerance > _SIZEABLE * width:
+        what = f"bands for one group that are {tolerance / width:.0%} of their whole width apart"
+    else:
+        return
+    warnings.warn(
+        f"Argument `degeneracy` has a tolerance of {tolerance:.3g} eV, which takes {what} "
+        f"(the bands span {width:.3g} eV). Give Covariant(...) a smaller one.",
+        stacklevel=5,
+    )
+
+
+_SIZEABLE = 0.25  # of the width of all bands
+
+
 @jax.ensure_compile_time_eval()
 def check_degeneracy(model, degeneracy) -> None:
     """`Strict()` is not asked of a model whose bands are exactly degenerate.
@@ -303,6 +352,83 @@ def check_degeneracy(model, degeneracy) -> None:
             )
 
 
+def check_finite_bands(result, model, k) -> None:
+    """What was computed at k (d, K), with the k axis last, is finite.
+
+    Raises:
+        ValueError: naming the first k where it is not, and the bands.
+    """
+    if is_traced(result, model, k):
+        return
+    arrays = [
+        np.asarray(x) for x in jax.tree.leaves(result) if jnp.issubdtype(x.dtype, jnp.inexact)
+    ]
+    finite = [np.all(np.isfinite(x), axis=tuple(range(x.ndim - 1))) for x in arrays]
+    bad = np.flatnonzero(~np.all(np.broadcast_arrays(*finite), axis=0))
+    if len(bad):
+        _raise_not_finite(model, np.asarray(k)[:, bad[0]])
+
+
+@jax.ensure_compile_time_eval()
+def check_finite_sums(sums, model, mesh) -> None:
+    """A sum over a mesh, and over the coarser one of its error, is finite.
+
+    Raises:
+        ValueError: naming the k that spoils it, and the bands.
+    """
+    if is_traced(sums, model, mesh):
+        return
+    if np.all(np.isfinite(sums.value)) and np.all(np.isfinite(sums.error)):
+        return
+    for k in _nodes(mesh, model.lattice, sums.refinement):
+        spoilt = ~np.all([np.all(np.isfinite(x), (0, 1)) for x in _components(model, k)], axis=0)
+        if np.any(spoilt):
+            _raise_not_finite(model, np.asarray(k)[:, int(np.argmax(spoilt))])
+    raise ValueError(
+        "Argument `model` must contribute finite numbers at every k of the mesh, but the sum is "
+        "not finite, although H(k) and its slopes are."
+    )
+
+
+def _nodes(mesh, lattice, refinement):
+    """The k of a mesh and of the coarser one, some thousand at a time, (d, K)."""
+    if refinement is not None:
+        yield refinement.nodes()
+        return
+    for part in (mesh, mesh.coarser()):
+        for first in range(0, part.size, _PORTION):
+            index = jnp.minimum(jnp.arange(first, first + _PORTION), part.size - 1)
+            yield part.points(index, lattice).k
+
+
+_PORTION = 4096
+
+
+@eqx.filter_jit
+def _components(model, k):
+    """H (n, n, K), and each of its slopes."""
+    lifted = model.lift(k, spin=False, curl=False)
+    return lifted.hamiltonian, *lifted.slopes
+
+
+def _raise_not_finite(model, k):
+    """Raise the error that names k, what is not finite there, and in which bands."""
+    h, *slopes = (np.asarray(x)[..., 0] for x in _components(model, jnp.asarray(k)[:, None]))
+    names = ["H(k)", *(f"∂H/∂k_{i}" for i in "xyz")]
+    wrong = [n for n, x in zip(names, (h, *slopes), strict=False) if not np.all(np.isfinite(x))]
+    bands = range(len(h))
+    if wrong and wrong[0] != "H(k)":
+        row, column = np.nonzero(~np.all(np.isfinite(slopes), axis=0))
+        weight = np.abs(np.linalg.eigh(h)[1][np.union1d(row, column)]).max(axis=0)
+        bands = np.flatnonzero(weight > _ROUNDING)
+    listed = ", ".join(str(int(i)) for i in bands)
+    raise ValueError(
+        f"Argument `model` must be finite, with its slopes, but {wrong[0] if wrong else 'a sum'} "
+        f"is not at k = {k}, in bands {listed}. A square root or a norm that vanishes there has no "
+        "slope: write H(k) without it, or shift the mesh."
+    )
+
+
 @jax.ensure_compile_time_eval()
 def check_splitting(smallest, degeneracy) -> None:
     """No two bands that count as different were met degenerate on the mesh.
@@ -317,9 +443,9 @@ def check_splitting(smallest, degeneracy) -> None:
         return
     if isinstance(degeneracy, Covariant) and smallest <= degeneracy.tolerance:
         raise ValueError(
-            "Argument `model` must have kept and removed bands apart by more than the tolerance "
-            f"of {degeneracy.tolerance:g} eV on the mesh, but is downfolded, and the smallest gap "
-            f"is {float(smallest):.1e} eV. `validity` says where; a shifted mesh may avoid it."
+            "Argument `model` must have kept and removed bands apart by more than the tolerance of "
+            f"{float(degeneracy.tolerance):g} eV on the mesh, but is downfolded, and the smallest "
+            f"gap is {float(smallest):.1e} eV. `validity` says where; a shifted mesh may avoid it."
         )
     if float(smallest) == 0:
         raise ValueError(
@@ -330,7 +456,7 @@ def check_splitting(smallest, degeneracy) -> None:
 
 
 @jax.ensure_compile_time_eval()
-def check_bands(model, bands) -> tuple[int, ...] | None:
+def check_bands(model, bands, degeneracy) -> tuple[int, ...] | None:
     """`bands` are valid band indices that do not cut a degenerate group in two.
 
     Raises:
@@ -347,7 +473,8 @@ def check_bands(model, bands) -> tuple[int, ...] | None:
     chosen = np.isin(np.arange(n), indices)
     for k in () if is_traced(model) else _sample_points(model):
         energies = np.linalg.eigvalsh(np.asarray(hamiltonian_at(model, k)))
-        cut = (np.diff(energies) < 1e-6) & (chosen[1:] != chosen[:-1])
+        threshold = float(degeneracy.threshold(jnp.asarray(energies)[:, None])[0])
+        cut = (np.diff(energies) <= threshold) & (chosen[1:] != chosen[:-1])
         if np.any(cut):
             i = int(np.argmax(cut))
             raise ValueError(

@@ -80,8 +80,8 @@ class GapSearch:
         u, counts = self._start_nodes()
         energies, slopes = self._bands(self.wave_vectors(u))
         #: Gaps below these energies are zero to rounding, and to the sum.
-        self.zero = _ZERO * float(np.max(np.abs(energies)))
-        self.floor = max(self.zero, float(np.max(self.degeneracy.threshold(energies.T))))
+        self.zero = _ZERO * float(np.nanmax(np.abs(energies)))
+        self.floor = max(self.zero, float(np.nanmax(self.degeneracy.threshold(energies.T))))
         edges = self._edges(u, 1 / counts)
         velocity = np.einsum("Lamm->Lam", slopes).real
         spread = np.sum(np.abs(np.einsum("Lia,Lam->Lim", edges, velocity)), axis=1)
@@ -96,7 +96,7 @@ class GapSearch:
         self.spacing = float(np.median(spacing))
         k, *pair = self._descend(self.wave_vectors(u[node]), band, _STRIDE * spacing[node])
         u = np.asarray(self.coordinates.inverse(k, self.lattice))
-        inside = np.all((u >= 0) & (u < 1), axis=1)
+        inside = np.all((u >= 0) & (u < 1), axis=1) & np.all(np.isfinite(pair[-1]), axis=(1, 2))
         found = NearDegeneracies(self.wave_vectors(u), u, band, *pair).select(inside)
         return self._distinct(found)
 
@@ -135,9 +135,7 @@ class GapSearch:
         x = np.random.default_rng(20231119).uniform(-1, 1, size=(_POINTS, near.k.shape[1]))
         k = near.k + np.einsum("Lai,Li,pi->pLa", axes, half, x)
         volume = np.prod(half / np.pi, axis=1)  # 2 half / 2π
-        levels = jnp.asarray(self.levels.mu), jnp.asarray(self.levels.temperatures)
-        density = partial(_density, self.observable, self.model, levels, self.levels.window)
-        (density,) = _in_batches(density, k)
+        density = self._density(Covariant(jnp.zeros(())), k)
         return np.einsum("pLec,L->Lec", np.abs(density), volume) * (2 / _POINTS)
 
     def content_of_groups(self, near: NearDegeneracies) -> Float[np.ndarray, "L e c"]:
@@ -162,8 +160,22 @@ class GapSearch:
 
     def wave_vectors(self, u: Float[np.ndarray, "*L d"]) -> Float[np.ndarray, "*L d"]:
         """k at coordinates in the unit cube, 1/Å."""
-        (k,) = _in_batches(partial(_wave_vectors, self.coordinates, self.lattice), u)
-        return k
+        return self._points(u)[0]
+
+    def _points(self, u):
+        """k and the weight of volume at coordinates in the unit cube."""
+        return _in_batches(partial(_points, self.coordinates, self.lattice), u)
+
+    def sample(self, degeneracy: Degeneracy) -> Float[np.ndarray, "e c"]:
+        """The sum over the nodes from which the search starts, with other degenerate groups."""
+        k, weight = self._points(self._start_nodes()[0])
+        return np.einsum("Kec,K->ec", self._density(degeneracy, k), weight) / len(k)
+
+    def _density(self, degeneracy: Degeneracy, k):
+        """Σ_m f W_m of each independent component at k, (..., level, c)."""
+        levels = jnp.asarray(self.levels.mu), jnp.asarray(self.levels.temperatures)
+        fixed = self.observable, self.model, levels, self.levels.window, degeneracy
+        return _in_batches(partial(_density, *fixed), k)[0]
 
     def _in_cube(self, u):
         return np.where(self.wraps, u, np.clip(u, 0, 1 - 1e-9))
@@ -195,13 +207,17 @@ class GapSearch:
         return _in_batches(partial(_lifted, self.model), k)
 
     def _energies(self, k: Float[np.ndarray, "L d"]) -> Float[np.ndarray, "L n"]:
-        return np.linalg.eigvalsh(self._matrices(k)[0])
+        hamiltonian, _ = self._matrices(k)
+        finite = np.all(np.isfinite(hamiltonian), axis=(1, 2))[:, None]
+        energies = np.linalg.eigvalsh(np.where(finite[..., None], hamiltonian, 0))
+        return np.where(finite, energies, np.nan)
 
     def _bands(self, k) -> tuple[Float[np.ndarray, "L n"], Complex[np.ndarray, "L d n n"]]:
         """Energies, and ∂H/∂k in the band basis."""
         hamiltonian, slopes = self._matrices(k)
-        energies, basis = np.linalg.eigh(hamiltonian)
-        basis = basis[:, None]
+        finite = np.all(np.isfinite(hamiltonian), axis=(1, 2))[:, None]
+        energies, basis = np.linalg.eigh(np.where(finite[..., None], hamiltonian, 0))
+        energies, basis = np.where(finite, energies, np.nan), basis[:, None]
         return energies, basis.conj().swapaxes(-1, -2) @ slopes @ basis
 
     def _descend(self, k, band, reach):
@@ -286,14 +302,15 @@ def _lifted(model, k):
 
 
 @_quickly
-def _wave_vectors(coordinates, lattice, u):
-    return (coordinates(list(u), [jnp.ones(())] * len(u), lattice).k,)
+def _points(coordinates, lattice, u):
+    nodes = coordinates(list(u), [jnp.ones(())] * len(u), lattice)
+    return nodes.k, jnp.broadcast_to(nodes.weight, u.shape[1:])
 
 
 @_quickly
-def _density(observable, model, levels, window, k):
-    """Σ_m f(ε_m) W_m of each independent component, all bands resolved, (level, c, K)."""
-    bands = solve(model, k, Covariant(0.0), **observable.needs).settled(*window)
+def _density(observable, model, levels, window, degeneracy, k):
+    """Σ_m f(ε_m) W_m of each independent component, (level, c, K)."""
+    bands = solve(model, k, degeneracy, **observable.needs).settled(*window)
     sea = observable(bands).sea.reshape(-1, *bands.levels.shape)
     mu, temperatures = levels
     thermal = BOLTZMANN * jnp.maximum(temperatures, 1e-6)[:, None, None, None]

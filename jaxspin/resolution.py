@@ -10,10 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.algebra import is_traced
+from jaxspin.checks import choose_degeneracy
 from jaxspin.integrate import Sums, shape_of_weights
 from jaxspin.levels import Levels
 from jaxspin.meshes import Adaptive, Mesh
 from jaxspin.near_degeneracies import GapSearch, NearDegeneracies
+from jaxspin.spectrum import Covariant
 
 # A peak of width w between nodes a distance h apart is summed with an error of exp(-2π w/h) of it,
 # which the comparison with a coarser mesh sees while that is small. Peaks of w < h/4 are looked at.
@@ -56,6 +58,38 @@ def include_unresolved(
         _warn(near, worst)
     error = jnp.maximum(sums.error, jnp.asarray(np.sum(missing, axis=0)))
     return eqx.tree_at(lambda sums: sums.error, sums, error)
+
+
+@jax.ensure_compile_time_eval()
+def compare_groups(
+    smallest: Array, observable, model, mesh: Mesh | Adaptive, levels: Levels, degeneracy
+) -> dict[str, Array]:
+    """Relative change of a sum if small splittings were treated in the other way, for `info`.
+
+    Where pairs of bands that were met split by less than 5 meV (5000 times the default tolerance)
+    counted as separate, "change_if_grouped" is the change with that tolerance; where a tolerance
+    above the default was given, "change_if_separate" that with the default. It is that of a sum
+    over a few hundred nodes, and left out below a hundredth.
+    """
+    if observable.smooth or is_traced(smallest, observable, model, mesh, levels, degeneracy):
+        return {}
+    default = float(choose_degeneracy(model, Covariant()).tolerance)
+    tolerance = float(getattr(degeneracy, "tolerance", 0.0))
+    if tolerance > default:
+        name, other = "change_if_separate", default
+    elif float(smallest) <= _MILLIVOLTS * default:
+        name, other = "change_if_grouped", _MILLIVOLTS * default
+    else:
+        return {}
+    fixed = mesh.mesh if isinstance(mesh, Adaptive) else mesh
+    search = GapSearch(observable, model, fixed, levels, degeneracy)
+    here, there = (search.sample(Covariant(jnp.asarray(t))) for t in (tolerance, other))
+    size = max(np.max(np.abs(here)), np.max(np.abs(there)))
+    change = np.max(np.abs(here - there)) / size if size > 0 else 0.0
+    return {name: jnp.asarray(change)} if change > _NOTABLE else {}
+
+
+_MILLIVOLTS = 5e3  # 5 meV in units of the default tolerance
 
 
 def _find_unresolved(observable, model, mesh: Mesh, levels: Levels, degeneracy):

@@ -23,7 +23,7 @@ from jaxspin.levels import Levels
 from jaxspin.meshes import Mesh
 from jaxspin.models.base import Model
 from jaxspin.observables import Observable
-from jaxspin.resolution import include_unresolved
+from jaxspin.resolution import compare_groups, include_unresolved
 from jaxspin.results import Response
 from jaxspin.spectrum import Bands, Covariant, Degeneracy, solve
 from jaxspin.symmetry import Symmetric, Tensor, averaged
@@ -103,6 +103,7 @@ def anomalous_hall(
     mesh: Mesh,
     levels: Levels,
     *,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
     progress: bool | None = None,
     checkpoint: CheckpointLike = None,
 ) -> Response:
@@ -113,6 +114,8 @@ def anomalous_hall(
 
     Args:
         mesh: `Grid` for a lattice model; `Disk`, `Ball`, `Plane`, `Space` for a continuum model.
+        degeneracy: `Covariant(tolerance)` treats bands closer than the tolerance (eV) as one
+            group; `Strict()` takes every band for itself.
         progress: show a progress bar; None shows it where standard error is a terminal.
         checkpoint: a file, or `Checkpoint(path, seconds)`, in which the sums so far are kept. The
             same call goes on from it after an interruption, to the same result bit by bit, and
@@ -130,13 +133,13 @@ def anomalous_hall(
     >>> round(float(hall.to("e^2/h").component(flow="y", field="x").value[0]), 6)
     1.0
     """
-    sums = _checked_sum(
+    sums, groups = _checked_sum(
         observables.AnomalousHall(),
         (_HALL,),
         model,
         mesh,
         levels,
-        Covariant(),
+        degeneracy,
         progress,
         checkpoint,
         2,
@@ -150,7 +153,7 @@ def anomalous_hall(
         name="anomalous Hall conductivity",
         formula="σ_ab = -(e²/ħ) Σ f_m Ω_ab,m",
         source="Nagaosa et al., Rev. Mod. Phys. 82, 1539 (2010)",
-        degeneracy=Covariant(),
+        groups=groups,
     )
 
 
@@ -195,7 +198,7 @@ def spin_hall(
     chosen = DEFINITIONS[definition]
     _check_bands_of(model, definition)
     both = observables.Together((chosen.observable, observables.Torque()))
-    sums = _checked_sum(
+    sums, groups = _checked_sum(
         both,
         (_SPIN_HALL, _TORQUE_DENSITY),
         model,
@@ -218,7 +221,7 @@ def spin_hall(
         name=f"spin Hall conductivity ({definition})",
         formula=chosen.formula,
         source=chosen.source,
-        degeneracy=degeneracy,
+        groups=groups,
         extra={"torque_density": jnp.max(jnp.abs(torque.value))},
     )
     _warn_of_torque(main, torque, definition)
@@ -257,7 +260,7 @@ def spin_hall_pieces(
         (observables.SpinHallPieces(), *(other.observable for other in others))
     )
     together = observables.OfBands(together)
-    sums = _checked_sum(
+    sums, groups = _checked_sum(
         together, (_SPIN_HALL,) * 7, model, mesh, levels, degeneracy, progress, checkpoint, 2
     )
     d = model.dimension
@@ -288,7 +291,7 @@ def spin_hall_pieces(
             name=f"spin Hall conductivity, part {name}",
             formula=formula,
             source=f"{_PAPER}, appendix C (index of C19 corrected)",
-            degeneracy=degeneracy,
+            groups=groups,
         )
         for piece, (name, formula) in zip(pieces, formulas.items(), strict=True)
     }
@@ -317,7 +320,7 @@ def torque_density(
     Returns:
         Response with axes (temperature?, mu, field, spin), units "e/2 Angstrom^(1-d)" per field.
     """
-    sums = _checked_sum(
+    sums, groups = _checked_sum(
         observables.Torque(),
         (_TORQUE_DENSITY,),
         model,
@@ -338,7 +341,7 @@ def torque_density(
         name="torque density",
         formula="Tr t ρ_E = (e/2) Σ f_m 2 Im Σ_n s_nm R^b_mn",
         source=f"{_PAPER}, discussion of Eq. (1)",
-        degeneracy=degeneracy,
+        groups=groups,
     )
     if not is_traced(sums) and _is_nonzero(sums, jnp.max(jnp.abs(sums.value)) * 0 + 1e-3):
         warnings.warn(_TORQUE, stacklevel=2)
@@ -367,6 +370,7 @@ def equilibrium_spin_current(
     levels: Levels,
     *,
     bands: tuple[int, ...] | None = None,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
     progress: bool | None = None,
     checkpoint: CheckpointLike = None,
 ) -> EquilibriumSpinCurrent:
@@ -386,13 +390,14 @@ def equilibrium_spin_current(
         ValueError: `bands` out of range or cutting a degenerate group; other bad input.
     """
     checks.check_model(model)
-    indices = checks.check_bands(model, bands)
+    degeneracy = checks.choose_degeneracy(model, degeneracy)
+    indices = checks.check_bands(model, bands, degeneracy)
     observable: Observable = observables.EquilibriumSpinCurrent()
     if indices is not None:
         observable = observables.Restricted(observable, indices)
     tensors = (_SPIN_CURRENT, _SPIN_CURRENT)
-    sums = _checked_sum(
-        observable, tensors, model, mesh, levels, Covariant(), progress, checkpoint, 1
+    sums, groups = _checked_sum(
+        observable, tensors, model, mesh, levels, degeneracy, progress, checkpoint, 1
     )
     d = model.dimension
     parts = _split(sums, [(d, 3), (d, 3)])
@@ -418,7 +423,7 @@ def equilibrium_spin_current(
                 name=f"equilibrium spin current ({name})",
                 formula=formula,
                 source="Samokhin, Sigrist and Fischer (2025), Eqs. (14), (15)",
-                degeneracy=Covariant(),
+                groups=groups,
             )
             for part, (name, formula) in zip((total, *parts), formulas.items(), strict=True)
         }
@@ -430,6 +435,7 @@ def carrier_density(
     mesh: Mesh,
     levels: Levels,
     *,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
     progress: bool | None = None,
     checkpoint: CheckpointLike = None,
 ) -> Response:
@@ -443,8 +449,8 @@ def carrier_density(
     Returns:
         Response with axes (temperature?, mu), in Å^-d.
     """
-    sums = _checked_sum(
-        observables.Number(), (_NUMBER,), model, mesh, levels, Covariant(), progress, checkpoint, 1
+    sums, groups = _checked_sum(
+        observables.Number(), (_NUMBER,), model, mesh, levels, degeneracy, progress, checkpoint, 1
     )
     return _response(
         sums,
@@ -455,7 +461,7 @@ def carrier_density(
         name="carrier density",
         formula="n = Σ f_m",
         source="definition",
-        degeneracy=Covariant(),
+        groups=groups,
     )
 
 
@@ -464,6 +470,7 @@ def density_of_states(
     mesh: Mesh,
     levels: Levels,
     *,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
     progress: bool | None = None,
     checkpoint: CheckpointLike = None,
 ) -> Response:
@@ -476,8 +483,8 @@ def density_of_states(
     Returns:
         Response with axes (temperature?, mu), in 1/(eV Å^d).
     """
-    sums = _checked_sum(
-        observables.States(), (_NUMBER,), model, mesh, levels, Covariant(), progress, checkpoint, 1
+    sums, groups = _checked_sum(
+        observables.States(), (_NUMBER,), model, mesh, levels, degeneracy, progress, checkpoint, 1
     )
     return _response(
         sums,
@@ -488,11 +495,16 @@ def density_of_states(
         name="density of states",
         formula="∂n/∂mu = Σ (-∂f/∂ε)(ε_m)",
         source="definition",
-        degeneracy=Covariant(),
+        groups=groups,
     )
 
 
-def bands(model: Model, k: Float[Array, "*batch d"]) -> BandStructure:
+def bands(
+    model: Model,
+    k: Float[Array, "*batch d"],
+    *,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
+) -> BandStructure:
     """Energies, velocities, spin and geometry of the bands at any k.
 
     Args:
@@ -506,20 +518,32 @@ def bands(model: Model, k: Float[Array, "*batch d"]) -> BandStructure:
         ValueError: `k` has another dimension than the model or is not finite.
     """
     checks.check_is_model(model)
-    return from_bands(*_at(_unchanged, model, k, spin=_has_spin(model), beyond=True))
+    return from_bands(
+        *_at(_unchanged, model, k, degeneracy=degeneracy, spin=_has_spin(model), beyond=True)
+    )
 
 
-def berry_curvature(model: Model, k: Float[Array, "*batch d"]) -> Float[Array, "*batch n d d"]:
+def berry_curvature(
+    model: Model,
+    k: Float[Array, "*batch d"],
+    *,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
+) -> Float[Array, "*batch n d d"]:
     """Berry curvature of each band, Ω_ab = -2 Im Σ_n v^a_mn v^b_nm ħ²/(ε_m-ε_n)², in Å².
 
-    Antisymmetric in the last two axes; Ω^z = [..., 0, 1]. Members of a degenerate group (within
-    1e-6 eV) get the mean over the group. With elements of the position operator the curvature is
-    that of the crystal, with what comes from states beyond the bands of the model.
+    Antisymmetric in the last two axes; Ω^z = [..., 0, 1]. Members of a degenerate group get the
+    mean over the group. With elements of the position operator the curvature is that of the
+    crystal, with what comes from states beyond the bands of the model.
     """
-    return _per_band(geometry.berry_curvature, model, k, beyond=True)
+    return _per_band(geometry.berry_curvature, model, k, degeneracy, beyond=True)
 
 
-def quantum_metric(model: Model, k: Float[Array, "*batch d"]) -> Float[Array, "*batch n d d"]:
+def quantum_metric(
+    model: Model,
+    k: Float[Array, "*batch d"],
+    *,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
+) -> Float[Array, "*batch n d d"]:
     """Quantum metric of each band, g_ab = Re Σ_n R^a_mn R^b_nm, in Å².
 
     Members of a degenerate group (within 1e-6 eV) get the mean over the group.
@@ -530,10 +554,15 @@ def quantum_metric(model: Model, k: Float[Array, "*batch d"]) -> Float[Array, "*
     """
     checks.check_model(model)
     checks.check_complete(model, "quantum metric")
-    return _per_band(geometry.quantum_metric, model, k)
+    return _per_band(geometry.quantum_metric, model, k, degeneracy)
 
 
-def orbital_moment(model: Model, k: Float[Array, "*batch d"]) -> Float[Array, "*batch n d d"]:
+def orbital_moment(
+    model: Model,
+    k: Float[Array, "*batch d"],
+    *,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
+) -> Float[Array, "*batch n d d"]:
     """Orbital magnetic moment of each band, m_ab = ½ Σ_n (ε_m-ε_n) Ω_ab,mn, in (e/ħ) eV Å².
 
     m_z = [..., 0, 1] = -(e/2)⟨x v_y - y v_x⟩; divide by `jaxspin.units.BOHR_MAGNETON` for Bohr
@@ -545,11 +574,15 @@ def orbital_moment(model: Model, k: Float[Array, "*batch d"]) -> Float[Array, "*
     """
     checks.check_model(model)
     checks.check_complete(model, "orbital moment")
-    return _per_band(geometry.orbital_moment, model, k)
+    return _per_band(geometry.orbital_moment, model, k, degeneracy)
 
 
 def spin_berry_curvature(
-    model: Model, k: Float[Array, "*batch d"], *, definition: str = NOT_GIVEN
+    model: Model,
+    k: Float[Array, "*batch d"],
+    *,
+    definition: str = NOT_GIVEN,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
 ) -> Float[Array, "*batch n d d 3"]:
     """What each band contributes to `spin_hall`, in Å²: axes (..., band, flow, field, spin).
 
@@ -563,7 +596,7 @@ def spin_berry_curvature(
     _check_definition(definition, [name for name in DEFINITIONS if name != "kubo"])
     _check_bands_of(model, definition)
     observable = DEFINITIONS[definition].observable
-    return _per_band(_Sea(observable), model, k, **observable.needs)
+    return _per_band(_Sea(observable), model, k, degeneracy, **observable.needs)
 
 
 # What is compiled is a named function or a module, never a fresh lambda: jit would not know it
@@ -598,11 +631,14 @@ def _check_bands_of(model, definition: str) -> None:
         checks.check_every_band(model, f"spin Hall conductivity ({definition})")
 
 
-def _per_band(tensor, model, k, *, spin: bool = False, **needs: bool):
-    return move_k_first(*_at(geometry.GroupMean(tensor), model, k, spin=spin, **needs))
+def _per_band(tensor, model, k, degeneracy, *, spin: bool = False, **needs: bool):
+    mean = geometry.GroupMean(tensor)
+    return move_k_first(*_at(mean, model, k, degeneracy=degeneracy, spin=spin, **needs))
 
 
-def _at(function, model, k, *, spin: bool, **needs: bool) -> tuple[Any, tuple[int, ...]]:
+def _at(
+    function, model, k, *, degeneracy, spin: bool, **needs: bool
+) -> tuple[Any, tuple[int, ...]]:
     """function(bands) at k of shape (*batch, d) with one k axis, the last; and batch.
 
     Args:
@@ -614,12 +650,16 @@ def _at(function, model, k, *, spin: bool, **needs: bool) -> tuple[Any, tuple[in
         checks.check_spin(model)
     batch = k.shape[:-1]
     needs = {"spin": spin, **needs}
-    return _solve_and_apply(function, model, k.reshape(-1, k.shape[-1]).T, needs), batch
+    flat = k.reshape(-1, k.shape[-1]).T
+    degeneracy = checks.choose_degeneracy(model, degeneracy)
+    result = _solve_and_apply(function, model, flat, degeneracy, needs)
+    checks.check_finite_bands(result, model, flat)
+    return result, batch
 
 
 @eqx.filter_jit
-def _solve_and_apply(function, model, k, needs):
-    return function(solve(model, k, Covariant(), **needs))
+def _solve_and_apply(function, model, k, degeneracy, needs):
+    return function(solve(model, k, degeneracy, **needs))
 
 
 def _has_spin(model) -> bool:
@@ -642,8 +682,8 @@ def _checked_sum(
     least_dimension,
     *,
     converging: Observable | None = None,
-) -> Sums:
-    """Every check at the door, then the sum.
+) -> tuple[Sums, dict[str, Array]]:
+    """Every check at the door, then the sum, and what degenerate bands are to it, for `info`.
 
     Args:
         tensors: what the components of `observable` are, in their order.
@@ -660,7 +700,9 @@ def _checked_sum(
         )
     if observable.spin:
         checks.check_spin(model)
+    degeneracy = checks.choose_degeneracy(model, degeneracy)
     checks.check_degeneracy(model, degeneracy)
+    checks.check_tolerance(model, degeneracy)
     checks.check_tail(converging or observable, model, mesh, levels, degeneracy)
     arguments = (levels, degeneracy)
     options = {"progress": progress, "checkpoint": checkpoint}
@@ -670,16 +712,22 @@ def _checked_sum(
         checks.check_symmetry(observable, tensors, model, mesh, degeneracy)
         average = averaged(mesh.operations, tensors, model.dimension)
         sums = integrate(observable, model, folded, *arguments, **options, complete=average)
+        checks.check_finite_sums(sums, model, folded)
         sums = include_unresolved(sums, observable, model, mesh.mesh, *arguments, average)
     else:
         sums = integrate(observable, model, mesh, *arguments, **options)
+        checks.check_finite_sums(sums, model, mesh)
         sums = include_unresolved(sums, observable, model, mesh, *arguments)
     checks.check_splitting(sums.smallest_splitting, degeneracy)
-    return sums
+    smallest, chosen = sums.smallest_splitting, converging or observable
+    whole = mesh.mesh if isinstance(mesh, Symmetric) else mesh
+    tolerance = jnp.asarray(getattr(degeneracy, "tolerance", 0.0))
+    other = compare_groups(smallest, chosen, model, whole, levels, degeneracy)
+    return sums, {"degeneracy_tolerance": tolerance, **other}
 
 
 def _response(
-    sums: Sums, model, levels: Levels, components, unit, *, degeneracy, extra=None, **texts
+    sums: Sums, model, levels: Levels, components, unit, *, groups, extra=None, **texts
 ) -> Response:
     """Sums with their component axes, units and texts."""
     length = {"flow": model.dimension, "field": model.dimension, "spin": 3}
@@ -688,7 +736,7 @@ def _response(
     temperature = ("temperature",) if levels.temperature.ndim else ()
     info = {
         "smallest_splitting": sums.smallest_splitting,
-        "degeneracy_tolerance": jnp.asarray(getattr(degeneracy, "tolerance", 0.0)),
+        **groups,
         "precision": jnp.asarray(8 * sums.value.dtype.itemsize),
         **_reached(sums),
         **(extra or {}),

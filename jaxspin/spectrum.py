@@ -38,12 +38,15 @@ class Covariant(Degeneracy):
     neighbours closer than the tolerance belong together. Physically the tolerance stands for ħ/τ;
     splittings below it are not resolved. In arithmetic of finite precision it is at least 64
     rounding errors of the largest energy at that k.
+
+    Without a tolerance it is 1e-6 eV; the public functions take 1e-6 of the size of the bands where
+    that is below 1 eV (`for_bands`).
     """
 
-    tolerance: float = 1e-6
+    tolerance: float | Float[Array, ""] | None = None
 
     def __check_init__(self):
-        if is_traced(self.tolerance):
+        if self.tolerance is None or is_traced(self.tolerance):
             return
         if np.ndim(self.tolerance) or not finite_reals(self.tolerance) or self.tolerance < 0:
             raise ValueError(
@@ -53,7 +56,27 @@ class Covariant(Degeneracy):
 
     def threshold(self, energies):
         scale = jax.lax.stop_gradient(jnp.max(jnp.abs(energies), axis=0))
-        return jnp.maximum(self.tolerance, 64 * jnp.finfo(scale.dtype).eps * scale)
+        tolerance = _TOLERANCE if self.tolerance is None else self.tolerance
+        return jnp.maximum(tolerance, 64 * jnp.finfo(scale.dtype).eps * scale)
+
+    def for_bands(self, hamiltonians: Complex[Array, "K n n"]) -> "Covariant":
+        """The same with the tolerance for a model of such H(k) where none was given.
+
+        The size of the bands is √2 times the norm of H without its trace, which for two bands is
+        their splitting, at the k where it is largest.
+        """
+        if self.tolerance is not None:
+            return self
+        h = jax.lax.stop_gradient(hamiltonians)
+        n = h.shape[-1]
+        trace = jnp.trace(h, axis1=1, axis2=2)[:, None, None]
+        size = jnp.sqrt(2 * jnp.max(jnp.sum(jnp.abs(h - trace / n * jnp.eye(n)) ** 2, (1, 2))))
+        if not is_traced(size) and not 0 < size < 1:
+            return Covariant(_TOLERANCE)
+        return Covariant(_TOLERANCE * jnp.where(size > 0, jnp.minimum(size, 1.0), 1.0))
+
+
+_TOLERANCE = 1e-6  # eV, and part of the size of the bands
 
 
 class Strict(Degeneracy):
