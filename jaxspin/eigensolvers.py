@@ -43,6 +43,8 @@ def eigh(hamiltonian: Complex[Array, "n n K"]) -> Eigensystem:
 @eigh.def_vmap
 def _eigh_of_batch(size, in_batched, hamiltonian):
     """More matrices are more lanes: the batch joins the k axis."""
+    if not in_batched[0]:
+        return eigh(hamiltonian), (False, False)
     n, tile = hamiltonian.shape[1], hamiltonian.shape[-1]
     energies, basis = eigh(jnp.moveaxis(hamiltonian, 0, -2).reshape(n, n, size * tile))
     apart = (

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxspin.algebra import as_numbers, is_traced, matmul, shortened
+from jaxspin.derivative_rules import with_derivative
 from jaxspin.units import BOLTZMANN
 
 
@@ -380,14 +381,13 @@ def thermal_window(
     return thermal * x, slope / jnp.sum(slope)
 
 
-@jax.custom_jvp
-def _no_derivative(energies):
-    return energies
-
-
-@_no_derivative.defjvp
 def _no_derivative_jvp(primals, tangents):
     raise ValueError(
         "At temperature 0 the occupation is a step and the response has no derivative that a mesh "
         "can compute. Argument `temperature` of `Levels` must be positive to differentiate."
     )
+
+
+@with_derivative(_no_derivative_jvp)
+def _no_derivative(energies):
+    return energies

@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, Inexact, Int
 
 from jaxspin.algebra import dagger, matmul, sandwich
+from jaxspin.derivative_rules import tangent_or_zero, with_derivative
 from jaxspin.eigensolvers import eigh
 
 
@@ -171,7 +172,19 @@ def smallest_gap(energies: Float[Array, "n K"], sizes: tuple[int, ...]) -> Float
     return jnp.where(gap > rounding, gap, 0)
 
 
-@jax.custom_jvp
+def _isometry_jvp(primals, tangents):
+    """dT = X + T Z: X among the removed bands from [H, ·], Z from R†T remaining Hermitian."""
+    hamiltonian, reference, bands = primals
+    change, reference_change = map(tangent_or_zero, primals[:2], tangents[:2])
+    columns = isometry(*primals)
+    moved = resolvent(hamiltonian, columns, -project_out(columns, matmul(change, columns)), bands)
+    r = reference[..., None]
+    skew = matmul(dagger(r), moved) + matmul(dagger(reference_change[..., None]), columns)
+    turned = lyapunov(matmul(dagger(r), columns), dagger(skew) - skew)
+    return columns, moved + matmul(columns, turned)
+
+
+@with_derivative(_isometry_jvp)
 def isometry(
     hamiltonian: Complex[Array, "n n K"], reference: Complex[Array, "n m"], bands: Spectrum
 ) -> Complex[Array, "n m K"]:
@@ -182,19 +195,6 @@ def isometry(
     kept = bands.basis[:, : reference.shape[1]]
     overlap = matmul(dagger(kept), reference[..., None])
     return matmul(kept, _unitary(overlap))
-
-
-@isometry.defjvp
-def _isometry_jvp(primals, tangents):
-    """dT = X + T Z: X among the removed bands from [H, ·], Z from R†T remaining Hermitian."""
-    hamiltonian, reference, bands = primals
-    change, reference_change, _ = tangents
-    columns = isometry(*primals)
-    moved = resolvent(hamiltonian, columns, -project_out(columns, matmul(change, columns)), bands)
-    r = reference[..., None]
-    skew = matmul(dagger(r), moved) + matmul(dagger(reference_change[..., None]), columns)
-    turned = lyapunov(matmul(dagger(r), columns), dagger(skew) - skew)
-    return columns, moved + matmul(columns, turned)
 
 
 def resolvent(

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Complex, Float, Inexact, PyTree
 
 from jaxspin.algebra import dagger, finite_reals, is_traced, matmul, sandwich
 from jaxspin.compiled import staged
+from jaxspin.derivative_rules import with_derivative
 from jaxspin.eigensolvers import eigh
 from jaxspin.unsplit import unsplit
 
@@ -270,7 +271,23 @@ def eigensystem(
     return band_basis(hamiltonian, None, degeneracy, unsplit)[:2]
 
 
-@eqx.filter_custom_jvp
+def _band_basis_jvp(primals, tangents):
+    *_, degeneracy, check = primals
+    change, changes, *_ = tangents
+    energies, basis, found = band_basis(*primals)
+    turned = jax.tree.map(partial(sandwich, basis), changes)
+    if change is None:
+        return (energies, basis, found), (None, None, turned)
+    same = groups(energies, degeneracy)
+    gaps = inverse_gap(energies, same)
+    change = check(sandwich(basis, change), same)
+    mixing = _mixing(change, gaps)
+    slopes = jnp.einsum("mmK->mK", change).real
+    turned = jax.tree.map(partial(_turned, mixing), found, turned, is_leaf=lambda x: x is None)
+    return (energies, basis, found), (slopes, matmul(basis, mixing), turned)
+
+
+@with_derivative(_band_basis_jvp)
 def band_basis(
     hamiltonian: Complex[Array, "n n K"],
     operators: PyTree[Inexact[Array, "... n n _"] | None],
@@ -287,23 +304,6 @@ def band_basis(
     """
     energies, basis = eigh(hamiltonian)
     return energies, basis, jax.tree.map(partial(sandwich, basis), operators)
-
-
-@band_basis.def_jvp
-def _band_basis_jvp(primals, tangents):
-    *_, degeneracy, check = primals
-    change, changes, *_ = tangents
-    energies, basis, found = band_basis(*primals)
-    turned = jax.tree.map(partial(sandwich, basis), changes)
-    if change is None:
-        return (energies, basis, found), (None, None, turned)
-    same = groups(energies, degeneracy)
-    gaps = inverse_gap(energies, same)
-    change = check(sandwich(basis, change), same)
-    mixing = _mixing(change, gaps)
-    slopes = jnp.einsum("mmK->mK", change).real
-    turned = jax.tree.map(partial(_turned, mixing), found, turned, is_leaf=lambda x: x is None)
-    return (energies, basis, found), (slopes, matmul(basis, mixing), turned)
 
 
 def whatever(change: Array, same: Array) -> Array:

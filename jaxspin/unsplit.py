@@ -13,13 +13,13 @@ of the change, and their transposes, in reverse mode, on what can be known there
 from collections.abc import Callable
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Bool, Complex, Float
 
 from jaxspin.algebra import dagger, diagonal_of_product
+from jaxspin.derivative_rules import with_derivative
 
 _SPLITS = (
     "The derivative was asked with respect to a parameter that splits bands which are degenerate "
@@ -57,16 +57,15 @@ def spoilt(
     return _spoilt.bind(change, same)
 
 
-@jax.custom_jvp
-def unspoilt(sums: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`sums` unaltered, whose derivative is a run-time error where `spoilt` made it NaN."""
-    return sums
-
-
-@unspoilt.defjvp
 def _unspoilt_jvp(primals, tangents):
     (sums,), (change,) = primals, tangents
     return sums, _number.bind(change, sums)
+
+
+@with_derivative(_unspoilt_jvp)
+def unspoilt(sums: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`sums` unaltered, whose derivative is a run-time error where `spoilt` made it NaN."""
+    return sums
 
 
 def _splits(change, same) -> Bool[Array, "*b"]:

@@ -20,6 +20,7 @@ LAYERS = (
         "algebra",
         "tracing",
         "forward",
+        "derivative_rules",
         "progress",
         "distributed",
         "files",

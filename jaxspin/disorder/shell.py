@@ -5,12 +5,12 @@ that nothing depends on the phases of eigenvectors or on the basis in k-space.
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Int
 
 from jaxspin.algebra import dagger, diagonal_of_product, product
+from jaxspin.derivative_rules import with_derivative
 from jaxspin.eigensolvers import eigh
 from jaxspin.models.base import Model
 from jaxspin.surfaces import FermiSurface
@@ -81,7 +81,19 @@ def check_gap(gap: Float[Array | np.ndarray, " e"], mu: Float[np.ndarray, " e"])
         )
 
 
-@jax.custom_jvp
+def _level_jvp(primals, tangents):
+    result = level(*primals)
+    _, projector, resolvent, gap = result
+    change = tangents[0]
+    moved = product(resolvent, product(change, projector))  # R dH P
+    slope = jnp.sum(diagonal_of_product(projector, change), axis=0).real
+    turned = product(resolvent, moved)
+    inner = product(product(resolvent, change), resolvent)
+    bent = inner - slope * product(resolvent, resolvent) - turned - dagger(turned)
+    return result, (slope, moved + dagger(moved), bent, jnp.zeros_like(gap))
+
+
+@with_derivative(_level_jvp)
 def level(
     hamiltonian: Complex[Array, "n n a"], band: Int[Array, " a"]
 ) -> tuple[
@@ -101,19 +113,6 @@ def level(
     projector = state[:, None] * jnp.conj(state)[None]
     resolvent = product(basis / difference, dagger(basis))
     return energy, projector, resolvent, jnp.min(jnp.abs(difference), axis=0)
-
-
-@level.defjvp
-def _level_jvp(primals, tangents):
-    result = level(*primals)
-    _, projector, resolvent, gap = result
-    change = tangents[0]
-    moved = product(resolvent, product(change, projector))  # R dH P
-    slope = jnp.sum(diagonal_of_product(projector, change), axis=0).real
-    turned = product(resolvent, moved)
-    inner = product(product(resolvent, change), resolvent)
-    bent = inner - slope * product(resolvent, resolvent) - turned - dagger(turned)
-    return result, (slope, moved + dagger(moved), bent, jnp.zeros_like(gap))
 
 
 def as_vector(matrix: Complex[Array, "*c n n a"]) -> Float[Array, "*c m a"]:

@@ -15,6 +15,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.polynomial import legendre
 
+from jaxspin.derivative_rules import with_derivative
+
 
 class Subbands(eqx.Module):
     """Heavy- and light-hole subbands at k = 0, without a Zeeman energy."""
@@ -94,7 +96,14 @@ def _log_ratio(beta):
     return square * jnp.polyval(jnp.array(integrated[::-1]), square)
 
 
-@jax.custom_jvp
+def _exponent_jvp(primals, tangents):
+    (slope,), (change,) = primals, tangents
+    beta = exponent(slope)
+    first, second = _position_slopes(beta)
+    return beta, first / (1 - slope * second) * change
+
+
+@with_derivative(_exponent_jvp)
 def exponent(slope: Float[Array, ""]) -> Float[Array, ""]:
     """The β that minimises β² - 2 slope g(β), the energy of the envelope over K/d².
 
@@ -119,14 +128,6 @@ def exponent(slope: Float[Array, ""]) -> Float[Array, ""]:
 
 # From the start above 4 steps of Newton's iteration reach rounding, for slopes of 1e-8 to 1e10.
 _STEPS = 6
-
-
-@exponent.defjvp
-def _exponent_jvp(primals, tangents):
-    (slope,), (change,) = primals, tangents
-    beta = exponent(slope)
-    first, second = _position_slopes(beta)
-    return beta, first / (1 - slope * second) * change
 
 
 def _position_slopes(beta):

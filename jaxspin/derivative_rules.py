@@ -1,0 +1,113 @@
+"""Functions with a derivative rule of their own, which no transformation of JAX loses.
+
+JAX drops the rule of a `jax.custom_jvp` where it linearises the body of a loop, for it takes the
+derivatives to be complete by then. Reverse mode of a derivative, as in `jax.hessian`, then
+differentiates what the rule was to replace: eigenvectors, or the search for a root. The rule of a
+primitive stays with it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial, wraps
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive, jaxpr_as_fun
+from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array
+
+
+def with_derivative(rule: Callable) -> Callable[[Callable], Callable]:
+    """Decorator: the derivative of the function is what `rule` says.
+
+    Args:
+        rule: (primals, tangents) -> (outputs, changes), both of the structure of the outputs. The
+            tangent of what does not change is None, and so may be a change. It calls the function
+            for the outputs. A rule must be linear in the tangents.
+    Returns:
+        The function, of arrays in any containers. What is no JAX array is a constant.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        @wraps(function)
+        def call(*arguments):
+            arrays, constants = eqx.partition(arguments, eqx.is_array)
+            leaves, structure = jax.tree.flatten(arrays)
+            fill = lambda x: eqx.combine(jax.tree.unflatten(structure, x), constants)  # noqa: E731
+            trace = jax.make_jaxpr(lambda *x: function(*fill(x)), return_shape=True)
+            program, shapes = trace(*leaves)
+            derivative = _Derivative(function.__name__, rule, fill, structure)
+            found = _evaluate.bind(*leaves, program=program, derivative=derivative, batches=())
+            return jax.tree.unflatten(jax.tree.structure(shapes), found)
+
+        return call
+
+    return decorate
+
+
+def tangent_or_zero(primal: Array, tangent: Array | None) -> Array:
+    """The tangent, or zeros in place of None."""
+    return jnp.zeros_like(primal) if tangent is None else tangent
+
+
+@dataclass(frozen=True, eq=False)
+class _Derivative:
+    """A rule, and the way from the arrays of one call to the arguments of the function."""
+
+    name: str
+    rule: Callable[[Any, Any], tuple[Any, Any]]
+    fill: Callable[[list], Any]
+    structure: Any
+
+    def __call__(self, primals: list, tangents: list) -> tuple[list, list]:
+        """The outputs and their changes; None where there is no change."""
+        moved = jax.tree.unflatten(self.structure, tangents)
+        pairs = zip(*map(_leaves_and_nones, self.rule(self.fill(primals), moved)), strict=True)
+        outputs, changes = zip(*((x, dx) for x, dx in pairs if x is not None), strict=True)
+        return list(outputs), list(changes)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def _leaves_and_nones(tree) -> list:
+    return jax.tree.leaves(tree, is_leaf=lambda x: x is None)
+
+
+def _run(*arrays, program, derivative, batches):
+    """The function, mapped over axes of the arrays; the first batch is the innermost."""
+    function = jaxpr_as_fun(program)
+    for axes in batches:
+        function = jax.vmap(function, in_axes=axes)
+    return function(*arrays)
+
+
+def _types(*arrays, **parameters):
+    return jax.make_jaxpr(partial(_run, **parameters))(*arrays).out_avals
+
+
+def _jvp(primals, tangents, *, program, derivative, batches):
+    moved = [None if isinstance(t, ad.Zero) else t for t in tangents]
+    function = derivative
+    for axes in batches:
+        of_moved = [None if t is None else axis for t, axis in zip(moved, axes, strict=True)]
+        function = jax.vmap(function, in_axes=(list(axes), of_moved))
+    outputs, changes = function(list(primals), moved)
+    zero = lambda x: ad.Zero(jax.typeof(x).to_tangent_aval())  # noqa: E731
+    return outputs, [zero(x) if dx is None else dx for x, dx in zip(outputs, changes, strict=True)]
+
+
+def _batch(arrays, axes, *, batches, **parameters):
+    found = _evaluate.bind(*arrays, batches=(*batches, tuple(axes)), **parameters)
+    return found, [0] * len(found)
+
+
+_evaluate = Primitive("with_derivative")
+_evaluate.multiple_results = True
+_evaluate.def_impl(_run)
+_evaluate.def_abstract_eval(_types)
+mlir.register_lowering(_evaluate, mlir.lower_fun(_run, multiple_results=True))
+ad.primitive_jvps[_evaluate] = _jvp
+batching.primitive_batchers[_evaluate] = _batch
