@@ -111,3 +111,48 @@ _evaluate.def_abstract_eval(_types)
 mlir.register_lowering(_evaluate, mlir.lower_fun(_run, multiple_results=True))
 ad.primitive_jvps[_evaluate] = _jvp
 batching.primitive_batchers[_evaluate] = _batch
+
+
+def _first_derivative(primals, tangents):
+    (x,), (change,) = primals, tangents
+    known = differentiate_once(x)
+    return known, _once.bind(change, known)
+
+
+@with_derivative(_first_derivative)
+def differentiate_once(x: Array) -> Array:
+    """`x` unaltered, an array whose first derivative alone is right: the second is an error.
+
+    Its derivative depends on `x`, in forward and in reverse mode, through a primitive that cannot
+    be differentiated with respect to it.
+    """
+    return x
+
+
+def _once_jvp(primals, tangents):
+    (change, known), (moved, known_moved) = primals, tangents
+    if not isinstance(known_moved, ad.Zero):
+        raise ValueError(
+            "A second derivative was asked of a sum over a Fermi surface, whose nodes follow the "
+            "surface to first order. Use a finite difference of first derivatives."
+        )
+    return _once.bind(change, known), _once.bind(ad.instantiate_zeros(moved), known)
+
+
+def _once_transposed(cotangent, change, known):
+    return _once.bind(ad.instantiate_zeros(cotangent), known), None
+
+
+def _once_batched(arrays, axes):
+    size = next(x.shape[a] for x, a in zip(arrays, axes, strict=True) if a is not None)
+    front = (batching.bdim_at_front(x, a, size) for x, a in zip(arrays, axes, strict=True))
+    return _once.bind(*front), 0
+
+
+_once = Primitive("differentiate_once")
+_once.def_impl(lambda change, known: change)
+_once.def_abstract_eval(lambda change, known: change)
+mlir.register_lowering(_once, lambda context, change, known: [change])
+ad.primitive_jvps[_once] = _once_jvp
+ad.primitive_transposes[_once] = _once_transposed
+batching.primitive_batchers[_once] = _once_batched

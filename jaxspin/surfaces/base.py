@@ -16,6 +16,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 from jaxspin.algebra import dagger, diagonal_of_product, is_traced, matmul, shortened
 from jaxspin.checks import check_energy, check_model, finite_reals
 from jaxspin.compiled import repeat
+from jaxspin.derivative_rules import differentiate_once
 from jaxspin.models.base import Model
 from jaxspin.spectrum import Covariant, eigensystem
 
@@ -219,10 +220,13 @@ def bracketed_roots(
 
 
 def newton_step(lines: Lines, x: Float[Array, "*a"]) -> Float[Array, "*a"]:
-    """One step of Newton's iteration from the constant x: at a root, its first derivative too."""
+    """One step of Newton's iteration from the constant x: at a root, its first derivative too.
+
+    Its second derivative would be another number than that of the root, and is an error.
+    """
     x = jax.lax.stop_gradient(x)
     value, slope = lines(x)
-    return x - value / nonzero(slope)
+    return differentiate_once(x - value / nonzero(slope))
 
 
 def unconverged(value: Array, slope: Array, length: Array) -> Bool[Array, "..."]:
