@@ -24,12 +24,15 @@ def fermi_energy(
 ) -> Float[Array, ""]:
     """The Fermi energy, eV, at which `carrier_density` on the same mesh is `density`.
 
-    For a model of holes, whose energies rise with k, that is the density of holes. It warns where
-    the mesh is too small or too coarse for the density. No derivative is taken through the search:
-    that of mu by a parameter p is -(∂n/∂p)/(∂n/∂mu), of `carrier_density` at the result.
+    Where the density is the same at a range of energies (filled bands below a gap at T = 0) it is
+    the middle of the range: mid-gap. For a model of holes, whose energies rise with k, `density` is
+    that of holes. It warns where the mesh is too small or too coarse for the density. No derivative
+    is taken through the search: that of mu by a parameter p is -(∂n/∂p)/(∂n/∂mu), of
+    `carrier_density` at the result.
 
     Args:
-        density: Å^-d; 10¹¹ cm⁻² are 10⁻⁵ Å⁻².
+        density: Å^-d; 10¹¹ cm⁻² are 10⁻⁵ Å⁻². More than none, and less than the bands can hold,
+            for at these two the Fermi energy is not determined.
         temperature: K.
     Raises:
         ValueError: the bands hold no such density on this mesh, `density` is not one number, or the
@@ -39,34 +42,79 @@ def fermi_energy(
     >>> gas, mesh = js.models.Rashba(kinetic=4.0, velocity=0.0), js.Disk(0.05, 200, 5)
     >>> print(f"{fermi_energy(gas, mesh, 1e-4):.6f}")  # 2π kinetic density
     0.002513
+    >>> insulator = js.models.QiWuZhang(A=1.0, m=-1.0)
+    >>> print(f"{fermi_energy(insulator, js.Grid((8, 8)), 1.0):.6f}")  # one electron a cell
+    0.000000
     """
     _check_known(model, mesh, density, temperature)
 
     def count(mu):
         return np.asarray(carrier_density(model, mesh, Levels(mu, temperature)).value)
 
-    mu = np.linspace(*_range(model, mesh, temperature), _LEVELS)
-    held = count(mu)
-    if not held[0] < density < held[-1]:
-        raise ValueError(
-            f"Argument `density` must be between {held[0]:.6g} and {held[-1]:.6g} per "
-            f"Å^{model.dimension}, what the bands can hold on this mesh, "
-            f"but is {shortened(density)}."
-        )
-    while mu[-1] - mu[0] > _RESOLUTION * max(1.0, np.max(np.abs(mu))):
-        right = np.clip(np.searchsorted(held, density), 1, _LEVELS - 1)
-        mu = np.linspace(mu[right - 1], mu[right], _LEVELS)
-        held = count(mu)
-    found = np.interp(density, held, mu)
+    low, high, width = _sample_energies(model, mesh, temperature)
+    bracket = _bracket(count, density, low, high, model)
+    found = _bisect(count, density, *bracket, width)
+    near = found + _PROBE * width * np.linspace(-1, 1, 3)
+    held = count(near)
+    if np.any(np.abs(held[[0, 2]] - density) <= _SAME * density):
+        found = _middle(count, density, bracket, found, width)
+        held = count(np.array([found] * 3))
     _warn_of_a_small_mesh(found, _rim(model, mesh), temperature)
-    _warn_of_a_coarse_mesh(density, count(np.full(_LEVELS, found))[0])
+    _warn_of_a_coarse_mesh(density, held[1])
     return jnp.asarray(found)
 
 
 _LEVELS = 12  # the most that `Levels` sums with the Fermi function itself, whatever their spacing
-_RESOLUTION = 1e-9  # eV; within it the density is as good as linear, and interpolated
+_RESOLUTION = 1e-12  # of the width of the bands; within it the density is interpolated
+_PROBE = 1e-7  # of the width of the bands: wider ranges of one density are looked for
+_SAME = 1e-10  # of the density; sums differ by rounding, 1e-13 of it, within a gap
 _SAMPLES = 1000
 _STEP = 1e-4  # of the density; what is held is off by 10⁻⁶ at most where it is continuous in mu
+
+
+def _bracket(count, density, low: float, high: float, model) -> tuple[float, float]:
+    """Energies at which there are fewer and more carriers, [low, high] widened until there are.
+
+    Raises:
+        ValueError: there is no such range, however wide.
+    """
+    for _ in range(_WIDENINGS):
+        held = count(np.array([low, high]))
+        if held[0] < density * (1 - _SAME) and density * (1 + _SAME) < held[1]:
+            return low, high
+        low, high = low - 2 * (high - low), high + 2 * (high - low)
+    raise ValueError(
+        f"Argument `density` must be between {held[0]:.6g} and {held[-1]:.6g} per "
+        f"Å^{model.dimension}, what the bands can hold on this mesh, "
+        f"but is {shortened(density)}."
+    )
+
+
+_WIDENINGS = 12  # fivefold: to 5·10⁷ widths of the sampled bands
+
+
+def _bisect(count, density, low: float, high: float, width: float) -> float:
+    """The energy between two at which the density passes `density`, in parts of 11."""
+    mu = np.linspace(low, high, _LEVELS)
+    held = count(mu)
+    while mu[-1] - mu[0] > _resolution(mu, width):
+        right = np.clip(np.searchsorted(held, density), 1, _LEVELS - 1)
+        mu = np.linspace(mu[right - 1], mu[right], _LEVELS)
+        held = count(mu)
+    return float(np.interp(density, held, mu))
+
+
+def _resolution(mu, width: float) -> float:
+    """The width of a bracket that is not halved any more, eV: that of rounding, at the least."""
+    rounding = 4 * _LEVELS * np.finfo(jnp.result_type(float)).eps
+    return max(_RESOLUTION * width, rounding * np.max(np.abs(mu)))
+
+
+def _middle(count, density, bracket: tuple[float, float], inside: float, width: float) -> float:
+    """The middle of the range of energies that all hold the same density."""
+    low = _bisect(count, density * (1 - _SAME), bracket[0], inside + _PROBE * width, width)
+    high = _bisect(count, density * (1 + _SAME), inside - _PROBE * width, bracket[1], width)
+    return (low + high) / 2
 
 
 def _check_known(model, mesh, density, temperature):
@@ -102,15 +150,18 @@ def _warn_of_a_coarse_mesh(density, held):
         )
 
 
-def _range(model, mesh, temperature) -> tuple[float, float]:
-    """Energies between which the bands on the mesh fill."""
+def _sample_energies(model, mesh, temperature) -> tuple[float, float, float]:
+    """Energies below and above the bands at random nodes, and the scale of the bands, eV."""
     fixed = _fixed(mesh)
     check_mesh(model, fixed)
-    index = jnp.arange(0, fixed.size, max(1, fixed.size // _SAMPLES))
-    energies = _energies(model, fixed.points(index, model.lattice).k)
+    index = np.arange(fixed.size)
+    if fixed.size > _SAMPLES:
+        index = np.random.default_rng(0).integers(fixed.size, size=_SAMPLES)
+    energies = _energies(model, fixed.points(jnp.asarray(index), model.lattice).k)
     low, high = float(energies.min()), float(energies.max())
-    margin = (high - low) + 40 * BOLTZMANN * temperature
-    return low - margin, high + margin
+    width = (high - low) or max(abs(low), BOLTZMANN * temperature) or 1.0
+    margin = width + 40 * BOLTZMANN * temperature
+    return low - margin, high + margin, width
 
 
 def _rim(model, mesh) -> float:
