@@ -54,8 +54,8 @@ def fermi_energy(
     low, high, width = _sample_energies(model, mesh, temperature)
     bracket = _bracket(count, density, low, high, model)
     found = _bisect(count, density, *bracket, width)
-    near = found + _PROBE * width * np.linspace(-1, 1, 3)
-    held = count(near)
+    above = 2 * _resolution(found, width)  # a level that is met counts as filled, rounded or not
+    held = count(found + np.array([-_PROBE * width, above, _PROBE * width]))
     if np.any(np.abs(held[[0, 2]] - density) <= _SAME * density):
         found = _middle(count, density, bracket, found, width)
         held = count(np.array([found] * 3))
