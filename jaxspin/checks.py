@@ -67,12 +67,8 @@ def check_spin(model) -> None:
     Raises:
         ValueError: naming what is wrong.
     """
+    check_spin_is_a_method(model)
     name, n, d = type(model).__name__, number_of_bands(model), model.dimension
-    if not callable(model.spin):
-        raise ValueError(
-            f"Argument `model` must have `spin` as a method, but {name}.spin is a property or a "
-            "field. Write `def spin(self)` without @property."
-        )
     program = look_at(
         lambda model, k: model.spin_at(k),
         model,
@@ -95,6 +91,19 @@ def check_spin(model) -> None:
         raise ValueError("Argument `model` must have a Hermitian spin operator, but does not.")
     if spin.shape[-1] == 1 and not model.downfolded:  # others are projected, and smaller
         _check_normalisation(name, spin[..., 0])
+
+
+def check_spin_is_a_method(model) -> None:
+    """`spin` of `model` can be called.
+
+    Raises:
+        ValueError: it is a property or a field.
+    """
+    if not callable(model.spin):
+        raise ValueError(
+            f"Argument `model` must have `spin` as a method, but {type(model).__name__}.spin is a "
+            "property or a field. Write `def spin(self)` without @property."
+        )
 
 
 @eqx.filter_jit

@@ -663,6 +663,7 @@ def _solve_and_apply(function, model, k, degeneracy, needs):
 
 
 def _has_spin(model) -> bool:
+    checks.check_spin_is_a_method(model)
     try:
         eqx.filter_eval_shape(lambda k: model.spin_at(k), jnp.zeros((model.dimension, 1)))
     except ValueError:

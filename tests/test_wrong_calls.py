@@ -214,6 +214,11 @@ CALLS = {
         f"mesh: {name}": (lambda m=model, mesh=mesh: hall(m, mesh), "mesh", *words)
         for name, (model, mesh, *words) in MESHES.items()
     },
+    "bands of a model with spin as a property": (
+        lambda: js.bands(gas(spin=property(lambda self: PAULI[1:])), np.ones(2)),
+        "spin",
+        "without @property",
+    ),
     # --- responses
     "levels: a number": (lambda: hall(levels=0.1), "levels", "float"),
     "levels: None": (lambda: hall(levels=None), "levels", "NoneType"),
@@ -574,6 +579,11 @@ def test_nested_lists_are_matrices():
     np.testing.assert_allclose(own.energies, exact.energies, atol=1e-14)
     np.testing.assert_allclose(own.velocity[..., 0, 0], exact.velocity[..., 0, 0], atol=1e-14)
     assert own.spin.shape == (3, 2, 2)
+
+
+def test_bands_without_a_spin_operator():
+    """A model that returns None has none, and needs none for its bands."""
+    assert js.bands(gas(spin=lambda self: None), np.ones(2)).spin is None
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0, 0.1])

@@ -87,7 +87,8 @@ class Model(eqx.Module):
     ```
 
     A continuum model (k.p) leaves `lattice` alone. A periodic model overrides it with the
-    direct lattice vectors, which is what `Grid` needs.
+    direct lattice vectors, which is what `Grid` needs. H(k) is computed with jax.numpy and without
+    branches on k, for JAX traces it; H(k), the lattice and the spin may be nested lists.
     """
 
     @property
