@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from jaxspin.algebra import is_traced
 from jaxspin.cells import ORDER, UNIT_NODES, Boxes, Occupations, integrals
 from jaxspin.grading import NARROWEST, BoxSet, grade
+from jaxspin.integrand import integrand_code
 from jaxspin.levels import Levels
 from jaxspin.meshes import Adaptive, Coordinates
 from jaxspin.near_degeneracies import GapSearch
@@ -187,6 +188,7 @@ class _Evaluate:
             occupations,
             degeneracy,
         )
+        self.code = integrand_code(observable, model, mesh, degeneracy)
         block = np.where(temperatures == 0, 0, np.cumsum(temperatures > 0) - 1 + cold)
         #: Where the levels of a result are among those that are summed.
         self.order = (block[:, None] * levels.mu.size + np.arange(levels.mu.size)).ravel()
@@ -217,7 +219,7 @@ class _Evaluate:
             number = len(lower[part])
             fill = np.minimum(np.arange(self.batch), number - 1)
             boxes = Boxes(*(jnp.asarray(x[part][fill]) for x in (lower, width, offset)))
-            part = integrals(*self.fixed, boxes)
+            part = integrals(*self.fixed, boxes, code=self.code)
             found.append([np.asarray(x)[:number] for x in (part.value, part.null, part.cut)])
             self.splitting = min(self.splitting, float(part.splitting))
         return tuple(map(np.concatenate, zip(*found, strict=True)))

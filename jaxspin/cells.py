@@ -20,6 +20,7 @@ from jaxspin.compiled import keep
 from jaxspin.levels import fermi
 from jaxspin.meshes import Coordinates
 from jaxspin.observables import Observable
+from jaxspin.programs import program
 from jaxspin.spectrum import Bands, Degeneracy, solve
 
 #: Nodes of a cell along each axis. Odd, so that the null rule below is even and sees the part of
@@ -71,7 +72,7 @@ class Integrals(eqx.Module):
     splitting: Float[Array, ""]
 
 
-@eqx.filter_jit
+@program
 def integrals(
     observable: Observable,
     model,

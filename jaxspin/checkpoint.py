@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxspin import distributed, files
+from jaxspin.identity import without_addresses
 
 
 class Checkpoint:
@@ -214,11 +215,10 @@ def describe(**parts: object) -> dict[str, str]:
     return {name: text for part in parts for name, text in _fields(part, parts[part])}
 
 
-def code(function: Callable, *arguments: object) -> str:
-    """What a function computes: a digest of its operations and of the arrays it holds."""
-    traced = jax.make_jaxpr(function)(*arguments)
-    constants = "".join(_number(constant) for constant in traced.consts)
-    return _digest(_without_addresses(str(traced)) + constants)
+def rounded(values, scale: float) -> np.ndarray:
+    """Numbers with the digits that another processor agrees in, 10⁻⁸ of a scale."""
+    step = 1e-8 * scale if scale > 0 and np.isfinite(scale) else 1.0
+    return np.round(np.asarray(values) / step) + 0.0  # -0 is 0
 
 
 def _fields(name: str, value: object) -> Iterator[tuple[str, str]]:
@@ -239,7 +239,7 @@ def _fields(name: str, value: object) -> Iterator[tuple[str, str]]:
     elif hasattr(value, "__qualname__"):  # a function or a class
         yield name, f"{value.__module__}.{value.__qualname__}"
     else:
-        text = _without_addresses(repr(value))
+        text = without_addresses(repr(value))
         yield name, f"{type(value).__module__}.{type(value).__qualname__} {_digest(text)}"
 
 
@@ -266,10 +266,6 @@ def _number(leaf) -> str:
     reach = f"from {array.min():.6g} to {array.max():.6g}, " if real else ""
     digest = _digest(np.ascontiguousarray(array).tobytes())
     return f"{shape} numbers ({reach}{array.dtype}, digest {digest})"
-
-
-def _without_addresses(text: str) -> str:
-    return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
 def _digest(data: str | bytes) -> str:

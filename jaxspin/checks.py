@@ -7,7 +7,6 @@ itself is traced its numbers are not known, and the checks on them are left out;
 
 import sys
 import warnings
-from functools import partial
 
 import equinox as eqx
 import jax
@@ -20,6 +19,7 @@ from jaxspin.lattice import reciprocal_vectors
 from jaxspin.levels import Levels, fermi
 from jaxspin.meshes import Adaptive, Mesh, Path
 from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
+from jaxspin.programs import program
 from jaxspin.spectrum import Covariant, Degeneracy, Strict, solve
 from jaxspin.symmetry import Operation, Symmetric, Tensor, on_components
 from jaxspin.tracing import look_at
@@ -106,7 +106,7 @@ def check_spin_is_a_method(model) -> None:
         )
 
 
-@eqx.filter_jit
+@program
 def _spin_at(model, k):
     return model.spin_at(k)
 
@@ -413,7 +413,7 @@ def _nodes(mesh, lattice, refinement):
 _PORTION = 4096
 
 
-@eqx.filter_jit
+@program
 def _components(model, k):
     """H (n, n, K), and each of its slopes."""
     lifted = model.lift(k, spin=False, curl=False)
@@ -613,7 +613,7 @@ def _random_k(mesh: Symmetric, lattice) -> np.ndarray:
     return np.asarray(coordinates(list(jnp.asarray(u)), [jnp.ones(())] * axes, lattice).k)
 
 
-@eqx.filter_jit
+@program
 def _filled(observable, model, k, degeneracy):
     """Energies; what filled states contribute, (mu, component, K); and the size of its terms.
 
@@ -656,7 +656,7 @@ def _at_distance(observable, model, mesh, levels, degeneracy, distance):
 
 
 # Called once, on a few dozen k: what counts is the time to compile.
-@partial(eqx.filter_jit, compiler_options={"xla_backend_optimization_level": 0})
+@program(compiler_options={"xla_backend_optimization_level": 0})
 def _weights(observable, model, k, degeneracy, window):
     bands = solve(model, k, degeneracy, **observable.needs).settled(*window)
     return bands.levels, observable(bands).sea.reshape(-1, *bands.levels.shape)

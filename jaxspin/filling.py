@@ -2,7 +2,6 @@
 
 import warnings
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +12,7 @@ from jaxspin.checks import check_mesh, check_model, check_temperature
 from jaxspin.levels import Levels
 from jaxspin.meshes import Adaptive, Mesh
 from jaxspin.models.base import Model, hamiltonian_at
+from jaxspin.programs import program
 from jaxspin.response import carrier_density
 from jaxspin.symmetry import Symmetric
 from jaxspin.units import BOLTZMANN
@@ -177,7 +177,7 @@ def _fixed(mesh) -> Mesh:
     return mesh.mesh if isinstance(mesh, Adaptive | Symmetric) else mesh
 
 
-@eqx.filter_jit
+@program
 def _energies(model, k):
     at_one = lambda k: jnp.linalg.eigvalsh(hamiltonian_at(model, k))  # noqa: E731
     return jax.vmap(at_one, in_axes=-1)(k)

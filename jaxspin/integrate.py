@@ -10,7 +10,7 @@ computed which, or whether the run was interrupted in between.
 
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -23,14 +23,16 @@ from jaxtyping import Array, Float, Int
 from jaxspin import distributed
 from jaxspin.adaptive import Refinement, refine
 from jaxspin.algebra import is_traced
-from jaxspin.checkpoint import CheckpointLike, Run, as_checkpoint, code, describe
+from jaxspin.checkpoint import CheckpointLike, Run, as_checkpoint, describe
 from jaxspin.compiled import staged
 from jaxspin.devices import in_order, lanes
 from jaxspin.forward import along_all, moving
+from jaxspin.integrand import describe_code, describe_values, integrand_code
 from jaxspin.levels import Levels, Scan, scans
 from jaxspin.meshes import Adaptive, Coordinates, Mesh
-from jaxspin.models.base import Model, number_of_bands
+from jaxspin.models.base import Model
 from jaxspin.observables import Differentiated, Observable, Weights
+from jaxspin.programs import program
 from jaxspin.progress import track
 from jaxspin.spectrum import Bands, Degeneracy, group_mean, solve
 from jaxspin.unsplit import spoilt, unsplit, unspoilt
@@ -134,12 +136,15 @@ def _sum_in_segments(
     observable, model, levels, degeneracy, shape, layout, mesh, checkpoint, label, progress
 ):
     """The sums over a mesh and the coarser one, and the smallest splitting."""
-    about = partial(_about, observable, model, mesh, levels, degeneracy, layout)
+    about = cache(partial(_about, observable, model, mesh, levels, degeneracy, layout))
+    if distributed.size() > 1:  # what cannot be compared is refused before the sum
+        about()
     run = Run(as_checkpoint(checkpoint), about)
+    known = run, about, integrand_code(observable, model, mesh, degeneracy), layout.matrix_size
     arguments = (observable, model, levels, degeneracy, shape, layout)
-    quiet = _Segments("coarser", run, about, 0, label, False)
+    quiet = _Segments("coarser", *known, 0, label, False)
     coarse, _ = _sum(*arguments, mesh.coarser(), quiet)
-    shown = _Segments("mesh", run, about, mesh.size, label, progress)
+    shown = _Segments("mesh", *known, mesh.size, label, progress)
     fine, splitting = _sum(*arguments, mesh, shown)
     run.finish()
     return fine, coarse, splitting
@@ -164,14 +169,13 @@ def _refined(observable, model, mesh: Adaptive, levels: Levels, degeneracy, chec
 
 def _about(observable, model, mesh, levels, degeneracy, layout) -> dict[str, str]:
     """What a checkpoint, and the sums of other processes, must agree in."""
-    k = jax.ShapeDtypeStruct((model.dimension,), jnp.result_type(float))
     return {
         "jaxspin": version("jaxspin"),
         **describe(
             quantity=observable, model=model, mesh=mesh, levels=levels, degeneracy=degeneracy
         ),
-        "model.__call__": code(model, k),
-        **({"model.spin": code(model.spin)} if observable.spin else {}),
+        **describe_code(observable, model, mesh, degeneracy),
+        **describe_values(observable, model),
         "tile": " x ".join(map(str, layout.box)),
         "tiles in a block": str(layout.block),
         "blocks in a segment": str(_segment(layout.box, layout.block)),
@@ -257,6 +261,8 @@ class _Segments(NamedTuple):
     stage: str
     run: Run
     about: Callable[[], dict[str, str]]
+    code: str | None
+    matrix_size: int
     points: int
     label: str
     progress: bool | None
@@ -265,14 +271,15 @@ class _Segments(NamedTuple):
         length = _segment(job.box, job.block)
         state = self.run.resume(self.stage, start)
         mine = range(0, blocks, length)[distributed.rank() :: distributed.size()]
-        devices = lanes(job.model.matrix_size)
+        devices = lanes(self.matrix_size)
         placed = {device: jax.device_put(_arrays((job, start)), device) for device in set(devices)}
 
         def segment(first, device):
             count = min(length, blocks - first)
             with jax.default_device(device):
                 where = jnp.asarray(first), jnp.asarray(count)
-                part = _compiled()(*eqx.combine(placed[device], (job, start)), *where)
+                arguments = eqx.combine(placed[device], (job, start))
+                part = _compiled()(*arguments, *where, code=self.code)
                 return jax.block_until_ready(part)
 
         parts = in_order(segment, mine[state[0] :], devices)
@@ -299,7 +306,7 @@ def _arrays(tree):
     return eqx.filter(tree, eqx.is_array)
 
 
-@eqx.filter_jit
+@program
 def _together(a, b):
     (sums_a, splitting_a), (sums_b, splitting_b) = a, b
     return jax.tree.map(jnp.add, sums_a, sums_b), jnp.minimum(splitting_a, splitting_b)
@@ -339,10 +346,8 @@ def _compiled():
     return _add_blocks_on_cpu if jax.default_backend() == "cpu" else _add_blocks_compiled
 
 
-_add_blocks_compiled = eqx.filter_jit(_add_blocks)
-_add_blocks_on_cpu = eqx.filter_jit(
-    _add_blocks, compiler_options={"xla_cpu_prefer_vector_width": 512}
-)
+_add_blocks_compiled = program(_add_blocks)
+_add_blocks_on_cpu = program(_add_blocks, compiler_options={"xla_cpu_prefer_vector_width": 512})
 
 
 def _tile(job: Sum, number):
@@ -429,14 +434,16 @@ class _Layout(NamedTuple):
     room: tuple[int, ...]
     #: What meets a change of H that splits degenerate bands: `unsplit` or `spoilt`.
     check: Callable[[Array, Array], Array]
+    #: Size of the largest matrices of the model; not asked again, because it takes a trace of H.
+    matrix_size: int
 
 
 def _layout(
     model: Model, meshes: tuple[Mesh, Mesh], weights: Weights, parts: int = 1, check=unsplit
 ) -> _Layout:
     """Tiles are one of so many parts of the usual size."""
-    mesh, bands = meshes[0], number_of_bands(model)
-    tile = tile_size(model.matrix_size, mesh.domain == "periodic")
+    mesh, bands, matrix_size = meshes[0], weights.sea.shape[-2], model.matrix_size
+    tile = tile_size(matrix_size, mesh.domain == "periodic")
     box = sides(mesh.shape, max(1, tile // parts))
     points, numbers = math.prod(box), bands * math.prod(weights.sea.shape[:-2])
     tiles = math.prod(-(-n // side) for n, side in zip(mesh.shape, box, strict=True))
@@ -444,7 +451,7 @@ def _layout(
     longest = map(max, *(mesh.shape for mesh in meshes))
     boxes = (-(-n // side) for n, side in zip(longest, box, strict=True))
     room = tuple(2 ** math.ceil(math.log2(n)) for n in boxes)
-    return _Layout(box, block, room, check)
+    return _Layout(box, block, room, check, matrix_size)
 
 
 def _segment(box: tuple[int, ...], block: int) -> int:

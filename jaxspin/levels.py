@@ -68,7 +68,8 @@ def _numbers(name: str, value):
     """Concrete numbers stay NumPy, so that their values can choose shapes under jit."""
     if is_traced(value):
         return jnp.asarray(value)
-    array = as_numbers(name, value, "in one array or alone")
+    array = as_numbers(name, value, "in one array or alone")  # a copy
+    array.setflags(write=False)
     if array.ndim > 1 or array.size == 0:
         raise ValueError(
             f"Argument `{name}` must be a number or a non-empty one-dimensional array, "
@@ -243,6 +244,11 @@ class Cells(Scan):
         return jnp.repeat(total.T[None], self.copies, axis=0)
 
 
+# Numbers in memory at a time, 64 MB: beyond, the k-points of a tile are not kept apart, and Fermi
+# functions are computed for a part of the levels after the other.
+_NUMBERS = 2**23
+
+
 class Fermi(Scan):
     """T > 0, few levels: the Fermi function itself for each level."""
 
@@ -253,12 +259,27 @@ class Fermi(Scan):
     one_by_one = True
 
     def start(self, size, lanes):
+        levels = self.thermal.size * self.mu.size
+        lanes = lanes if levels * size * lanes <= _NUMBERS else 1
         return jnp.zeros((self.thermal.size, self.mu.size, size, lanes))
 
     def add(self, sums, energies, spread, values):
+        if sums.shape[-1] != energies.shape[-1]:
+            return sums + self._total(energies, values)[..., None]
         mu, thermal = (x[:, None, None] for x in (self.mu, self.thermal))
         weights = fermi(energies, mu, thermal[:, None], self.derivative)
         return sums + matmul(weights, jnp.swapaxes(values, 0, 1))
+
+    def _total(self, energies, values) -> Float[Array, "t e c"]:
+        """The sums of a tile over its k-points, a few levels at a time."""
+
+        def at(level):
+            return jnp.einsum("nK,cnK->c", fermi(energies, *level, self.derivative), values)
+
+        thermal, mu = jnp.meshgrid(self.thermal, self.mu, indexing="ij")
+        batch = max(1, _NUMBERS // (8 * energies.size))
+        sums = jax.lax.map(at, (mu.ravel(), thermal.ravel()), batch_size=min(batch, mu.size))
+        return sums.reshape(*mu.shape, -1)
 
     def finish(self, sums):
         return jnp.sum(sums, axis=-1)
@@ -305,8 +326,14 @@ class Histogram(Scan):
         filled = jnp.sum(sums[:, self.number : self.number + 4 * _ASIDE], axis=1, keepdims=True)
         filled = 0 if self.derivative else filled
         near = sums[:, : self.number]  # on the left: tangents are more rows, in the same order
-        occupation = lambda mu: fermi(nodes, mu, self.thermal[:, None], self.derivative)  # noqa: E731
-        sums = jax.lax.map(lambda mu: near @ occupation(mu).T + filled, self.mu)
+
+        def at(thermal):
+            occupation = lambda mu: fermi(nodes, mu, thermal[:, None], self.derivative)  # noqa: E731
+            return jax.lax.map(lambda mu: near @ occupation(mu).T + filled, self.mu)
+
+        number = max(1, _NUMBERS // self.number)
+        parts = np.split(np.arange(self.thermal.size), range(number, self.thermal.size, number))
+        sums = jnp.concatenate([at(self.thermal[part]) for part in parts], axis=-1)
         return jnp.transpose(sums, (2, 0, 1))
 
 

@@ -709,4 +709,4 @@ def _lengths(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
         )
     if not is_traced(value) and not (finite_reals(value) and np.all(np.asarray(value) > 0)):
         raise ValueError(f"Argument `{name}` must be positive (1/Å), but is {shortened(value)}.")
-    return jnp.broadcast_to(jnp.asarray(value, dtype=jnp.result_type(float)), shape)
+    return jnp.broadcast_to(jnp.array(value, dtype=jnp.result_type(float)), shape)

@@ -15,14 +15,15 @@ That is exact for a Dirac or a Weyl cone; elsewhere the step is damped until the
 from functools import partial
 from typing import NamedTuple
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Complex, Float, Int
 
+from jaxspin.integrand import integrand_code
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.levels import Levels, fermi
 from jaxspin.meshes import Mesh
+from jaxspin.programs import program
 from jaxspin.spectrum import Covariant, Degeneracy, solve
 from jaxspin.units import BOLTZMANN
 
@@ -70,6 +71,8 @@ class GapSearch:
         self.observable, self.model, self.levels = observable, model, levels
         self.degeneracy = degeneracy
         self.coordinates, self.lattice = mesh.coordinates, model.lattice
+        #: Digest of the user's code, which all of the search runs.
+        self.code = integrand_code(observable, model, mesh, degeneracy)
         angle = mesh.domain != "periodic" and mesh.dimension > 1
         #: Axes along which the unit cube is periodic.
         self.wraps = np.full(mesh.dimension, mesh.domain == "periodic")
@@ -164,7 +167,7 @@ class GapSearch:
 
     def _points(self, u):
         """k and the weight of volume at coordinates in the unit cube."""
-        return _in_batches(partial(_points, self.coordinates, self.lattice), u)
+        return _in_batches(partial(_points, self.coordinates, self.lattice, code=self.code), u)
 
     def sample(self, degeneracy: Degeneracy) -> Float[np.ndarray, "e c"]:
         """The sum over the nodes from which the search starts, with other degenerate groups."""
@@ -175,7 +178,7 @@ class GapSearch:
         """Σ_m f W_m of each independent component at k, (..., level, c)."""
         levels = jnp.asarray(self.levels.mu), jnp.asarray(self.levels.temperatures)
         fixed = self.observable, self.model, levels, self.levels.window, degeneracy
-        return _in_batches(partial(_density, *fixed), k)[0]
+        return _in_batches(partial(_density, *fixed, code=self.code), k)[0]
 
     def _in_cube(self, u):
         return np.where(self.wraps, u, np.clip(u, 0, 1 - 1e-9))
@@ -204,7 +207,7 @@ class GapSearch:
         return (below > above) | (self.observable.filled_pairs & (above < len(mu)))
 
     def _matrices(self, k):
-        return _in_batches(partial(_lifted, self.model), k)
+        return _in_batches(partial(_lifted, self.model, code=self.code), k)
 
     def _energies(self, k: Float[np.ndarray, "L d"]) -> Float[np.ndarray, "L n"]:
         hamiltonian, _ = self._matrices(k)
@@ -292,7 +295,7 @@ def _in_batches(function, k: Float[np.ndarray, "*L d"]):
 
 
 # Called on a few thousand k: what counts is the time to compile.
-_quickly = partial(eqx.filter_jit, compiler_options={"xla_backend_optimization_level": 0})
+_quickly = partial(program, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @_quickly

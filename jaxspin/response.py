@@ -23,6 +23,7 @@ from jaxspin.levels import Levels
 from jaxspin.meshes import Mesh
 from jaxspin.models.base import Model
 from jaxspin.observables import Observable
+from jaxspin.programs import program
 from jaxspin.resolution import compare_groups, include_unresolved
 from jaxspin.results import Response
 from jaxspin.spectrum import Bands, Covariant, Degeneracy, solve
@@ -657,7 +658,7 @@ def _at(
     return result, batch
 
 
-@eqx.filter_jit
+@program
 def _solve_and_apply(function, model, k, degeneracy, needs):
     return function(solve(model, k, degeneracy, **needs))
 

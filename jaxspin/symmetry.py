@@ -41,7 +41,7 @@ class Operation(eqx.Module):
     def __init__(
         self, name: str, matrix: Sequence[Sequence[float]] | np.ndarray, time_reversal: bool = False
     ):
-        array = np.asarray(matrix, dtype=float)
+        array = np.array(matrix, dtype=float)
         if array.shape != (3, 3) or not np.allclose(array @ array.T, np.eye(3), atol=1e-10):
             raise ValueError(
                 f"Argument `matrix` must be an orthogonal matrix of shape (3, 3), but is {matrix}."

@@ -3,15 +3,20 @@
 import itertools
 import json
 import shutil
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from interrupted import kill_and_resume
+from jax.experimental import io_callback
 
 import jaxspin as js
-from jaxspin import checkpoint as module, integrate
+from jaxspin import checkpoint as module, distributed, integrand, integrate, observables
 from jaxspin.checkpoint import describe
+from jaxspin.identity import operations
+from jaxspin.models.base import BasisConnection
 
 MODEL = js.models.QiWuZhang(A=1.0, m=-1.0)
 MESH = js.Grid((64, 64))
@@ -314,3 +319,160 @@ def test_parts_of_models_have_their_names():
     about = describe(model=model)
     assert about["model"] == "jaxspin.models.base.Scaled"
     assert "-0.28" in {name: text for name, text in about.items() if name.endswith(".M0")}.values()
+
+
+# --- the identity of a model ----------------------------------------------------------------------
+
+TABLE = np.array([1.0, 0.5])
+
+
+class Wire(js.models.MatrixSum):
+    """A chain, whose parts its subclasses replace."""
+
+    @property
+    def dimension(self):
+        return 1
+
+    @property
+    def lattice(self):
+        return np.eye(1)
+
+    @property
+    def matrices(self):
+        return np.array(js.algebra.PAULI[1:])
+
+    def coefficients(self, k):
+        return jnp.cos(k[0]), 0.3 * jnp.sin(k[0]), 0.2
+
+    def spin(self):
+        return jnp.asarray(js.algebra.PAULI[1:])
+
+
+class InnerJit(Wire):
+    """A table in a program inside of H."""
+
+    def coefficients(self, k):
+        table = jnp.asarray(TABLE)
+        return jax.jit(lambda x: table[0] * x)(jnp.cos(k[0])), 0.3 * jnp.sin(k[0]), 0.2
+
+
+class InnerScan(Wire):
+    def coefficients(self, k):
+        add = lambda c, x: (c + x * jnp.cos(k[0]), None)  # noqa: E731
+        return jax.lax.scan(add, 0.0, jnp.asarray(TABLE))[0], 0.3 * jnp.sin(k[0]), 0.2
+
+
+class InnerBranch(Wire):
+    def coefficients(self, k):
+        table = jnp.asarray(TABLE)
+        left, right = (lambda k: table[0] * k), (lambda k: table[1] * k)
+        return jax.lax.cond(k[0] > 9, left, right, k[0]), jnp.sin(k[0]), 0.2
+
+
+class InnerRule(Wire):
+    """A table in the rule of a derivative alone."""
+
+    def coefficients(self, k):
+        table = jnp.asarray(TABLE)
+
+        @jax.custom_jvp
+        def cosine(x):
+            return jnp.cos(x)
+
+        cosine.defjvp(lambda x, dx: (jnp.cos(x[0]), -table[0] * jnp.sin(x[0]) * dx[0]))
+        return cosine(k[0]), 0.3 * jnp.sin(k[0]), 0.2
+
+
+class OwnTile(Wire):
+    def tile(self, k):
+        hamiltonian, slopes = super().tile(k)
+        return hamiltonian, TABLE[0] * slopes
+
+
+class OwnBox(Wire):
+    def box(self, u):
+        return tuple(TABLE[0] * matrices for matrices in super().box(u))
+
+
+class OwnSpin(Wire):
+    def spin_at(self, k, box=None):
+        return TABLE[0] * super().spin_at(k)
+
+
+class OwnConnection(Wire):
+    @property
+    def external_terms(self):
+        return True
+
+    def basis_connection(self, k, box=None, *, curl=False):
+        shape = (1, 2, 2, k.shape[-1])
+        diagonal = TABLE[0] * jnp.asarray(js.algebra.PAULI[3])[None, ..., None]
+        return BasisConnection(jnp.broadcast_to(diagonal, shape), jnp.zeros((0, 2, 2, 1)))
+
+
+MODELS = (InnerJit, InnerScan, InnerBranch, InnerRule, OwnTile, OwnBox, OwnSpin, OwnConnection)
+
+
+def identity(model) -> dict[str, str]:
+    mesh, spin = js.Grid((8,)), observables.EquilibriumSpinCurrent()
+    code = integrand.describe_code(spin, model, mesh, js.Covariant())
+    return code | integrand.describe_values(spin, model)
+
+
+@pytest.fixture
+def other_table():
+    """The table as it is in another run."""
+    TABLE[:] *= 3
+    yield
+    TABLE[:] /= 3
+
+
+@pytest.fixture(scope="module")
+def identities():
+    return {kind: identity(kind()) for kind in MODELS}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_table_anywhere_in_a_model_counts(identities, kind, other_table):
+    assert distributed.first_difference(identities[kind], identity(kind())) is not None
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_same_table_is_the_same(identities, kind):
+    assert identities[kind] == identity(kind())
+
+
+def test_a_name_does_not_count():
+    """Nor do the numbers of fields, which are compared by themselves."""
+
+    def named(k):
+        return jnp.sin(k)
+
+    assert operations(jax.jit(named), 1.0) == operations(jax.jit(lambda k: jnp.sin(k)), 1.0)
+    assert operations(jax.jit(named), 1.0) != operations(jax.jit(lambda k: jnp.cos(k)), 1.0)
+
+
+@pytest.mark.parametrize("call", ["pure_callback", "io_callback"])
+def test_calls_of_python_are_refused(tmp_path, call):
+    one_by_one = partial(jax.pure_callback, vmap_method="sequential")
+    function = {"pure_callback": one_by_one, "io_callback": io_callback}[call]
+
+    class Calling(Wire):
+        def coefficients(self, k):
+            shape = jax.ShapeDtypeStruct((), float)
+            called = partial(function, np.cos, shape)
+            return jax.jit(lambda x: called(x))(k[0]), 0.3 * jnp.sin(k[0]), 0.2
+
+        def tile(self, k):
+            return jnp.zeros((2, 2, k.shape[1])), jnp.zeros((1, 2, 2, k.shape[1]))
+
+    with pytest.raises(ValueError, match=rf"calls Python functions.*\({call} of cos\)"):
+        js.carrier_density(Calling(), js.Grid((8,)), js.Levels(0.0), checkpoint=tmp_path / "a.npz")
+
+
+def test_a_print_of_jax_is_no_part_of_a_computation():
+    def shown(x):
+        jax.debug.print("{}", x)
+        return 2 * x
+
+    assert operations(shown, 1.0) == operations(shown, 1.0)

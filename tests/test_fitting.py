@@ -290,6 +290,20 @@ def test_another_fit_does_not_go_on(tmp_path, field):
         js.fit(Line(), START, checkpoint=tmp_path / "fit.npz", **second)
 
 
+@pytest.mark.parametrize("hidden", [jax.jit, jax.checkpoint, lambda f: f])
+def test_a_fit_of_other_data_does_not_go_on(tmp_path, hidden):
+    """Data that no field holds, inside of an inner program."""
+
+    def misfit(data):
+        return hidden(lambda p: DESIGN @ jnp.stack([p["offset"], p["slope"]]) - data)
+
+    few = LevenbergMarquardt(1)
+    js.fit(misfit(MEASURED), START, method=few, checkpoint=tmp_path / "fit.npz")
+    with pytest.raises(ValueError, match=r"of this very run, but in .* `residuals` is"):
+        js.fit(misfit(MEASURED + 1), START, method=few, checkpoint=tmp_path / "fit.npz")
+    js.fit(misfit(MEASURED), START, method=few, checkpoint=tmp_path / "fit.npz")
+
+
 def test_many_starts_go_on(tmp_path, monkeypatch):
     path, bounds = tmp_path / "fit.npz", {"offset": (-50.0, 50.0), "slope": (-50.0, 50.0)}
     arguments = {"bounds": bounds, "method": MultiStart(LevenbergMarquardt(), 3)}

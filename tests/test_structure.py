@@ -16,6 +16,8 @@ FILES = {
 LAYERS = (
     (
         "compiled",
+        "identity",
+        "programs",
         "units",
         "algebra",
         "tracing",
@@ -29,7 +31,7 @@ LAYERS = (
     ("lattice", "spectrum", "eigensolvers", "unsplit", "rotations"),
     ("models", "meshes", "levels", "symmetry"),
     ("geometry", "observables", "band_structure"),
-    ("devices", "checkpoint", "cells", "near_degeneracies"),
+    ("devices", "checkpoint", "cells", "near_degeneracies", "integrand"),
     ("grading",),
     ("adaptive",),
     ("integrate",),

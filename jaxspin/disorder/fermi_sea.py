@@ -225,6 +225,5 @@ def _far_energies(model, mesh) -> Float[Array, "n g"]:
     return jnp.moveaxis(jax.vmap(_energies, (None, -1))(model, k), 0, -1)
 
 
-@functools.partial(jax.jit, inline=True)
 def _energies(model, k):
     return jnp.linalg.eigvalsh(hamiltonian_at(model, k))

@@ -11,6 +11,7 @@ from jaxspin.disorder.collision import scattering_rate
 from jaxspin.disorder.scatterers import Disorder, check_disorder
 from jaxspin.disorder.shell import check_gap, shell
 from jaxspin.models.base import Model
+from jaxspin.programs import program
 from jaxspin.surfaces import Surface
 from jaxspin.surfaces.base import check_surface
 
@@ -36,7 +37,7 @@ class Relaxation(eqx.Module):
     spectrum: Float[Array, " r"]
 
 
-@eqx.filter_jit
+@program
 def _relaxation(model, nodes, disorder) -> tuple[Relaxation, Float[Array, ""]]:
     """And the smallest gap at the Fermi energy."""
     on_shell = shell(model, nodes)

@@ -20,6 +20,7 @@ from jaxspin.disorder.torque import SpinOrbitTorque, spin_orbit_torque
 from jaxspin.levels import Levels, thermal_window
 from jaxspin.meshes import Mesh
 from jaxspin.models.base import Model, number_of_bands
+from jaxspin.programs import program
 from jaxspin.results import Response, shown
 from jaxspin.surfaces import FermiSurface, Surface
 from jaxspin.surfaces.base import Finding, check_surface, nan_if_found
@@ -169,7 +170,7 @@ class _Level(eqx.Module):
     slowest_relaxation: Float[Array, ""]
 
 
-@eqx.filter_jit
+@program
 def _respond(model, surface, mu, disorder, thermal, mesh) -> tuple[_Level, tuple[Finding, ...]]:
     """Every level, the axis of levels first, and what to look at on the Fermi surfaces."""
     model = model.prepared()

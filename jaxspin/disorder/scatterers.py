@@ -5,6 +5,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 
 import equinox as eqx
 import jax
@@ -23,6 +24,7 @@ from jaxspin.disorder.collision import (
     correlations,
 )
 from jaxspin.disorder.shell import Shell, as_matrix, as_vector
+from jaxspin.identity import run_operations
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
 from jaxspin.tracing import look_at
@@ -67,14 +69,14 @@ def check_disorder(disorder, model: Model) -> None:
 def _as_number(value):
     """A real number as an array; what is none stays as it is, for the check that names it."""
     real = is_traced(value) or np.asarray(value).dtype.kind in "iuf"
-    return jnp.asarray(value, dtype=jnp.result_type(float)) if real else value
+    return jnp.array(value, dtype=jnp.result_type(float)) if real else value
 
 
 @jax.ensure_compile_time_eval()
 def _as_matrices(value):
     """The same for complex numbers."""
     numbers = is_traced(value) or np.asarray(value).dtype.kind in "iufc"
-    return jnp.asarray(value) if numbers else value
+    return jnp.array(value) if numbers else value
 
 
 class ScalarDisorder(Disorder):
@@ -210,6 +212,16 @@ class FiniteRangeDisorder(Disorder):
     def memory(self, states, bands):
         pairs = states if states <= DENSE_STATES else BLOCK
         return states * (pairs + bands**2)
+
+
+@run_operations.register
+def _run_correlator(disorder: FiniteRangeDisorder, unit):
+    """W(q) in each dimension in which it can be asked for."""
+    found = []
+    for dimension in (1, 2, 3):
+        with suppress(Exception):
+            found.append(disorder.correlator(unit * jnp.ones(dimension)))
+    return found
 
 
 class GaussianCorrelator(eqx.Module):

@@ -14,6 +14,11 @@ from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
 from jaxspin.rotations import Blocks, isometry, spectrum
 
 
+def _copy(at):
+    """A wave vector of the user's, copied, or None."""
+    return None if at is None else jnp.array(at, dtype=jnp.result_type(float))
+
+
 class Keep(eqx.Module):
     """What stays in an effective model: functions of the basis, or bands."""
 
@@ -39,7 +44,7 @@ class Functions(Keep):
     others: tuple[tuple[int, ...], ...] = eqx.field(
         static=True, default=(), converter=lambda others: _groups(others)
     )
-    at: Float[Array, " d"] | None = None
+    at: Float[Array, " d"] | None = eqx.field(default=None, converter=_copy)
 
     def blocks(self, model):
         n = number_of_bands(model)
@@ -59,7 +64,7 @@ class Lowest(Keep):
     """The lowest bands. Their eigenvectors at `at` (1/Å; k = 0) are the reference functions."""
 
     number: int = eqx.field(static=True, converter=lambda number: _index(number, "number"))
-    at: Float[Array, " d"] | None = None
+    at: Float[Array, " d"] | None = eqx.field(default=None, converter=_copy)
 
     def blocks(self, model):
         n = number_of_bands(model)
@@ -75,7 +80,7 @@ class Window(Keep):
 
     low: float = eqx.field(static=True)
     high: float = eqx.field(static=True)
-    at: Float[Array, " d"] | None = None
+    at: Float[Array, " d"] | None = eqx.field(default=None, converter=_copy)
 
     def blocks(self, model):
         if is_traced(model):

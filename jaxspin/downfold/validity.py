@@ -12,6 +12,7 @@ from jaxspin.downfold.effective import EffectiveModel
 from jaxspin.eigensolvers import eigh
 from jaxspin.meshes import Mesh
 from jaxspin.models.base import hamiltonian_at
+from jaxspin.programs import program
 from jaxspin.rotations import spectrum
 
 
@@ -74,7 +75,7 @@ def _points(model, k) -> Float[Array, "K d"]:
     return k.reshape(-1, model.dimension)
 
 
-@eqx.filter_jit
+@program
 def _at_each(model, points):
     """Gap, angle and error of the bands at one k after the other: memory does not count them."""
     return jax.lax.map(lambda k: _at(model, k), points)

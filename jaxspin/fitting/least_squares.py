@@ -4,11 +4,20 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from jaxspin.checkpoint import CheckpointLike, Run, as_checkpoint, code, describe
+import numpy as np
+
+from jaxspin.checkpoint import CheckpointLike, Run, as_checkpoint, describe, rounded
 from jaxspin.fitting.minimise import LevenbergMarquardt, Method, check_method
 from jaxspin.fitting.parameters import Interval, coordinates
-from jaxspin.fitting.problem import Problem, Residuals, check_residuals, priors_of
+from jaxspin.fitting.problem import (
+    Problem,
+    Residuals,
+    priors_of,
+    problem_of,
+    residuals_at,
+)
 from jaxspin.fitting.result import Fit, result
+from jaxspin.identity import operations
 from jaxspin.progress import count_steps
 
 
@@ -60,8 +69,8 @@ def fit(
     """
     check_method(method)
     place = coordinates(start, bounds)
-    problem = Problem(residuals, place, priors_of(place.names, priors))
-    data = check_residuals(problem)
+    known = priors_of(place.names, priors)
+    problem, data = problem_of(residuals, place, known)
     run = Run(as_checkpoint(checkpoint), lambda: _about(problem, method))
     with count_steps(f"fitting {data} data", progress) as report:
         begin = place.from_parameters(place.start)
@@ -75,11 +84,14 @@ def _about(problem: Problem, method: Method) -> dict[str, str]:
     """What a checkpoint must agree in. More steps, or another tolerance, may go on from it."""
     place = problem.coordinates
     priors = problem.priors
+    at_start = np.asarray(residuals_at(problem, place.start, code=problem.code))
+    scale = max(1.0, np.max(np.abs(at_start)))  # 1 is the error of a datum
     numbers = {"start": place.start, "low": place.low, "high": place.high}
     return {
         "jaxspin": version("jaxspin"),
         "parameters": ", ".join(place.names),
-        "residuals": code(problem.residuals, place.tree(place.start)),
+        "residuals": operations(problem.residuals, place.tree(place.start)),
+        **describe(**{"residuals at the start": rounded(at_start, scale)}),
         **method.about(problem),
         **describe(**numbers, prior=priors.where, mean=priors.mean, sigma=priors.sigma),
     }

@@ -16,8 +16,10 @@ import optax
 import optimistix
 from jaxtyping import Array, Float
 
-from jaxspin.checkpoint import Run, code
+from jaxspin.checkpoint import Run
 from jaxspin.fitting.problem import Evaluation, Problem
+from jaxspin.identity import digest, operations, trace
+from jaxspin.programs import program
 
 #: Told of each step: its number, the misfit, and what the method calls the distance.
 Report = Callable[[int, float, float], None]
@@ -95,7 +97,9 @@ class LevenbergMarquardt(Method):
         state = State(u, inner, _nowhere(problem, u), np.zeros((0, 3 + u.size)))
 
         def advance(state: State) -> State:
-            u, inner, best, row = _compiled(_damped_step)(problem, state.u, state.inner)
+            u, inner, best, row = _compiled(_damped_step)(
+                problem, state.u, state.inner, code=problem.code
+            )
             return State(u, inner, best, _longer(state.history, row))
 
         def verdict(state: State) -> tuple[bool, str] | None:
@@ -146,13 +150,15 @@ class Gradient(Method):
             )
 
     def __call__(self, problem, u, run, stage, report):
+        nowhere = _nowhere(problem, u)
+        code = f"{problem.code} {digest(trace(self.loss, nowhere.residuals))}"
         optimizer = optax.with_extra_args_support(self.optimizer)
         inner = (optimizer.init(u), jnp.asarray(jnp.inf))
-        state = State(u, inner, _nowhere(problem, u), np.zeros((0, 3 + u.size)))
+        state = State(u, inner, nowhere, np.zeros((0, 3 + u.size)))
 
         def advance(state: State) -> State:
             step = _compiled(_optax_step)
-            u, inner, best, row = step(problem, state.u, state.inner, state.best, self)
+            u, inner, best, row = step(problem, state.u, state.inner, state.best, self, code=code)
             return State(u, inner, best, _longer(state.history, row))
 
         def verdict(state: State) -> tuple[bool, str] | None:
@@ -169,7 +175,7 @@ class Gradient(Method):
         return {
             "method": "Gradient",
             "method.optimizer": str(jax.eval_shape(self.optimizer.init, at.parameters)),
-            "method.loss": code(self.loss, residuals),
+            "method.loss": operations(self.loss, residuals),
         }
 
 
@@ -375,7 +381,7 @@ def _optax_step(problem: Problem, u, inner, best: Evaluation, method: Gradient):
 # As the sums of `integrate`: the widest vectors of the processor.
 _WIDE: dict[str, Any] = {"compiler_options": {"xla_cpu_prefer_vector_width": 512}}
 _STEPS: dict[tuple[Any, bool], Callable] = {
-    (step, cpu): eqx.filter_jit(step, **(_WIDE if cpu else {}))
+    (step, cpu): program(step, **(_WIDE if cpu else {}))
     for step in (_damped_step, _optax_step)
     for cpu in (True, False)
 }

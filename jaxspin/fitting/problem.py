@@ -12,6 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxspin.fitting.parameters import Coordinates, pairs_of
 from jaxspin.forward import along_all, with_slopes
+from jaxspin.identity import digest, trace
+from jaxspin.programs import program
 from jaxspin.tracing import refusal
 
 #: (calculated − measured) / error for the parameters, an array or a pytree of arrays.
@@ -68,13 +70,15 @@ class Problem(eqx.Module):
     residuals: Residuals
     coordinates: Coordinates
     priors: Priors
+    #: Digest of the operations of `residuals`, by which compiled steps are known again.
+    code: str = eqx.field(static=True)
 
     def evaluate(self, parameters: Float[Array, " n"]) -> Evaluation:
         """Residuals with their derivatives in forward mode.
 
         Forward mode, for then the memory does not grow with the mesh of a response.
         """
-        return _evaluated(self, parameters)
+        return _evaluated(self, parameters, code=self.code)
 
     def linearised(self, u: Float[Array, " n"]) -> tuple[Float[Array, " m"], Evaluation]:
         """The residuals at unbounded coordinates, such that any derivative costs nothing more.
@@ -106,7 +110,7 @@ class Problem(eqx.Module):
         return (distance < _CLOSE * c.size) & (in_errors < _CLOSE_IN_ERRORS)
 
 
-@eqx.filter_jit  # so that the many who look at it trace it once
+@program  # so that the many who look at it trace it once
 def _evaluated(problem: Problem, parameters: Float[Array, " n"]) -> Evaluation:
     def of(parameters):
         data = flattened(problem.residuals(problem.coordinates.tree(parameters)))
@@ -115,26 +119,33 @@ def _evaluated(problem: Problem, parameters: Float[Array, " n"]) -> Evaluation:
     return Evaluation(parameters, *with_slopes(of, parameters))
 
 
+@program
+def residuals_at(problem: Problem, parameters: Float[Array, " n"]) -> Float[Array, " m"]:
+    """The residuals of the data at some parameters."""
+    return flattened(problem.residuals(problem.coordinates.tree(parameters)))
+
+
 def flattened(residuals) -> Float[Array, " m"]:
     """The residuals in one array."""
     return ravel_pytree(residuals)[0]
 
 
-def check_residuals(problem: Problem) -> int:
-    """The number of data, without those of priors.
+def problem_of(
+    residuals: Residuals, coordinates: Coordinates, priors: Priors
+) -> tuple[Problem, int]:
+    """The problem, and the number of data, without those of priors.
 
     Raises:
         ValueError: the residuals are no function, not real numbers, or fewer than there are
             parameters.
     """
-    if not callable(problem.residuals):
+    if not callable(residuals):
         raise ValueError(
             "Argument `residuals` must be a function of the parameters, "
-            f"but is of type {type(problem.residuals).__name__}."
+            f"but is of type {type(residuals).__name__}."
         )
-    start = problem.coordinates.tree(problem.coordinates.start)
     try:
-        found = jax.tree.leaves(eqx.filter_eval_shape(problem.residuals, start))
+        found, code = _traced(residuals, coordinates.tree(coordinates.start))
     except jax.errors.JAXTypeError as error:
         texts = {"what": "residuals", "where": "the function", "wanted": "must take `start`"}
         raise refusal(error, "residuals", **texts) from error
@@ -146,14 +157,31 @@ def check_residuals(problem: Problem) -> int:
     if any(not np.issubdtype(x.dtype, np.floating) for x in found):
         kinds = ", ".join(str(x.dtype) for x in found)
         raise ValueError(f"Argument `residuals` must return real numbers, but returns {kinds}.")
-    data, parameters = sum(x.size for x in found), problem.coordinates.start.size
-    known = problem.priors.where.size
+    data, parameters = sum(x.size for x in found), coordinates.start.size
+    known = priors.where.size
     if data + known < parameters:
         raise ValueError(
             f"Argument `residuals` must be at least as many as the {parameters} parameters, "
             f"but there are {data} data and {known} priors."
         )
-    return data
+    return Problem(residuals, coordinates, priors, code), data
+
+
+def _traced(residuals: Residuals, start) -> tuple[list, str]:
+    """Shapes of what residuals return, and the digest of their operations.
+
+    Their own arrays are variables of it, so that other data are the same code.
+    """
+    arrays, rest = eqx.partition(residuals, eqx.is_array)
+    found: list = []
+
+    def at(arrays, start):
+        results = jax.tree.leaves(eqx.combine(arrays, rest)(start))
+        found.extend(jax.typeof(x) if eqx.is_array(x) else x for x in results)
+        return [x for x in results if eqx.is_array(x)]
+
+    code = digest(trace(at, arrays, start))
+    return found, code
 
 
 def log_likelihood(residuals: Residuals) -> Callable[[Any], Float[Array, ""]]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +9,7 @@ import xarray
 
 from jaxspin.fitting.parameters import Coordinates, Parameters, coordinates, numbers_of
 from jaxspin.models.base import Model
+from jaxspin.programs import program
 from jaxspin.results import Response
 
 
@@ -65,7 +65,7 @@ def sensitivity(
     )
 
 
-@eqx.filter_jit
+@program
 def _derivatives(quantity, chosen: Parameters, place: Coordinates) -> tuple[Response, jax.Array]:
     def of(flat):
         response = quantity(chosen.model(place.tree(flat)))

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from jaxtyping import Array, Complex, Float, Inexact
 
 from jaxspin.algebra import dagger, is_traced, matmul
 from jaxspin.compiled import keep, staged
+from jaxspin.identity import is_overridden, run_operations
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.spectrum import Removed
 
@@ -231,6 +233,33 @@ class Model(eqx.Module):
     __rmul__ = __mul__
 
 
+@run_operations.register
+def _run_model(model: Model, unit):
+    """H(k), and what a user's class has instead of the methods that derive from it."""
+    k = unit * jnp.linspace(0.1, 0.3, model.dimension)
+    tile = k[:, None]
+    found = [
+        hamiltonian_at(model, k),
+        model.dimension,
+        model.lattice,
+        model.downfolded,
+        model.external_terms,
+    ]
+    with suppress(Exception):  # a model without spin, which is refused where spin is needed
+        found.append(model.spin_at(tile))
+    methods = {
+        "prepared": lambda: jax.tree.leaves(model.prepared()),
+        "tile": lambda: model.tile(tile),
+        "box": lambda: model.box([x[None] for x in k]),
+        "basis_connection": lambda: model.basis_connection(tile, curl=True),
+        "lift": lambda: model.lift(tile, spin=True, curl=model.external_terms),
+    }
+    for name, run in methods.items():
+        if is_overridden(model, name):
+            found.append(run())
+    return found
+
+
 class MatrixSum(Model):
     """H(k) = Σ_j c_j(k) M_j: real functions of k times constant Hermitian matrices.
 
@@ -314,8 +343,8 @@ def parameter(default: Any = ...) -> Any:
     """A real model parameter: a field stored as a floating-point array, so that it can be
     differentiated, scanned and fitted."""
     if default is ...:
-        return eqx.field(converter=_as_float)
-    return eqx.field(converter=_as_float, default=default)
+        return eqx.field(converter=_copy_as_float)
+    return eqx.field(converter=_copy_as_float, default=default)
 
 
 def _as_scale(scale: object) -> Array:
@@ -328,6 +357,11 @@ def _as_scale(scale: object) -> Array:
 
 
 @jax.ensure_compile_time_eval()
+def _copy_as_float(value: object) -> Array:
+    """A number or an array of the user's, copied: JAX may share the memory of a NumPy array."""
+    return jnp.array(value, dtype=jnp.result_type(float))
+
+
 def _as_float(value: object) -> Array:
     """An array, with a known value inside the user's jit too."""
     return jnp.asarray(value, dtype=jnp.result_type(float))
@@ -491,7 +525,7 @@ class WithSpin(Model):
 
     model: Model
     operator: Complex[Array, "3 n n"] = eqx.field(
-        converter=jax.ensure_compile_time_eval()(jnp.asarray)
+        converter=jax.ensure_compile_time_eval()(jnp.array)
     )
 
     def __check_init__(self):

@@ -19,6 +19,7 @@ from jaxtyping import Array, ArrayLike, Complex, Float
 from jaxspin.algebra import is_traced, shortened, spin_matrices
 from jaxspin.models.base import MatrixSum
 from jaxspin.models.envelopes import Legendre, Subbands, galerkin, variational
+from jaxspin.programs import program
 from jaxspin.units import FREE_ELECTRON
 
 #: Luttinger parameters (γ1, γ2, γ3), Liu, Cullen and Culcer, PRB 108, 195434 (2023), Table I, which
@@ -199,12 +200,12 @@ def _coefficients(k):
     return 1.0, kx**2 + ky**2, kx, ky, kx**2 - ky**2, 2 * kx * ky
 
 
-@eqx.filter_jit
+@program
 def _solved(well: LuttingerWell) -> Subbands:
     return well.solve()
 
 
-@eqx.filter_jit
+@program
 def _prepared(well: LuttingerWell) -> PreparedWell:
     """The matrices of the six functions of k."""
     a, (gamma1, gamma2, gamma3), bands = FREE_ELECTRON, well.gammas, well.solve()
@@ -410,7 +411,7 @@ def _luttinger_parameters(material) -> Float[Array, " 3"]:
                 f"Luttinger parameters, but is {shortened(material)}."
             )
         material = materials[material]
-    gammas = jnp.asarray(material, dtype=jnp.result_type(float))
+    gammas = jnp.array(material, dtype=jnp.result_type(float))
     if gammas.shape != (3,):
         raise ValueError(
             "Argument `material` must be a name or the three Luttinger parameters, "
@@ -468,14 +469,14 @@ _WEAKEST, _STRONGEST = 1e3, 1e9
 
 
 def _number(name: str, value) -> Float[Array, ""]:
-    number = jnp.asarray(value, dtype=jnp.result_type(float))
+    number = jnp.array(value, dtype=jnp.result_type(float))
     if number.shape != ():
         raise ValueError(f"Argument `{name}` must be one number, but has shape {number.shape}.")
     return number
 
 
 def _zeeman_matrix(value) -> Complex[Array, "4 4"]:
-    matrix = jnp.asarray(value, dtype=complex)
+    matrix = jnp.array(value, dtype=complex)
     if matrix.shape == ():
         matrix = matrix * SPIN[2] / 2
     if matrix.shape != (4, 4):

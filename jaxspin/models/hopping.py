@@ -256,7 +256,7 @@ def _as_array(name: str, values: ArrayLike, kind: type) -> Array:
     try:
         if not is_traced(values) and np.asarray(values).dtype.kind not in "iufc":
             raise TypeError("not numbers")
-        return jnp.asarray(values, kind)
+        return jnp.array(values, kind)  # a copy
     except (TypeError, ValueError) as error:
         what = "complex" if kind is complex else "real"
         raise ValueError(

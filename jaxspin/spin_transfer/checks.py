@@ -3,13 +3,13 @@
 What is being traced (inside jit, grad or vmap) is not known and is left out.
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxspin.algebra import finite_reals, is_traced, shortened
 from jaxspin.checks import check_temperature
+from jaxspin.programs import program
 from jaxspin.spin_transfer.exchange import ExchangeModel, ScalarBand
 from jaxspin.spin_transfer.slow import SlowModes
 from jaxspin.surfaces.base import check_surface
@@ -93,7 +93,7 @@ def _check_splitting(model) -> None:
 _ROUNDING = 1e-5  # relative: above single precision, below what a forgotten trace would be
 
 
-@eqx.filter_jit
+@program
 def _sample(model):
     k = jnp.asarray([0.031, -0.017, 0.023])[: model.dimension]
     m = jnp.asarray([0.001, -0.002, 0.003])

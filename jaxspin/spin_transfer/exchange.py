@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Complex, Float
 
 from jaxspin.algebra import PAULI, is_traced
+from jaxspin.identity import is_overridden, run_operations
 from jaxspin.models.base import Model, hamiltonian_at, number_of_bands, parameter
 from jaxspin.models.continuum import TopologicalInsulator
 
@@ -63,6 +64,15 @@ class ExchangeModel(eqx.Module):
             ValueError: naming the limit.
         """
         return None
+
+
+@run_operations.register
+def _run_exchange_model(model: ExchangeModel, unit):
+    k, m = unit * jnp.linspace(0.1, 0.3, model.dimension), unit * jnp.linspace(0.1, 0.3, 3)
+    if is_overridden(model, "prepared"):
+        model = model.prepared()
+    operators = model.energy(k), model.splitting(k, m), model.spin(k), model.bare_spin()
+    return *operators, model.misfit(k), model.lattice, model.dimension
 
 
 class ScalarBand(Model):

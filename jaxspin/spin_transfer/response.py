@@ -13,6 +13,7 @@ from jaxspin.algebra import is_traced
 from jaxspin.checks import check_energies
 from jaxspin.compiled import mapped
 from jaxspin.levels import thermal_window
+from jaxspin.programs import program
 from jaxspin.results import shown
 from jaxspin.spin_transfer.checks import check_model, check_setting, check_vector
 from jaxspin.spin_transfer.exchange import ExchangeModel, ScalarBand
@@ -122,7 +123,7 @@ def spin_transfer_torque(
     check_setting(scattering_time, spin_relaxation_time, slow_modes, temperature)
     setting = setting_of(scattering_time, spin_relaxation_time, slow_modes, temperature)
     mu = jnp.asarray(mu, dtype=jnp.result_type(float))
-    m = jnp.asarray(magnetization, dtype=jnp.result_type(float))
+    m = jnp.array(magnetization, dtype=jnp.result_type(float))
     level, findings = _respond(model, surface, jnp.atleast_1d(mu), m, setting)
     check_result(level, findings, mu, slow_modes)
     info = info_of(level, scattering_time)
@@ -195,7 +196,7 @@ class Level(eqx.Module):
     present: Bool[Array, ""]
 
 
-@eqx.filter_jit
+@program
 def _respond(model, surface, mu, m, setting) -> tuple[Level, tuple[Finding, ...]]:
     """Every level, the axis of levels first, and what to look at on the Fermi surfaces."""
     model = model.prepared()

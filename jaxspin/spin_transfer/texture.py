@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Float
 from jaxspin.algebra import is_traced, shortened
 from jaxspin.checks import check_energy
 from jaxspin.compiled import mapped
+from jaxspin.programs import program
 from jaxspin.spin_transfer.checks import check_model, check_setting, check_vector
 from jaxspin.spin_transfer.exchange import ExchangeModel
 from jaxspin.spin_transfer.response import (
@@ -107,7 +108,7 @@ def texture_torque(
     )
 
 
-@eqx.filter_jit
+@program
 def _at_points(model, surface, mu, m: Float[Array, "3 r"], setting: Setting):
     """χ at each point, the axis of points first."""
     model = model.prepared()
@@ -195,4 +196,4 @@ def _checked(model, texture, spacing) -> Float[Array, "3 *grid"]:
             raise ValueError("Argument `texture` must be finite, but is not.")
         largest = np.asarray(texture).reshape(3, -1)
         model.check(largest[:, np.argmax(np.linalg.norm(largest, axis=0))])
-    return jnp.asarray(texture, dtype=jnp.result_type(float))
+    return jnp.array(texture, dtype=jnp.result_type(float))

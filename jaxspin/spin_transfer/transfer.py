@@ -133,7 +133,7 @@ def transfer(
             formula="⟨s⟩ = ½ [−N ā + (N τ ⟨h v⟩)']",
             **shared,
         ),
-        jnp.asarray(magnetization),
+        jnp.array(magnetization),
     )
 
 

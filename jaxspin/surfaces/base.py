@@ -18,6 +18,7 @@ from jaxspin.checks import check_energy, check_model, finite_reals
 from jaxspin.compiled import repeat
 from jaxspin.derivative_rules import differentiate_once
 from jaxspin.models.base import Model
+from jaxspin.programs import program
 from jaxspin.spectrum import Covariant, eigensystem
 
 
@@ -96,7 +97,7 @@ class Surface(eqx.Module):
         return surface
 
 
-@eqx.filter_jit
+@program
 def _found(surface, model, mu):
     return surface.find(model.prepared(), mu)
 

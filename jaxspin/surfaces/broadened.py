@@ -36,7 +36,7 @@ class BroadenedSurface(Surface):
         check_positive("width", width, "a positive energy (eV)")
         if np.ndim(order) or order not in (0, 1, 2):
             raise ValueError(f"Argument `order` must be 0, 1 or 2, but is {order!r}.")
-        self.width = jnp.asarray(width, dtype=jnp.result_type(float))
+        self.width = jnp.array(width, dtype=jnp.result_type(float))
         self.order = int(order)
 
     def check(self, model):

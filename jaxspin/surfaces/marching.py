@@ -67,7 +67,7 @@ class MarchingSquares(Surface):
         self.chords = count("chords", 4 * sum(self.shape) if chords is None else chords)
         if np.shape(shift) != (2,) or not np.all(np.isfinite(shift)):
             raise ValueError(f"Argument `shift` must be two numbers, but is {shortened(shift)}.")
-        self.shift = jnp.asarray(shift, dtype=jnp.result_type(float))
+        self.shift = jnp.array(shift, dtype=jnp.result_type(float))
 
     def check(self, model):
         check_dimension(self, model, 2, "BroadenedSurface")

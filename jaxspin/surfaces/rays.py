@@ -55,7 +55,7 @@ def search(center: ArrayLike, reach: ArrayLike | None, samples: int, roots: int)
         raise ValueError(f"Argument `center` must be finite (1/Å), but is {shortened(center)}.")
     if reach is not None:
         check_positive("reach", reach, "a positive radius (1/Å)")
-    as_float = lambda x: jnp.asarray(x, dtype=jnp.result_type(float))  # noqa: E731
+    as_float = lambda x: jnp.array(x, dtype=jnp.result_type(float))  # noqa: E731
     return Search(
         as_float(center),
         None if reach is None else as_float(reach),

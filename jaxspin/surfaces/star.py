@@ -133,7 +133,7 @@ def _axes(scale: ArrayLike, dimension: int) -> Float[Array, " d"]:
         raise ValueError(
             f"Argument `scale` must be {dimension} positive lengths, but is {scale!r}."
         )
-    return jnp.asarray(scale, dtype=jnp.result_type(float))
+    return jnp.array(scale, dtype=jnp.result_type(float))
 
 
 def check_center(center, dimension: int) -> None:

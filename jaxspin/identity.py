@@ -1,0 +1,307 @@
+"""The identity of a computation: the digest of the operations and constants that it consists of.
+
+Three things rest on it: which compiled program serves a call (`programs`), whether a file is of
+the run that would go on from it (`checkpoint`), and whether several processes add parts of the
+same sum (`distributed`). A user's model may read a module global, an attribute of its class, a
+closure or a default argument; none of these is a field, all of them are in what JAX traces.
+"""
+
+import dataclasses
+import enum
+import functools
+import hashlib
+import re
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePath
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+#: Packages whose functions and classes read nothing that changes.
+_TRUSTED = ("jaxspin", "jax", "jaxlib", "numpy", "equinox", "optax", "optimistix", "lineax")
+
+
+class Unidentified(Exception):
+    """No digest exists: a constant is itself being traced, or no trace is known for a part."""
+
+
+# --- the digest of a traced function --------------------------------------------------------------
+
+
+def trace(function: Callable, *arguments) -> ClosedJaxpr:
+    """Trace a function anew: JAX would take an earlier trace of the same function for it."""
+    return jax.make_jaxpr(lambda *arguments: function(*arguments))(*arguments)
+
+
+def digest(traced: ClosedJaxpr) -> str:
+    """Digest (SHA-256) of operations and constants, those of inner programs included.
+
+    The same in every process, but for callbacks, which count by the object that is called.
+
+    Raises:
+        Unidentified: a constant is being traced by a surrounding jit, grad or vmap.
+    """
+    return _program(traced)
+
+
+def operations(function: Callable, *arguments) -> str:
+    """Digest of a function at arguments, as a file or another process can compare it.
+
+    Raises:
+        ValueError: it calls Python functions that JAX cannot look into.
+    """
+    traced = trace(function, *arguments)
+    called = sorted(set(callbacks(traced)))
+    if called:
+        raise ValueError(
+            "Argument `checkpoint` must be None, and the number of processes 1, for a computation "
+            f"that calls Python functions while it runs ({', '.join(called)}): what they return "
+            "cannot be compared with that of another run. Write them with JAX operations, or give "
+            "their values as an array."
+        )
+    return digest(traced)
+
+
+def callbacks(traced: ClosedJaxpr) -> Iterator[str]:
+    """Names of the Python functions whose values a traced function depends on."""
+    for equation in _equations(traced.jaxpr):
+        name = equation.primitive.name
+        if name.endswith("callback") and not name.startswith("debug"):
+            called = equation.params.get("callback")
+            function = getattr(called, "callback_func", called)
+            yield f"{name} of {getattr(function, '__qualname__', type(function).__qualname__)}"
+
+
+def _equations(jaxpr: Jaxpr) -> Iterator[Any]:
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in _inner(tuple(equation.params.values())):
+            yield from _equations(inner.jaxpr)
+
+
+def _inner(value) -> Iterator[ClosedJaxpr]:
+    """The programs within the parameters of an operation."""
+    if isinstance(value, ClosedJaxpr):
+        yield value
+    elif isinstance(value, Jaxpr):
+        yield ClosedJaxpr(value, ())
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _inner(item)
+
+
+#: Digests of inner programs that JAX keeps, such as those of the functions of jax.numpy.
+_known: WeakKeyDictionary[ClosedJaxpr, str] = WeakKeyDictionary()
+
+
+def _program(traced: ClosedJaxpr) -> str:
+    found = _known.get(traced)
+    if found is None:
+        found = _hashed("\n".join([*map(_constant, traced.consts), _body(traced.jaxpr)]))
+        if not _holds_arrays(traced):  # an array of NumPy may change
+            _known[traced] = found
+    return found
+
+
+def _holds_arrays(traced: ClosedJaxpr) -> bool:
+    inner = (x for e in traced.jaxpr.eqns for x in _inner(tuple(e.params.values())))
+    return bool(traced.consts) or any(map(_holds_arrays, inner))
+
+
+def _body(jaxpr: Jaxpr) -> str:
+    names: dict[Any, int] = {}
+
+    def name(variable) -> str:
+        if isinstance(variable, Literal):
+            return f"{_kind(variable.aval)}={_constant(variable.val)}"
+        return f"{_kind(variable.aval)}{names.setdefault(variable, len(names))}"
+
+    lines = [" ".join(map(name, (*jaxpr.constvars, *jaxpr.invars)))]
+    for equation in jaxpr.eqns:
+        primitive, parameters = equation.primitive.name, equation.params
+        if primitive == "jit":  # the name of a function is none of its operations
+            parameters = {k: v for k, v in parameters.items() if k != "name"}
+        inputs, outputs = (" ".join(map(name, x)) for x in (equation.invars, equation.outvars))
+        lines.append(f"{outputs} = {primitive} {_value(parameters)} {inputs}")
+    return "\n".join([*lines, " ".join(map(name, jaxpr.outvars))])
+
+
+def _kind(aval) -> str:
+    if not hasattr(aval, "dtype"):
+        return str(aval)
+    return f"{aval.dtype}{aval.shape}{'~' if getattr(aval, 'weak_type', False) else ''}:"
+
+
+def _value(value) -> str:
+    """A parameter of an operation as a text."""
+    if isinstance(value, ClosedJaxpr):
+        return _program(value)
+    if isinstance(value, Jaxpr):
+        return _hashed(_body(value))
+    if eqx.is_array(value):
+        return _constant(value)
+    if isinstance(value, enum.Enum | type):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return f"({', '.join(_value(item) for item in value)})"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_value(value[key])}' for key in sorted(value))}}}"
+    if hasattr(value, "callback_func"):
+        return _identity_of_function(value.callback_func)
+    if callable(value):  # rules of derivatives and batches, traced where they are used
+        return type(value).__qualname__
+    return without_addresses(repr(value))
+
+
+def _identity_of_function(function) -> str:
+    """Code and closure of a Python function, which stay alive as long as their trace is kept."""
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    parts = (getattr(function, "__code__", function), *cells)
+    return " ".join(str(id(part)) for part in parts)
+
+
+def _constant(value) -> str:
+    if isinstance(value, jax.core.Tracer):
+        raise Unidentified
+    if jnp.issubdtype(getattr(value, "dtype", type(value)), jax.dtypes.prng_key):
+        value = jax.random.key_data(value)
+    array = np.asarray(value)
+    if array.dtype == object:
+        return without_addresses(repr(value))
+    text = array.tobytes().hex() if array.size <= 4 else _hashed(np.ascontiguousarray(array))
+    return f"{array.dtype}{array.shape}{text}"
+
+
+def _hashed(data: str | np.ndarray) -> str:
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()[:16]
+
+
+def without_addresses(text: str) -> str:
+    """A text that is the same in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
+
+
+# --- the digest of what a user wrote --------------------------------------------------------------
+
+
+@functools.singledispatch
+def run_operations(part, unit) -> Any:
+    """Run what a part of an argument may be asked for, to be traced; registered by its class.
+
+    Args:
+        unit: 1.0, as a traced number, from which traced arguments are made.
+    """
+    raise Unidentified
+
+
+def code_of(arguments) -> str:
+    """Digest of what user's code among the arguments of a program does; empty if there is none.
+
+    The numbers that they hold are variables of it: other ones are the same code.
+
+    Raises:
+        Unidentified: there is code for which no trace is known but that of the whole program.
+    """
+    return " ".join(_traced_part(part) for part in _foreign_parts(arguments))
+
+
+def _traced_part(part) -> str:
+    arrays, rest = eqx.partition(part, eqx.is_array)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
+    known = []
+
+    def run(arrays, unit):
+        found = jax.tree.leaves(run_operations(eqx.combine(arrays, rest), unit))
+        known.extend(x for x in found if not eqx.is_array(x))
+        return [x for x in found if eqx.is_array(x)]
+
+    traced = trace(run, shapes, 1.0)
+    texts = [digest(traced), *known]
+    if any(equation.primitive.name.startswith("custom_") for equation in _equations(traced.jaxpr)):
+        slope = lambda arrays, x: jax.jvp(lambda x: run(arrays, x), (x,), (1.0,))  # noqa: E731
+        texts.append(digest(trace(slope, shapes, 1.0)))
+    return " ".join(map(str, texts))
+
+
+def _foreign_parts(value) -> Iterator[Any]:
+    """The parts of an argument with code from elsewhere than the package, outermost first."""
+    if value is None or isinstance(value, str | bytes | int | float | complex | np.dtype):
+        return
+    if eqx.is_array(value) or isinstance(value, enum.Enum | type | jax.ShapeDtypeStruct):
+        return
+    if isinstance(value, tuple | list):
+        for item in value:
+            yield from _foreign_parts(item)
+    elif isinstance(value, Mapping):
+        yield from _foreign_parts(list(value.values()))
+    elif isinstance(value, functools.partial):
+        yield from _foreign_parts((value.func, value.args, value.keywords))
+    elif dataclasses.is_dataclass(value):
+        yield from _foreign_parts_of_module(value)
+    elif not _is_trusted(value):
+        raise Unidentified
+
+
+def _foreign_parts_of_module(module) -> Iterator[Any]:
+    """A module itself where its class is foreign or the trace of its fields is not known."""
+    inner, traceable = [], is_traceable(module)
+    fields = [getattr(module, field.name, None) for field in dataclasses.fields(module)]
+    foreign = not _is_trusted_class(type(module))
+    for field in fields:
+        try:
+            inner.extend(_foreign_parts(field))
+        except Unidentified:
+            if not traceable:
+                raise
+            foreign = True
+    if foreign:
+        if not traceable:
+            raise Unidentified
+        yield module
+    yield from inner
+
+
+def is_traceable(part) -> bool:
+    """Whether the operations of a part are known (`run_operations`)."""
+    return run_operations.dispatch(type(part)) is not run_operations.dispatch(object)
+
+
+def is_overridden(part, name: str) -> bool:
+    """Whether a method or property of a module comes from elsewhere than the package."""
+    return not _is_trusted_attribute(getattr(type(part), name))
+
+
+def _is_trusted_class(kind: type) -> bool:
+    """A class is the package's, with all of its methods as they stand now."""
+    if not _is_trusted(kind):
+        return False
+    attributes = (item for base in kind.__mro__ for item in vars(base).items())
+    return all(
+        _is_trusted_attribute(attribute)
+        for name, attribute in attributes
+        if name == "__call__" or not name.startswith("__")
+    )
+
+
+def _is_trusted_attribute(attribute) -> bool:
+    if isinstance(attribute, property):
+        attribute = attribute.fget
+    return not callable(attribute) or _is_trusted(attribute)
+
+
+def _is_trusted(value) -> bool:
+    """A function, class or object reads nothing that changes between two calls."""
+    if isinstance(value, types.MethodType):
+        return _is_trusted(value.__func__) and _is_trusted(value.__self__)
+    if isinstance(value, range | slice | frozenset | PurePath):
+        return True
+    module = getattr(value, "__module__", None) or type(value).__module__
+    package = module.partition(".")[0]
+    return package in _TRUSTED or (callable(value) and package in sys.stdlib_module_names)
