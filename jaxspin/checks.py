@@ -297,18 +297,18 @@ def choose_degeneracy(model, degeneracy) -> Degeneracy:
     if not isinstance(degeneracy, Degeneracy):
         raise ValueError(
             "Argument `degeneracy` must be Covariant(tolerance) or Strict(), "
-            f"but is {degeneracy!r}."
+            f"but is {shortened(degeneracy)}."
         )
     if not isinstance(degeneracy, Covariant) or degeneracy.tolerance is not None:
         return degeneracy
     if is_traced(model):
-        return degeneracy.for_bands(
-            jnp.stack([hamiltonian_at(model, k) for k in _sample_points(model)])
-        )
+        return degeneracy.for_bands(_sample_hamiltonians(model))
     with jax.ensure_compile_time_eval():
-        return degeneracy.for_bands(
-            jnp.stack([hamiltonian_at(model, k) for k in _sample_points(model)])
-        )
+        return degeneracy.for_bands(_sample_hamiltonians(model))
+
+
+def _sample_hamiltonians(model):
+    return jnp.stack([hamiltonian_at(model, k) for k in _sample_points(model)])
 
 
 @jax.ensure_compile_time_eval()
@@ -317,9 +317,7 @@ def check_tolerance(model, degeneracy) -> None:
     traced = is_traced(model, degeneracy)
     if traced or not isinstance(degeneracy, Covariant) or number_of_bands(model) == 1:
         return
-    energies = np.array(
-        [np.linalg.eigvalsh(np.asarray(hamiltonian_at(model, k))) for k in _sample_points(model)]
-    )
+    energies = np.linalg.eigvalsh(np.asarray(_sample_hamiltonians(model)))
     tolerance, width = float(degeneracy.tolerance), float(np.ptp(energies))
     if width > 0 and np.all(np.diff(energies) <= tolerance):
         what = "all bands for one group, and nothing runs between them"
@@ -344,11 +342,6 @@ def check_degeneracy(model, degeneracy) -> None:
     Raises:
         ValueError: naming the splitting, the k and `Covariant`.
     """
-    if not isinstance(degeneracy, Degeneracy):
-        raise ValueError(
-            "Argument `degeneracy` must be Covariant(tolerance) or Strict(), "
-            f"but is {shortened(degeneracy)}."
-        )
     if not isinstance(degeneracy, Strict) or is_traced(model):
         return
     for k in _sample_points(model):
