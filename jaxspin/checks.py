@@ -26,7 +26,12 @@ from jaxspin.tracing import look_at
 from jaxspin.units import BOLTZMANN
 
 _SAMPLES = 5
-_ROUNDING = 1e-8  # relative; far above double precision, far below any real asymmetry
+# Relative, by the precision of the real part: far above rounding, far below any real asymmetry.
+_ROUNDING = {np.dtype(np.float64): 1e-8, np.dtype(np.float32): 1e-4}
+
+
+def _rounding(array: np.ndarray) -> float:
+    return _ROUNDING[np.finfo(np.result_type(array, np.float32)).dtype]
 
 
 @jax.ensure_compile_time_eval()
@@ -87,7 +92,7 @@ def check_spin(model) -> None:
     if is_traced(model):
         return
     spin = np.asarray(_spin_at(model, jnp.stack(_sample_points(model), axis=-1)))
-    if not np.allclose(spin, spin.conj().swapaxes(1, 2), atol=1e-10):
+    if not np.allclose(spin, spin.conj().swapaxes(1, 2), atol=1e-2 * _rounding(spin)):
         raise ValueError("Argument `model` must have a Hermitian spin operator, but does not.")
     if spin.shape[-1] == 1 and not model.downfolded:  # others are projected, and smaller
         _check_normalisation(name, spin[..., 0])
@@ -422,7 +427,7 @@ def _raise_not_finite(model, k):
     if wrong and wrong[0] != "H(k)":
         row, column = np.nonzero(~np.all(np.isfinite(slopes), axis=0))
         weight = np.abs(np.linalg.eigh(h)[1][np.union1d(row, column)]).max(axis=0)
-        bands = np.flatnonzero(weight > _ROUNDING)
+        bands = np.flatnonzero(weight > _rounding(weight))
     listed = ", ".join(str(int(i)) for i in bands)
     raise ValueError(
         f"Argument `model` must be finite, with its slopes, but {wrong[0] if wrong else 'a sum'} "
@@ -565,7 +570,7 @@ def check_symmetry(
     (energy, *energy_images), (tensor, *tensor_images) = (
         np.split(np.asarray(x), len(maps) + 1, axis=-1) for x in (energies, filled)
     )
-    rounding = _ROUNDING * (1 if energy.dtype.itemsize >= 8 else 1e4)
+    rounding = _rounding(energy)
     allowed = rounding * np.max(np.abs(energy))
     # The floor, in natural units, is for responses that are zero but for rounding.
     noise = 100 * rounding * np.asarray(size)[..., : here.shape[1]].max(axis=(0, 2)) + rounding
@@ -726,7 +731,7 @@ def _check_hamiltonian(h, k) -> None:
             f"Argument `model` must return finite numbers, but H(k) is not at k = {np.asarray(k)}."
         )
     asymmetry, size = np.max(np.abs(h - h.conj().T)), max(np.max(np.abs(h)), 1e-300)
-    if asymmetry > _ROUNDING * size * (1 if h.dtype.itemsize >= 8 else 1e4):
+    if asymmetry > _rounding(h) * size:
         raise ValueError(
             f"Argument `model` must return a Hermitian H(k), but |H - H†| is {asymmetry:.1e} eV "
             f"at k = {np.asarray(k)}."

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 PROGRAM = """
+import numpy as np
 import jaxspin as js
 
 hall = js.anomalous_hall(js.models.QiWuZhang(1.0, -1.0), js.Grid((32, 32)), js.Levels(0.0))
@@ -14,6 +15,12 @@ model, mesh = js.models.TopologicalInsulator.bi2se3(), js.Ball(0.5, 32, 24, 6)
 for levels in (js.Levels(0.1), js.Levels(0.35, 300.0)):
     sigma = js.spin_hall(model, mesh, levels, definition="conventional")
     print(float(sigma.component(flow="z", field="x", spin="y").value[0]))
+random = np.random.default_rng(0)
+home, x, y = (random.normal(size=(4, 4)) + 1j * random.normal(size=(4, 4)) for _ in range(3))
+cells = [[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]
+blocks = [home + home.conj().T, x, x.conj().T, y, y.conj().T]
+model = js.HoppingModel(np.eye(2), cells, blocks, random.uniform(size=(4, 2)), None)
+print(float(js.carrier_density(model, js.Grid((8, 8)), js.Levels(0.0, 300.0)).value[0]))
 """
 
 
