@@ -13,6 +13,7 @@ for another waits as long as that one lives; that one died, or ended early, is a
 import atexit
 import io
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -54,7 +55,8 @@ def start(
         rank: which this one is, from 0.
         timeout: seconds without a sign of life after which a process counts as dead.
     Raises:
-        ValueError: only some of the arguments are given, or no launcher is found.
+        ValueError: only some of the arguments are given, no launcher is found, or the port of
+            `coordinator` is in use.
         RuntimeError: called twice, or after something was computed.
     """
     global _group
@@ -63,6 +65,8 @@ def start(
     if not timeout >= 5 * _BEAT:
         raise ValueError(f"Argument `timeout` must be at least {5 * _BEAT}, but is {timeout!r}.")
     coordinator, processes, rank = _place(coordinator, processes, rank)
+    if coordinator is not None and rank == 0:
+        _check_port(coordinator)
     # Without this the death of any process aborts the others with a core dump.
     jax.config.update("jax_enable_recoverability", True)
     try:
@@ -73,6 +77,19 @@ def start(
             f"(SLURM, Open MPI) is found: {error}"
         ) from error
     _group = _Group(jax.process_index(), jax.process_count(), timeout)
+
+
+def _check_port(coordinator: str) -> None:
+    """The port is free on this host, that of process 0; in JAX one in use ends in a crash."""
+    port = int(coordinator.rpartition(":")[2])
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("", port))
+        except (OSError, OverflowError) as error:
+            raise ValueError(
+                f"Argument `coordinator` must have a free port, but {port} cannot be used: {error}."
+            ) from error
 
 
 def size() -> int:

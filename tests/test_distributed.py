@@ -250,3 +250,13 @@ def test_a_launcher_completes_the_address(no_launcher, monkeypatch):
 def test_one_process_is_alone():
     assert (distributed.rank(), distributed.size()) == (0, 1)
     assert distributed.total(3, max, dict) == 3
+
+
+def test_a_port_in_use_is_refused():
+    """In two of three tries JAX ended the process with a segmentation fault."""
+    with socket.socket() as used:
+        used.bind(("127.0.0.1", 0))
+        used.listen()
+        port = used.getsockname()[1]
+        with pytest.raises(ValueError, match=f"`coordinator` must have a free port, but {port}"):
+            distributed.start(f"127.0.0.1:{port}", 2, 0)
