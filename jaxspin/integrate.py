@@ -9,7 +9,7 @@ computed which, or whether the run was interrupted in between.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from importlib.metadata import version
 from typing import NamedTuple
@@ -18,7 +18,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxspin import distributed
 from jaxspin.adaptive import Refinement, refine
@@ -26,6 +26,15 @@ from jaxspin.algebra import is_traced
 from jaxspin.checkpoint import CheckpointLike, Run, as_checkpoint, describe
 from jaxspin.compiled import staged
 from jaxspin.devices import in_order, lanes
+from jaxspin.error_estimates import (
+    Extremes,
+    coarser_meshes,
+    estimate_error,
+    has_fermi_surface,
+    is_noisy,
+    no_extremes,
+    noise_law,
+)
 from jaxspin.forward import along_all, moving
 from jaxspin.integrand import describe_code, describe_values, integrand_code
 from jaxspin.levels import Levels, Scan, scans
@@ -37,10 +46,6 @@ from jaxspin.progress import track
 from jaxspin.spectrum import Bands, Degeneracy, group_mean, solve
 from jaxspin.unsplit import spoilt, unsplit, unspoilt
 
-# With mu in a band of Bi2Se3 at T = 0, twice the difference from the coarser mesh, for the worst
-# component, was less than the true error in 8 of 320 values (8 meshes, 8 Fermi energies, 5
-# components; scale and counts varied). Smooth integrands are far inside.
-_SAFETY = 2.0
 _SEGMENT = 2**16  # k-points between two looks at the clock
 
 
@@ -49,11 +54,13 @@ class Sums(eqx.Module):
 
     #: The sums at each level, (*levels.shape, components).
     value: Float[Array, "*levels c"]
-    #: Their estimated error, twice the difference from the same rule on a coarser mesh.
+    #: Their estimated error (see `error_estimates`).
     error: Float[Array, "*levels c"]
     #: Smallest splitting between two degenerate groups met on the mesh, eV; of a downfolded model
     #: also between kept and removed bands.
     smallest_splitting: Float[Array, ""]
+    #: Number of coarser meshes that the sums were compared with; absent for an adaptive mesh.
+    compared: Int[Array, ""] | None = None
     #: Where the points of an adaptive mesh went.
     refinement: Refinement | None = None
 
@@ -111,12 +118,13 @@ def integrate(
     """
     if isinstance(mesh, Adaptive):
         with jax.ensure_compile_time_eval():  # cells depend on numbers, which must be known
-            return _refined(observable, model, mesh, levels, degeneracy, checkpoint)
-    traced = is_traced(model, mesh, levels, observable)
+            return _refined(observable, model, mesh, levels, degeneracy, checkpoint, complete)
+    meshes, traced = coarser_meshes(mesh), is_traced(model, mesh, levels, observable)
+    law = noise_law(observable, shape_of_weights(observable, model, degeneracy))
     if traced and observable.smooth and levels.warm:
         observable = Differentiated(observable)
     shape = shape_of_weights(observable, model, degeneracy)
-    layout = _layout(model, (mesh, mesh.coarser()), shape)
+    layout = _layout(model, (mesh, *meshes), shape)
     arguments = (observable, model, levels, degeneracy, shape, layout)
     if traced:
         if checkpoint is not None:
@@ -125,46 +133,70 @@ def integrate(
                 f"but is {checkpoint!r}."
             )
         held = (_held(levels), _held(mesh))
-        fine, coarse, splitting = _both(observable, model, *held, degeneracy, shape, layout)
-        return _compared(fine, coarse, splitting, complete)
-    fine, coarse, splitting = _sum_in_segments(*arguments, mesh, checkpoint, label, progress)
-    return _compared(fine, coarse, splitting, complete)
+        sums = _both(observable, model, *held, degeneracy, shape, layout)
+    else:
+        sums = _sum_in_segments(*arguments, mesh, checkpoint, label, progress)
+    return _compared(mesh, levels, law, complete, *sums)
 
 
 @jax.ensure_compile_time_eval()  # inside a user's jit of other things, once and for all
 def _sum_in_segments(
     observable, model, levels, degeneracy, shape, layout, mesh, checkpoint, label, progress
 ):
-    """The sums over a mesh and the coarser one, and the smallest splitting."""
+    """The sums over a mesh and coarser ones; which levels are noisy; the number of coarser meshes;
+    the smallest splitting."""
     about = cache(partial(_about, observable, model, mesh, levels, degeneracy, layout))
     if distributed.size() > 1:  # what cannot be compared is refused before the sum
         about()
     run = Run(as_checkpoint(checkpoint), about)
     known = run, about, integrand_code(observable, model, mesh, degeneracy), layout.matrix_size
     arguments = (observable, model, levels, degeneracy, shape, layout)
-    quiet = _Segments("coarser", *known, 0, label, False)
-    coarse, _ = _sum(*arguments, mesh.coarser(), quiet)
+    quietly = lambda stage, other: _sum(  # noqa: E731
+        *arguments, other, _Segments(stage, *known, 0, label, False)
+    )
+    meshes = coarser_meshes(mesh)
+    first, edges = quietly("coarser", meshes[0])
     shown = _Segments("mesh", *known, mesh.size, label, progress)
-    fine, splitting = _sum(*arguments, mesh, shown)
+    fine, extremes = _sum(*arguments, mesh, shown)
+    metal = has_fermi_surface(extremes, edges, levels, mesh.domain == "periodic")
+    noisy, coarse = is_noisy(fine, first, metal, levels), [first]
+    if np.any(noisy):
+        coarse += [quietly(f"coarser {i}", x)[0] for i, x in enumerate(meshes[1:], 1)]
     run.finish()
-    return fine, coarse, splitting
+    return fine, coarse, noisy, len(coarse), extremes.splitting
+
+
+def sum_over_meshes(
+    observable: Observable, model, meshes: Sequence[Mesh], levels: Levels, degeneracy: Degeneracy
+) -> list[tuple[Array, Extremes]]:
+    """The sums over several meshes of one domain, without errors, by one compiled program."""
+    shape = shape_of_weights(observable, model, degeneracy)
+    layout = _layout(model, tuple(meshes), shape)
+    code = integrand_code(observable, model, meshes[0], degeneracy)
+    quiet = _Segments("", Run(None, dict), dict, code, layout.matrix_size, 0, "", False)
+    return [_sum(observable, model, levels, degeneracy, shape, layout, m, quiet) for m in meshes]
 
 
 @jax.ensure_compile_time_eval()
-def _compared(fine: Array, coarse: Array, splitting: Array, complete: Callable) -> Sums:
-    fine, coarse = complete(fine), complete(coarse)
-    return Sums(fine, _SAFETY * jnp.abs(fine - coarse), splitting)
+def _compared(mesh, levels, law, complete, fine, coarse, noisy, compared, splitting) -> Sums:
+    """Sums over a mesh with their error, from those over coarser meshes."""
+    meshes, fine = coarser_meshes(mesh)[: len(coarse)], complete(fine)
+    coarse = [complete(one) for one in coarse]
+    error = estimate_error(mesh, meshes, _frozen(fine), coarse, noisy, levels, law)
+    return Sums(fine, jnp.asarray(error), splitting, jnp.asarray(compared, int))
 
 
-def _refined(observable, model, mesh: Adaptive, levels: Levels, degeneracy, checkpoint) -> Sums:
+def _refined(
+    observable, model, mesh: Adaptive, levels: Levels, degeneracy, checkpoint, complete
+) -> Sums:
     if checkpoint is not None:
         raise ValueError("Argument `checkpoint` must be None for an Adaptive mesh.")
     value, error, splitting, refinement = refine(observable, model, mesh, levels, degeneracy)
     shape = shape_of_weights(observable, model, degeneracy)
     value, error = (
-        shape.complete(jnp.asarray(x).reshape(*levels.shape, -1)) for x in (value, error)
+        complete(shape.complete(jnp.asarray(x).reshape(*levels.shape, -1))) for x in (value, error)
     )
-    return Sums(value, jnp.abs(error), jnp.asarray(splitting), refinement)
+    return Sums(value, jnp.abs(error), jnp.asarray(splitting), refinement=refinement)
 
 
 def _about(observable, model, mesh, levels, degeneracy, layout) -> dict[str, str]:
@@ -183,7 +215,24 @@ def _about(observable, model, mesh, levels, degeneracy, layout) -> dict[str, str
 
 
 def _sum(observable, model, levels, degeneracy, shape, layout, mesh, add):
-    """The sum over `mesh`; `add` makes the totals of all blocks."""
+    """The sum over `mesh`, and what was met on it; `add` makes the totals of all blocks."""
+    task = _prepare(observable, model, levels, degeneracy, shape, layout, mesh)
+    totals, extremes = add(task.job, task.start, task.blocks)
+    return task.finish(totals), extremes
+
+
+class _Task(NamedTuple):
+    """A sum over one mesh, to be done by the loop over its blocks."""
+
+    job: Sum
+    #: Empty totals, and no extremes.
+    start: tuple
+    blocks: int
+    #: The sums at each level from the totals.
+    finish: Callable
+
+
+def _prepare(observable, model, levels, degeneracy, shape, layout, mesh) -> _Task:
     size = math.prod(shape.sea.shape[:-2])
     cells = mesh.domain != "periodic"  # on a uniform grid, points count as points
     sea = scans(levels, cells)
@@ -206,13 +255,17 @@ def _sum(observable, model, levels, degeneracy, shape, layout, mesh, add):
         block=layout.block,
         check=layout.check,
     )
-    start = (tuple(scan.start(size, math.prod(layout.box)) for scan in plan), jnp.asarray(jnp.inf))
-    totals, splitting = add(job, start, -(-math.prod(counts) // layout.block))
-    finished = [scan.finish(total) for scan, total in zip(plan, totals, strict=True)]
-    value = _in_order(sea, finished[: len(sea)])
-    if surface:
-        value = value + _in_order(surface, finished[len(sea) :])
-    return shape.complete(value).reshape(*levels.shape, -1), splitting
+    totals = tuple(scan.start(size, math.prod(layout.box)) for scan in plan)
+
+    def finish(totals):
+        finished = [scan.finish(total) for scan, total in zip(plan, totals, strict=True)]
+        value = _in_order(sea, finished[: len(sea)])
+        if surface:
+            value = value + _in_order(surface, finished[len(sea) :])
+        return shape.complete(value).reshape(*levels.shape, -1)
+
+    start = totals, no_extremes(shape.sea.shape[-2])
+    return _Task(job, start, -(-math.prod(counts) // layout.block), finish)
 
 
 def _held(tree) -> Callable:
@@ -221,12 +274,53 @@ def _held(tree) -> Callable:
 
 
 def _plainly_both(observable, model, levels: Callable, mesh: Callable, degeneracy, shape, layout):
-    """The sums over a mesh and the coarser one, and the smallest splitting, in one computation."""
-    levels, mesh = levels(), mesh()
-    arguments = (observable, model, levels, degeneracy, shape, layout)
-    fine, splitting = _sum(*arguments, mesh, _at_once)
-    coarse, _ = _sum(*arguments, mesh.coarser(), _at_once)
-    return fine, coarse, splitting
+    """The sums over a mesh and coarser ones, and what was met, in one computation."""
+    fixed = degeneracy, shape, layout
+    fine, extremes = _sum(observable, model, levels(), *fixed, mesh(), _at_once)
+    frozen = jax.tree.map(_frozen, (observable, model, levels(), mesh(), fine, extremes))
+    *summed, coarse_mesh, fine_value, extremes = frozen
+    others = _coarser_at_once(*summed, *fixed, coarse_mesh, fine_value, extremes)
+    return fine, *others, extremes.splitting
+
+
+def _frozen(leaf):
+    """A leaf that does not change with what is differentiated by; known numbers stay known."""
+    return jax.lax.stop_gradient(leaf) if is_traced(leaf) else leaf
+
+
+def _coarser_at_once(
+    observable, model, levels, degeneracy, shape, layout, mesh, fine, extremes
+) -> tuple[Array, Array, Array]:
+    """The sums over the coarser meshes, one after the other in the same code; which levels are
+    noisy; the number of meshes, which is one where no level is.
+    """
+    meshes = coarser_meshes(mesh)
+    fixed = observable, model, levels, degeneracy, shape, layout
+    tasks = [_prepare(*fixed, other) for other in meshes]
+    where = lambda job: (job.nodes, job.widths, job.times, job.counts)  # noqa: E731
+    tables = jax.tree.map(lambda *rows: jnp.stack(rows), *(where(task.job) for task in tasks))
+    blocks = jnp.asarray([task.blocks for task in tasks])
+
+    def find_noisy(first, edges):
+        metal = has_fermi_surface(extremes, edges, levels, mesh.domain == "periodic")
+        return is_noisy(fine, first, metal, levels)
+
+    def is_wanted(state):
+        number, _, noisy = state
+        return (number == 0) | (jnp.any(noisy) & (number < len(meshes)))
+
+    def add(state):
+        number, coarse, noisy = state
+        job = eqx.tree_at(where, tasks[0].job, jax.tree.map(lambda rows: rows[number], tables))
+        totals, edges = _add_blocks(job, tasks[0].start, 0, blocks[number])
+        value = tasks[0].finish(totals)
+        noisy = jnp.where(number == 0, find_noisy(value, edges), noisy)
+        return number + 1, coarse.at[number].set(value), noisy
+
+    empty = jnp.zeros((len(meshes), *fine.shape), fine.dtype)
+    start = jnp.asarray(0), empty, jnp.zeros(levels.shape, bool)
+    number, coarse, noisy = jax.lax.while_loop(is_wanted, add, start)
+    return coarse, *(x.astype(fine.dtype) for x in (noisy, number))  # only numbers have tangents
 
 
 _both = eqx.filter_custom_jvp(_plainly_both)
@@ -245,9 +339,10 @@ def _both_jvp(primals, tangents):
 
 def _both_to_differentiate(observable, model, levels, mesh: Callable, degeneracy, shape, _):
     """The same, with smaller tiles, for the tangents lie beside, and a check after the loop."""
-    layout = _layout(model, (mesh(), mesh().coarser()), shape, parts=2, check=spoilt)
-    found = _plainly_both(observable, model, levels, mesh, degeneracy, shape, layout)
-    return jax.tree.map(unspoilt, found)
+    meshes = mesh(), *coarser_meshes(mesh())
+    layout = _layout(model, meshes, shape, parts=2, check=spoilt)
+    fine, *others = _plainly_both(observable, model, levels, mesh, degeneracy, shape, layout)
+    return unspoilt(fine), *others
 
 
 def _at_once(job: Sum, start, blocks: int):
@@ -308,8 +403,8 @@ def _arrays(tree):
 
 @program
 def _together(a, b):
-    (sums_a, splitting_a), (sums_b, splitting_b) = a, b
-    return jax.tree.map(jnp.add, sums_a, sums_b), jnp.minimum(splitting_a, splitting_b)
+    (sums_a, extremes_a), (sums_b, extremes_b) = a, b
+    return jax.tree.map(jnp.add, sums_a, sums_b), extremes_a.merge(extremes_b)
 
 
 def _add_blocks(job: Sum, totals, first, count):
@@ -328,16 +423,16 @@ def _add_blocks(job: Sum, totals, first, count):
         )
 
     def tile(carry, number):
-        totals, smallest = carry
-        levels, spread, weights, splitting = _tile(job, number)
+        totals, met = carry
+        levels, spread, weights, extremes = _tile(job, number)
         totals = added(totals, (levels, spread, weights), True)
         kept = (levels, spread, {kind: weights[kind] for kind in later}) if later else None
-        return (totals, jnp.minimum(smallest, splitting)), kept
+        return (totals, met.merge(extremes)), kept
 
     def block(number, carry):
         numbers = number * job.block + jnp.arange(job.block)
-        (totals, smallest), tiles = jax.lax.scan(tile, carry, numbers)
-        return (added(totals, tiles, False) if later else totals), smallest
+        (totals, met), tiles = jax.lax.scan(tile, carry, numbers)
+        return (added(totals, tiles, False) if later else totals), met
 
     return jax.lax.fori_loop(first, first + count, block, totals)
 
@@ -351,7 +446,7 @@ _add_blocks_on_cpu = program(_add_blocks, compiler_options={"xla_cpu_prefer_vect
 
 
 def _tile(job: Sum, number):
-    """Levels, spreads and weights of the bands on one tile, and the smallest splitting there."""
+    """Levels, spreads and weights of the bands on one tile, and the extremes there."""
     inside = number < jnp.prod(job.counts)
     u, widths, times = _box(job, number)
     cells = any(scan.fills_cells for scan in job.plan)
@@ -366,8 +461,16 @@ def _tile(job: Sum, number):
     weights = job.observable(bands)
     found = {"sea": weights.sea, "surface": weights.surface}
     found = {kind: staged(_flat)(w, weight) for kind, w in found.items() if w is not None}
-    splitting = jnp.min(jnp.where(weight == 0, jnp.inf, bands.splitting))
-    return bands.levels, spread, found, jax.lax.stop_gradient(splitting)
+    return bands.levels, spread, found, jax.lax.stop_gradient(_extremes(bands, weight != 0))
+
+
+def _extremes(bands: Bands, inside: Bool[Array, " K"]) -> Extremes:
+    """What the nodes that are inside the mesh add to the extremes."""
+    return Extremes(
+        jnp.min(jnp.where(inside, bands.splitting, jnp.inf)),
+        jnp.min(jnp.where(inside, bands.levels, jnp.inf), axis=-1),
+        jnp.max(jnp.where(inside, bands.levels, -jnp.inf), axis=-1),
+    )
 
 
 def _nodes(job: Sum, inside, cells: bool, u, widths, times):
@@ -424,7 +527,7 @@ _BLOCK_ELEMENTS = 2**15  # and at most so many numbers, a quarter of a megabyte
 
 
 class _Layout(NamedTuple):
-    """How a mesh and the coarser one are cut: alike, so that both run the same compiled code."""
+    """How a mesh and the coarser ones are cut: alike, so that both run the same compiled code."""
 
     #: The sides of a box.
     box: tuple[int, ...]
@@ -439,7 +542,7 @@ class _Layout(NamedTuple):
 
 
 def _layout(
-    model: Model, meshes: tuple[Mesh, Mesh], weights: Weights, parts: int = 1, check=unsplit
+    model: Model, meshes: tuple[Mesh, ...], weights: Weights, parts: int = 1, check=unsplit
 ) -> _Layout:
     """Tiles are one of so many parts of the usual size."""
     mesh, bands, matrix_size = meshes[0], weights.sea.shape[-2], model.matrix_size
@@ -448,7 +551,7 @@ def _layout(
     points, numbers = math.prod(box), bands * math.prod(weights.sea.shape[:-2])
     tiles = math.prod(-(-n // side) for n, side in zip(mesh.shape, box, strict=True))
     block = max(1, min(_BLOCK // points, _BLOCK_ELEMENTS // (points * numbers), tiles))
-    longest = map(max, *(mesh.shape for mesh in meshes))
+    longest = map(max, zip(*(mesh.shape for mesh in meshes), strict=True))
     boxes = (-(-n // side) for n, side in zip(longest, box, strict=True))
     room = tuple(2 ** math.ceil(math.log2(n)) for n in boxes)
     return _Layout(box, block, room, check, matrix_size)

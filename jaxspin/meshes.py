@@ -285,6 +285,13 @@ class Mesh(eqx.Module):
         more is seen, because the number differs from that of the mesh itself.
         """
 
+    def much_coarser(self) -> tuple["Mesh", ...]:
+        """Rules of fewer nodes still, with other shifts, to tell an error from its chance.
+
+        A mesh without them has its error estimated from one coarser mesh.
+        """
+        return ()
+
     @property
     def size(self) -> int:
         """Number of k-points."""
@@ -345,6 +352,17 @@ class Grid(Mesh):
     def coarser(self) -> "Grid":
         return Grid([max(1, n // 2) for n in self.shape], self.shift)
 
+    def much_coarser(self) -> tuple["Grid", ...]:
+        # A shift by half a spacing keeps the symmetries that a grid has, and with them the size of
+        # its stars of equivalent nodes, by which the noise grows.
+        return tuple(
+            Grid(
+                [_part(n, x) for n in self.shape],
+                [s if n == 1 else s + more for n, s in zip(self.shape, self.shift, strict=True)],
+            )
+            for x, more in zip(_MUCH_COARSER, (0.5, 0.0, 0.5), strict=True)
+        )
+
 
 class Disk(Mesh):
     """The disk |k| < cutoff: Gauss-Legendre in the radius, uniform in the angle. 1/Å."""
@@ -379,6 +397,12 @@ class Disk(Mesh):
 
     def coarser(self) -> "Disk":
         return Disk(self.cutoff, _half(self.radial), _half_turn(self.angular))
+
+    def much_coarser(self) -> tuple["Disk", ...]:
+        return tuple(
+            Disk(self.cutoff, _part(self.radial, x), _part_of_turn(self.angular, x))
+            for x in _MUCH_COARSER
+        )
 
 
 class Plane(Mesh):
@@ -421,6 +445,12 @@ class Plane(Mesh):
     def coarser(self) -> "Plane":
         return Plane(self.scale, _half(self.radial), _half_turn(self.angular))
 
+    def much_coarser(self) -> tuple["Plane", ...]:
+        return tuple(
+            Plane(self.scale, _part(self.radial, x), _part_of_turn(self.angular, x))
+            for x in _MUCH_COARSER
+        )
+
 
 class Ball(Mesh):
     """The ball |k| < cutoff: Gauss-Legendre in radius and cos θ, uniform in the azimuth. 1/Å."""
@@ -458,6 +488,9 @@ class Ball(Mesh):
     def coarser(self) -> "Ball":
         counts = _half(self.radial), _half(self.polar), _half_turn(self.azimuthal)
         return Ball(self.cutoff, *counts)
+
+    def much_coarser(self) -> tuple["Ball", ...]:
+        return tuple(Ball(self.cutoff, *_parts(self.shape, x)) for x in _MUCH_COARSER)
 
 
 class Space(Mesh):
@@ -500,6 +533,9 @@ class Space(Mesh):
     def coarser(self) -> "Space":
         counts = _half(self.radial), _half(self.polar), _half_turn(self.azimuthal)
         return Space(self.scale, *counts)
+
+    def much_coarser(self) -> tuple["Space", ...]:
+        return tuple(Space(self.scale, *_parts(self.shape, x)) for x in _MUCH_COARSER)
 
 
 class Adaptive(eqx.Module):
@@ -665,6 +701,24 @@ def _stacked(rows, shape):
     if isinstance(rows, list):
         return jnp.stack([_stacked(row, shape) for row in rows])
     return jnp.broadcast_to(rows, shape)
+
+
+# Nodes along each coordinate of the much coarser meshes, as parts of those of the mesh. On 40
+# random two-band models (32², 6 levels) such meshes told the error as well as three of half the
+# nodes, for half of their points.
+_MUCH_COARSER = (0.42, 0.36, 0.3)
+
+
+def _part(number: int, part: float) -> int:
+    return max(1, round(part * number))
+
+
+def _part_of_turn(number: int, part: float) -> int:
+    return max(_part(number, part), 5 if number != 5 else 6)
+
+
+def _parts(counts: tuple[int, int, int], part: float) -> tuple[int, int, int]:
+    return _part(counts[0], part), _part(counts[1], part), _part_of_turn(counts[2], part)
 
 
 def _half(number: int) -> int:

@@ -6,6 +6,7 @@ flow, second field, spin last; energies eV, lengths Å, temperatures K.
 """
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -18,6 +19,7 @@ from jaxspin import checks, geometry, observables, units
 from jaxspin.algebra import is_traced
 from jaxspin.band_structure import BandStructure, from_bands, move_k_first
 from jaxspin.checkpoint import CheckpointLike, as_checkpoint
+from jaxspin.error_estimates import COARSER_MESHES
 from jaxspin.integrate import Sums, integrate
 from jaxspin.levels import Levels
 from jaxspin.meshes import Mesh
@@ -398,16 +400,19 @@ def equilibrium_spin_current(
         observable = observables.Restricted(observable, indices)
     tensors = (_SPIN_CURRENT, _SPIN_CURRENT)
     sums, groups = _checked_sum(
-        observable, tensors, model, mesh, levels, degeneracy, progress, checkpoint, 1
+        observable,
+        tensors,
+        model,
+        mesh,
+        levels,
+        degeneracy,
+        progress,
+        checkpoint,
+        1,
+        complete=_with_total,
     )
     d = model.dimension
-    parts = _split(sums, [(d, 3), (d, 3)])
-    total = Sums(
-        parts[0].value + parts[1].value,
-        jnp.abs(parts[0].error + parts[1].error),
-        sums.smallest_splitting,
-        sums.refinement,
-    )
+    total, *parts = _split(sums, [(d, 3)] * 3)
     formulas = {
         "total": "ħJ^s_a = Σ f_m <m|½{s, ∂_a H}|m>",
         "trivial": "Σ f_m ∂_a ε_m s_mm",
@@ -429,6 +434,12 @@ def equilibrium_spin_current(
             for part, (name, formula) in zip((total, *parts), formulas.items(), strict=True)
         }
     )
+
+
+def _with_total(parts: Float[Array, "*levels c"]) -> Float[Array, "*levels 3c/2"]:
+    """The sum of both parts and the parts, so that the total has an error of its own."""
+    trivial, topological = jnp.split(parts, 2, axis=-1)
+    return jnp.concatenate([trivial + topological, parts], axis=-1)
 
 
 def carrier_density(
@@ -684,12 +695,14 @@ def _checked_sum(
     least_dimension,
     *,
     converging: Observable | None = None,
+    complete: Callable[[Array], Array] = lambda sums: sums,
 ) -> tuple[Sums, dict[str, Array]]:
     """Every check at the door, then the sum, and what degenerate bands are to it, for `info`.
 
     Args:
         tensors: what the components of `observable` are, in their order.
         converging: what must converge on an infinite mesh, where that is not all of `observable`.
+        complete: what is linear and left to do with the sums, after the average over symmetries.
     """
     checkpoint = as_checkpoint(checkpoint)
     checks.check_model(model)
@@ -713,13 +726,14 @@ def _checked_sum(
             folded = mesh.folded(model.lattice)
         checks.check_symmetry(observable, tensors, model, mesh, degeneracy)
         average = averaged(mesh.operations, tensors, model.dimension)
-        sums = integrate(observable, model, folded, *arguments, **options, complete=average)
+        whole = lambda sums: complete(average(sums))  # noqa: E731
+        sums = integrate(observable, model, folded, *arguments, **options, complete=whole)
         checks.check_finite_sums(sums, model, folded)
-        sums = include_unresolved(sums, observable, model, mesh.mesh, *arguments, average)
+        sums = include_unresolved(sums, observable, model, mesh.mesh, *arguments, whole)
     else:
-        sums = integrate(observable, model, mesh, *arguments, **options)
+        sums = integrate(observable, model, mesh, *arguments, **options, complete=complete)
         checks.check_finite_sums(sums, model, mesh)
-        sums = include_unresolved(sums, observable, model, mesh, *arguments)
+        sums = include_unresolved(sums, observable, model, mesh, *arguments, complete)
     checks.check_splitting(sums.smallest_splitting, degeneracy)
     smallest, chosen = sums.smallest_splitting, converging or observable
     whole = mesh.mesh if isinstance(mesh, Symmetric) else mesh
@@ -740,7 +754,7 @@ def _response(
         "smallest_splitting": sums.smallest_splitting,
         **groups,
         "precision": jnp.asarray(8 * sums.value.dtype.itemsize),
-        **_reached(sums),
+        **_origin_of_error(sums),
         **(extra or {}),
     }
     if model.lattice is not None:
@@ -759,10 +773,10 @@ def _response(
     )
 
 
-def _reached(sums: Sums) -> dict[str, Array]:
-    """How far an adaptive mesh went."""
+def _origin_of_error(sums: Sums) -> dict[str, Array]:
+    """Number of coarser meshes that were compared, or how far an adaptive mesh went."""
     if sums.refinement is None:
-        return {}
+        return {COARSER_MESHES: sums.compared}
     points, converged = sums.refinement.points, sums.refinement.converged
     return {"points": jnp.asarray(points), "converged": jnp.asarray(converged)}
 
@@ -773,7 +787,7 @@ def _split(sums: Sums, shapes) -> list[Sums]:
     edges = np.cumsum([np.prod(shape) for shape in shapes])[:-1]
     values, errors = (jnp.split(array, edges, axis=-1) for array in (sums.value, sums.error))
     return [
-        Sums(v, e, sums.smallest_splitting, sums.refinement)
+        Sums(v, e, sums.smallest_splitting, sums.compared, sums.refinement)
         for v, e in zip(values, errors, strict=True)
     ]
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from jaxspin import files, schema, units as unit
 from jaxspin.adaptive import Refinement
 from jaxspin.algebra import is_traced
+from jaxspin.error_estimates import name_rule
 from jaxspin.levels import Levels
 from jaxspin.terminal import printable
 
@@ -27,7 +28,7 @@ class Response(eqx.Module):
 
     #: The response, axes as named in `axes`.
     value: Float[Array, "..."]
-    #: Estimated error of `value` (twice the difference from a coarser mesh), same shape; NaN where
+    #: Estimated error of `value` (docs/conventions.md, "Error estimate"), same shape; NaN where
     #: there is no estimate.
     error: Float[Array, "..."]
     #: The Fermi energies (eV) and temperatures (K).
@@ -48,6 +49,11 @@ class Response(eqx.Module):
     selected: str = eqx.field(static=True, default="")
     #: Where the points of an adaptive mesh went; a file does not keep it.
     refinement: Refinement | None = None
+
+    @property
+    def error_rule(self) -> str:
+        """The rule by which `error` was estimated, in words; empty where there is none to name."""
+        return name_rule(self.info)
 
     def to(self, units: str) -> "Response":
         """The same response in other units.
@@ -189,7 +195,7 @@ class Response(eqx.Module):
             f"  axes     ({shape})",
             f"  levels   {_range(self.levels.mu, 'eV')}; T = {kelvin}",
             f"  largest  {_largest(self.value, axes, self.levels)}",
-            f"  error    {_error(self.error, self.units)}",
+            f"  error    {_error(self.error, self.units, self.error_rule)}",
         ]
         lines += [f"  {key}  {shown(value)}" for key, value in self.info.items()]
         return printable("\n".join(lines))
@@ -277,10 +283,11 @@ def shown(value) -> str:
     return low if low == high else f"from {low} to {high}"
 
 
-def _error(error, suffix: str) -> str:
+def _error(error, suffix: str, rule: str) -> str:
     if np.all(np.isnan(error)):
         return "not estimated"
-    return f"at most {shown(np.nanmax(error))} {suffix} (estimated)"
+    source = f"estimated from {rule}" if rule else "estimated"
+    return f"at most {shown(np.nanmax(error))} {suffix} ({source})"
 
 
 def _range(values, suffix: str) -> str:

@@ -232,7 +232,13 @@ class Folded(Mesh):
 
     def coarser(self):
         """The coarser rule of the full mesh, with the nearest number of angles that folds."""
-        coarser = self.mesh.coarser()
+        return self._fold(self.mesh.coarser())
+
+    def much_coarser(self):
+        """The much coarser rules of the full mesh, each with a number of angles that folds."""
+        return tuple(self._fold(mesh) for mesh in self.mesh.much_coarser())
+
+    def _fold(self, coarser: Mesh) -> "Folded":
         # Twice the number of angles always folds, so there is one.
         nearest = min(
             (mesh for mesh in _near(coarser, self.mesh) if self._folds(mesh)),

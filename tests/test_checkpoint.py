@@ -29,7 +29,7 @@ class Interrupted(Exception):
 
 @pytest.fixture(autouse=True)
 def _small_segments(monkeypatch):
-    """256 k-points a segment: 4 on the coarser mesh, 16 on the mesh."""
+    """256 k-points a segment: 4 on the coarser mesh, 16 on the mesh, 2 or 3 on the others."""
     monkeypatch.setattr(integrate, "tile_size", lambda bands, periodic: 128)
     monkeypatch.setattr(integrate, "_SEGMENT", 256)
     monkeypatch.setattr(integrate, "_BLOCK", 256)
@@ -67,13 +67,8 @@ def changed(path, **entries):
 # --- going on -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("after", [4, 5, 9, 19])
-def test_goes_on_to_the_same_bits(tmp_path, monkeypatch, after):
-    expected = hall()
-    path = interrupted(tmp_path / "sums.npz", monkeypatch, after)
-    with np.load(path) as archive:
-        assert archive["coarser.done"] == 4
-        assert archive["mesh.done"] == after - 4
+def stages_kept(monkeypatch) -> list[str]:
+    """A list to which the stage of every segment that is computed from now on is added."""
     computed = []
     keep = integrate.Run.keep
 
@@ -82,8 +77,24 @@ def test_goes_on_to_the_same_bits(tmp_path, monkeypatch, after):
         keep(self, stage, *arguments, **keywords)
 
     monkeypatch.setattr(integrate.Run, "keep", counted)
+    return computed
+
+
+@pytest.mark.parametrize("after", [4, 5, 9, 19, 21, 25])
+def test_goes_on_to_the_same_bits(tmp_path, monkeypatch, after):
+    """The levels reach into the bands, so that the error is from four coarser meshes."""
+    computed = stages_kept(monkeypatch)
+    expected = hall()
+    whole = list(computed)
+    assert whole[:20] == ["coarser"] * 4 + ["mesh"] * 16
+    assert sorted(set(whole[20:])) == ["coarser 1", "coarser 2", "coarser 3"]
+    path = interrupted(tmp_path / "sums.npz", monkeypatch, after)
+    with np.load(path) as archive:
+        assert archive["coarser.done"] == 4
+        assert archive["mesh.done"] == min(after - 4, 16)
+    computed.clear()
     result = hall(checkpoint=path)
-    assert computed == ["mesh"] * (20 - after)  # nothing twice
+    assert computed == whole[after:]  # nothing twice
     np.testing.assert_array_equal(result.value, expected.value)
     np.testing.assert_array_equal(result.error, expected.error)
     np.testing.assert_array_equal(*(r.info["smallest_splitting"] for r in (result, expected)))
@@ -119,10 +130,12 @@ def test_written_every_so_many_seconds(tmp_path, monkeypatch):
     writings = []
     write = module.Run._write
     monkeypatch.setattr(module.Run, "_write", lambda self: (writings.append(1), write(self)))
+    computed = stages_kept(monkeypatch)
     hall(checkpoint=js.Checkpoint(tmp_path / "sums.npz", seconds=1e6))
-    assert len(writings) == 2
+    assert len(writings) == len(set(computed))
+    writings.clear()
     hall(checkpoint=js.Checkpoint(tmp_path / "sums.npz", seconds=0))
-    assert len(writings) == 2 + 20
+    assert len(writings) == len(computed) / 2
 
 
 def test_a_full_disk_does_not_end_the_run(tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ LAYERS = (
     ("lattice", "spectrum", "eigensolvers", "unsplit", "rotations"),
     ("models", "meshes", "levels", "symmetry"),
     ("geometry", "observables", "band_structure"),
-    ("devices", "checkpoint", "cells", "near_degeneracies", "integrand"),
+    ("devices", "checkpoint", "cells", "error_estimates", "near_degeneracies", "integrand"),
     ("grading",),
     ("adaptive",),
     ("integrate",),

@@ -1,0 +1,281 @@
+"""Coverage of the estimated errors: how often the true error exceeds the claimed one.
+
+Claim: over 200 random models, in each dimension, at T = 0 and T > 0, at most 1 % of the values of
+each response are further from the truth than their error says, at most 0.1 % three times as far,
+and the median error is less than 10 times the true one.
+
+Models: random hopping on lattices of 1, 2 and 3 dimensions, of 2 to 4 bands, every third with the
+two spins degenerate, and random continuum models on `Disk` and `Ball`; metals, and insulators
+where the levels lie in a gap. Levels: three energies at which random k have a band, and the middle
+of the largest gap between neighbouring bands, at 0, 100 and 300 K.
+
+Truth: at T = 0 by another rule, cells that are filled gradually, on 12 times (1D: 300 times, 3D: 5
+times) as many nodes along each axis, with a shift of its own; at T > 0 the same mesh. Its error
+falls with the square of the spacing, while that of counted points falls with the power (d + 1)/2.
+
+    python benchmarks/honesty.py [--quick]
+"""
+
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from record import on_one_core, write
+
+import jaxspin as js
+from jaxspin import observables
+from jaxspin.error_estimates import coarser_meshes, estimate_error, has_fermi_surface, is_noisy
+from jaxspin.integrate import sum_over_meshes
+from jaxspin.meshes import Mesh
+from jaxspin.observables import Observable
+from jaxspin.response import DEFINITIONS
+
+TEMPERATURES = (0.0, 100.0, 300.0)
+ROUNDING = 1e-12  # of the largest value of a response: what no mesh resolves
+
+
+class Sample(NamedTuple):
+    """The claimed and the true error of one response of one model at one level."""
+
+    study: str
+    response: str
+    temperature: float
+    metal: bool
+    claimed: float
+    true: float
+
+
+class Filled(Mesh):
+    """The nodes of a grid, each standing for its cell at T = 0, as on the other meshes."""
+
+    grid: Mesh
+
+    @property
+    def shape(self):
+        return self.grid.shape
+
+    @property
+    def dimension(self):
+        return self.grid.dimension
+
+    @property
+    def domain(self):
+        return "bounded"
+
+    @property
+    def rules(self):
+        return self.grid.rules
+
+    @property
+    def coordinates(self):
+        return self.grid.coordinates
+
+    def coarser(self):
+        return Filled(self.grid.coarser())
+
+
+class RandomContinuum(js.Model):
+    """H = k² D + Σ_i k_i H_i + H_0 with random Hermitian matrices and D > 0 diagonal."""
+
+    curvature: Float[Array, "n n"]
+    slopes: Float[Array, "d n n"]
+    constant: Float[Array, "n n"]
+    operator: Float[Array, "3 n n"]
+
+    @property
+    def dimension(self):
+        return self.slopes.shape[0]
+
+    def __call__(self, k):
+        linear = sum(x * slope for x, slope in zip(k, self.slopes, strict=True))
+        return self.constant + linear + (k @ k) * self.curvature
+
+    def spin(self):
+        return self.operator
+
+
+def hermitian(random: np.random.Generator, *shape: int) -> np.ndarray:
+    matrix = random.normal(size=shape) + 1j * random.normal(size=shape)
+    return (matrix + matrix.conj().swapaxes(-1, -2)) / 2
+
+
+def spins(random: np.random.Generator, n: int) -> np.ndarray:
+    """Pauli matrices in a random basis on each pair of orbitals, shape (3, n, n)."""
+    pauli = np.array(js.algebra.PAULI[1:])
+    basis = np.linalg.qr(hermitian(random, 2, 2))[0]
+    return np.stack([np.kron(np.eye(n // 2), basis @ x @ basis.conj().T) for x in pauli])
+
+
+def random_lattice(dimension: int, bands: int, seed: int) -> js.HoppingModel:
+    """Random hopping to the nearest cells; every third model with degenerate spins."""
+    random = np.random.default_rng([dimension, bands, seed])
+    twice = bands == 4 and seed % 3 == 0
+    n = bands // 2 if twice else bands
+    spread = (0.5, 1.0, 3.0)[seed % 3 if not twice else seed % 2]
+    cells = np.concatenate([np.eye(dimension, dtype=int), np.ones((1, dimension), int)])
+    if dimension == 1:
+        cells = np.array([[1], [2]])
+    home = spread * np.diag(np.arange(n)) + 0.3 * hermitian(random, n, n)
+    hops = 0.2 * (
+        random.normal(size=(len(cells), n, n)) + 1j * random.normal(size=(len(cells), n, n))
+    )
+    blocks = np.concatenate([home[None], hops, hops.conj().swapaxes(1, 2)])
+    centres = np.repeat(random.uniform(size=(bands // 2, dimension)), 2, axis=0)
+    return js.HoppingModel(
+        lattice=np.eye(dimension) + 0.15 * random.normal(size=(dimension, dimension)),
+        cells=np.concatenate([np.zeros((1, dimension), int), cells, -cells]),
+        blocks=np.kron(blocks, np.eye(2)) if twice else blocks,
+        centres=centres,
+        spin=spins(random, bands),
+    )
+
+
+def random_continuum(dimension: int, bands: int, seed: int) -> RandomContinuum:
+    """Random matrices on the scale of 1 eV and 1 Å."""
+    random = np.random.default_rng([10 + dimension, bands, seed])
+    spread = (0.3, 1.0, 2.0)[seed % 3]
+    return RandomContinuum(
+        jnp.diag(jnp.asarray(random.uniform(0.5, 2.0, bands) + 0j)),
+        jnp.asarray(0.5 * hermitian(random, dimension, bands, bands)),
+        jnp.asarray(spread * np.diag(np.arange(bands)) + 0.1 * hermitian(random, bands, bands)),
+        jnp.asarray(spins(random, bands)),
+    )
+
+
+def responses(dimension: int) -> dict[str, Observable]:
+    """What every response sums, by its name."""
+    every = {
+        "carrier_density": observables.Number(),
+        "density_of_states": observables.States(),
+        "equilibrium_spin_current": observables.EquilibriumSpinCurrent(),
+        "torque_density": observables.Torque(),
+    }
+    if dimension > 1:
+        every |= {"anomalous_hall": observables.AnomalousHall()}
+        every |= {f"spin_hall {name}": d.observable for name, d in DEFINITIONS.items()}
+    return every
+
+
+def lengths(dimension: int) -> list[int]:
+    """Numbers of components of the responses."""
+    d = dimension
+    return [1, 1, 6 * d, 3 * d, *([d * d] + [3 * d * d] * 4 if d > 1 else [])]
+
+
+def levels_of(model: js.Model, seed: int) -> js.Levels:
+    """Three energies of bands at random k, and the middle of the largest gap between bands."""
+    random = np.random.default_rng([99, seed])
+    size = 4.0 if model.lattice is not None else 0.6
+    k = random.uniform(-size, size, (400, model.dimension))
+    bands = np.linalg.eigvalsh(np.stack([np.asarray(model(x)) for x in k]))
+    inside = random.choice(np.sort(bands.ravel())[: -bands.size // 10], 3)
+    gaps = np.min(bands[:, 1:], axis=0) - np.max(bands[:, :-1], axis=0)
+    widest = int(np.argmax(gaps))
+    middle = (np.min(bands[:, widest + 1]) + np.max(bands[:, widest])) / 2
+    return js.Levels([*inside, middle], TEMPERATURES)
+
+
+def compare(study: str, model: js.Model, mesh: Mesh, truth: Mesh, seed: int) -> Iterator[Sample]:
+    """Claimed and true errors of every response of a model."""
+    levels, every = levels_of(model, seed), responses(model.dimension)
+    together = observables.Together(tuple(every.values()))
+    meshes = coarser_meshes(mesh)
+    sums = sum_over_meshes(together, model, (mesh, *meshes), levels, js.Covariant())
+    exact = np.asarray(sum_over_meshes(together, model, (truth,), levels, js.Covariant())[0][0])
+    (_, extremes), (_, coarser), *_ = sums
+    metal = has_fermi_surface(extremes, coarser, levels, mesh.domain == "periodic")
+    edges = np.cumsum(lengths(model.dimension))[:-1]
+    split = [np.split(np.asarray(x), edges, axis=-1) for x in (exact, *(s for s, _ in sums))]
+    for (name, observable), (right, fine, *coarse) in zip(
+        every.items(), zip(*split, strict=True), strict=True
+    ):
+        noisy = is_noisy(fine, coarse[0], metal, levels)
+        surface = isinstance(observable, observables.States | observables.KuboSpinHall)
+        law = "surface" if surface else "smooth" if observable.smooth else "curvature"
+        used = len(meshes) if np.any(noisy) else 1
+        error = estimate_error(mesh, meshes[:used], fine, coarse[:used], noisy, levels, law)
+        least = ROUNDING * np.max(np.abs(right))
+        claimed, true = np.max(error, axis=-1) + least, np.max(np.abs(fine - right), axis=-1)
+        for i, temperature in enumerate(TEMPERATURES):
+            for j in range(len(levels.mu)):
+                yield Sample(study, name, temperature, bool(metal[i, j]), claimed[i, j], true[i, j])
+
+
+def grids(dimension: int, number: int, fine: int, models: int, bands: tuple[int, ...]):
+    """A study of lattice models on a `Grid`."""
+
+    def samples(count: int) -> Iterator[Sample]:
+        for seed in range(min(count, models)):
+            model = random_lattice(dimension, bands[seed % len(bands)], seed)
+            shift = (0.0, 0.5, 0.23)[seed % 3]
+            mesh = js.Grid((number,) * dimension, shift)
+            truth = Filled(js.Grid((fine,) * dimension, 0.37))
+            yield from compare(f"Grid {dimension}D", model, mesh, truth, seed)
+
+    return samples
+
+
+def balls(dimension: int, mesh: Mesh, truth: Mesh, models: int, bands: tuple[int, ...]):
+    """A study of continuum models on a `Disk` or `Ball`."""
+
+    def samples(count: int) -> Iterator[Sample]:
+        for seed in range(min(count, models)):
+            model = random_continuum(dimension, bands[seed % len(bands)], seed)
+            yield from compare(type(mesh).__name__, model, mesh, truth, seed)
+
+    return samples
+
+
+#: Each gives the samples of so many of its random models. Further studies (other meshes, other
+#: responses) are added here.
+STUDIES: tuple[Callable[[int], Iterator[Sample]], ...] = (
+    grids(1, 64, 20011, 50, (2, 4)),
+    grids(2, 32, 400, 60, (2, 4)),
+    grids(3, 12, 60, 40, (2, 4)),
+    balls(2, js.Disk(1.0, 24, 16), js.Disk(1.0, 301, 96), 30, (2, 4)),
+    balls(3, js.Ball(1.0, 16, 10, 12), js.Ball(1.0, 80, 48, 40), 20, (2,)),
+)
+
+
+def row(samples: list[Sample], **names: str) -> dict:
+    """How often the errors of some samples hold, and how large they are."""
+    claimed, true = np.array([(x.claimed, x.true) for x in samples]).T
+    part = lambda factor: f"{100 * np.mean(true > factor * claimed):.2f}"  # noqa: E731
+    over = np.median(claimed / np.maximum(true, 1e-12 * claimed))
+    beyond = {f"beyond {n}x, %": part(n) for n in (1, 3, 10)}
+    return {**names, "values": len(samples), **beyond, "median overestimate": f"{over:.1f}"}
+
+
+def table(samples: list[Sample]) -> list[dict]:
+    """Coverage by study, response, temperature and phase; then of all responses, and of all."""
+    groups = defaultdict(list)
+    for x in samples:
+        cold = "T = 0" if x.temperature == 0 else "T > 0"
+        phase = "metal" if x.metal else "insulator"
+        for names in (
+            (x.study, x.response, cold, phase),
+            (x.study, "all", cold, phase),
+            ("all", x.response, cold, phase),
+            ("all", "all", cold, "all"),
+        ):
+            groups[names].append(x)
+    keys = ("study", "response", "temperature", "phase")
+    found = sorted(groups.items(), key=lambda item: (item[0][0] == "all", item[0][1] == "all"))
+    return [row(some, **dict(zip(keys, names, strict=True))) for names, some in found]
+
+
+def main(quick: bool) -> None:
+    samples = [x for study in STUDIES for x in study(2 if quick else 1000)]
+    if quick:  # too few for the table
+        print(row(samples))
+    else:
+        write("honesty", table(samples))
+
+
+if __name__ == "__main__":
+    on_one_core()
+    main("--quick" in sys.argv)
