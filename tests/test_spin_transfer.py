@@ -1,5 +1,6 @@
 """Spin-transfer torque: reference numbers, closed forms, other routes, invariances, controls."""
 
+import itertools
 import warnings
 
 import equinox as eqx
@@ -16,6 +17,7 @@ from jaxspin import plot, spin_transfer as stt
 from jaxspin.algebra import PAULI, structure_constants, traceless_matrices
 from jaxspin.models import TopologicalInsulator
 from jaxspin.spin_transfer.slow import slow_projector
+from jaxspin.spin_transfer.texture import gradient
 from jaxspin.spin_transfer.transfer import across
 from jaxspin.units import BOLTZMANN, HBAR_EV_PS
 
@@ -788,7 +790,7 @@ def test_texture_of_a_ferromagnet():
     found = stt.texture_torque(IRON, SMALL, 0.05, wall, [10.0], force, TAU, slow_modes=DROP)
     c = 2 * TAU / HBAR_EV_PS * (2 / 3) * 2 * 5.7
     m = np.asarray(wall)
-    slope = np.gradient(m, 10.0, axis=1)
+    slope = np.gradient(m, 10.0, axis=1, edge_order=2)
     slope = slope - m * np.sum(m * slope, axis=0) / 0.004**2
     expected = -density(5.7, 0.05) * c / 2 * 2e-6 * slope
     np.testing.assert_allclose(found.torque, expected, atol=1e-9 * np.abs(expected).max())
@@ -800,6 +802,46 @@ def test_texture_of_a_ferromagnet():
     without = stt.texture_torque(IRON, SMALL, 0.05, holed, [10.0], force, TAU, slow_modes=DROP)
     np.testing.assert_array_equal(without.torque[:, 20], 0)
     np.testing.assert_allclose(without.torque[:, 22:], found.torque[:, 22:], rtol=1e-12)
+
+
+@pytest.mark.parametrize("first", [0.0, 100.0])
+def test_gradient_is_of_second_order_at_the_edges(first):
+    """θ = 0.3 + 0.002 x + 1e-4 x² turns at a rate that changes: a uniform one hides the edges."""
+    errors = []
+    for points in (21, 41, 81):
+        x = np.linspace(first, first + 100, points)
+        theta, rate = 0.3 + 0.002 * x + 1e-4 * x**2, 0.002 + 2e-4 * x
+        m = np.stack([np.sin(theta), np.zeros(points), np.cos(theta)])
+        exact = np.stack([np.cos(theta), np.zeros(points), -np.sin(theta)]) * rate
+        found = gradient(jnp.asarray(m), [x[1] - x[0]], 3)
+        np.testing.assert_array_equal(found[1:], 0)
+        errors.append(np.linalg.norm(found[0] - exact, axis=0)[[0, points // 2, -1]])
+    for coarse, fine in itertools.pairwise(errors):
+        assert np.all(coarse / fine > 3.3)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (5, 3, 3)])
+def test_gradient_of_a_parabola_is_exact_up_to_the_corners(shape, rng):
+    """Every polynomial of second order, on three points too; a cubic one is off (control)."""
+    steps = np.array([2.0, 0.7, 1.3])[: len(shape)]
+    r = np.indices(shape) * steps.reshape(-1, *[1] * len(shape))
+    linear, square = rng.normal(size=(3, len(shape))), rng.normal(size=(3, *[len(shape)] * 2))
+    m = np.einsum("bi,i...->b...", linear, r) + np.einsum("bij,i...,j...->b...", square, r, r)
+    exact = np.einsum("bij,j...->ib...", square + square.swapaxes(1, 2), r)
+    exact = exact + linear.T.reshape(len(shape), 3, *[1] * len(shape))
+    found = np.asarray(gradient(jnp.asarray(m), list(steps), 3))
+    np.testing.assert_allclose(
+        found[: len(shape)], exact.reshape(len(shape), 3, -1), atol=1e-12 * np.abs(exact).max()
+    )
+    cubic = gradient(jnp.asarray(np.stack([r[0] ** 3] * 3)), list(steps), 3)[0, 0]
+    assert np.abs(cubic - 3 * r[0].ravel() ** 2).max() > 0.1
+
+
+@pytest.mark.parametrize("points", [1, 2])
+def test_grid_of_too_few_points_is_refused(points):
+    m = np.full((3, points), 1e-3)
+    with pytest.raises(ValueError, match="at least three points"):
+        stt.texture_torque(IRON, SMALL, 0.05, m, [1.0], [1e-6, 0, 0], TAU, slow_modes=DROP)
 
 
 def test_textures():

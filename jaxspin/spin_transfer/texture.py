@@ -72,9 +72,9 @@ def texture_torque(
 ) -> TextureTorque:
     """Spin density and torque of an electric field in a magnetisation m(r), point by point.
 
-    χ(m(r)) of `spin_transfer_torque` with the gradient of m by central differences (one-sided at
-    the edges), both of second order in the spacing: for textures wider than the mean free path,
-    and, where slow modes are kept, than their diffusion length.
+    χ(m(r)) of `spin_transfer_torque` with the gradient of m by central differences (of three points
+    on one side at the edges), both of second order in the spacing: for textures wider than the mean
+    free path, and, where slow modes are kept, than their diffusion length.
 
     Args:
         texture: m of H = ... + m·σ, eV, on a grid along x, along x and y, or in space; axes
@@ -130,9 +130,21 @@ def gradient(
     m: Float[Array, "3 *grid"], spacing: Sequence[float], dimension: int
 ) -> Float[Array, "d 3 r"]:
     """∂_i m_b at each point, zero along directions that the grid does not have."""
-    along = [jnp.gradient(m, step, axis=axis + 1) for axis, step in enumerate(spacing)]
+    along = [_difference(m, axis + 1) / step for axis, step in enumerate(spacing)]
     across = [jnp.zeros_like(m)] * (dimension - len(along))
     return jnp.stack(along + across).reshape(dimension, 3, -1)
+
+
+def _difference(m: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
+    """Slope per point along an axis, exact for parabolas: central, and one-sided at the ends.
+
+    `jnp.gradient` takes the difference of the two last points there, which is of first order.
+    """
+    f = jnp.moveaxis(m, axis, 0)
+    inside = (f[2:] - f[:-2]) / 2
+    first = (4 * f[1] - 3 * f[0] - f[2]) / 2
+    last = (3 * f[-1] - 4 * f[-2] + f[-3]) / 2
+    return jnp.moveaxis(jnp.concatenate([first[None], inside, last[None]]), 0, axis)
 
 
 def domain_wall(
