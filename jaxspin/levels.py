@@ -392,22 +392,6 @@ def _scatter(
     return jax.lax.fori_loop(0, components, add, sums.reshape(-1)).reshape(sums.shape)
 
 
-def thermal_window(
-    thermal: Float[Array, ""] | None,
-) -> tuple[Float[Array, " e"], Float[Array, " e"]]:
-    """Energies relative to mu (eV), and their shares −f' dε, for kT in eV; None is T = 0.
-
-    In equal steps of kT: −f' has its nearest poles at ±iπkT, so that the average of a smooth σ(ε)
-    has an error of e^(−2π²) = 3e-9, and beyond ±20 kT lies 4e-9. Gauss-Legendre needs twice as many
-    energies.
-    """
-    if thermal is None:
-        return jnp.zeros(1), jnp.ones(1)
-    x = jnp.arange(-20.0, 21.0)
-    slope = 1 / (4 * jnp.cosh(x / 2) ** 2)
-    return thermal * x, slope / jnp.sum(slope)
-
-
 def _no_derivative_jvp(primals, tangents):
     raise ValueError(
         "At temperature 0 the occupation is a step and the response has no derivative that a mesh "

@@ -285,6 +285,24 @@ def test_temperature_averages_over_energies(warm):
     assert change > 1e-5 * np.abs(expected[:2]).max()
 
 
+def test_error_is_at_least_the_true_one(warm):
+    """Few nodes against many; the spin along m, 10⁵ times as large, has an error of its own."""
+    few, many = (torque(m=(0, SIZE, SIZE), surface=s) for s in (js.FermiShell(8, 12), FINE))
+    along = np.array([0, 1, 1]) / np.sqrt(2)
+    for part in ("bare", "dressed"):
+        found, exact = (getattr(r, part) for r in (few, many))
+        difference = np.asarray(found.gradient.value - exact.gradient.value).reshape(3, -1)
+        across = difference - np.outer(along, along @ difference)
+        error = np.asarray(found.gradient.error)
+        assert np.abs(difference).max() <= error.max() < 100 * np.abs(difference).max()
+        assert np.abs(across).max() <= error[0].max() < 0.1 * error[1].max()
+        turning = np.abs(found.torque().value - exact.torque().value)
+        assert np.all(turning <= found.torque().error)
+        assert np.all(np.isfinite(found.projection().beta.error))
+    for response in (warm.bare.gradient, warm.dressed.torque(), warm.bare.spin_orbit_torque()):
+        assert np.all(np.isfinite(response.error))
+
+
 def test_several_levels(warm):
     assert warm.bare.gradient.axes == ("mu", "spin", "field", "gradient", "magnetization")
     assert warm.eigenvalues().shape == (2, 3)

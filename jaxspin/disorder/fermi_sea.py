@@ -1,17 +1,24 @@
 """The response of the Fermi sea, exact up to the Fermi surface.
 
-χ_O,j = Σ_k Σ_m f_m W_m,  W_m = −2 Im Σ_n ⟨m|O|n⟩⟨n|∂_jH|m⟩/(ε_m − ε_n)²,  O = −∂_iH or spin.
+χ_O,j = Σ_k Σ_m f_m W_m,  W_m = Σ_n W_mn,  W_mn = −2 Im ⟨m|O|n⟩⟨n|∂_jH|m⟩/(ε_m − ε_n)²,  O = −∂_iH
+or spin. Pairs that are both filled, or both empty, cancel, W_nm = −W_mn. With the number N(k) of
+filled bands the sum is therefore Σ_k U_N(k),
+
+    U_j = Σ_(m ≤ j < n) W_mn,  W_j = U_j − U_(j−1),
+
+where U_j is singular only where the bands j and j + 1 cross. Where mu is not between these two
+bands U_j contributes nothing, and may be replaced by anything smooth (`_regular`): a crossing below
+or above the Fermi energy then does not matter.
 
 A step at the Fermi energy would spoil any rule on a mesh, so the occupied region of each band is
-integrated from its boundary instead: with a field F whose divergence is W_m (divergence theorem)
+integrated from its boundary instead: with a field F whose divergence is W_j (divergence theorem)
 
-    Σ_k θ(mu − ε_m) W_m = Σ_a w_a v_a·F(k_a) + what is filled where F starts,
+    Σ_k θ(mu − ε_j) W_j = Σ_a w_a v_a·F(k_a) + what is filled where F starts,
 
-w_a and v_a being the weights and velocities of the Fermi surface. F is the integral of W_m along a
-straight ray to k_a: in a continuum from k = 0, F = k ∫_0^1 W_m(tk) t^(d−1) dt; on a lattice from a
+w_a and v_a being the weights and velocities of the Fermi surface. F is the integral of W_j along a
+straight ray to k_a: in a continuum from k = 0, F = k ∫_0^1 W_j(tk) t^(d−1) dt; on a lattice from a
 plane in the Brillouin zone that the Fermi surface does not cross. Bands filled at the start of the
-rays are integrated over the whole domain on a mesh; only pairs of a filled and an empty band count,
-since Σ_m W_m = 0.
+rays are integrated over the whole domain on a mesh.
 """
 
 import functools
@@ -21,15 +28,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jax.scipy.special import erf
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from jaxspin.algebra import diagonal_of_product, product
-from jaxspin.disorder.contributions import measured
-from jaxspin.disorder.shell import Shell, shell
+from jaxspin.disorder.shell import Shell
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.meshes import Ball, Disk, Grid, Mesh, Plane, Space
 from jaxspin.models.base import Model, hamiltonian_at
-from jaxspin.spectrum import Covariant, solve
+from jaxspin.spectrum import Bands, Covariant, solve
 from jaxspin.surfaces import FermiSurface
 
 _TILE = 4096  # points of a mesh at a time
@@ -40,37 +46,45 @@ _FAR = 1e4
 class FermiSea(eqx.Module):
     """What the sea needs that does not depend on the Fermi energy."""
 
-    #: Σ_k of each pair of bands, first by the mesh and then by fewer of its points (`_fewer`); g
-    #: directions in a continuum, 1 on a lattice.
-    pairs: Float[Array, "2 o d n n g"]
+    #: g² U_j at each point of the mesh, g = ε_(j+1) − ε_j, and the energies there.
+    layers: Float[Array, "o d l K"]
+    energies: Float[Array, "n K"]
+    #: Weights of the mesh, and of fewer of its points (`_fewer`).
+    weights: Float[Array, "2 K"]
     #: Energies where the rays end: far out in each direction, or on the mesh of a lattice.
-    energies: Float[Array, "n g"]
+    ends: Float[Array, "n g"]
     mesh: Mesh
 
     def __call__(
         self, model: Model, on_shell: Shell, band: Int[Array, " a"], mu: Float[Array, ""]
-    ) -> tuple[Float[Array, "o d"], Float[Array, " o"], Bool[Array, ""]]:
-        """The response of the sea, the estimated error of each operator (from fewer points on the
-        mesh and on the rays), and whether the rays had where to start."""
+    ) -> tuple[Float[Array, "o d"], Float[Array, "o d"], Bool[Array, ""]]:
+        """The response of the sea, its estimated error (from fewer points on the mesh and on the
+        rays), and whether the rays had where to start."""
         if self.mesh.domain == "periodic":
             filled, start, ray, found = self._from_planes(model, on_shell, band, mu)
         else:
-            filled = self.energies < mu
+            filled = self.ends < mu
             start, ray, found = jnp.zeros_like(on_shell.k), on_shell.k, jnp.asarray(True)
-        full = jnp.einsum("rojmng,mg,ng->roj", self.pairs, 1.0 * filled, 1.0 * ~filled)
         velocity = on_shell.expectation(on_shell.slopes)
         flux = on_shell.weight * jnp.sum(velocity * ray, axis=0)
-        along = self._along(model, start, ray, band, on_shell.occupied)
-        total = full + along @ flux
-        return total[0], jnp.max(jnp.abs(total[0] - total[1]), axis=-1), found
+        along = self._along(model, start, ray, band, on_shell.occupied, mu)
+        total = self._whole(filled, mu) + along @ flux
+        return total[0], jnp.abs(total[0] - total[1]), found
 
-    def _along(self, model, start, ray, band, occupied) -> Float[Array, "2 o d a"]:
+    def _whole(self, filled: Bool[Array, "n g"], mu) -> Float[Array, "2 o d"]:
+        """Σ_k (W_1 + ... ) of the bands that are filled where the rays end, by both rules."""
+        last = jnp.diff(1.0 * ~filled, axis=0)  # 1 where the next band is empty
+        last = last[:, jnp.arange(self.energies.shape[1]) % last.shape[1]]
+        share = last * _regular(self.energies, mu)
+        return jnp.einsum("rK,lK,odlK->rod", self.weights, share, self.layers)
+
+    def _along(self, model, start, ray, band, occupied, mu) -> Float[Array, "2 o d a"]:
         """∫_0^1 W(start + t ray) t^(d−1) dt for each ray, without the power on a lattice."""
 
         def add(total, node):
             t, weights = node
-            surface = FermiSurface(start + t * ray, band, 1.0 * occupied)
-            return total + weights[:, None, None] * _weight(shell(model, surface)), None
+            found = jnp.where(occupied, _of_band(model, start + t * ray, band, mu), 0)
+            return total + weights[:, None, None] * found, None
 
         operators = model.dimension + 3
         zero = jnp.zeros((2, operators, model.dimension, len(band)))
@@ -78,8 +92,8 @@ class FermiSea(eqx.Module):
 
     def _from_planes(self, model, on_shell, band, mu):
         """For each band the plane u_i = constant of the mesh that is furthest from mu."""
-        shape, n = self.mesh.shape, len(self.energies)
-        distance = self.energies.reshape(n, *shape) - mu
+        shape, n = self.mesh.shape, len(self.ends)
+        distance = self.ends.reshape(n, *shape) - mu
         labels, margins, signs = [], [], []
         for axis, size in enumerate(shape):
             across = tuple(i + 1 for i in range(len(shape)) if i != axis)
@@ -101,31 +115,32 @@ class FermiSea(eqx.Module):
 
 
 def fermi_sea(model: Model, mesh: Mesh) -> FermiSea:
-    """The sums over whole bands on a mesh."""
+    """The layers of bands on a mesh."""
     tile = min(_TILE, mesh.size)
     tiles = -(-mesh.size // tile)
     index = np.arange(tiles * tile).reshape(tiles, tile)
-    groups = 1 if mesh.domain == "periodic" else math.prod(mesh.shape[1:])
 
     def of_tile(index):
-        inside = index < mesh.size
         nodes = mesh.points(jnp.minimum(index, mesh.size - 1), model.lattice)
-        weight = jnp.where(inside, nodes.weight, 0)
-        second = weight * _fewer(mesh, index)
-        pairs, energies = _pairs(model, nodes.k)
-        summed = [
-            jax.ops.segment_sum(jnp.moveaxis(pairs * w, -1, 0), index % groups, groups)
-            for w in (weight, second)
-        ]
-        return jnp.stack(summed), energies
+        bands = solve(model, nodes.k, Covariant())
+        pairs = _pairs(bands)
+        every = [_layer(pairs, bands.energies, j) for j in range(len(bands.energies) - 1)]
+        layers = jnp.stack(every, axis=2) if every else jnp.zeros((*pairs.shape[:2], 0, tile))
+        return (
+            layers,
+            bands.energies,
+            nodes.weight * jnp.stack([jnp.ones(tile), _fewer(mesh, index)]),
+        )
 
-    pairs, energies = jax.lax.map(of_tile, jnp.asarray(index))
-    pairs = jnp.moveaxis(jnp.sum(pairs, axis=0), 1, -1)
-    if mesh.domain == "periodic":
-        energies = jnp.moveaxis(energies, 0, 1).reshape(energies.shape[1], -1)[:, : mesh.size]
-    else:
-        energies = _far_energies(model, mesh)
-    return FermiSea(pairs, jax.lax.stop_gradient(energies), mesh)
+    found = jax.lax.map(of_tile, jnp.asarray(index))
+    layers, energies, weights = (_joined(x)[..., : mesh.size] for x in found)
+    ends = energies if mesh.domain == "periodic" else _far_energies(model, mesh)
+    return FermiSea(layers, energies, weights, jax.lax.stop_gradient(ends), mesh)
+
+
+def _joined(x: Float[Array, "t *n K"]) -> Float[Array, "*n _"]:
+    """Tiles one after the other on the k axis."""
+    return jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
 
 
 def default_mesh(model: Model, surface: FermiSurface) -> Mesh:
@@ -200,20 +215,58 @@ def _fewer(mesh: Mesh, index) -> Float[Array, " K"]:
     return share * jnp.asarray(_every_second(mesh.shape[0]))[radius]
 
 
-def _weight(on_shell: Shell) -> Float[Array, "o d a"]:
-    """W = −2 Im Tr(P O R² ∂_jH) of one band each."""
-    squared = product(on_shell.resolvent, on_shell.resolvent)
-    seen = product(product(on_shell.projector, measured(on_shell)), squared)[:, None]
-    return -2 * jnp.sum(diagonal_of_product(seen, on_shell.slopes), axis=-2).imag
-
-
-def _pairs(model, k) -> tuple[Float[Array, "o d n n K"], Float[Array, "n K"]]:
-    """What the pairs of bands contribute, and the energies."""
-    bands = solve(model, k, Covariant())
+def _pairs(bands: Bands) -> Float[Array, "o d n n K"]:
+    """(ε_m − ε_n)² W_mn."""
     spin = jnp.broadcast_to(bands.spin, (3, *bands.velocity.shape[1:]))
     operators = jnp.concatenate([-bands.velocity, spin])
-    moved = operators[:, None] * jnp.conj(bands.velocity)
-    return -2 * moved.imag * bands.inverse_gap**2, bands.energies
+    return -2 * (operators[:, None] * jnp.conj(bands.velocity)).imag
+
+
+def _layer(pairs, energies, layer: Int[ArrayLike, "#K"]) -> Float[Array, "o d K"]:
+    """g² U_j of one layer j at each k, g = ε_(j+1) − ε_j: finite where the two bands cross."""
+    number = jnp.arange(len(energies))[:, None]
+    across = (number <= layer)[:, None] & (number > layer)[None, :]
+    gap = jnp.where(across, energies[None, :] - energies[:, None], 1)
+    smallest = jnp.min(jnp.where(across, gap, jnp.inf), axis=(0, 1))
+    smallest = jnp.where(jnp.isfinite(smallest), smallest, 1)  # there is no such layer
+    ratio = jnp.where(gap == smallest, 1, smallest / jnp.where(gap == 0, 1, gap))
+    return jnp.sum(jnp.where(across, ratio**2, 0) * pairs, axis=(2, 3))
+
+
+def _of_band(model, k, band: Int[Array, " a"], mu) -> Float[Array, "o d a"]:
+    """W_j of one band j at each k, as far as it counts: U_j − U_(j−1)."""
+    bands = solve(model, k, Covariant())
+    pairs, shares = _pairs(bands), _regular(bands.energies, mu)
+    none = jnp.zeros_like(shares[:1])
+    shares = jnp.concatenate([none, shares, none])
+    at = lambda j: jnp.take_along_axis(shares, j[None] + 1, axis=0)[0]  # noqa: E731
+    above, below = (at(j) * _layer(pairs, bands.energies, j) for j in (band, band - 1))
+    return above - below
+
+
+# The two energies x = 6 away from where s(x) differs from 1, by 2e-15 there.
+_SHARP = 6.0
+
+
+def _regular(energies: Float[Array, "n K"], mu) -> Float[Array, "n-1 K"]:
+    """s/g² for each two neighbouring bands: 1/g² where mu is between them, and smooth elsewhere.
+
+    s(x) = erf x − (2/√π) x e^(−x²), as in Ewald sums over dipoles, where x is 6 times the ratio
+    of half the gap to the distance of mu from its middle. With mu between the bands the ratio is
+    above 1, and s = 1 to rounding. Where bands cross away from mu s U_j is as smooth as H: for
+    H = d·σ it is ∝ (o × v)·d s/|d|³, and s/|d|³ is analytic in d².
+    """
+    low, high = energies[:-1], energies[1:]
+    gap, middle = high - low, (high + low) / 2 - mu
+    x = _SHARP * gap / 2 / jnp.where(middle == 0, 1, jnp.abs(middle))
+    plain = (middle == 0) | (x > _SHARP)
+    x = jnp.where(plain, 1, x)
+    # The closed form loses digits where x is small, and the series is good to 10⁻¹⁴ there.
+    closed = (erf(x) - 2 / np.sqrt(np.pi) * x * jnp.exp(-(x**2))) / x**2
+    series = 4 / np.sqrt(np.pi) * x * (1 / 3 - x**2 / 5 + x**4 / 14 - x**6 / 54)
+    scaled = jnp.where(x < 0.03, series, closed)
+    distance = 2 / _SHARP * jnp.where(middle == 0, 1, middle)
+    return jnp.where(plain, 1 / jnp.where(gap == 0, 1, gap) ** 2, scaled / distance**2)
 
 
 def _far_energies(model, mesh) -> Float[Array, "n g"]:

@@ -1,6 +1,7 @@
 """The response of a disordered conductor to an electric field, by mechanism."""
 
 import warnings
+from functools import partial
 from typing import ClassVar
 
 import equinox as eqx
@@ -11,19 +12,21 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxspin import checks, units
 from jaxspin.algebra import is_traced
+from jaxspin.compiled import mapped
 from jaxspin.disorder.collision import Scattering, scattering_rate, without_charge
-from jaxspin.disorder.contributions import Parts, parts
+from jaxspin.disorder.contributions import parts
 from jaxspin.disorder.fermi_sea import FermiSea, default_mesh, fermi_sea
 from jaxspin.disorder.scatterers import DENSE_STATES, Disorder, check_disorder
 from jaxspin.disorder.shell import Shell, check_gap, shell
 from jaxspin.disorder.torque import SpinOrbitTorque, spin_orbit_torque
-from jaxspin.levels import Levels, thermal_window
+from jaxspin.levels import Levels
 from jaxspin.meshes import Mesh
 from jaxspin.models.base import Model, number_of_bands
 from jaxspin.programs import program
 from jaxspin.results import Response, shown
-from jaxspin.surfaces import FermiSurface, Surface
-from jaxspin.surfaces.base import Finding, check_surface, nan_if_found
+from jaxspin.surfaces import Surface
+from jaxspin.surfaces.base import Finding, check_surface
+from jaxspin.surfaces.thermal import Energies, energies_of_level, nodes_at, window_of
 from jaxspin.terminal import printable
 from jaxspin.units import BOLTZMANN
 
@@ -152,16 +155,17 @@ def disordered_response(
     cold = not is_traced(temperature) and float(temperature) == 0
     thermal = None if cold else BOLTZMANN * jnp.asarray(temperature)
     levels, findings = _respond(model, surface, jnp.atleast_1d(mu), disorder, thermal, sea)
-    _check_result(levels, findings, mu)
-    return _assembled(levels, model, mu, temperature, disorder)
+    _check_result(levels, findings, mu, temperature)
+    return _assembled(levels, surface, model, mu, temperature)
 
 
 class _Level(eqx.Module):
-    """What is found at one energy, or averaged over the energies of one level."""
+    """What is found at one energy."""
 
-    parts: Parts
-    intrinsic: Float[Array, "o d"]
-    sea_error: Float[Array, " o"]
+    #: Each of `DisorderedResponse.MECHANISMS`, operators, fields.
+    mechanisms: Float[Array, "m o d"]
+    charge: Float[Array, ""]
+    sea_error: Float[Array, "o d"]
     sea_starts: Array
     states: Array
     gap: Float[Array, ""]
@@ -170,19 +174,25 @@ class _Level(eqx.Module):
     slowest_relaxation: Float[Array, ""]
 
 
+class _Average(eqx.Module):
+    """The average of one level, and the extremes at the energies it is made of."""
+
+    worst: _Level
+    mechanisms: Float[Array, "m o d"]
+    #: The same by a second rule for the surface and for the energies.
+    compared: Float[Array, "m o d"]
+    sea_error: Float[Array, "o d"]
+
+
 @program
-def _respond(model, surface, mu, disorder, thermal, mesh) -> tuple[_Level, tuple[Finding, ...]]:
+def _respond(model, surface, mu, disorder, thermal, mesh) -> tuple[_Average, tuple[Finding, ...]]:
     """Every level, the axis of levels first, and what to look at on the Fermi surfaces."""
     model = model.prepared()
-    offsets, shares = thermal_window(thermal)
-    energies = mu[:, None] + offsets
-    nodes, findings = jax.vmap(lambda energy: _nodes(surface, model, energy), out_axes=(0, -1))(
-        energies.ravel()
-    )
+    energies = mapped(lambda level: energies_of_level(surface, model, level, thermal), mu)
+    nodes, findings = nodes_at(surface, model, energies)
     if mesh is None:
-        every = jax.tree.map(lambda x: jnp.moveaxis(x, 0, -2), nodes)
-        flat = jax.tree.map(lambda x: x.reshape(*x.shape[:-2], -1), every)
-        mesh = default_mesh(model, flat)
+        first = jax.tree.map(lambda x: x[:, : energies.first], nodes)
+        mesh = default_mesh(model, jax.tree.map(_joined, first))
     whole = fermi_sea(model, mesh)
 
     def at(level):
@@ -191,16 +201,18 @@ def _respond(model, surface, mu, disorder, thermal, mesh) -> tuple[_Level, tuple
         return _at_energy(model, on_shell, nodes.band, disorder, whole, energy)
 
     size = disorder.memory(nodes.weight.shape[-1], number_of_bands(model))
-    batch = max(1, min(energies.size, _NUMBERS // size))
-    found = jax.lax.map(at, (energies.ravel(), nodes), batch_size=batch)
-    found = jax.tree.map(lambda x: x.reshape(*energies.shape, *x.shape[1:]), found)
-    return _thermal_average(found, shares), findings
+    shape = energies.energies.shape
+    batch = max(1, min(energies.energies.size, _NUMBERS // size))
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (energies.energies, nodes))
+    found = jax.lax.map(at, flat, batch_size=batch)
+    found = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), found)
+    return jax.vmap(_averaged)(energies, found), findings
 
 
-def _nodes(surface, model, energy) -> tuple[FermiSurface, tuple[Finding, ...]]:
-    """The nodes, their weights NaN where the rule is wrong: inside jit that is all one can do."""
-    nodes, findings = surface.find(model, energy)
-    return nan_if_found(nodes, findings), findings
+def _joined(x: Float[Array, "m e *d a"]) -> Float[Array, "*d _"]:
+    """The nodes of all energies on one axis, the last."""
+    every = jnp.moveaxis(x.reshape(-1, *x.shape[2:]), 0, -2)
+    return every.reshape(*every.shape[:-2], -1)
 
 
 _NUMBERS = 2_000_000  # of states x pairs in memory at a time: some 100 MB
@@ -210,9 +222,11 @@ def _at_energy(model, on_shell: Shell, band, disorder, whole: FermiSea, energy) 
     scattering = disorder.scattering(on_shell)
     width = jnp.where(on_shell.occupied, scattering_rate(on_shell, scattering), 0)
     intrinsic, error, starts = whole(model, on_shell, band, energy)
+    found = parts(on_shell, scattering)
+    by_name = {name: getattr(found, name, intrinsic) for name in DisorderedResponse.MECHANISMS}
     return _Level(
-        parts=parts(on_shell, scattering),
-        intrinsic=intrinsic,
+        mechanisms=jnp.stack(list(by_name.values())),
+        charge=found.charge,
         sea_error=error,
         sea_starts=starts,
         states=jnp.sum(on_shell.occupied),
@@ -245,20 +259,28 @@ def _slowest_of_any(scattering: Scattering, width: Float[Array, " a"]) -> Float[
     return jnp.where(longest * _CONSERVED > 1, 1 / longest, jnp.nan)
 
 
-def _thermal_average(found: _Level, shares) -> _Level:
-    average = lambda x: jnp.tensordot(shares, x, axes=(0, 1))  # noqa: E731
-    least, most = (lambda x: jnp.min(x, axis=1)), (lambda x: jnp.max(x, axis=1))
-    return _Level(
-        parts=jax.tree.map(average, found.parts),
-        intrinsic=average(found.intrinsic),
-        sea_error=average(found.sea_error),
-        sea_starts=jnp.all(found.sea_starts, axis=1),
-        states=most(found.states),
-        gap=least(found.gap),
-        level_width=most(found.level_width),
-        gap_over_width=least(found.gap_over_width),
-        slowest_relaxation=least(found.slowest_relaxation),
+def _averaged(energies: Energies, found: _Level) -> _Average:
+    """The average over the energies of one level."""
+    first, second = energies.average(found.mechanisms)
+    sea_error, _ = energies.average(found.sea_error)
+
+    def extreme(select, x, otherwise):
+        where = energies.matters.reshape(-1, *(1,) * (x.ndim - 1))
+        return select(jnp.where(where, x, otherwise), axis=0)
+
+    least, most = partial(extreme, jnp.min), partial(extreme, jnp.max)
+    worst = _Level(
+        mechanisms=most(jnp.abs(found.mechanisms), 0),
+        charge=most(found.charge, 0),
+        sea_error=most(found.sea_error, 0),
+        sea_starts=extreme(jnp.all, found.sea_starts, True),
+        states=most(found.states, 0),
+        gap=least(found.gap, jnp.inf),
+        level_width=most(found.level_width, 0),
+        gap_over_width=least(found.gap_over_width, jnp.inf),
+        slowest_relaxation=least(found.slowest_relaxation, jnp.inf),
     )
+    return _Average(worst, first, second, sea_error)
 
 
 # --- results --------------------------------------------------------------------------------------
@@ -274,21 +296,40 @@ _FORMULAS = {
 }
 
 
-def _assembled(found: _Level, model, mu, temperature, disorder) -> DisorderedResponse:
-    values = {
-        name: found.intrinsic if name == "intrinsic" else getattr(found.parts, name)
-        for name in DisorderedResponse.MECHANISMS
-    }
-    values["total"] = sum(values.values())
+def _assembled(found: _Average, surface, model, mu, temperature) -> DisorderedResponse:
+    names = (*DisorderedResponse.MECHANISMS, "total")
+    values = {name: _of_name(found.mechanisms, name) for name in names}
+    errors = _errors(found, known=surface.companion() is not None)
     contributions = {
-        name: _contribution(name, value, model.dimension, mu, temperature)
-        for name, value in values.items()
+        name: _contribution(name, values[name], errors[name], model.dimension, mu, temperature)
+        for name in names
     }
     return DisorderedResponse(**contributions, info=_info(found))
 
 
-def _contribution(name, value, dimension, mu, temperature) -> Contribution:
-    value = value.reshape(*mu.shape, *value.shape[1:])
+def _of_name(mechanisms: Float[Array, "e m o d"], name: str) -> Float[Array, "e o d"]:
+    if name == "total":
+        return jnp.sum(mechanisms, axis=1)
+    return mechanisms[:, DisorderedResponse.MECHANISMS.index(name)]
+
+
+def _errors(found: _Average, known: bool) -> dict[str, Float[Array, "e o d"]]:
+    """Twice the difference of two rules, the sea's error, rounding; NaN without a second rule."""
+    rounding = 64 * jnp.finfo(found.mechanisms.dtype).eps
+    sizes = jnp.sum(jnp.abs(found.mechanisms), axis=1)
+    errors = {}
+    for name in (*DisorderedResponse.MECHANISMS, "total"):
+        values, others = _of_name(found.mechanisms, name), _of_name(found.compared, name)
+        error = 2 * jnp.abs(values - others) if known else jnp.full_like(values, jnp.nan)
+        if name in ("intrinsic", "total"):
+            error = error + found.sea_error
+        size = sizes if name == "total" else jnp.abs(values)
+        errors[name] = error + rounding * size
+    return errors
+
+
+def _contribution(name, value, error, dimension, mu, temperature) -> Contribution:
+    value, error = (x.reshape(*mu.shape, *x.shape[1:]) for x in (value, error))
     several = ("mu",) * mu.ndim
     shared = {
         "levels": Levels(mu, temperature),
@@ -296,19 +337,19 @@ def _contribution(name, value, dimension, mu, temperature) -> Contribution:
         "formula": _FORMULAS[name],
         "source": f"{_SOURCE}, corrected (docs/disorder.md)",
     }
-    current, spin = value[..., :dimension, :], value[..., dimension:, :]
+    current, spin = slice(dimension), slice(dimension, None)
     return Contribution(
         conductivity=Response(
-            value=current,
-            error=jnp.full_like(current, jnp.nan),
+            value=value[..., current, :],
+            error=_worst_component(error[..., current, :]),
             axes=(*several, "flow", "field"),
             units=units.natural_conductivity(dimension),
             name=f"conductivity ({name.replace('_', ' ')})",
             **shared,
         ),
         spin_density=Response(
-            value=spin,
-            error=jnp.full_like(spin, jnp.nan),
+            value=value[..., spin, :],
+            error=_worst_component(error[..., spin, :]),
             axes=(*several, "spin", "field"),
             units=units.spin_polarization(dimension),
             name=f"spin density ({name.replace('_', ' ')})",
@@ -317,17 +358,23 @@ def _contribution(name, value, dimension, mu, temperature) -> Contribution:
     )
 
 
-def _info(found: _Level) -> dict[str, Array]:
+def _worst_component(error: Float[Array, "*e o d"]) -> Float[Array, "*e o d"]:
+    """The largest error of a level for all its components: one may agree by chance."""
+    return jnp.broadcast_to(jnp.max(error, axis=(-2, -1), keepdims=True), error.shape)
+
+
+def _info(found: _Average) -> dict[str, Array]:
+    worst = found.worst
     return {
-        "gap": jnp.min(found.gap),
-        "level_width": jnp.max(found.level_width),
-        "gap_over_width": jnp.min(found.gap_over_width),
-        "slowest_relaxation": jnp.min(found.slowest_relaxation),
-        "charge_residual": jnp.max(found.parts.charge),
+        "gap": jnp.min(worst.gap),
+        "level_width": jnp.max(worst.level_width),
+        "gap_over_width": jnp.min(worst.gap_over_width),
+        "slowest_relaxation": jnp.min(worst.slowest_relaxation),
+        "charge_residual": jnp.max(worst.charge),
         "sea_error": jnp.max(found.sea_error[:, :-3]),
         "sea_error_spin": jnp.max(found.sea_error[:, -3:]),
-        "states": jnp.max(found.states),
-        "levels_without_surface": jnp.sum(found.states == 0),
+        "states": jnp.max(worst.states),
+        "levels_without_surface": jnp.sum(worst.states == 0),
     }
 
 
@@ -357,13 +404,14 @@ def _check(model, surface, mu, disorder, temperature, sea) -> None:
         checks.check_mesh(model, sea)
 
 
-def _check_result(found: _Level, findings: tuple[Finding, ...], mu) -> None:
+def _check_result(average: _Average, findings: tuple[Finding, ...], mu, temperature) -> None:
     """What only the calculation can know."""
-    if is_traced(found, findings):
+    if is_traced(average, findings):
         return
     for finding in findings:
-        finding.refuse()
-    states, mu = np.asarray(found.states), np.atleast_1d(mu)
+        finding.refuse(window_of(temperature))
+    found, mu = average.worst, np.atleast_1d(mu)
+    states = np.asarray(found.states)
     if not np.any(states):
         raise ValueError(
             f"Argument `mu` must be in a band, but there is no Fermi surface at {_some(mu)} eV. "
@@ -376,7 +424,7 @@ def _check_result(found: _Level, findings: tuple[Finding, ...], mu) -> None:
             "Argument `mu` must leave a plane u_i = constant of the Brillouin zone that the Fermi "
             f"surface of a band does not cross, but at {worst:.6g} eV it crosses all of the mesh."
         )
-    if not np.all(np.isfinite(found.parts.drude)):
+    if not np.all(np.isfinite(average.mechanisms[:, 0])):
         raise ValueError(
             "Argument `disorder` must scatter every state at the Fermi energy, but leaves some "
             "without any rate, and the conductivity is infinite."
@@ -386,38 +434,57 @@ def _check_result(found: _Level, findings: tuple[Finding, ...], mu) -> None:
             "Argument `disorder` must relax everything but the charge, but something else is "
             "conserved, such as the spin or the number of electrons of one band."
         )
+    _warn(average, mu)
+
+
+def _warn(average: _Average, mu) -> None:
+    """Warn once of each thing that makes the numbers doubtful."""
+    states = np.asarray(average.worst.states)
     if not np.all(states):
-        warnings.warn(
+        _say(
             f"no Fermi surface at {np.sum(states == 0)} of {states.size} levels of `mu`: "
-            "there the response is that of the Fermi sea alone",
-            stacklevel=3,
+            "there the response is that of the Fermi sea alone"
         )
-    error = np.asarray(jnp.max(found.sea_error[:, :-3], axis=1))
-    if np.any(error > _UNCERTAIN * _largest_of_order_one(found) + _ROUNDING):
-        warnings.warn(
-            f"the sum over the Fermi sea has an estimated error of {np.max(error):.2g} "
-            f"(e²/ħ Å^(2−d)) at mu = {mu[np.argmax(error)]:.6g} eV: "
-            "use a `sea` with more points, or a `scale` nearer to that of the bands",
-            stacklevel=3,
+    sea = _doubt(average, average.sea_error, mu, _UNCERTAIN)
+    change = jnp.max(jnp.abs(average.mechanisms - average.compared)[:, 1:], axis=1)
+    nodes = _doubt(average, change, mu, _COARSE)
+    if sea:
+        _say(
+            f"the sum over the Fermi sea has an estimated error {sea}: use a `sea` with more "
+            "points, or a `scale` nearer to that of the bands"
         )
-    if np.min(found.gap_over_width) < 1:
-        warnings.warn(
-            f"bands at the Fermi energy are closer than their width ħ/τ, "
-            f"by a factor of {np.min(found.gap_over_width):.2g}: the theory does not hold there",
-            stacklevel=3,
+    elif nodes:
+        _say(f"the nodes on the Fermi surface leave an estimated error {nodes}: use more of them")
+    if np.min(average.worst.gap_over_width) < 1:
+        _say(
+            "bands at the Fermi energy are closer than their width ħ/τ, by a factor of "
+            f"{np.min(average.worst.gap_over_width):.2g}: the theory does not hold there"
         )
+
+
+def _say(text: str) -> None:
+    warnings.warn(text, stacklevel=5)
 
 
 _CONSERVED = 1e-10  # of 2Γ; rounding leaves 10⁻¹⁵
 _UNCERTAIN = 0.01  # of what is found; the estimate is some 10 to 1000 times the true error
-_ROUNDING = 1e-8  # e²/ħ Å^(2−d), for responses that vanish by symmetry
+_COARSE = 0.1  # of what is found; the estimate is some 2 times the true error
+_ROUNDING = 1e-10  # of the Drude term, for responses that vanish by symmetry
 
 
-def _largest_of_order_one(found: _Level) -> np.ndarray:
-    """The largest conductivity of order u0⁰ of any mechanism at each level: the sum may vanish."""
-    parts = found.parts
-    each = np.stack([found.intrinsic, parts.extrinsic, parts.side_jump, parts.skew])
-    return np.max(np.abs(each[:, :, :-3]), axis=(0, 2, 3))
+def _doubt(average: _Average, error: Float[Array, "e o d"], mu, allowed: float) -> str:
+    """The worst error of currents or of spins, if it is too large a part of the response.
+
+    A part of the largest component of any mechanism of order u0⁰: their sum may vanish.
+    """
+    values = np.abs(average.mechanisms)
+    for name, part in (("conductivity", slice(None, -3)), ("spin density", slice(-3, None))):
+        largest, worst = (np.max(x[..., part, :], axis=(-2, -1)) for x in (values, error))
+        limit = allowed * np.max(largest[:, 1:], axis=1) + _ROUNDING * largest[:, 0]
+        if np.any(worst > limit):
+            level = int(np.argmax(worst / np.where(limit > 0, limit, 1)))
+            return f"of {worst[level]:.2g} in the {name} (default units) at mu = {mu[level]:.6g} eV"
+    return ""
 
 
 def _some(mu) -> str:

@@ -51,17 +51,26 @@ def spin_orbit_torque(
     torques = {"total": spin, "field_like": edelstein, "damping_like": spin - edelstein}
     return SpinOrbitTorque(
         **{
-            name: _torque(spin_density, name, jnp.cross(magnetization, value, axisb=-2, axisc=-2))
+            name: _torque(spin_density, magnetization, name, value)
             for name, value in torques.items()
         }
     )
 
 
-def _torque(spin_density: Response, name: str, value) -> Response:
-    dimension = value.shape[-1]
+def _torque(spin_density: Response, magnetization, name: str, spin) -> Response:
+    dimension = spin.shape[-1]
+    value = jnp.cross(magnetization, spin, axisb=-2, axisc=-2)
+    # The same bound for all components: that of the spin density is the same for all too.
+    error = (
+        jnp.linalg.norm(magnetization)
+        * np.sqrt(3)
+        * jnp.max(
+            spin_density.to(units.spin_polarization(dimension)).error, axis=(-2, -1), keepdims=True
+        )
+    )
     return Response(
         value=value,
-        error=jnp.full_like(value, jnp.nan),
+        error=jnp.broadcast_to(error, value.shape),
         levels=spin_density.levels,
         info={},
         axes=spin_density.axes,

@@ -12,12 +12,11 @@ from jaxtyping import Array, ArrayLike, Bool, Complex, Float, Int
 from jaxspin.algebra import is_traced
 from jaxspin.checks import check_energies
 from jaxspin.compiled import mapped
-from jaxspin.levels import thermal_window
 from jaxspin.programs import program
 from jaxspin.results import shown
 from jaxspin.spin_transfer.checks import check_model, check_setting, check_vector
 from jaxspin.spin_transfer.exchange import ExchangeModel, ScalarBand
-from jaxspin.spin_transfer.kinetics import OnShell, Shell, Transport, on_shell, shell
+from jaxspin.spin_transfer.kinetics import OnShell, Shell, Tensors, Transport, on_shell, shell
 from jaxspin.spin_transfer.slow import (
     DropSlowModes,
     KeepSlowModes,
@@ -28,6 +27,7 @@ from jaxspin.spin_transfer.slow import (
 from jaxspin.spin_transfer.transfer import Transfer, along, transfer
 from jaxspin.surfaces import FermiSurface, Surface
 from jaxspin.surfaces.base import Finding
+from jaxspin.surfaces.thermal import Energies, energies_of_level, nodes_at, window_of
 from jaxspin.units import BOLTZMANN, HBAR_EV_PS
 
 KEEP = KeepSlowModes()
@@ -125,13 +125,15 @@ def spin_transfer_torque(
     mu = jnp.asarray(mu, dtype=jnp.result_type(float))
     m = jnp.array(magnetization, dtype=jnp.result_type(float))
     level, findings = _respond(model, surface, jnp.atleast_1d(mu), m, setting)
-    check_result(level, findings, mu, slow_modes)
+    check_result(level, findings, mu, slow_modes, temperature)
     info = info_of(level, scattering_time)
     parts = (level.found.bare, level.found.dressed)
+    known = 2.0 if surface.companion() is not None else jnp.nan
+    differences = jax.tree.map(lambda x, y: known * (x - y), parts, level.compared)
     return SpinTransferTorque(
         *(
-            transfer(part, name, m, mu, temperature, info)
-            for part, name in zip(parts, ("bare", "dressed"), strict=True)
+            transfer(part, difference, name, m, mu, temperature, info)
+            for part, difference, name in zip(parts, differences, ("bare", "dressed"), strict=True)
         ),
         kernel=level.found.kernel.reshape(*mu.shape, *level.found.kernel.shape[1:]),
         info=info,
@@ -168,8 +170,8 @@ class Shells(eqx.Module):
     """The shells of one level: at mu, and around it at a temperature."""
 
     shells: Shell
-    #: Shares −f' dε of the energies.
-    shares: Float[Array, " e"]
+    #: The energies, those of the second rule for the error last; the first is mu.
+    energies: Energies
     #: N over its value at mu, (e,).
     densities: Float[Array, " e"]
     #: Whether there is a shell at these energies.
@@ -183,6 +185,8 @@ class Level(eqx.Module):
     """What is found at one level."""
 
     found: OnShell
+    #: Bare and dressed tensors by a second rule for surface and energies.
+    compared: tuple[Tensors, Tensors]
     #: How much of the response across m, and of that along m, the slow modes make.
     slow_share: Float[Array, ""]
     slow_share_along: Float[Array, ""]
@@ -211,37 +215,22 @@ def _respond(model, surface, mu, m, setting) -> tuple[Level, tuple[Finding, ...]
 
 def shells_at(model, surface, mu, setting) -> tuple[Shells, tuple[Finding, ...]]:
     """The shells of one level."""
-    offsets, shares = thermal_window(setting.thermal)
     scalar = ScalarBand(model)
-
-    def at(energy):
-        nodes, findings = surface.find(scalar, energy)
-        return shell(model, _placeholder(nodes)), jnp.any(nodes.weight > 0), findings
-
-    shells, present, findings = mapped(at, mu + offsets)
+    energies = energies_of_level(surface, scalar, mu, setting.thermal)
+    every, findings = nodes_at(surface, scalar, jax.tree.map(lambda x: x[None], energies))
+    every = jax.tree.map(lambda x: x[0], every)
+    present = jnp.any(every.weight > 0, axis=1)
+    shells = mapped(lambda nodes: shell(model, _placeholder(nodes)), every)
     density = jax.vmap(lambda s: s.density)(shells)
-    middle = len(offsets) // 2
-    there = jax.tree.map(lambda x: x[middle], shells)
-    misfit = jnp.max(jnp.abs(jax.vmap(model.misfit, in_axes=-1)(there.k)))
-    seen = _seen(_last(findings), shares)
-    refused = jnp.array([jnp.any(finding.found) for finding in seen]).any()
-    return Shells(shells, shares, density / density[middle], present, refused, misfit), seen
+    misfit = jnp.max(jnp.abs(jax.vmap(model.misfit, in_axes=-1)(shells.k[0])))
+    refused = jnp.array([jnp.any(finding.found) for finding in findings]).any()
+    middle = jnp.where(energies.rules == 0, density[0], density[energies.first])
+    return Shells(shells, energies, density / middle, present, refused, misfit), findings
 
 
 def _last(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    """Findings of a map over levels or energies, their axis last."""
+    """Findings of a map over levels, their axis last."""
     return jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), findings)
-
-
-def _seen(findings: tuple[Finding, ...], shares) -> tuple[Finding, ...]:
-    """Findings at energies that matter."""
-    return tuple(
-        eqx.tree_at(lambda f: f.found, finding, finding.found & (shares > _MATTERS))
-        for finding in findings
-    )
-
-
-_MATTERS = 1e-6  # share of −f' below which a surface that the rule cannot do is not an error
 
 
 def _placeholder(nodes: FermiSurface) -> FermiSurface:
@@ -262,31 +251,31 @@ def level_at(model, shells: Shells, m, setting: Setting) -> Level:
 
     every = (shells.shells, shells.densities)
     found = mapped(lambda each: on_shell(transport(each), m, fine), every)
-    middle = len(shells.shares) // 2
-    there, rates = jax.tree.map(lambda x: x[middle], every), found.rates[middle]
+    there, rates = jax.tree.map(lambda x: x[0], every), found.rates[0]
     share = transport(there).splitting_share(m)
     unbounded = (setting.threshold == 0) & jnp.any(are_conserved(rates))
-    usable = shells.present[middle] & ~shells.refused & (share <= 1) & ~unbounded
-    shares = jnp.where(shells.present, shells.shares, 0)
+    usable = shells.present[0] & ~shells.refused & (share <= 1) & ~unbounded
     valid = jnp.where(usable, 1.0, jnp.nan)  # in jit nothing can be refused
-    average = lambda x: valid * jnp.tensordot(shares, x, axes=1)  # noqa: E731
-    averaged = OnShell(
-        bare=jax.tree.map(average, found.bare),
-        dressed=jax.tree.map(average, found.dressed),
-        kernel=found.kernel[middle],
-        rates=rates,
-        without_slow=average(found.without_slow),
-    )
+
+    def averages(x):
+        there = shells.present.reshape(-1, *(1,) * (x.ndim - 1))
+        return [valid * y for y in shells.energies.average(jnp.where(there, x, 0))]
+
+    leaves, tree = jax.tree.flatten((found.bare, found.dressed, found.without_slow))
+    both = zip(*(averages(x) for x in leaves), strict=True)
+    (bare, dressed, without), compared = (jax.tree.unflatten(tree, list(x)) for x in both)
+    averaged = OnShell(bare, dressed, found.kernel[0], rates, without)
     slow_share, slow_share_along = _slow_shares(averaged, m)
     return Level(
         found=averaged,
+        compared=compared[:2],
         slow_share=slow_share,
         slow_share_along=slow_share_along,
         dropped=jnp.sum(are_slow(rates, setting.threshold)),
         splitting_share=share,
-        below_band=1 - jnp.sum(shares),
+        below_band=jnp.maximum(1 - shells.energies.average(1.0 * shells.present)[0], 0),
         misfit=shells.misfit,
-        present=shells.present[middle],
+        present=shells.present[0],
     )
 
 
@@ -320,7 +309,7 @@ def info_of(level: Level, scattering_time) -> dict[str, Array]:
 # --- what only the calculation can know -----------------------------------------------------------
 
 
-def check_result(level: Level, findings: tuple[Finding, ...], mu, slow_modes) -> None:
+def check_result(level: Level, findings: tuple[Finding, ...], mu, slow_modes, temperature) -> None:
     """The calculation holds; warnings where it hardly does.
 
     Raises:
@@ -330,7 +319,7 @@ def check_result(level: Level, findings: tuple[Finding, ...], mu, slow_modes) ->
     if is_traced(level, findings):
         return
     for finding in findings:
-        finding.refuse()
+        finding.refuse(window_of(temperature))
     if not np.all(level.present):
         below = np.broadcast_to(mu, level.present.shape)[~np.asarray(level.present)]
         raise ValueError(

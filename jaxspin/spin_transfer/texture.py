@@ -94,7 +94,7 @@ def texture_torque(
     mu = jnp.asarray(mu, dtype=jnp.result_type(float))
     slopes = gradient(m, spacing, model.dimension)
     levels, findings = _at_points(model, surface, mu, m.reshape(3, -1), setting)
-    check_result(levels, findings, mu, slow_modes)
+    check_result(levels, findings, mu, slow_modes, temperature)
     drive = jnp.asarray(field, dtype=jnp.result_type(float))
     dressed = levels.found.dressed
     spin = jnp.einsum("rajib,j,ibr->ar", dressed.gradient, drive, slopes)

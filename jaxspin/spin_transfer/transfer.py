@@ -61,6 +61,7 @@ class Transfer(eqx.Module):
         return _like(
             self.gradient,
             value=_torque(self.magnetization, self.gradient.value, axis=-4),
+            error=_torque_error(self.magnetization, self.gradient.error, axis=-4),
             name="spin-transfer torque",
             formula="τ_M = −(2/ħ) m × ⟨s⟩",
             units=units.spin_transfer_torque(d),
@@ -69,10 +70,11 @@ class Transfer(eqx.Module):
     def spin_orbit_torque(self) -> Response:
         """Torque on a homogeneous magnetisation, −2 m × ⟨s⟩/ħ, axes (mu?, spin, field)."""
         d = self.homogeneous.value.shape[-1]
-        spin = self.homogeneous.to(units.spin_polarization(d)).value / 2
+        spin = self.homogeneous.to(units.spin_polarization(d))
         return _like(
             self.homogeneous,
-            value=_torque(self.magnetization, spin, axis=-2),
+            value=_torque(self.magnetization, spin.value / 2, axis=-2),
+            error=_torque_error(self.magnetization, spin.error / 2, axis=-2),
             name="spin-orbit torque on the magnetisation",
             formula="τ_M = −(2/ħ) m × ⟨s⟩",
             units=units.torque(d),
@@ -91,33 +93,41 @@ class Transfer(eqx.Module):
         adiabatic = (chi[..., 1, :, :, 0] - chi[..., 0, :, :, 1]) / 2
         nonadiabatic = (chi[..., 0, :, :, 0] + chi[..., 1, :, :, 1]) / 2
         axes = tuple(a for a in self.gradient.axes if a not in ("spin", "magnetization"))
-        part = lambda value, name, formula, unit: _like(  # noqa: E731
-            self.gradient, value=value, axes=axes, name=name, formula=formula, units=unit
+        part = lambda value, error, name, formula, unit: _like(  # noqa: E731
+            self.gradient, value, error, axes=axes, name=name, formula=formula, units=unit
         )
-        unit = self.gradient.units
+        unit, error = self.gradient.units, _error_across(self.magnetization, self.gradient.error)
+        of_ratio = error * (1 + jnp.abs(nonadiabatic / adiabatic)) / jnp.abs(adiabatic)
         return Projection(
-            part(adiabatic, "adiabatic coefficient", "½ m̂·Σ_b e_b × χ_b", unit),
-            part(nonadiabatic, "non-adiabatic coefficient", "½ Σ_b χ_bb across m", unit),
-            part(nonadiabatic / adiabatic, "non-adiabaticity β", "β = b/a", "1"),
+            part(adiabatic, error, "adiabatic coefficient", "½ m̂·Σ_b e_b × χ_b", unit),
+            part(nonadiabatic, error, "non-adiabatic coefficient", "½ Σ_b χ_bb across m", unit),
+            part(nonadiabatic / adiabatic, of_ratio, "non-adiabaticity β", "β = b/a", "1"),
             chi,
             directions,
         )
 
 
 def transfer(
-    tensors: Tensors, name: str, magnetization, mu, temperature, info: dict[str, Array]
+    tensors: Tensors,
+    differences: Tensors,
+    name: str,
+    magnetization,
+    mu,
+    temperature,
+    info: dict[str, Array],
 ) -> Transfer:
-    """The tensors, the axis of mu first, as responses with units."""
+    """The tensors and their differences to a second rule, the axis of mu first, as responses."""
     d = tensors.homogeneous.shape[-1]
     several = ("mu",) * mu.ndim
     of_mu = lambda x: x.reshape(*mu.shape, *x.shape[1:])  # noqa: E731
     shared = {"levels": Levels(mu, temperature), "source": _SOURCE, "info": info}
     gradient = of_mu(tensors.gradient)
     homogeneous = of_mu(2 * tensors.homogeneous)
+    error = lambda x: of_mu(_worst_component(jnp.asarray(magnetization), x))  # noqa: E731
     return Transfer(
         Response(
             value=gradient,
-            error=jnp.full_like(gradient, jnp.nan),
+            error=error(differences.gradient),
             axes=(*several, "spin", "field", "gradient", "magnetization"),
             units=units.spin_transfer(d),
             name=f"spin density of a gradient ({name})",
@@ -126,7 +136,7 @@ def transfer(
         ),
         Response(
             value=homogeneous,
-            error=jnp.full_like(homogeneous, jnp.nan),
+            error=error(2 * differences.homogeneous),
             axes=(*several, "spin", "field"),
             units=units.spin_polarization(d),
             name=f"spin density of a field ({name})",
@@ -134,6 +144,35 @@ def transfer(
             **shared,
         ),
         jnp.array(magnetization),
+    )
+
+
+def _worst_component(
+    m: Float[Array, " 3"], difference: Float[Array, "e 3 *x"]
+) -> Float[Array, "e 3 *x"]:
+    """The largest error of a level for all components: one may agree by chance.
+
+    The spin along m, which accumulates, and that across m each have their own.
+    """
+    m = _unit_vector(m)
+    flat = jnp.moveaxis(difference, 1, -1).reshape(len(difference), -1, 3)
+    along = (flat @ m)[..., None] * m
+    largest = [jnp.max(jnp.linalg.norm(x, axis=2), axis=1) for x in (along, flat - along)]
+    worst = largest[0][:, None] * jnp.abs(m) + largest[1][:, None] * jnp.sqrt(1 - m**2)
+    return jnp.broadcast_to(worst.reshape(-1, 3, *[1] * (difference.ndim - 2)), difference.shape)
+
+
+def _unit_vector(m: Float[Array, " 3"]) -> Float[Array, " 3"]:
+    """The direction of m, and z without m."""
+    m = jnp.where(jnp.any(m != 0), m, jnp.array([0.0, 0.0, 1.0]))
+    return m / jnp.linalg.norm(m)
+
+
+def _error_across(m: Float[Array, " 3"], error: Float[Array, "*mu 3 d d 3"]):
+    """A bound of the error of the coefficients, means of two elements of χ across m."""
+    directions = jnp.abs(across(m))
+    return jnp.max(
+        jnp.einsum("pa,...ajib,qb->...pjiq", directions, error, directions), axis=(-4, -1)
     )
 
 
@@ -152,8 +191,7 @@ def across(m: Float[Array, " 3"]) -> Float[Array, "2 3"]:
 
 def along(m: Float[Array, " 3"], chi: Float[Array, "*mu 3 d d 3"]):
     """The part of χ whose spin is along m, or along z without m."""
-    m = jnp.where(jnp.any(m != 0), m, jnp.array([0.0, 0.0, 1.0]))
-    unit = m / jnp.linalg.norm(m)
+    unit = _unit_vector(m)
     return jnp.einsum("a,c,...cjib->...ajib", unit, unit, chi)
 
 
@@ -162,12 +200,19 @@ def _torque(m, spin, axis: int):
     return -2 * jnp.cross(m, spin, axisb=axis, axisc=axis)
 
 
-def _like(response: Response, value, **changes) -> Response:
+def _torque_error(m, error, axis: int):
+    """A bound of the error of −2 m × s."""
+    size = jnp.abs(m)
+    cross = jnp.array([[0, size[2], size[1]], [size[2], 0, size[0]], [size[1], size[0], 0]])
+    return 2 * jnp.moveaxis(jnp.moveaxis(error, axis, -1) @ cross, -1, axis)
+
+
+def _like(response: Response, value, error, **changes) -> Response:
     """A response at the same levels with another value."""
     given = {"axes": response.axes, **changes}
     return Response(
         value=value,
-        error=jnp.full_like(value, jnp.nan),
+        error=error,
         levels=response.levels,
         info=response.info,
         source=response.source,

@@ -17,7 +17,7 @@ from jaxspin.algebra import dagger, diagonal_of_product, is_traced, matmul, shor
 from jaxspin.checks import check_energy, check_model, finite_reals
 from jaxspin.compiled import repeat
 from jaxspin.derivative_rules import differentiate_once
-from jaxspin.models.base import Model
+from jaxspin.models.base import Model, number_of_bands
 from jaxspin.programs import program
 from jaxspin.spectrum import Covariant, eigensystem
 
@@ -46,9 +46,11 @@ class Finding(eqx.Module):
     #: What to tell the user, as a sentence about "the Fermi surface of band ... at k = ...".
     text: str = eqx.field(static=True)
 
-    def refuse(self) -> None:
+    def refuse(self, reason: str = "") -> None:
         """Raise where something was found.
 
+        Args:
+            reason: a sentence that says why a surface was looked at that nobody asked for.
         Raises:
             ValueError: naming the band and the k.
         """
@@ -58,7 +60,19 @@ class Finding(eqx.Module):
         worst = int(np.argmax(found))
         band = np.asarray(self.band).ravel()[worst]
         k = np.asarray(self.k).reshape(len(self.k), -1)[:, worst].round(4)
-        raise ValueError(f"The Fermi surface of band {band} near k = {k} (1/Å) {self.text}")
+        raise ValueError(f"The Fermi surface of band {band} near k = {k} (1/Å) {self.text}{reason}")
+
+
+class Outline(eqx.Module):
+    """Numbers that change where a Fermi surface appears, disappears or gains a sheet."""
+
+    #: One number for each sheet, (c,).
+    number: Int[Array, " c"]
+    #: A k and a band for each: near an extremum of the band where its number is about to change.
+    k: Float[Array, "d c"]
+    band: Int[Array, " c"]
+    #: Whether there is any Fermi surface.
+    crossed: Bool[Array, ""]
 
 
 class Surface(eqx.Module):
@@ -75,6 +89,29 @@ class Surface(eqx.Module):
     @abstractmethod
     def find(self, model: Model, mu: Float[Array, ""]) -> tuple[FermiSurface, tuple[Finding, ...]]:
         """The nodes, and what to look at before one trusts them; in jit, vmap and derivatives."""
+
+    def companion(self) -> "Surface | None":
+        """A rule of the same shape and accuracy with other nodes, for an estimate of the error.
+
+        None, as here, leaves the error of the nodes unknown.
+        """
+        return None
+
+    def outline(self, model: Model) -> Callable[[Float[Array, ""]], Outline]:
+        """The outline of the surface of a model as a function of mu; here: which bands have nodes.
+
+        Thermal averages look for the energies at which it changes, with many mu: what does not
+        depend on mu is best computed beforehand.
+        """
+
+        def at(mu):
+            nodes, _ = self.find(model, mu)
+            bands = jnp.arange(number_of_bands(model))
+            used = (nodes.band == bands[:, None]) & (nodes.weight != 0)
+            k = nodes.k[:, jnp.argmax(used, axis=1)]
+            return Outline(used.any(axis=1).astype(int), k, bands, used.any())
+
+        return at
 
     def nodes(self, model: Model, mu: ArrayLike) -> FermiSurface:
         """The nodes of the surface ε = mu, mu in eV; all weights are 0 where there is none.
@@ -159,6 +196,39 @@ def check_positive(name: str, value, what: str) -> None:
         raise ValueError(f"Argument `{name}` must be {what}, but is {shortened(value)}.")
 
 
+def edges_of_bands(k: Float[Array, "d K"], energies: Float[Array, "n K"]):
+    """The outline on a mesh, as a function of mu: edges of each band below mu."""
+    at = jnp.stack([jnp.argmin(energies, axis=1), jnp.argmax(energies, axis=1)], axis=1).ravel()
+    band = jnp.repeat(jnp.arange(len(energies)), 2)
+    edges = energies[band, at]
+
+    def outline(mu):
+        below = edges <= mu
+        crossed = jnp.any(below[::2] & ~below[1::2])
+        return Outline(1 + below.astype(int), k[:, at], band, crossed)
+
+    return outline
+
+
+def extrema_below(k: Float[Array, "d N M"], energies: Float[Array, "n N M"]):
+    """The outline on a periodic mesh of the plane, as a function of mu: minima and maxima of each
+    band below mu, among the eight neighbours of a point."""
+    around = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
+    others = jnp.stack([jnp.roll(energies, shift, axis=(1, 2)) for shift in around])
+    extreme = [jnp.all(energies <= others, axis=0), jnp.all(energies >= others, axis=0)]
+    extreme = jnp.stack(extreme, axis=1).reshape(2 * len(energies), -1)
+    values = jnp.repeat(energies.reshape(len(energies), -1), 2, axis=0)
+    band = jnp.repeat(jnp.arange(len(energies)), 2)
+
+    def outline(mu):
+        number = jnp.sum(extreme & (values <= mu), axis=1)
+        nearest = jnp.argmin(jnp.where(extreme, jnp.abs(values - mu), jnp.inf), axis=1)
+        crossed = jnp.any((values <= mu).any(axis=1) & (values > mu).any(axis=1))
+        return Outline(1 + number, k.reshape(len(k), -1)[:, nearest], band, crossed)
+
+    return outline
+
+
 def frozen(tree):
     """The same tree, constant to derivatives."""
     values, rest = eqx.partition(tree, eqx.is_inexact_array)
@@ -230,11 +300,19 @@ def newton_step(lines: Lines, x: Float[Array, "*a"]) -> Float[Array, "*a"]:
     return differentiate_once(x - value / nonzero(slope))
 
 
-def unconverged(value: Array, slope: Array, length: Array) -> Bool[Array, "..."]:
+def unconverged(
+    value: Array, slope: Array, length: Array, mu: Float[Array, ""]
+) -> Bool[Array, "..."]:
     """Where a root is farther away than one more Newton step makes up for, given f and f' there
-    and the length on which f is smooth."""
-    allowed = jnp.sqrt(jnp.finfo(value.dtype).eps) * length
-    return ~(jnp.abs(value) <= allowed * jnp.abs(slope))
+    and the length on which f is smooth.
+
+    Next to a band edge f is rounded to more than that; a root good to 10⁻⁴ of the length will do,
+    for its error is in the difference to the companion of the rule.
+    """
+    eps = jnp.finfo(value.dtype).eps
+    allowed = jnp.sqrt(eps) * length * jnp.abs(slope)
+    rounding = jnp.minimum(16 * eps * jnp.abs(mu), 1e-4 * length * jnp.abs(slope))
+    return ~(jnp.abs(value) <= jnp.maximum(allowed, rounding))
 
 
 def first_used(used: Bool[Array, " a"]) -> Int[Array, " a"]:

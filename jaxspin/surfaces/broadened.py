@@ -8,7 +8,15 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxspin.checks import check_mesh
 from jaxspin.meshes import Mesh, plain
-from jaxspin.surfaces.base import FermiSurface, Finding, Surface, all_bands, check_positive, frozen
+from jaxspin.surfaces.base import (
+    FermiSurface,
+    Finding,
+    Surface,
+    all_bands,
+    check_positive,
+    edges_of_bands,
+    frozen,
+)
 
 _TILE = 4096  # k-points whose matrices are in memory at once
 
@@ -60,6 +68,15 @@ class BroadenedSurface(Surface):
         where = jnp.broadcast_to(k[:, None], (len(k), n, points))
         bands = jnp.broadcast_to(jnp.arange(n)[:, None], (n, points))
         return surface, (Finding(frozen(coarse), frozen(where), bands, text),)
+
+    def companion(self):
+        """A width with three times the error, so that the difference is twice that of `width`."""
+        wider = self.width * 3 ** (1 / (2 * self.order + 2))
+        return eqx.tree_at(lambda rule: rule.width, self, wider)
+
+    def outline(self, model):
+        k, _, energies, _ = _on_mesh(model, self.mesh)
+        return edges_of_bands(k, energies)
 
 
 # A Gaussian e^{-x²} summed in steps of h is wrong by 2 exp(-π²/h²): 0.17 for h = 2, 0.7 for h = 3.

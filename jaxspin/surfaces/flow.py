@@ -20,6 +20,7 @@ from jaxspin.surfaces.rays import (
     Crossings,
     Search,
     frozen_crossings,
+    outline_of_rays,
     positions,
     search,
     surface_of_rays,
@@ -45,6 +46,9 @@ class FlowContour(Surface):
     """
 
     search: Search
+    #: Angle of the first ray, and time of the first node in units of the period.
+    first: Float[Array, ""]
+    start: Float[Array, ""]
     count: int = eqx.field(static=True)
     rays: int = eqx.field(static=True)
 
@@ -59,6 +63,7 @@ class FlowContour(Surface):
         roots: int = 2,
     ):
         self.count, self.rays = count("nodes", nodes), count("rays", rays)
+        self.first = self.start = jnp.zeros(())
         check_center(center, 2)
         self.search = search(center, reach, samples, roots)
 
@@ -66,14 +71,16 @@ class FlowContour(Surface):
         check_dimension(self, model, 2, "FermiShell or BroadenedSurface")
 
     def find(self, model, mu):
-        directions = jnp.asarray(circle(2 * np.pi * np.arange(self.rays) / self.rays))
+        directions = circle(self.first + 2 * np.pi * np.arange(self.rays) / self.rays)
         found, findings = frozen_crossings(model, mu, directions, self.search)
         rate, unresolved = _rates(found)
         n, roots, _ = rate.shape
-        of_contour = jax.vmap(jax.vmap(lambda rate, r: _equal_times(rate, r, self.count)))
+        times = (self.start + jnp.arange(self.count)) / self.count
+        of_contour = jax.vmap(jax.vmap(lambda rate, r: _equal_times(rate, r, times)))
         angle, radius, period = of_contour(rate, found.radius)
         band = jnp.repeat(jnp.arange(n), roots * self.count)
         used = jnp.repeat(found.used.all(axis=-1).ravel(), self.count)
+        angle = angle + self.first
         surface = _nodes(model, mu, angle.ravel(), radius.ravel(), band, used, self.search)
         share = jnp.repeat(period.ravel(), self.count) / (self.count * (2 * jnp.pi) ** 2)
         # One at the node; its derivative is that of the nodes of fixed angles, as it has to be.
@@ -90,7 +97,17 @@ class FlowContour(Surface):
         )
         return FermiSurface(surface.k, surface.band, weight), (*findings, slow)
 
+    def companion(self):
+        """Nodes half way between, from rays half way between."""
+        moved = (self.first + np.pi / self.rays, self.start + 0.5)
+        return eqx.tree_at(lambda rule: (rule.first, rule.start), self, moved)
 
+    def outline(self, model):
+        directions = circle(2 * np.pi * (np.arange(_SCOUTS) + 0.3) / _SCOUTS)
+        return lambda mu: outline_of_rays(model, mu, directions, self.search)
+
+
+_SCOUTS = 8  # rays for the outline: sheets that some rays do not cross are refused anyway
 _RESOLVED = 1e-6  # of the last third of the Fourier series of dt/dθ; its square is in the period
 
 
@@ -103,8 +120,8 @@ def _rates(found: Crossings) -> tuple[Float[Array, "n r N"], Bool[Array, "n r 1"
     return rate, (tail > _RESOLVED * series[..., 0])[..., None]
 
 
-def _equal_times(rate: Float[Array, " N"], radius: Float[Array, " N"], nodes: int):
-    """Angles and radii at equal times along one contour, and its period."""
+def _equal_times(rate: Float[Array, " N"], radius: Float[Array, " N"], times: Float[Array, " a"]):
+    """Angles and radii at times along one contour, in units of its period, and the period."""
     series, mean = _series(rate), jnp.mean(rate)
     angles = 2 * jnp.pi * jnp.arange(len(rate)) / len(rate)
     order = _orders(len(rate))
@@ -116,7 +133,7 @@ def _equal_times(rate: Float[Array, " N"], radius: Float[Array, " N"], nodes: in
         phases = jnp.exp(1j * order * angle[:, None])
         return mean * angle + (phases @ primitive).real - offset, (phases @ series).real
 
-    wanted = 2 * jnp.pi * mean * jnp.arange(nodes) / nodes
+    wanted = 2 * jnp.pi * mean * times
     sampled = jnp.append(time(angles)[0], 2 * jnp.pi * mean)
     start = jnp.interp(wanted, sampled, jnp.append(angles, 2 * jnp.pi))
 

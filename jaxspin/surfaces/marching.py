@@ -20,6 +20,7 @@ from jaxspin.surfaces.base import (
     bracketed_roots,
     check_dimension,
     count,
+    extrema_below,
     first_used,
     frozen,
     newton_step,
@@ -83,6 +84,15 @@ class MarchingSquares(Surface):
         first, second = (_end(model, mu, ends, side) for side in (0, 1))
         return _projected(model, mu, ends, first, second, self.points)
 
+    def companion(self):
+        """The mesh shifted by half a cell along both axes."""
+        return eqx.tree_at(lambda rule: rule.shift, self, self.shift + 0.5)
+
+    def outline(self, model):
+        u = _mesh(self)
+        energies, _ = all_bands(model, _cartesian(model, u))
+        return extrema_below(_cartesian(model, u), energies)
+
 
 class _Chords(eqx.Module):
     """Chords, each with its two ends at fractions x (2, S) of edges of the mesh."""
@@ -125,8 +135,7 @@ _TABLE = _chord_table()
 def _chords(model, mu, rule: MarchingSquares) -> _Chords:
     """The chords of all cells that the surface crosses, in the first slots."""
     shape, room = np.array(rule.shape), rule.chords
-    index = np.stack(np.meshgrid(*map(np.arange, rule.shape), indexing="ij"))
-    u = (index + rule.shift[:, None, None]) / shape[:, None, None]
+    u = _mesh(rule)
     energies, _ = all_bands(model, _cartesian(model, u))
     above = energies > mu
     corners = jnp.stack([jnp.roll(above, (-a, -b), (1, 2)) for a, b in _CORNERS])
@@ -153,6 +162,12 @@ def _chords(model, mu, rule: MarchingSquares) -> _Chords:
     x = _edge_crossings(model, mu, start, stop, band[owner], rising)
     too_many = (jnp.sum(mixed) > room) | (number > room)
     return _Chords(start, stop, x, band[owner], used, too_many)
+
+
+def _mesh(rule: MarchingSquares) -> Float[Array, "2 N M"]:
+    """Corners of the cells, in units of the reciprocal vectors."""
+    index = np.stack(np.meshgrid(*map(np.arange, rule.shape), indexing="ij"))
+    return (index + rule.shift[:, None, None]) / np.array(rule.shape)[:, None, None]
 
 
 def _cartesian(model, u):
@@ -241,7 +256,7 @@ def _findings(model, mu, k, normal, band, used, length, chords) -> tuple[Finding
     energy, velocity = one_band(model, k, band)
     slope, speed = jnp.sum(velocity * normal[:, None], axis=0), jnp.linalg.norm(velocity, axis=0)
     turned = jnp.abs(slope) < _TURNED * speed
-    lost = unconverged(energy - mu, slope, length)
+    lost = unconverged(energy - mu, slope, length, mu)
     by_band = band == jnp.arange(number_of_bands(model))[:, None, None]
     slow = standing(speed, by_band & used, axis=(1, 2)).any(axis=0)
     room = jnp.broadcast_to(chords.too_many, band.shape)

@@ -14,6 +14,7 @@ from jaxspin.surfaces.base import (
     VAN_HOVE,
     FermiSurface,
     Finding,
+    Outline,
     all_bands,
     bracketed_roots,
     check_positive,
@@ -97,6 +98,25 @@ def crossings(
     radius = bracketed_roots(lambda r: at(r)[:2], start, low, high, bracket.rising)
     used = bracket.number[:, None] > jnp.arange(search.roots)[:, None]
     return Crossings(radius, used, *at(radius), bracket.number, reach)
+
+
+def outline_of_rays(
+    model: Model, mu: Float[Array, ""], directions: Float[Array, "d N"], search: Search
+) -> Outline:
+    """Which slots hold a crossing on any ray, without the crossings themselves."""
+    reach = _reach(model, mu, directions, search)
+    fractions = jnp.linspace(_INNERMOST, 1, search.samples + 1)
+    energies, slopes = _along(model, directions, search, fractions[:, None] * reach)
+    bracket = _brackets(energies - mu, slopes * reach, fractions, search.roots)
+    used = bracket.number[:, None] > jnp.arange(search.roots)[:, None]
+    k = positions(directions, search.center, bracket.start * reach)
+    ray = jnp.argmax(used, axis=-1)[None, ..., None]
+    return Outline(
+        number=used.any(axis=-1).ravel().astype(int),
+        k=jnp.take_along_axis(k, ray, axis=-1).reshape(len(k), -1),
+        band=_bands_of_slots(bracket.start)[..., 0].ravel(),
+        crossed=used.any(),
+    )
 
 
 def _bands_of_slots(radius) -> Int[Array, "n r N"]:
@@ -243,14 +263,14 @@ def surface_of_rays(
 _GRAZING = 0.02
 
 
-def findings_on_rays(directions, center, found: Crossings) -> tuple[Finding, ...]:
+def findings_on_rays(directions, center, found: Crossings, mu) -> tuple[Finding, ...]:
     """What rules on rays cannot do: too many crossings, open surfaces, grazing rays."""
     n, roots, rays = found.radius.shape
     k, band = positions(directions, center, found.radius), _bands_of_slots(found.radius)
     end = positions(directions, center, jnp.broadcast_to(found.reach, (n, rays)))
     fewer = found.number < jnp.max(found.number, axis=1, keepdims=True)
     grazing = jnp.abs(found.slope) < _GRAZING * found.speed * jnp.linalg.norm(directions, axis=0)
-    lost = unconverged(found.value, found.slope, found.radius)
+    lost = unconverged(found.value, found.slope, found.radius, mu)
     return (
         Finding(
             found.number > roots,
@@ -289,4 +309,4 @@ def frozen_crossings(model, mu, directions, search):
     """Crossings and findings, constant to derivatives."""
     model, mu, search = frozen((model, mu, search))
     found = crossings(model, mu, directions, search)
-    return found, findings_on_rays(directions, search.center, found)
+    return found, findings_on_rays(directions, search.center, found, mu)

@@ -7,7 +7,13 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxspin.algebra import is_traced
 from jaxspin.surfaces.base import FermiSurface, Surface, check_dimension, count, frozen
-from jaxspin.surfaces.rays import Search, frozen_crossings, search, surface_of_rays
+from jaxspin.surfaces.rays import (
+    Search,
+    frozen_crossings,
+    outline_of_rays,
+    search,
+    surface_of_rays,
+)
 
 
 class FermiContour(Surface):
@@ -30,6 +36,8 @@ class FermiContour(Surface):
 
     scale: Float[Array, " d"]
     search: Search
+    #: Angle of the first ray.
+    first: Float[Array, ""]
     angles: int = eqx.field(static=True)
 
     def __init__(
@@ -43,6 +51,7 @@ class FermiContour(Surface):
         roots: int = 2,
     ):
         self.angles = count("angles", angles)
+        self.first = jnp.zeros(())
         check_center(center, 2)
         self.scale = _axes(scale, 2)
         self.search = search(center, reach, samples, roots)
@@ -51,8 +60,19 @@ class FermiContour(Surface):
         check_dimension(self, model, 2, "FermiShell or BroadenedSurface")
 
     def find(self, model, mu):
-        directions = circle(2 * np.pi * np.arange(self.angles) / self.angles)
+        directions = circle(self.first + 2 * np.pi * np.arange(self.angles) / self.angles)
         return _star(model, mu, directions, 2 * np.pi / self.angles, self)
+
+    def companion(self):
+        """Rays half way between: the leading error of the trapezoidal rule has the other sign."""
+        return eqx.tree_at(lambda rule: rule.first, self, self.first + np.pi / self.angles)
+
+    def outline(self, model):
+        directions = circle(2 * np.pi * (np.arange(_SCOUTS) + 0.3) / _SCOUTS)
+        return _outline(model, directions, self)
+
+
+_SCOUTS = 8  # rays for the outline: sheets that some rays do not cross are refused anyway
 
 
 class FermiShell(Surface):
@@ -69,6 +89,8 @@ class FermiShell(Surface):
 
     scale: Float[Array, " d"]
     search: Search
+    #: Rotation that takes the axes of the rule to x, y, z.
+    rotation: Float[Array, "3 3"]
     polar: int = eqx.field(static=True)
     azimuthal: int = eqx.field(static=True)
 
@@ -84,6 +106,7 @@ class FermiShell(Surface):
         roots: int = 2,
     ):
         self.polar, self.azimuthal = count("polar", polar), count("azimuthal", azimuthal)
+        self.rotation = jnp.eye(3)
         check_center(center, 3)
         self.scale = _axes(scale, 3)
         self.search = search(center, reach, samples, roots)
@@ -93,17 +116,42 @@ class FermiShell(Surface):
 
     def find(self, model, mu):
         z, width = np.polynomial.legendre.leggauss(self.polar)
-        ring = circle(2 * np.pi * (np.arange(self.azimuthal) + 0.5) / self.azimuthal)
+        angle = 2 * np.pi * (np.arange(self.azimuthal) + 0.5) / self.azimuthal
+        ring = np.stack([np.cos(angle), np.sin(angle)])
         across = ring[:, None, :] * np.sqrt(1 - z**2)[:, None]
         up = np.broadcast_to(z[:, None], across.shape[1:])
         directions = np.concatenate([across, up[None]]).reshape(3, -1)
         measure = np.repeat(width * 2 * np.pi / self.azimuthal, self.azimuthal)
-        return _star(model, mu, directions, measure, self)
+        return _star(model, mu, self.rotation @ directions, measure, self)
+
+    def companion(self):
+        """Rays turned by half an azimuth about z, and a third of a polar distance about x."""
+        turn, tilt = np.pi / self.azimuthal, np.pi / 3 / self.polar
+        rotation = _rotation(tilt, axis=0) @ _rotation(turn, axis=2)
+        return eqx.tree_at(lambda rule: rule.rotation, self, self.rotation @ rotation)
+
+    def outline(self, model):
+        corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]).T / np.sqrt(3)
+        return _outline(model, np.concatenate([corners, np.eye(3), -np.eye(3)], axis=1), self)
 
 
-def circle(angle: np.ndarray) -> np.ndarray:
+def _rotation(angle: float, axis: int) -> np.ndarray:
+    """Rotation about a Cartesian axis."""
+    i, j = (axis + 1) % 3, (axis + 2) % 3
+    matrix = np.eye(3)
+    matrix[[i, i, j, j], [i, j, i, j]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
+    return matrix
+
+
+def circle(angle) -> Float[Array, "2 N"]:
     """Unit vectors (2, N) at the angles."""
-    return np.stack([np.cos(angle), np.sin(angle)])
+    return jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+
+
+def _outline(model, directions, rule):
+    """The outline on a few rays, as a function of mu."""
+    scaled = rule.scale[:, None] * directions
+    return lambda mu: outline_of_rays(model, mu, scaled, rule.search)
 
 
 def _star(model, mu, directions, measure, rule):

@@ -1,0 +1,234 @@
+"""Thermal averages of what lives on Fermi surfaces: σ(T) = ∫(−∂f/∂ε) σ(ε) dε.
+
+σ(ε) has a kink, a step or a root where a Fermi surface appears, disappears or changes its number of
+sheets: at band edges and onsets. These energies are searched for, and the integral is taken between
+them, by Gauss-Legendre rules in variables in which it is smooth. A second rule of fewer nodes, with
+other nodes on the Fermi surface (`Surface.companion`), estimates the error.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from jaxspin.compiled import mapped, repeat
+from jaxspin.models.base import Model
+from jaxspin.surfaces.base import FermiSurface, Finding, Outline, Surface, frozen, one_band
+from jaxspin.units import BOLTZMANN
+
+_WINDOW = 20.0  # kT from mu, or from the next band where mu is in a gap: 2e-9 of −f' is beyond
+_FAR = 40.0  # kT up to which bands are looked for: f is a step to double precision there
+_ONSETS = 2  # onsets that are boundaries of panels, those next to mu
+_BISECTIONS = 40  # of one kT
+# Nodes of the rule and of the one it is compared with, on each of 4 panels. Measured on averages of
+# steps, roots, powers and Lorentzians with an onset from −30 to 20 kT, with and without a second
+# one: relative errors up to 6e-8, in the median 1e-11, none above the difference of the two rules,
+# which is 40 times the error in the median. With 13 nodes it is below the error in one case of 13.
+_NODES = (14, 12)
+
+
+class Energies(eqx.Module):
+    """Energies of two rules for a thermal average, those of the first rule first."""
+
+    #: eV; the first of each rule is mu, which has no share in a thermal average.
+    energies: Float[Array, " e"]
+    #: −f' dε of each.
+    shares: Float[Array, " e"]
+    #: Number of energies of the first rule.
+    first: int = eqx.field(static=True)
+
+    @property
+    def counted(self) -> Bool[Array, " e"]:
+        """Energies whose share changes the average."""
+        return self.shares > _NEGLIGIBLE * jnp.max(self.shares, axis=-1, keepdims=True)
+
+    @property
+    def matters(self) -> Bool[Array, " e"]:
+        """The same, of the first rule."""
+        return self.counted & (self.rules == 0)
+
+    @property
+    def rules(self) -> np.ndarray:
+        """0 where an energy belongs to the first rule, 1 where it belongs to the second."""
+        return np.arange(self.energies.shape[-1]) // self.first
+
+    def average(self, values: Float[Array, "e *x"]) -> tuple[Array, Array]:
+        """The averages of the first rule and of the second, without energies of no share."""
+        shares = self.shares.reshape(-1, *(1,) * (values.ndim - 1))
+        terms = jnp.where(shares == 0, 0, shares * values)
+        return jnp.sum(terms[: self.first], axis=0), jnp.sum(terms[self.first :], axis=0)
+
+
+_NEGLIGIBLE = 1e-9  # of the largest share; what is left out is below the error of the rule
+
+
+def energies_of_level(
+    surface: Surface, model: Model, mu: Float[Array, ""], thermal: Float[Array, ""] | None
+) -> Energies:
+    """The energies of one level for kT in eV; None is T = 0, with mu alone for either rule."""
+    if thermal is None:
+        return Energies(jnp.stack([mu, mu]), jnp.ones(2), 1)
+    low, high, onsets, found = _onsets(surface, model, mu, thermal)
+    found = found.at[1].set(found[1] & (jnp.abs(jnp.diff(onsets)[0]) > _CLOSE))
+    splits = jnp.asarray(_SPLITS)
+    close = jnp.any(found & (jnp.abs(splits[:, None] - onsets) < _CLOSE), axis=1)
+    splits = jnp.where(close, high, splits)  # without a share
+    points = jnp.stack([low, high, splits[0], *jnp.where(found, onsets, splits[1:])])
+    at_onset = jnp.concatenate([jnp.zeros(3, bool), found])
+    order = jnp.argsort(frozen(points))
+    rules = [_panels(points[order], at_onset[order], number) for number in _NODES]
+    at_mu = jnp.zeros(1)
+    energies = jnp.concatenate([x for x, _ in rules for x in (at_mu, x)])
+    shares = jnp.concatenate([x for _, share in rules for x in (at_mu, share)])
+    return Energies(mu + thermal * energies, shares, 1 + len(rules[0][0]))
+
+
+# kT: mu, and between panels where there is no onset. Panels are at least so wide that energies in
+# them are not an onset but for rounding.
+_SPLITS = np.array([0.0, -3.0, 3.0])
+_CLOSE = 0.3
+
+
+def _panels(points: Float[Array, " p"], at_onset: Bool[Array, " p"], number: int):
+    """Nodes x = (ε − mu)/kT and shares of Gauss-Legendre rules between neighbouring points.
+
+    In y with x = π sinh y the poles of −f' at ±iπ do not come closer for large |x|; a square of the
+    distance from an onset makes roots of it smooth.
+    """
+    node, weight = np.polynomial.legendre.leggauss(number)
+    t, weight = (node + 1) / 2, weight / 2
+    left, right = at_onset[:-1, None], at_onset[1:, None]
+    both = left & right
+    place = jnp.where(both, t**2 * (3 - 2 * t), jnp.where(left, t**2, t * (2 - t)))
+    slope = jnp.where(both, 6 * t * (1 - t), jnp.where(left, 2 * t, 2 - 2 * t))
+    smooth = left | right
+    place, slope = jnp.where(smooth, place, t), jnp.where(smooth, slope, 1.0)
+    y = jnp.arcsinh(points / np.pi)
+    width = jnp.diff(y)[:, None]
+    y = y[:-1, None] + width * place
+    x = np.pi * jnp.sinh(y)
+    shares = weight * slope * width * np.pi * jnp.cosh(y) / (4 * jnp.cosh(x / 2) ** 2)
+    return x.ravel(), shares.ravel() / jnp.sum(shares)
+
+
+class _Window(NamedTuple):
+    low: Float[Array, ""]
+    high: Float[Array, ""]
+    onsets: Float[Array, " b"]
+    found: Bool[Array, " b"]
+
+
+def _onsets(surface, model, mu, thermal) -> _Window:
+    """The window of energies, and the onsets next to mu inside it, in kT from mu."""
+    fixed, level, unit, rule = frozen((model, mu, thermal, surface))
+    outline = rule.outline(fixed)
+    x = jnp.arange(-_FAR, _FAR + 1)
+    outlines = jax.vmap(outline)(level + unit * x)
+    above = jnp.min(jnp.where(outlines.crossed & (x >= 0), x, jnp.inf))
+    below = jnp.max(jnp.where(outlines.crossed & (x <= 0), x, -jnp.inf))
+    high = jnp.minimum(jnp.where(jnp.isfinite(above), above, 0) + _WINDOW, _FAR)
+    low = jnp.maximum(jnp.where(jnp.isfinite(below), below, 0) - _WINDOW, -_FAR)
+    change = jnp.any(outlines.number[1:] != outlines.number[:-1], axis=1)
+    middle = x[:-1] + 0.5
+    change = change & (middle > low) & (middle < high)
+    distance = jnp.where(change, jnp.abs(middle), jnp.inf)
+    chosen = jnp.argsort(distance)[:_ONSETS]
+    low_side = jax.tree.map(lambda y: y[chosen], outlines)
+    high_side = jax.tree.map(lambda y: y[chosen + 1], outlines)
+    at = lambda start, *sides: _onset(outline, model, mu, thermal, start, *sides)  # noqa: E731
+    onsets = jnp.clip(jax.vmap(at)(x[chosen], low_side, high_side), low, high)
+    return _Window(low, high, onsets, jnp.isfinite(distance[chosen]))
+
+
+def _onset(outline: Callable, model, mu, thermal, start, low_side, high_side) -> Float[Array, ""]:
+    """Where the outline changes between `start` and one kT above it, from one side to the other.
+
+    That is an extremum of a band: the derivative of its energy is that of the energy at its k.
+    """
+    level, unit = frozen((mu, thermal))
+
+    def step(bounds):
+        low, high, low_side, high_side = bounds
+        middle = (low + high) / 2
+        found = outline(level + unit * middle)
+        same = jnp.all(found.number == low_side.number)
+        choose = lambda yes, no: jax.tree.map(partial(jnp.where, same), yes, no)  # noqa: E731
+        return choose((middle, high, found, high_side), (low, middle, low_side, found))
+
+    _, x, *sides = repeat(_BISECTIONS, step, (start, start + 1, low_side, high_side))
+    k, band = _extremum(frozen(model), jax.tree.map(lambda *y: jnp.stack(y), *sides))
+    energy = one_band(model, k[:, None], band[None])[0][0]
+    moved = (energy - mu) / jnp.where(unit == 0, 1, thermal)
+    return frozen(x) + moved - frozen(moved)
+
+
+def _extremum(model, sides: Outline):
+    """k and band of the slowest node of the bands whose outline differs between two energies."""
+    slots = sides.number.shape[1]
+    k, band = jnp.moveaxis(sides.k, 0, 1).reshape(len(sides.k[0]), -1), sides.band.ravel()
+    differs = jnp.tile(sides.number[0] != sides.number[1], 2)
+    concerned = jnp.any((band[:, None] == band) & differs, axis=1)
+    speed = jnp.linalg.norm(one_band(model, k, band)[1], axis=0)
+    there = concerned & (sides.number.reshape(2 * slots) > 0)
+    best = jnp.argmin(jnp.where(there, speed, jnp.inf))
+    return k[:, best], band[best]
+
+
+def nodes_at(
+    surface: Surface, model: Model, energies: Energies
+) -> tuple[FermiSurface, tuple[Finding, ...]]:
+    """The nodes at energies of shape (levels, e), and the findings that matter, their axes last.
+
+    Where something was found the weights are NaN if that matters, and 0 if not: inside jit that is
+    all one can do.
+    """
+    shape = energies.energies.shape
+    rules = jnp.tile(jnp.asarray(energies.rules), shape[0])
+    find = lambda point: _of_rule(surface, point[1]).find(model, point[0])  # noqa: E731
+    points = (energies.energies.ravel(), rules)
+    slots = jax.eval_shape(find, jax.tree.map(lambda x: x[0], points))[0].weight.size
+    batch = int(np.clip(_NODES_IN_MEMORY // slots, 1, len(rules)))
+    nodes, findings = mapped(find, points, batch_size=batch)
+    wrong = [_any_of_point(finding.found) for finding in findings]
+    wrong = jnp.any(jnp.stack(wrong), axis=0) if wrong else jnp.zeros(len(rules), bool)
+    spoilt = jnp.where(energies.counted.ravel(), jnp.nan, 0)
+    weight = jnp.where(wrong[:, None], spoilt[:, None], nodes.weight)
+    nodes = FermiSurface(nodes.k, nodes.band, weight)
+    relevant = tuple(_relevant(finding, energies.matters.ravel()) for finding in findings)
+    return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), nodes), relevant
+
+
+_NODES_IN_MEMORY = 4000  # each with some hundred matrices, of its ray and of its root
+
+
+def _any_of_point(found: Bool[Array, "p *a"]) -> Bool[Array, " p"]:
+    return jnp.any(found.reshape(len(found), -1), axis=1)
+
+
+def _relevant(finding: Finding, matters: Bool[Array, " p"]) -> Finding:
+    """A finding at all points, their axis moved to the end, where it matters."""
+    finding = jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), finding)
+    return eqx.tree_at(lambda f: f.found, finding, finding.found & matters)
+
+
+def _of_rule(surface: Surface, number) -> Surface:
+    """The rule, or with the number 1 its companion, which has the same shapes: one program."""
+    arrays, rest = eqx.partition(surface, eqx.is_array)
+    other = eqx.filter(surface.companion() or surface, eqx.is_array)
+    return eqx.combine(jax.tree.map(lambda a, b: jnp.where(number == 0, a, b), arrays, other), rest)
+
+
+def window_of(temperature) -> str:
+    """Why a Fermi surface was looked at that is not the one at mu."""
+    if not np.any(np.asarray(temperature) > 0):
+        return ""
+    reach = _WINDOW * BOLTZMANN * float(temperature)
+    return (
+        f" The average over energies at {float(temperature):.4g} K reaches {reach:.3g} eV to "
+        "either side of mu, or of the next band."
+    )
