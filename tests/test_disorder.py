@@ -612,7 +612,7 @@ def test_units(table):
     assert torque.units == "C/m"
     with pytest.raises(ValueError, match="`units` must be one of"):
         r.skew.conductivity.to("S/m")
-    assert "not estimated" in repr(r.skew.conductivity)
+    assert "(estimated)" in repr(r.skew.conductivity)
     assert "weak localisation" in repr(r)
 
 
