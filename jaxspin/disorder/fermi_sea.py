@@ -143,24 +143,30 @@ def _joined(x: Float[Array, "t *n K"]) -> Float[Array, "*n _"]:
     return jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
 
 
-def default_mesh(model: Model, surface: FermiSurface) -> Mesh:
-    """The mesh for filled bands where none was asked for."""
+def default_mesh(model: Model, surface: FermiSurface, mu: Float[Array, "..."]) -> Mesh:
+    """The mesh for filled bands where none was asked for, for all of these Fermi energies."""
     if model.lattice is not None:
         return Grid({2: (64, 64), 3: (24, 24, 24)}[model.dimension], 0.5)
-    scale = jax.lax.stop_gradient(_scale(model, surface))
+    scale = jax.lax.stop_gradient(_scale(model, surface, mu))
     if model.dimension == 2:
         return eqx.tree_at(lambda m: m.scale, Plane(1.0, 64, 36), jnp.full(2, scale))
     return eqx.tree_at(lambda m: m.scale, Space(1.0, 48, 16, 24), jnp.full(3, scale))
 
 
-def _scale(model, surface) -> Float[Array, ""]:
+def _scale(model, surface, mu) -> Float[Array, ""]:
     """(spread of the energies at k = 0)/(velocity), at most 100 times the size of the surface and
-    at least 1/1000 of it, below which a Plane of 64 radii has too few of them farther out."""
+    at least 1/1000 of it, below which a Plane of 64 radii has too few of them farther out.
+
+    At the distance h of every mu from these energies the integrand is smooth over h/6
+    (`_regular`), as it is over half the spread where mu is between them.
+    """
     origin = jnp.zeros((model.dimension, 1))
     hamiltonian, slopes = model.tile(origin)
     energies = jnp.linalg.eigvalsh(hamiltonian[..., 0])
     velocity = jnp.sqrt(jnp.sum(jnp.abs(slopes) ** 2) / len(energies))
-    scale = (energies[-1] - energies[0]) / jnp.where(velocity == 0, 1, velocity)
+    away = jnp.min(jnp.maximum(jnp.maximum(mu - energies[-1], energies[0] - mu), 0))
+    smooth = jnp.maximum(energies[-1] - energies[0], away / (_SHARP / 2))
+    scale = smooth / jnp.where(velocity == 0, 1, velocity)
     size = jnp.max(jnp.where(surface.weight != 0, jnp.linalg.norm(surface.k, axis=0), 0))
     bounded = jnp.clip(scale, size / 1000, 100 * size)
     return jnp.where(size > 0, bounded, jnp.where(scale > 0, scale, 1.0))

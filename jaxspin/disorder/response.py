@@ -192,7 +192,8 @@ def _respond(model, surface, mu, disorder, thermal, mesh) -> tuple[_Average, tup
     nodes, findings = nodes_at(surface, model, energies)
     if mesh is None:
         first = jax.tree.map(lambda x: x[:, : energies.first], nodes)
-        mesh = default_mesh(model, jax.tree.map(_joined, first))
+        counted = energies.energies[:, : energies.first]
+        mesh = default_mesh(model, jax.tree.map(_joined, first), counted)
     whole = fermi_sea(model, mesh)
 
     def at(level):

@@ -187,6 +187,8 @@ class Level(eqx.Module):
     found: OnShell
     #: Bare and dressed tensors by a second rule for surface and energies.
     compared: tuple[Tensors, Tensors]
+    #: Estimated error of the bare χ across m, over χ across m.
+    uncertain: Float[Array, ""]
     #: How much of the response across m, and of that along m, the slow modes make.
     slow_share: Float[Array, ""]
     slow_share_along: Float[Array, ""]
@@ -266,9 +268,11 @@ def level_at(model, shells: Shells, m, setting: Setting) -> Level:
     (bare, dressed, without), compared = (jax.tree.unflatten(tree, list(x)) for x in both)
     averaged = OnShell(bare, dressed, found.kernel[0], rates, without)
     slow_share, slow_share_along = _slow_shares(averaged, m)
+    change = bare.gradient - compared[0].gradient
     return Level(
         found=averaged,
         compared=compared[:2],
+        uncertain=2 * _ratio(change - along(m, change), bare.gradient - along(m, bare.gradient)),
         slow_share=slow_share,
         slow_share_along=slow_share_along,
         dropped=jnp.sum(are_slow(rates, setting.threshold)),
@@ -339,6 +343,7 @@ def check_result(level: Level, findings: tuple[Finding, ...], mu, slow_modes, te
     _warn(level)
 
 
+_COARSE = 0.1  # of the response across m; the estimate is some 2 times the true error
 _DOMINATED = 0.1  # of the response across m
 _SPLIT = 1 / 3  # of the height of mu: what is left out is of this order
 _FAR = 0.3  # of the energy above the band edge: 4 meV for Bi2Se3
@@ -350,6 +355,12 @@ def _warn(level: Level) -> None:
         float(np.max(x))
         for x in (level.slow_share, level.splitting_share, level.misfit, level.below_band)
     )
+    uncertain = float(np.max(level.uncertain))
+    if uncertain > _COARSE:
+        _say(
+            f"the nodes on the shell leave an estimated error of {uncertain:.2g} of the response "
+            "across m: use more of them"
+        )
     if share > _DOMINATED:
         _say(
             f"slow modes of the spin, with rates down to {float(np.min(level.found.rates)):.1e}/τ, "
