@@ -5,11 +5,15 @@ extrinsic velocity, side jump and skew scattering against the Fermi energy.
 """
 
 import sys
+import warnings
 
 import numpy as np
 
 import jaxspin as js
 from jaxspin import plot
+
+# Warping grows as k³, and the spin density of the filled band would need a cutoff. Not used here.
+warnings.filterwarnings("ignore", message=".*in the spin density")
 
 quick = "--quick" in sys.argv
 M = 0.05  # eV
