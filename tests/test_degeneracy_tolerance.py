@@ -88,6 +88,19 @@ def test_tolerance_that_swallows_the_bands_is_warned_of(tolerance, message):
         js.anomalous_hall(CHERN, GRID, js.Levels(0.0), degeneracy=js.Covariant(tolerance))
 
 
+def test_one_band_degenerate_by_spin_is_no_tolerance_too_large():
+    """2 electrons per cell and spin pair: nothing is there that a smaller tolerance would split."""
+    cosine = js.HoppingModel(
+        lattice=np.eye(1),
+        cells=[[0], [1], [-1]],
+        blocks=np.stack([0 * np.eye(2), -np.eye(2), -np.eye(2)]),
+        centres=np.zeros((2, 1)),
+        spin=None,
+    )
+    density = js.carrier_density(cosine, js.Grid((8,)), js.Levels(10.0))
+    assert density.value[0] == pytest.approx(2.0, abs=1e-12)
+
+
 # --- splittings at which the choice matters -------------------------------------------------------
 
 
