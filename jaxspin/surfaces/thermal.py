@@ -39,6 +39,8 @@ class Energies(eqx.Module):
     energies: Float[Array, " e"]
     #: −f' dε of each.
     shares: Float[Array, " e"]
+    #: What of −f' lies below and above the window.
+    tails: Float[Array, "2"]
     #: Number of energies of the first rule.
     first: int = eqx.field(static=True)
 
@@ -58,10 +60,16 @@ class Energies(eqx.Module):
         return np.arange(self.energies.shape[-1]) // self.first
 
     def average(self, values: Float[Array, "e *x"]) -> tuple[Array, Array]:
-        """The averages of the first rule and of the second, without energies of no share."""
+        """The averages of the first rule and of the second, without energies of no share.
+
+        The second is farther from the first by what may lie beyond the window of both.
+        """
         shares = self.shares.reshape(-1, *(1,) * (values.ndim - 1))
         terms = jnp.where(shares == 0, 0, shares * values)
-        return jnp.sum(terms[: self.first], axis=0), jnp.sum(terms[self.first :], axis=0)
+        first, second = jnp.sum(terms[: self.first], axis=0), jnp.sum(terms[self.first :], axis=0)
+        ends = jnp.nan_to_num(values[jnp.array([min(1, self.first - 1), self.first - 1])])
+        beyond = jnp.tensordot(self.tails, jnp.abs(ends - first), axes=1)
+        return first, second - jnp.where(first < second, -1, 1) * beyond
 
 
 _NEGLIGIBLE = 1e-9  # of the largest share; what is left out is below the error of the rule
@@ -72,7 +80,7 @@ def energies_of_level(
 ) -> Energies:
     """The energies of one level for kT in eV; None is T = 0, with mu alone for either rule."""
     if thermal is None:
-        return Energies(jnp.stack([mu, mu]), jnp.ones(2), 1)
+        return Energies(jnp.stack([mu, mu]), jnp.ones(2), jnp.zeros(2), 1)
     low, high, onsets, found = _onsets(surface, model, mu, thermal)
     found = found.at[1].set(found[1] & (jnp.abs(jnp.diff(onsets)[0]) > _CLOSE))
     splits = jnp.asarray(_SPLITS)
@@ -85,7 +93,8 @@ def energies_of_level(
     at_mu = jnp.zeros(1)
     energies = jnp.concatenate([x for x, _ in rules for x in (at_mu, x)])
     shares = jnp.concatenate([x for _, share in rules for x in (at_mu, share)])
-    return Energies(mu + thermal * energies, shares, 1 + len(rules[0][0]))
+    tails = jax.nn.sigmoid(jnp.stack([low, -high]))
+    return Energies(mu + thermal * energies, shares, tails, 1 + len(rules[0][0]))
 
 
 # kT: mu, and between panels where there is no onset. Panels are at least so wide that energies in
