@@ -25,6 +25,7 @@ from jaxspin.meshes import Adaptive, Coordinates
 from jaxspin.near_degeneracies import GapSearch
 from jaxspin.observables import Observable
 from jaxspin.spectrum import Degeneracy
+from jaxspin.tolerances import SAME_RULES
 from jaxspin.units import BOLTZMANN
 
 
@@ -262,16 +263,11 @@ def _judged(boxes, value, null, worth, least) -> _Cells:
     """Cells with the error that their null rules and what these are worth say."""
     error = np.einsum("Laec,Lae->Lec", null, worth) + least
     size = np.max(np.abs(value), axis=(1, 2))
-    harmless = np.max(null[:, -1], axis=(1, 2)) <= _EXACT * size
+    harmless = np.max(null[:, -1], axis=(1, 2)) <= SAME_RULES.of(value) * size
     exact = boxes.exact | (boxes.turn & harmless)
     return _Cells(
         boxes.lower, boxes.width, boxes.turn, exact, value, error, null.max(axis=3) * worth, worth
     )
-
-
-# A full turn whose two rules agree to this part of the largest level and component is left alone
-# from then on.
-_EXACT = 1e-11
 
 
 def _totals(cells: _Cells, adaptive: Adaptive):

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from jaxspin import tolerances
 from jaxspin.algebra import as_numbers, finite_reals, is_traced, shortened
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.levels import Levels, fermi
@@ -26,12 +27,6 @@ from jaxspin.tracing import look_at
 from jaxspin.units import BOLTZMANN
 
 _SAMPLES = 5
-# Relative, by the precision of the real part: far above rounding, far below any real asymmetry.
-_ROUNDING = {np.dtype(np.float64): 1e-8, np.dtype(np.float32): 1e-4}
-
-
-def _rounding(array: np.ndarray) -> float:
-    return _ROUNDING[np.finfo(np.result_type(array, np.float32)).dtype]
 
 
 @jax.ensure_compile_time_eval()
@@ -92,7 +87,7 @@ def check_spin(model) -> None:
     if is_traced(model):
         return
     spin = np.asarray(_spin_at(model, jnp.stack(_sample_points(model), axis=-1)))
-    if not np.allclose(spin, spin.conj().swapaxes(1, 2), atol=1e-2 * _rounding(spin)):
+    if not np.allclose(spin, spin.conj().swapaxes(1, 2), atol=tolerances.GIVEN.of(spin)):
         raise ValueError("Argument `model` must have a Hermitian spin operator, but does not.")
     if spin.shape[-1] == 1 and not model.downfolded:  # others are projected, and smaller
         _check_normalisation(name, spin[..., 0])
@@ -124,11 +119,12 @@ def _check_normalisation(name: str, spin: np.ndarray) -> None:
     squares = np.einsum("snm,sml->snl", spin, spin)
     identity = np.eye(spin.shape[-1])
     norms = np.trace(squares, axis1=1, axis2=2).real / len(identity)
-    like_pauli = np.allclose(squares, norms[:, None, None] * identity, atol=1e-6)
+    rounding = tolerances.SPIN_ALGEBRA.of(spin)
+    like_pauli = np.allclose(squares, norms[:, None, None] * identity, atol=rounding)
     x, y, z = spin
     commutator, size = x @ y - y @ x, np.sum(np.abs(z) ** 2)
     factor = np.sum(commutator * z.conj()).imag / (2 * size) if size else 0.0
-    like_spin = factor and np.allclose(commutator, 2j * factor * z, atol=1e-6 * abs(factor))
+    like_spin = factor and np.allclose(commutator, 2j * factor * z, atol=rounding * abs(factor))
     factor = factor if like_spin else np.sqrt(norms.max()) if like_pauli else 1.0
     if factor and abs(abs(factor) - 1) > _PROJECTED:
         warn_user(
@@ -356,7 +352,8 @@ def check_degeneracy(model, degeneracy) -> None:
     for k in _sample_points(model):
         energies = np.linalg.eigvalsh(np.asarray(hamiltonian_at(model, k)))
         splitting = np.min(np.diff(energies)) if len(energies) > 1 else np.inf
-        if splitting <= 1e-12 * max(1.0, np.max(np.abs(energies))):
+        smallest = tolerances.DEGENERATE.of(energies) * max(1.0, np.max(np.abs(energies)))
+        if splitting <= smallest:
             raise ValueError(
                 "Argument `degeneracy` must be Covariant(...) where bands are degenerate, but is "
                 f"Strict(), and two bands are split by {splitting:.1e} eV at k = {np.asarray(k)}."
@@ -431,7 +428,7 @@ def _raise_not_finite(model, k):
     if wrong and wrong[0] != "H(k)":
         row, column = np.nonzero(~np.all(np.isfinite(slopes), axis=0))
         weight = np.abs(np.linalg.eigh(h)[1][np.union1d(row, column)]).max(axis=0)
-        bands = np.flatnonzero(weight > _rounding(weight))
+        bands = np.flatnonzero(weight > tolerances.HERMITIAN.of(weight))
     listed = ", ".join(str(int(i)) for i in bands)
     raise ValueError(
         f"Argument `model` must be finite, with its slopes, but {wrong[0] if wrong else 'a sum'} "
@@ -536,7 +533,7 @@ def _tail_problem(observable, model, mesh, levels, degeneracy, distance) -> str 
             "directions and above it in others."
         )
     here, there = (np.abs(integrand).max(axis=-1) for _, integrand in (near, far))
-    negligible = max(1e-9, 1e-5 * here.max())  # what only rounding leaves of a component
+    negligible = max(tolerances.TAIL.of(here), tolerances.TAIL_SHARE.of(here) * here.max())
     if np.any(there > np.maximum(0.75 * here, negligible)):
         return (
             f"far from k = 0 the integrand does not fall off faster than |k|^-{mesh.dimension}, "
@@ -574,7 +571,7 @@ def check_symmetry(
     (energy, *energy_images), (tensor, *tensor_images) = (
         np.split(np.asarray(x), len(maps) + 1, axis=-1) for x in (energies, filled)
     )
-    rounding = _rounding(energy)
+    rounding = tolerances.HERMITIAN.of(energy)
     allowed = rounding * np.max(np.abs(energy))
     # The floor, in natural units, is for responses that are zero but for rounding.
     noise = 100 * rounding * np.asarray(size)[..., : here.shape[1]].max(axis=(0, 2)) + rounding
@@ -735,7 +732,7 @@ def _check_hamiltonian(h, k) -> None:
             f"Argument `model` must return finite numbers, but H(k) is not at k = {np.asarray(k)}."
         )
     asymmetry, size = np.max(np.abs(h - h.conj().T)), max(np.max(np.abs(h)), 1e-300)
-    if asymmetry > _rounding(h) * size:
+    if asymmetry > tolerances.HERMITIAN.of(h) * size:
         raise ValueError(
             f"Argument `model` must return a Hermitian H(k), but |H - H†| is {asymmetry:.1e} eV "
             f"at k = {np.asarray(k)}."
@@ -748,7 +745,8 @@ def _check_periodic(model) -> None:
     here = np.linalg.eigvalsh(np.asarray(hamiltonian_at(model, k)))
     for i, step in enumerate(np.asarray(reciprocal_vectors(model.lattice))):
         there = np.linalg.eigvalsh(np.asarray(hamiltonian_at(model, k + step)))
-        if not np.allclose(here, there, atol=1e-5 * max(1.0, np.max(np.abs(here)))):
+        rounding = tolerances.PERIODIC.of(here) * max(1.0, np.max(np.abs(here)))
+        if not np.allclose(here, there, atol=rounding):
             raise ValueError(
                 "Argument `model` must be periodic, since it has a lattice, but its bands change "
                 f"by {np.max(np.abs(here - there)):.1e} eV along reciprocal vector {i}."

@@ -15,6 +15,7 @@ from jaxspin.models.base import Model, hamiltonian_at
 from jaxspin.programs import program
 from jaxspin.response import carrier_density
 from jaxspin.symmetry import Symmetric
+from jaxspin.tolerances import PROBE, SAME_DENSITY
 from jaxspin.units import BOLTZMANN
 
 
@@ -55,8 +56,9 @@ def fermi_energy(
     bracket = _bracket(count, density, low, high, model)
     found = _bisect(count, density, *bracket, width)
     above = 2 * _resolution(found, width)  # a level that is met counts as filled, rounded or not
-    held = count(found + np.array([-_PROBE * width, above, _PROBE * width]))
-    if np.any(np.abs(held[[0, 2]] - density) <= _SAME * density):
+    probe = PROBE.of() * width
+    held = count(found + np.array([-probe, above, probe]))
+    if np.any(np.abs(held[[0, 2]] - density) <= SAME_DENSITY.of(held) * density):
         found = _middle(count, density, bracket, found, width)
         held = count(np.array([found] * 3))
     _warn_of_a_small_mesh(found, _rim(model, mesh), temperature)
@@ -66,8 +68,6 @@ def fermi_energy(
 
 _LEVELS = 12  # the most that `Levels` sums with the Fermi function itself, whatever their spacing
 _RESOLUTION = 1e-12  # of the width of the bands; within it the density is interpolated
-_PROBE = 1e-7  # of the width of the bands: wider ranges of one density are looked for
-_SAME = 1e-10  # of the density; sums differ by rounding, 1e-13 of it, within a gap
 _SAMPLES = 1000
 _STEP = 1e-4  # of the density; what is held is off by 10⁻⁶ at most where it is continuous in mu
 
@@ -78,9 +78,10 @@ def _bracket(count, density, low: float, high: float, model) -> tuple[float, flo
     Raises:
         ValueError: there is no such range, however wide.
     """
+    same = SAME_DENSITY.of()
     for _ in range(_WIDENINGS):
         held = count(np.array([low, high]))
-        if held[0] < density * (1 - _SAME) and density * (1 + _SAME) < held[1]:
+        if held[0] < density * (1 - same) and density * (1 + same) < held[1]:
             return low, high
         low, high = low - 2 * (high - low), high + 2 * (high - low)
     raise ValueError(
@@ -112,8 +113,9 @@ def _resolution(mu, width: float) -> float:
 
 def _middle(count, density, bracket: tuple[float, float], inside: float, width: float) -> float:
     """The middle of the range of energies that all hold the same density."""
-    low = _bisect(count, density * (1 - _SAME), bracket[0], inside + _PROBE * width, width)
-    high = _bisect(count, density * (1 + _SAME), inside - _PROBE * width, bracket[1], width)
+    probe, same = PROBE.of() * width, SAME_DENSITY.of()
+    low = _bisect(count, density * (1 - same), bracket[0], inside + probe, width)
+    high = _bisect(count, density * (1 + same), inside - probe, bracket[1], width)
     return (low + high) / 2
 
 

@@ -20,6 +20,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from jaxspin.algebra import finite_reals, is_traced, shortened
 from jaxspin.lattice import cell_volume, reciprocal_vectors
+from jaxspin.tolerances import ALIKE
 
 
 class Rule(eqx.Module):
@@ -171,7 +172,7 @@ class Spherical(Coordinates):
 
     def reflections(self, rotation, lattice):
         up = round(float(rotation[2, 2]))
-        if abs(abs(rotation[2, 2]) - 1) > _ALIKE or not _keeps(self.scale, rotation):
+        if abs(abs(rotation[2, 2]) - 1) > ALIKE.of() or not _keeps(self.scale, rotation):
             return None
         return (1, 0.0), ((1, 0.0) if up == 1 else (-1, 1.0)), _turn(rotation)
 
@@ -226,12 +227,9 @@ def _across(radius, width):
     return jnp.minimum(width, radius / 2)
 
 
-_ALIKE = 1e-9  # far above rounding, far below any symmetry that only seems to be one
-
-
 def _is_diagonal(matrix: np.ndarray) -> bool:
     signs = np.diag(np.sign(np.diag(matrix)))
-    return bool(np.all(np.abs(matrix - signs) < _ALIKE))
+    return bool(np.all(np.abs(matrix - signs) < ALIKE.of()))
 
 
 def _keeps(scale: Array, rotation: np.ndarray) -> bool:
@@ -242,7 +240,7 @@ def _keeps(scale: Array, rotation: np.ndarray) -> bool:
         return False
     lengths = np.asarray(scale, dtype=float)
     scaled = rotation * lengths / lengths[:, None]
-    return bool(np.all(np.abs(scaled - rotation) < _ALIKE))
+    return bool(np.all(np.abs(scaled - rotation) < ALIKE.of()))
 
 
 def _turn(rotation: np.ndarray) -> Reflection:

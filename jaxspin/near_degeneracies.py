@@ -25,6 +25,7 @@ from jaxspin.levels import Levels, fermi
 from jaxspin.meshes import Mesh
 from jaxspin.programs import program
 from jaxspin.spectrum import Covariant, Degeneracy, solve
+from jaxspin.tolerances import NO_GAP
 from jaxspin.units import BOLTZMANN
 
 
@@ -83,7 +84,7 @@ class GapSearch:
         u, counts = self._start_nodes()
         energies, slopes = self._bands(self.wave_vectors(u))
         #: Gaps below these energies are zero to rounding, and to the sum.
-        self.zero = _ZERO * float(np.nanmax(np.abs(energies)))
+        self.zero = NO_GAP.of(energies) * float(np.nanmax(np.abs(energies)))
         self.floor = max(self.zero, float(np.nanmax(self.degeneracy.threshold(energies.T))))
         edges = self._edges(u, 1 / counts)
         velocity = np.einsum("Lamm->Lam", slopes).real
@@ -271,8 +272,6 @@ _STRIDE = 2.0
 _ITERATIONS = 60
 # A step that is to change gap² by less than this part is the last.
 _STATIONARY = 1e-3
-# Part of the largest energy that counts as zero.
-_ZERO = 1e-13
 # Energies, in kT, within which a level can tell two bands apart.
 _REACH = 30.0
 _POINTS = 64  # for the content of a near degeneracy

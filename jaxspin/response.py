@@ -30,6 +30,7 @@ from jaxspin.resolution import compare_groups, include_unresolved
 from jaxspin.results import Response
 from jaxspin.spectrum import Bands, Covariant, Degeneracy, solve
 from jaxspin.symmetry import Symmetric, Tensor, averaged
+from jaxspin.tolerances import TORQUE
 
 _PAPER = "Liu, Cullen and Culcer, Phys. Rev. B 108, 195434 (2023)"
 
@@ -802,7 +803,7 @@ _TORQUE = (
 @jax.ensure_compile_time_eval()
 def _is_nonzero(torque: Sums, scale) -> bool:
     largest = jnp.max(jnp.abs(torque.value))
-    return bool((largest > 1e-6 * scale) & (largest > 3 * jnp.max(torque.error)))
+    return bool((largest > TORQUE.of(torque.value) * scale) & (largest > 3 * jnp.max(torque.error)))
 
 
 def _warn_of_torque(main: Sums, torque: Sums, definition: str) -> None:

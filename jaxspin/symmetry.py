@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from jaxspin.algebra import is_traced, shortened
 from jaxspin.meshes import Mesh, Reflection, Rule, plain
+from jaxspin.tolerances import ROTATION
 
 
 class Operation(eqx.Module):
@@ -41,8 +42,8 @@ class Operation(eqx.Module):
     def __init__(
         self, name: str, matrix: Sequence[Sequence[float]] | np.ndarray, time_reversal: bool = False
     ):
-        array = np.array(matrix, dtype=float)
-        if array.shape != (3, 3) or not np.allclose(array @ array.T, np.eye(3), atol=1e-10):
+        array, rounding = np.array(matrix, dtype=float), ROTATION.of(np.asarray(matrix))
+        if array.shape != (3, 3) or not np.allclose(array @ array.T, np.eye(3), atol=rounding):
             raise ValueError(
                 f"Argument `matrix` must be an orthogonal matrix of shape (3, 3), but is {matrix}."
             )
@@ -190,7 +191,7 @@ class Symmetric(eqx.Module):
 def _reflections(operation: Operation, mesh: Mesh, lattice) -> tuple[Reflection, ...] | None:
     d = mesh.dimension
     matrix = np.array(operation.matrix)
-    if np.any(np.abs(matrix[:d, d:]) > 1e-10):  # out of the plane
+    if np.any(np.abs(matrix[:d, d:]) > ROTATION.of()):  # out of the plane
         return None
     return mesh.coordinates.reflections(operation.on_k(d), lattice)
 

@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Complex, Float
 
 from jaxspin.algebra import dagger, diagonal_of_product
 from jaxspin.derivative_rules import with_derivative
+from jaxspin.tolerances import UNSPLIT
 
 _SPLITS = (
     "The derivative was asked with respect to a parameter that splits bands which are degenerate "
@@ -74,7 +75,7 @@ def _splits(change, same) -> Bool[Array, "*b"]:
     apart = diagonal[..., :, None, :] - diagonal[..., None, :, :]
     beside = jnp.where(jnp.eye(same.shape[-2], dtype=bool)[..., None], 0, change)
     squares = jnp.sum(diagonal_of_product(change, dagger(change)).real, axis=-2)
-    small = 1e-12 * jnp.max(squares, axis=-1)[..., None, None, None]
+    small = UNSPLIT.of(squares) * jnp.max(squares, axis=-1)[..., None, None, None]
     split = (apart**2 > small) | (beside.real**2 + beside.imag**2 > small)
     return jnp.any(same & split, axis=(-3, -2, -1))
 

@@ -26,7 +26,7 @@ class Cubic(js.Model):
         raise ValueError("none")
 
 
-@pytest.mark.parametrize("scale", [1e-4, 1e6])
+@pytest.mark.parametrize("scale", [1e-9, 1e-4, 1e6])
 def test_any_unit_of_energy(scale):
     """At T = 0 between two of the ordered energies; at T > 0 the density comes back."""
     energies = np.sort(np.asarray(js.bands(CHERN, nodes(GRID)).energies)[:, 0])

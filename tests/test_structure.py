@@ -20,6 +20,7 @@ LAYERS = (
         "programs",
         "units",
         "algebra",
+        "tolerances",
         "tracing",
         "forward",
         "derivative_rules",

@@ -16,6 +16,7 @@ import lineax
 from jaxtyping import Array, Float
 
 from jaxspin.disorder.shell import Shell, as_vector
+from jaxspin.tolerances import COLLISION
 
 
 class Scattering(eqx.Module):
@@ -148,7 +149,6 @@ class IterativeScattering(RangedScattering):
     weight: Float[Array, " a"]
     vectors: Float[Array, "m a"]
     correlator: eqx.Module
-    tolerance: float = eqx.field(static=True, default=1e-12)
 
     def average(self, vectors):
         flat = (vectors * self.weight).reshape(-1, len(self.weight))
@@ -169,7 +169,7 @@ class IterativeScattering(RangedScattering):
         like = jax.ShapeDtypeStruct(w.shape, w.dtype)
         operator = lineax.FunctionLinearOperator(collide, like)
         # Each unknown is compared with the largest, for many are zero by symmetry.
-        solver = lineax.GMRES(rtol=0.0, atol=self.tolerance, restart=50, stagnation_iters=100)
+        solver = lineax.GMRES(rtol=0.0, atol=COLLISION.of(source), restart=50, stagnation_iters=100)
 
         def one(s):
             size = jax.lax.stop_gradient(jnp.max(jnp.abs(s)))

@@ -28,6 +28,7 @@ from jaxspin.surfaces import Surface
 from jaxspin.surfaces.base import Finding, check_surface
 from jaxspin.surfaces.thermal import Energies, energies_of_level, nodes_at, window_of
 from jaxspin.terminal import printable
+from jaxspin.tolerances import CONSERVED, ZERO_BY_SYMMETRY
 from jaxspin.units import BOLTZMANN
 
 _SOURCE = "Burgos Atencia, Niu and Culcer, Phys. Rev. Research 4, 013001 (2022)"
@@ -257,7 +258,7 @@ def _slowest_of_any(scattering: Scattering, width: Float[Array, " a"]) -> Float[
     random = jnp.asarray(np.random.default_rng(20231119).normal(size=(1, width.size)))
     source = without_charge(random * width, scattering.weight)
     longest = jnp.max(jnp.abs(scattering.solve(source)))  # of the order of 1/(relaxation rate)
-    return jnp.where(longest * _CONSERVED > 1, 1 / longest, jnp.nan)
+    return jnp.where(longest * CONSERVED.of(longest) > 1, 1 / longest, jnp.nan)
 
 
 def _averaged(energies: Energies, found: _Level) -> _Average:
@@ -413,6 +414,7 @@ def _check_result(average: _Average, findings: tuple[Finding, ...], mu, temperat
         finding.refuse(window_of(temperature))
     found, mu = average.worst, np.atleast_1d(mu)
     states = np.asarray(found.states)
+    slowest = np.asarray(found.slowest_relaxation)
     if not np.any(states):
         raise ValueError(
             f"Argument `mu` must be in a band, but there is no Fermi surface at {_some(mu)} eV. "
@@ -430,7 +432,7 @@ def _check_result(average: _Average, findings: tuple[Finding, ...], mu, temperat
             "Argument `disorder` must scatter every state at the Fermi energy, but leaves some "
             "without any rate, and the conductivity is infinite."
         )
-    if np.nanmin(np.append(found.slowest_relaxation, 1)) < _CONSERVED:
+    if np.nanmin(np.append(slowest, 1)) < CONSERVED.of(slowest):
         raise ValueError(
             "Argument `disorder` must relax everything but the charge, but something else is "
             "conserved, such as the spin or the number of electrons of one band."
@@ -467,10 +469,8 @@ def _say(text: str) -> None:
     warnings.warn(text, stacklevel=5)
 
 
-_CONSERVED = 1e-10  # of 2Γ; rounding leaves 10⁻¹⁵
 _UNCERTAIN = 0.01  # of what is found; the estimate is some 10 to 1000 times the true error
 _COARSE = 0.1  # of what is found; the estimate is some 2 times the true error
-_ROUNDING = 1e-10  # of the Drude term, for responses that vanish by symmetry
 
 
 def _doubt(average: _Average, error: Float[Array, "e o d"], mu, allowed: float) -> str:
@@ -481,7 +481,9 @@ def _doubt(average: _Average, error: Float[Array, "e o d"], mu, allowed: float) 
     values = np.abs(average.mechanisms)
     for name, part in (("conductivity", slice(None, -3)), ("spin density", slice(-3, None))):
         largest, worst = (np.max(x[..., part, :], axis=(-2, -1)) for x in (values, error))
-        limit = allowed * np.max(largest[:, 1:], axis=1) + _ROUNDING * largest[:, 0]
+        limit = (
+            allowed * np.max(largest[:, 1:], axis=1) + ZERO_BY_SYMMETRY.of(error) * largest[:, 0]
+        )
         if np.any(worst > limit):
             level = int(np.argmax(worst / np.where(limit > 0, limit, 1)))
             return f"of {worst[level]:.2g} in the {name} (default units) at mu = {mu[level]:.6g} eV"

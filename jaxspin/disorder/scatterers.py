@@ -27,6 +27,7 @@ from jaxspin.disorder.shell import Shell, as_matrix, as_vector
 from jaxspin.identity import run_operations
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
+from jaxspin.tolerances import EVEN, GIVEN, PERIODIC_DISORDER
 from jaxspin.tracing import look_at
 
 
@@ -136,7 +137,7 @@ class MatrixDisorder(Disorder):
         size = np.max(np.abs(a))
         if not np.isfinite(size) or size == 0:
             raise ValueError("Argument `matrices` must be finite and not all zero, but is not.")
-        if np.max(np.abs(a - a.conj().swapaxes(1, 2))) > 1e-10 * size:
+        if np.max(np.abs(a - a.conj().swapaxes(1, 2))) > GIVEN.of(a) * size:
             raise ValueError("Argument `matrices` must be Hermitian, but is not.")
 
     def scattering(self, shell):
@@ -265,7 +266,7 @@ def _check_zones(model: Model, averaged: Callable) -> None:
         here = averaged(hamiltonian_at(model, jnp.asarray(k)))
         for step in np.asarray(reciprocal_vectors(model.lattice)):
             change = averaged(hamiltonian_at(model, jnp.asarray(k + step))) - here
-            if np.max(np.abs(change)) > 1e-6 * np.max(np.abs(here)):
+            if np.max(np.abs(change)) > PERIODIC_DISORDER.of(here) * np.max(np.abs(here)):
                 raise ValueError(
                     "Argument `disorder` must scatter to k + G as to k, but does not, for the "
                     "orbitals of this model are at different places and have other phases there. "
@@ -290,10 +291,10 @@ def _check_correlation(correlator, q, steps) -> None:
             "Argument `correlator` must not be negative, and positive at q = 0, "
             f"but is {float(here):.3g} at q = {q}."
         )
-    if not np.isclose(here, there, rtol=1e-8):
+    if not np.isclose(here, there, rtol=EVEN.of(here)):
         raise ValueError(f"Argument `correlator` must be even, but is not at q = {q}.")
     for step in steps:
-        if not np.isclose(correlator(jnp.asarray(q + step)), here, rtol=1e-6):
+        if not np.isclose(correlator(jnp.asarray(q + step)), here, rtol=PERIODIC_DISORDER.of(here)):
             raise ValueError(
                 "Argument `correlator` must repeat with the reciprocal lattice of the model, "
                 f"but does not at q = {q}."

@@ -14,6 +14,7 @@ from jaxspin.derivative_rules import with_derivative
 from jaxspin.eigensolvers import eigh
 from jaxspin.models.base import Model
 from jaxspin.surfaces import FermiSurface
+from jaxspin.tolerances import DEGENERATE_ON_SHELL
 
 
 class Shell(eqx.Module):
@@ -64,16 +65,13 @@ def shell(model: Model, surface: FermiSurface) -> Shell:
     )
 
 
-_DEGENERATE = 1e-10  # eV, far above the rounding of energies and below any real splitting
-
-
 def check_gap(gap: Float[Array | np.ndarray, " e"], mu: Float[np.ndarray, " e"]) -> None:
     """No state has another at the same k and energy, given the smallest gap (eV) at each mu.
 
     Raises:
         ValueError: naming the splitting and the mu.
     """
-    if np.min(gap) <= _DEGENERATE:
+    if np.min(gap) <= DEGENERATE_ON_SHELL.of(gap):
         raise ValueError(
             "Argument `model` must not have degenerate bands at the Fermi energy, but two are "
             f"split by {np.min(gap):.1e} eV at mu = {mu[np.argmin(gap)]:.6g} eV. A small exchange "

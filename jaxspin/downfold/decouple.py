@@ -13,9 +13,8 @@ from jaxspin.downfold.effective import EffectiveModel
 from jaxspin.downfold.keep import Keep, as_keep
 from jaxspin.models.base import Model, hamiltonian_at
 from jaxspin.rotations import LeastAction, Perturbation
+from jaxspin.tolerances import ORTHOGONAL, TOUCHING
 
-_TOUCH = 1e-9  # gap, relative to the largest |H|, below which two blocks cannot be told apart
-_ORTHOGONAL = 1e-8  # cosine of an angle within the rounding errors of eigenvectors from π/2
 _SAMPLES = 5
 
 
@@ -94,7 +93,7 @@ def _refuse_touching(energies, sizes, k, what) -> None:
     for start, end in itertools.pairwise(np.cumsum([0, *sizes])):
         gaps = np.abs(energies[:, start:end, None] - energies[:, None, end:]).min(axis=(1, 2))
         worst = int(np.argmin(gaps))
-        if gaps[worst] <= _TOUCH * np.max(np.abs(energies)):
+        if gaps[worst] <= TOUCHING.of(energies) * np.max(np.abs(energies)):
             raise ValueError(
                 f"Argument `keep` must separate bands, but {what} touch: the gap is "
                 f"{gaps[worst]:.1e} eV at k = {k[worst]}."
@@ -106,7 +105,7 @@ def _refuse_orthogonal(frame, basis, m, k) -> None:
     overlap = frame[:, :m].conj().T @ basis[..., :m]
     cosine = np.linalg.svd(overlap, compute_uv=False)[:, -1]
     worst = int(np.argmin(cosine))
-    if cosine[worst] < _ORTHOGONAL:
+    if cosine[worst] < ORTHOGONAL.of(cosine):
         raise ValueError(
             "Argument `keep` must be functions that the kept bands are made of, but the angle "
             f"between functions and bands is {np.arccos(cosine[worst]):.6f} at k = {k[worst]}."

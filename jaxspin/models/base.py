@@ -17,6 +17,7 @@ from jaxspin.compiled import keep, staged
 from jaxspin.identity import is_overridden, run_operations
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.spectrum import Removed
+from jaxspin.tolerances import GIVEN
 
 
 class BasisConnection(NamedTuple):
@@ -543,7 +544,7 @@ class WithSpin(Model):
         if is_traced(self.operator):
             return
         operator = np.asarray(self.operator)
-        if not np.allclose(operator, operator.conj().swapaxes(1, 2), atol=1e-10):
+        if not np.allclose(operator, operator.conj().swapaxes(1, 2), atol=GIVEN.of(operator)):
             raise ValueError("Argument `operator` must be three Hermitian matrices, but is not.")
 
     @property

@@ -20,6 +20,7 @@ from jaxspin.algebra import is_traced, shortened, spin_matrices
 from jaxspin.models.base import MatrixSum
 from jaxspin.models.envelopes import Legendre, Subbands, galerkin, variational
 from jaxspin.programs import program
+from jaxspin.tolerances import ZEEMAN
 from jaxspin.units import FREE_ELECTRON
 
 #: Luttinger parameters (γ1, γ2, γ3), Liu, Cullen and Culcer, PRB 108, 195434 (2023), Table I, which
@@ -484,7 +485,9 @@ def _zeeman_matrix(value) -> Complex[Array, "4 4"]:
             "Argument `zeeman` must be one energy or a 4x4 matrix (eV), "
             f"but has shape {matrix.shape}."
         )
-    if not is_traced(matrix) and not np.allclose(matrix, matrix.conj().T, rtol=0, atol=1e-12):
+    if is_traced(matrix):
+        return matrix
+    if not np.allclose(matrix, matrix.conj().T, rtol=0, atol=ZEEMAN.of(matrix)):
         raise ValueError(f"Argument `zeeman` must be real or Hermitian, but is {shortened(value)}.")
     return matrix
 

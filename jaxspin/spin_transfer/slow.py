@@ -16,6 +16,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from jaxspin.algebra import is_traced
 from jaxspin.models.base import parameter
+from jaxspin.tolerances import CONSERVED_SPIN
 
 
 class SlowModes(eqx.Module):
@@ -72,11 +73,7 @@ def are_slow(rates: Float[Array, " c"], threshold: Float[ArrayLike, ""]) -> Bool
 
 def are_conserved(rates: Float[Array, "*c"]) -> Bool[Array, "*c"]:
     """Which modes have the rate zero up to rounding."""
-    return rates < _ROUNDING * jnp.finfo(rates.dtype).eps
-
-
-# In units of 1/τ: 10⁻¹³ in double precision, where conserved modes were found with up to 10⁻¹⁵.
-_ROUNDING = 500
+    return rates < CONSERVED_SPIN.of(rates)
 
 
 def slow_projector(

@@ -26,6 +26,7 @@ from jaxspin.surfaces.rays import (
     surface_of_rays,
 )
 from jaxspin.surfaces.star import check_center, circle
+from jaxspin.tolerances import SERIES
 
 _INVERSIONS = 12  # Newton steps for the angles of equal times; 5 reach rounding
 
@@ -108,7 +109,6 @@ class FlowContour(Surface):
 
 
 _SCOUTS = 8  # rays for the outline: sheets that some rays do not cross are refused anyway
-_RESOLVED = 1e-6  # of the last third of the Fourier series of dt/dθ; its square is in the period
 
 
 def _rates(found: Crossings) -> tuple[Float[Array, "n r N"], Bool[Array, "n r 1"]]:
@@ -117,7 +117,7 @@ def _rates(found: Crossings) -> tuple[Float[Array, "n r N"], Bool[Array, "n r 1"
     rate = jnp.where(whole, found.radius / jnp.where(whole, jnp.abs(found.slope), 1), 1)
     series = jnp.abs(jnp.fft.rfft(rate, axis=-1))
     tail = jnp.max(series[..., 2 * series.shape[-1] // 3 :], axis=-1)
-    return rate, (tail > _RESOLVED * series[..., 0])[..., None]
+    return rate, (tail > SERIES.of(rate) * series[..., 0])[..., None]
 
 
 def _equal_times(rate: Float[Array, " N"], radius: Float[Array, " N"], times: Float[Array, " a"]):
