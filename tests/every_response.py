@@ -64,7 +64,7 @@ def at_k():
     for definition in ("conventional", "proper_published", "proper_corrected"):
         yield definition, js.spin_berry_curvature(RASHBA, K, definition=definition)
     yield "strict", js.berry_curvature(CHERN, K, degeneracy=js.Strict())
-    moved = (BI2SE3,), (BI2SE3,)
+    moved = (BI2SE3,), (models.TopologicalInsulator.bi2te3(),)
     yield "derivative", jax.jvp(lambda model: js.quantum_metric(model, K3), *moved)[1]
 
 
