@@ -5,6 +5,7 @@ them (3, n, n, K): components lead, the k axis is last. Code reads as if for one
 """
 
 from functools import cache
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -121,6 +122,21 @@ def diagonal_of_product(
 def is_traced(*trees: object) -> bool:
     """Whether any leaf is being traced by jit, grad or vmap, so that its value is not known."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree_util.tree_leaves(trees))
+
+
+def as_arrays(*arrays: object) -> tuple[ModuleType, tuple]:
+    """JAX and its arrays where one is traced; NumPy, which compiles nothing, where none is."""
+    xp = jnp if is_traced(arrays) else np
+    stack = lambda x: xp.stack(x) if isinstance(x, list) else xp.asarray(x)  # noqa: E731
+    return xp, tuple(map(stack, arrays))
+
+
+def on_device(array: object) -> Array:
+    """An array as one of JAX.
+
+    `jnp.asarray` compiles a program of 1.4 MB for each shape, which JAX keeps for ever.
+    """
+    return array if isinstance(array, jax.Array) else jax.device_put(array)
 
 
 def finite_reals(value: object) -> bool:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import as_arrays, on_device
 from jaxspin.levels import Levels
 from jaxspin.meshes import Mesh
 from jaxspin.observables import Observable, Weights
@@ -62,7 +62,8 @@ class Extremes(NamedTuple):
 
 def no_extremes(bands: int) -> Extremes:
     """The extremes before any node was met."""
-    return Extremes(jnp.asarray(jnp.inf), jnp.full(bands, jnp.inf), jnp.full(bands, -jnp.inf))
+    highest = np.full(bands, -np.inf)
+    return Extremes(*map(on_device, (np.asarray(np.inf), -highest, highest)))
 
 
 def coarser_meshes(mesh: Mesh) -> tuple[Mesh, ...]:
@@ -79,7 +80,7 @@ def has_fermi_surface(
     what that differs from the one on a coarser mesh. The nodes of two grids may coincide at one
     edge, and then the other edges tell.
     """
-    xp, (lowest, highest, low, high, mu, temperature) = _as_arrays(
+    xp, (lowest, highest, low, high, mu, temperature) = as_arrays(
         extremes.lowest,
         extremes.highest,
         coarser.lowest,
@@ -106,7 +107,7 @@ def is_noisy(
     Any level of a metal at T = 0, and those of T > 0 where kT is too small for the spacing of the
     mesh: a thermal sum that two meshes do not agree on.
     """
-    xp, (fine, coarse, temperature) = _as_arrays(fine, coarse, levels.temperature)
+    xp, (fine, coarse, temperature) = as_arrays(fine, coarse, levels.temperature)
     cold = temperature[..., None] == 0
     unsettled = xp.abs(fine - coarse) > _SETTLED * xp.max(xp.abs(fine), axis=-1, keepdims=True)
     return metal & (cold | xp.any(unsettled, axis=-1))
@@ -129,7 +130,7 @@ def estimate_error(
         noisy: as `is_noisy` finds it.
         law: as `noise_law` finds it.
     """
-    xp, (fine, coarse, noisy, temperature) = _as_arrays(fine, coarse, noisy, levels.temperature)
+    xp, (fine, coarse, noisy, temperature) = as_arrays(fine, coarse, noisy, levels.temperature)
     largest = xp.max(xp.abs(fine), axis=-1, keepdims=True)
     least = _ROUNDING * xp.finfo(fine.dtype).eps * largest
     smooth = _SMOOTH * xp.abs(fine - coarse[0])
@@ -141,13 +142,6 @@ def estimate_error(
     # Meshes that agree to the last digit are no evidence: one node more or less is the least.
     noise = xp.maximum(noise, xp.where(cold, largest / np.prod(_counts(mesh)), 0))
     return xp.where(noisy[..., None] != 0, noise, smooth) + least
-
-
-def _as_arrays(*arrays):
-    """JAX and its arrays where one is traced; NumPy, which compiles nothing, where none is."""
-    xp = jnp if is_traced(arrays) else np
-    stack = lambda x: xp.stack(x) if isinstance(x, list) else xp.asarray(x)  # noqa: E731
-    return xp, tuple(map(stack, arrays))
 
 
 def name_rule(info: Mapping[str, Array]) -> str:

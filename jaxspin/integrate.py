@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxspin import distributed
 from jaxspin.adaptive import Refinement, refine
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import as_arrays, is_traced, on_device
 from jaxspin.checkpoint import CheckpointLike, Run, as_checkpoint, describe
 from jaxspin.compiled import staged
 from jaxspin.devices import in_order, lanes
@@ -183,7 +183,7 @@ def _compared(mesh, levels, law, complete, fine, coarse, noisy, compared, splitt
     meshes, fine = coarser_meshes(mesh)[: len(coarse)], complete(fine)
     coarse = [complete(one) for one in coarse]
     error = estimate_error(mesh, meshes, _frozen(fine), coarse, noisy, levels, law)
-    return Sums(fine, jnp.asarray(error), splitting, jnp.asarray(compared, int))
+    return Sums(fine, on_device(error), splitting, jnp.asarray(compared, int))
 
 
 def _refined(
@@ -250,19 +250,27 @@ def _prepare(observable, model, levels, degeneracy, shape, layout, mesh) -> _Tas
         nodes=nodes,
         widths=widths,
         times=times,
-        counts=jnp.asarray(counts),
+        counts=on_device(np.asarray(counts)),
         box=layout.box,
         block=layout.block,
         check=layout.check,
     )
-    totals = tuple(scan.start(size, math.prod(layout.box)) for scan in plan)
+    traced = is_traced(observable, model, levels, mesh, degeneracy)
+    lanes = math.prod(layout.box)
+    totals = tuple(
+        scan.start(size, lanes) if traced else scan.start_known(size, lanes) for scan in plan
+    )
 
     def finish(totals):
-        finished = [scan.finish(total) for scan, total in zip(plan, totals, strict=True)]
+        known = not is_traced(plan, totals)
+        finished = [
+            scan.finish_known(total) if known else scan.finish(total)
+            for scan, total in zip(plan, totals, strict=True)
+        ]
         value = _in_order(sea, finished[: len(sea)])
         if surface:
             value = value + _in_order(surface, finished[len(sea) :])
-        return shape.complete(value).reshape(*levels.shape, -1)
+        return on_device(shape.complete(value).reshape(*levels.shape, -1))
 
     start = totals, no_extremes(shape.sea.shape[-2])
     return _Task(job, start, -(-math.prod(counts) // layout.block), finish)
@@ -394,7 +402,7 @@ class _Segments(NamedTuple):
 
 def _anywhere(tree):
     """The arrays of a sum, no longer tied to the device where they were added."""
-    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), tree)
+    return jax.tree.map(lambda x: on_device(np.asarray(x)), tree)
 
 
 def _arrays(tree):
@@ -509,7 +517,8 @@ def _flat(weights: Float[Array, "*c n K"], weight: Float[Array, " K"]) -> Float[
 def _in_order(plan, finished: list[Array]) -> Float[Array, "t e c"]:
     """The results of several scans, put back in the order of the temperatures."""
     order = np.concatenate([np.asarray(indices) for indices, _ in plan])
-    return jnp.concatenate(finished)[np.argsort(order)]
+    xp, arrays = as_arrays(*finished)
+    return xp.concatenate(arrays)[np.argsort(order)]
 
 
 def shape_of_weights(observable, model, degeneracy) -> Weights:
@@ -603,7 +612,7 @@ def _tables(mesh: Mesh, layout: _Layout):
     for rule, side, room in zip(mesh.rules, layout.box, layout.room, strict=True):
         number = len(rule.nodes)
         counts.append(-(-number // side))
-        fill = lambda x, value, n=room * side - number: jnp.asarray(  # noqa: E731
+        fill = lambda x, value, n=room * side - number: on_device(  # noqa: E731
             np.append(x, np.full(n, value))
         )
         rows.append((fill(rule.nodes, 0.5), fill(rule.widths, 0.0), fill(rule.times, 1.0)))

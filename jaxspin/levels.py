@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxspin.algebra import as_numbers, is_traced, matmul, shortened
+from jaxspin.algebra import as_arrays, as_numbers, is_traced, matmul, on_device, shortened
 from jaxspin.derivative_rules import with_derivative
+from jaxspin.programs import program
 from jaxspin.units import BOLTZMANN
 
 
@@ -60,8 +61,9 @@ class Levels(eqx.Module):
     @property
     def window(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Energies below which a state is filled, and above which it is empty, at every level."""
-        reach = _REACH * BOLTZMANN * jnp.max(self.temperature)
-        return jnp.min(self.mu) - reach, jnp.max(self.mu) + reach
+        xp, (mu, temperature) = as_arrays(self.mu, self.temperature)
+        reach = _REACH * BOLTZMANN * xp.max(temperature)
+        return on_device(xp.min(mu) - reach), on_device(xp.max(mu) + reach)
 
 
 def _numbers(name: str, value):
@@ -89,8 +91,16 @@ class Scan(eqx.Module):
     one_by_one: ClassVar[bool] = False
 
     @abstractmethod
+    def shape(self, size: int, lanes: int) -> tuple[int, ...]:
+        """Shape of the sums for tensors of `size` components and tiles of `lanes` k-points."""
+
     def start(self, size: int, lanes: int) -> Array:
-        """Empty sums for tensors of `size` components and tiles of `lanes` k-points."""
+        """Empty sums."""
+        return jnp.zeros(self.shape(size, lanes))
+
+    def start_known(self, size: int, lanes: int) -> Array:
+        """The same where nothing is traced, with no program that JAX keeps for ever."""
+        return on_device(np.zeros(self.shape(size, lanes), jnp.result_type(float)))
 
     @abstractmethod
     def add(
@@ -109,6 +119,16 @@ class Scan(eqx.Module):
     @abstractmethod
     def finish(self, sums: Array) -> Float[Array, "t e c"]:
         """The sums for each temperature and Fermi energy."""
+
+    def finish_known(self, sums: Array) -> Float[np.ndarray, "t e c"]:
+        """The same of sums that are not traced, with no program that JAX keeps for ever."""
+        return np.asarray(_finish(self, sums))
+
+
+# Without optimisation it rounds as operations called one by one do.
+@program(compiler_options={"xla_backend_optimization_level": 0})
+def _finish(scan: Scan, sums):
+    return scan.finish(sums)
 
 
 def scans(
@@ -129,9 +149,10 @@ def scans(
     warm = tuple(int(i) for i in np.flatnonzero(temperatures > 0))
     plan = []
     if cold:
-        mu = jnp.asarray(levels.mu)
+        mu = on_device(levels.mu)
         use_cells = cells or derivative
-        plan.append((cold, Cells(mu, len(cold), derivative) if use_cells else Step(mu, len(cold))))
+        fixed = mu, _order(levels.mu), len(cold)
+        plan.append((cold, Cells(*fixed, derivative) if use_cells else Step(*fixed)))
     if warm:
         plan.append((warm, _warm(levels.mu, temperatures[list(warm)], derivative)))
     return tuple(plan)
@@ -144,18 +165,17 @@ _MANY_NODES = 400_000
 
 
 def _warm(mu, temperatures, derivative: bool) -> Scan:
-    thermal = jnp.asarray(BOLTZMANN * temperatures)
+    thermal = on_device(BOLTZMANN * temperatures)
     if is_traced(mu, temperatures) or mu.size * temperatures.size <= _FEW_LEVELS:
-        return Fermi(jnp.asarray(mu), thermal, derivative)
+        return Fermi(on_device(mu), thermal, derivative)
     step = BOLTZMANN * temperatures.min() / _NODES_PER_KT
     reach = _REACH * BOLTZMANN * temperatures.max()
     start, stop = mu.min() - reach, mu.max() + reach
     number = int(np.ceil((stop - start) / step)) + 4
     if number > _MANY_NODES:
-        return Fermi(jnp.asarray(mu), thermal, derivative)
-    return Histogram(
-        jnp.asarray(mu), thermal, jnp.asarray(start), jnp.asarray(step), number, derivative
-    )
+        return Fermi(on_device(mu), thermal, derivative)
+    numbers = map(on_device, (mu, thermal, start, step))
+    return Histogram(*numbers, number, derivative)
 
 
 # Most bands of most points lie far from every level. Were they all added to the same two bins, each
@@ -169,14 +189,21 @@ def _in_turn(energies: Float[Array, "*t n K"]) -> Int[Array, "n K"]:
     return jnp.arange(n * lanes).reshape(n, lanes) % _ASIDE
 
 
+def _order(mu: Float[Array, " e"]) -> Int[Array, " e"]:
+    """The place of each Fermi energy among all in ascending order."""
+    xp, (mu,) = as_arrays(mu)
+    return on_device(xp.argsort(xp.argsort(mu, stable=True), stable=True))
+
+
 class Step(Scan):
     """T = 0, points: a histogram over the requested Fermi energies themselves, hence exact."""
 
     mu: Float[Array, " e"]
+    order: Int[Array, " e"]
     copies: int = eqx.field(static=True)
 
-    def start(self, size, lanes):
-        return jnp.zeros((size, self.mu.size + 1 + 2 * _ASIDE))
+    def shape(self, size, lanes):
+        return (size, self.mu.size + 1 + 2 * _ASIDE)
 
     def add(self, sums, energies, spread, values):
         mu = jnp.sort(_no_derivative(self.mu))
@@ -189,7 +216,7 @@ class Step(Scan):
         size = self.mu.size + 1
         filled = jnp.sum(sums[:, size : size + _ASIDE], axis=1, keepdims=True)
         occupied = filled + jnp.cumsum(sums[:, :size], axis=1)
-        return jnp.repeat(occupied.T[jnp.argsort(jnp.argsort(self.mu))][None], self.copies, axis=0)
+        return jnp.repeat(occupied.T[self.order][None], self.copies, axis=0)
 
 
 class Cells(Scan):
@@ -203,12 +230,13 @@ class Cells(Scan):
     """
 
     mu: Float[Array, " e"]
+    order: Int[Array, " e"]
     copies: int = eqx.field(static=True)
     derivative: bool = eqx.field(static=True)
     fills_cells = True
 
-    def start(self, size, lanes):
-        return jnp.zeros((size, 2 * (self.mu.size + 1) + 4 * _ASIDE))
+    def shape(self, size, lanes):
+        return (size, 2 * (self.mu.size + 1) + 4 * _ASIDE)
 
     def add(self, sums, energies, spread, values):
         energies, spread = _no_derivative(energies), _no_derivative(spread)
@@ -233,11 +261,10 @@ class Cells(Scan):
         return _scatter(sums, bins, values, four)
 
     def finish(self, sums):
-        order = jnp.argsort(jnp.argsort(self.mu))
         size = 2 * (self.mu.size + 1)
         filled = -jnp.sum(sums[:, size : size + _ASIDE], axis=1)
         histograms = sums[:, :size].reshape(sums.shape[0], 2, -1)
-        slopes, offsets = jnp.moveaxis(jnp.cumsum(histograms, axis=-1), 1, 0)[..., order]
+        slopes, offsets = jnp.moveaxis(jnp.cumsum(histograms, axis=-1), 1, 0)[..., self.order]
         level = self.mu - jnp.mean(self.mu)
         occupied = filled[:, None] + level * slopes - offsets
         total = -slopes if self.derivative else occupied
@@ -258,10 +285,10 @@ class Fermi(Scan):
 
     one_by_one = True
 
-    def start(self, size, lanes):
+    def shape(self, size, lanes):
         levels = self.thermal.size * self.mu.size
         lanes = lanes if levels * size * lanes <= _NUMBERS else 1
-        return jnp.zeros((self.thermal.size, self.mu.size, size, lanes))
+        return (self.thermal.size, self.mu.size, size, lanes)
 
     def add(self, sums, energies, spread, values):
         if sums.shape[-1] != energies.shape[-1]:
@@ -307,8 +334,8 @@ class Histogram(Scan):
     number: int = eqx.field(static=True)
     derivative: bool = eqx.field(static=True)
 
-    def start(self, size, lanes):
-        return jnp.zeros((size, self.number + 8 * _ASIDE))
+    def shape(self, size, lanes):
+        return (size, self.number + 8 * _ASIDE)
 
     def add(self, sums, energies, spread, values):
         x = (energies - self.first) / self.step
@@ -325,16 +352,38 @@ class Histogram(Scan):
         nodes = self.first + self.step * jnp.arange(self.number)
         filled = jnp.sum(sums[:, self.number : self.number + 4 * _ASIDE], axis=1, keepdims=True)
         filled = 0 if self.derivative else filled
-        near = sums[:, : self.number]  # on the left: tangents are more rows, in the same order
+        near = sums[:, : self.number]
+        parts = self._parts(self.thermal)
+        occupied = [_occupied(near, nodes, filled, x, self.mu, self.derivative) for x in parts]
+        return jnp.transpose(jnp.concatenate(occupied, axis=-1), (2, 0, 1))
 
-        def at(thermal):
-            occupation = lambda mu: fermi(nodes, mu, thermal[:, None], self.derivative)  # noqa: E731
-            return jax.lax.map(lambda mu: near @ occupation(mu).T + filled, self.mu)
+    def finish_known(self, sums):
+        nodes = self.first + self.step * np.arange(self.number, dtype=sums.dtype)
+        first, second = np.split(np.asarray(sums)[:, : self.number + 4 * _ASIDE], [self.number], 1)
+        near, filled = on_device(first), jnp.sum(on_device(second), axis=1, keepdims=True)
+        filled = 0 if self.derivative else filled
+        parts = map(on_device, self._parts(np.asarray(self.thermal)))
+        fixed = near, on_device(np.asarray(nodes)), filled
+        occupied = [_occupied_known(*fixed, x, self.mu, self.derivative) for x in parts]
+        return np.transpose(np.concatenate(occupied, axis=-1), (2, 0, 1))
 
+    def _parts(self, thermal) -> list:
+        """Temperatures in parts whose Fermi functions are in memory together."""
         number = max(1, _NUMBERS // self.number)
-        parts = np.split(np.arange(self.thermal.size), range(number, self.thermal.size, number))
-        sums = jnp.concatenate([at(self.thermal[part]) for part in parts], axis=-1)
-        return jnp.transpose(sums, (2, 0, 1))
+        parts = np.split(np.arange(thermal.size), range(number, thermal.size, number))
+        return [thermal[part] for part in parts]
+
+
+def _occupied(near, nodes, filled, thermal, mu, derivative: bool) -> Float[Array, "e c t"]:
+    """Σ_j f(E_j) H_j at each level; on the left the sums, for tangents are more rows of them."""
+
+    def at(mu):
+        return near @ fermi(nodes, mu, thermal[:, None], derivative).T + filled
+
+    return jax.lax.map(at, mu)
+
+
+_occupied_known = program(_occupied)
 
 
 def fermi(energy, mu, thermal, derivative: bool = False):

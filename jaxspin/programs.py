@@ -2,13 +2,15 @@
 
 `jax.jit` knows a program again by the class and the static fields of its arguments. It would go on
 with the one of a model whose module global or class attribute has since changed. Here what a
-user's code does (`identity`) is part of the key. The programs used last are kept, so many at most.
+user's code does (`identity`) is part of the key. The programs used last are kept, as many as the
+process has room for.
 """
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from functools import cached_property, partial, update_wrapper
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -16,8 +18,13 @@ import jax
 
 from jaxspin.identity import Unidentified, code_of, digest
 
-#: Number of compiled programs that are kept.
+#: Number of compiled programs that are kept, at most.
 CAPACITY = 128
+#: Number of memory mappings of the process beyond which the oldest programs are dropped. A sum over
+#: a mesh has 170 to 240, one for each part of its machine code; Linux allows 65530 in all.
+MAPPINGS = 4000
+#: Number of programs that are kept whatever other mappings the process has: those of a few calls.
+LEAST = 16
 
 
 class Program:
@@ -110,12 +117,27 @@ class _Programs:
     def keep(self, key: Hashable, fresh: _Compiled) -> _Compiled:
         """The program kept under the key, or the fresh one, which is kept from now on."""
         with self._lock:
+            if key not in self._kept:
+                self._make_room()
             found = self._kept.setdefault(key, fresh)
             self._kept.move_to_end(key)
-            while len(self._kept) > CAPACITY:
-                _, oldest = self._kept.popitem(last=False)
-                oldest.jitted.clear_cache()
             return found
+
+    def _make_room(self) -> None:
+        """Drop the oldest programs where one more were too many."""
+        number = len(self._kept)
+        while number >= CAPACITY or (number >= LEAST and count_mappings() > MAPPINGS):
+            _, oldest = self._kept.popitem(last=False)
+            oldest.jitted.clear_cache()
+            number = len(self._kept)
+
+
+def count_mappings() -> int:
+    """Number of memory mappings of this process; 0 where the system does not tell."""
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return 0
 
 
 _programs = _Programs()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import is_traced, on_device
 from jaxspin.checks import choose_degeneracy
 from jaxspin.integrate import Sums, shape_of_weights
 from jaxspin.levels import Levels
@@ -49,15 +49,15 @@ def include_unresolved(
     if not len(missing):
         return sums
     shape = shape_of_weights(observable, model, degeneracy)
-    missing = np.abs(np.asarray(complete(shape.complete(jnp.asarray(missing)))))
+    missing = np.abs(np.asarray(complete(shape.complete(missing))))
     missing = missing.reshape(-1, *sums.value.shape)
     claimed, size = np.max(np.asarray(sums.error)), np.max(np.abs(np.asarray(sums.value)))
     each = np.max(missing.reshape(len(missing), -1), axis=1)
     worst = int(np.argmax(each))
     if each[worst] > max(claimed, _NOTABLE * size):
         _warn(near, worst)
-    error = jnp.maximum(sums.error, jnp.asarray(np.sum(missing, axis=0)))
-    return eqx.tree_at(lambda sums: sums.error, sums, error)
+    error = np.maximum(sums.error, np.sum(missing, axis=0))
+    return eqx.tree_at(lambda sums: sums.error, sums, on_device(error))
 
 
 @jax.ensure_compile_time_eval()

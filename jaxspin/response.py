@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin import checks, geometry, observables, units
-from jaxspin.algebra import is_traced
+from jaxspin.algebra import as_arrays, is_traced, on_device
 from jaxspin.band_structure import BandStructure, from_bands, move_k_first
 from jaxspin.checkpoint import CheckpointLike, as_checkpoint
 from jaxspin.error_estimates import COARSER_MESHES
@@ -226,7 +226,7 @@ def spin_hall(
         formula=chosen.formula,
         source=chosen.source,
         groups=groups,
-        extra={"torque_density": jnp.max(jnp.abs(torque.value))},
+        extra={"torque_density": _largest(torque.value)},
     )
     _warn_of_torque(main, torque, definition)
     return response
@@ -347,7 +347,7 @@ def torque_density(
         source=f"{_PAPER}, discussion of Eq. (1)",
         groups=groups,
     )
-    if not is_traced(sums) and _is_nonzero(sums, jnp.max(jnp.abs(sums.value)) * 0 + 1e-3):
+    if not is_traced(sums) and _is_nonzero(sums, _largest(sums.value) * 0 + 1e-3):
         warnings.warn(_TORQUE, stacklevel=2)
     return response
 
@@ -760,11 +760,12 @@ def _response(
     }
     if model.lattice is not None:
         info["external_terms"] = jnp.asarray(model.external_terms)
+    xp, (value, error) = as_arrays(sums.value, sums.error)
     # The error of the worst component stands for all: that of one alone can be small by chance.
-    error = jnp.broadcast_to(jnp.max(sums.error, axis=-1, keepdims=True), sums.error.shape)
+    error = xp.broadcast_to(xp.max(error, axis=-1, keepdims=True), error.shape)
     return Response(
-        value=sums.value.reshape(shape) * factor,
-        error=error.reshape(shape) * factor,
+        value=on_device(value.reshape(shape) * factor),
+        error=on_device(error.reshape(shape) * factor),
         levels=levels,
         info=info,
         axes=(*temperature, "mu", *components),
@@ -786,9 +787,10 @@ def _origin_of_error(sums: Sums) -> dict[str, Array]:
 def _split(sums: Sums, shapes) -> list[Sums]:
     """Cut components that were laid end to end."""
     edges = np.cumsum([np.prod(shape) for shape in shapes])[:-1]
-    values, errors = (jnp.split(array, edges, axis=-1) for array in (sums.value, sums.error))
+    xp, arrays = as_arrays(sums.value, sums.error)
+    values, errors = (xp.split(array, edges, axis=-1) for array in arrays)
     return [
-        Sums(v, e, sums.smallest_splitting, sums.compared, sums.refinement)
+        Sums(*map(on_device, (v, e)), sums.smallest_splitting, sums.compared, sums.refinement)
         for v, e in zip(values, errors, strict=True)
     ]
 
@@ -802,12 +804,18 @@ _TORQUE = (
 
 @jax.ensure_compile_time_eval()
 def _is_nonzero(torque: Sums, scale) -> bool:
-    largest = jnp.max(jnp.abs(torque.value))
-    return bool((largest > TORQUE.of(torque.value) * scale) & (largest > 3 * jnp.max(torque.error)))
+    largest = _largest(torque.value)
+    return bool((largest > TORQUE.of(torque.value) * scale) & (largest > 3 * np.max(torque.error)))
+
+
+def _largest(value: Float[Array, "*n"]) -> Float[Array, ""]:
+    """Largest absolute value."""
+    xp, (value,) = as_arrays(value)
+    return on_device(xp.max(xp.abs(value)))
 
 
 def _warn_of_torque(main: Sums, torque: Sums, definition: str) -> None:
     if definition == "conventional" or is_traced(main, torque):
         return
-    if _is_nonzero(torque, jnp.max(jnp.abs(main.value))):
+    if _is_nonzero(torque, _largest(main.value)):
         warnings.warn(_TORQUE, stacklevel=3)

@@ -23,6 +23,14 @@ def scanned(scan, energies=ENERGIES, spread=SPREAD, values=VALUES):
     return np.asarray(_scanned(scan, *map(jnp.asarray, (energies, spread, values))))
 
 
+def step(mu) -> Step:
+    return Step(jnp.asarray(mu), jnp.argsort(np.argsort(mu)), 1)
+
+
+def cells(mu, derivative=False) -> Cells:
+    return Cells(jnp.asarray(mu), jnp.argsort(np.argsort(mu)), 1, derivative)
+
+
 @eqx.filter_jit
 def _scanned(scan, energies, spread, values):
     tile = energies, spread, values
@@ -54,12 +62,12 @@ def test_fermi_function_has_finite_derivatives_far_away():
 
 def test_step_counts_bands_below():
     expected = np.einsum("emk,cmk->ec", MU[:, None, None] > ENERGIES, VALUES)
-    np.testing.assert_allclose(scanned(Step(jnp.asarray(MU), 1))[0], expected, atol=1e-12)
+    np.testing.assert_allclose(scanned(step(MU))[0], expected, atol=1e-12)
 
 
 def test_an_energy_at_the_level_is_below_it():
     """θ(0) = 1."""
-    scan = Step(jnp.array([0.5]), 1)
+    scan = step(np.array([0.5]))
     value = scanned(scan, np.array([[0.5]]), np.zeros((1, 1)), np.ones((1, 1, 1)))
     assert float(value[0, 0, 0]) == 1
 
@@ -68,19 +76,19 @@ def test_cells_fill_gradually():
     """clip(1/2 + (mu - ε)/spread, 0, 1)."""
     filling = np.clip(0.5 + (MU[:, None, None] - ENERGIES) / SPREAD, 0, 1)
     expected = np.einsum("emk,cmk->ec", filling, VALUES)
-    value = scanned(Cells(jnp.asarray(MU), 1, False))[0]
+    value = scanned(cells(MU))[0]
     np.testing.assert_allclose(value, expected, atol=1e-11)
 
 
 def test_cells_of_no_width_are_steps():
-    value = scanned(Cells(jnp.asarray(MU), 1, False), spread=0 * SPREAD)
-    np.testing.assert_allclose(value, scanned(Step(jnp.asarray(MU), 1)), atol=1e-12)
+    value = scanned(cells(MU), spread=0 * SPREAD)
+    np.testing.assert_allclose(value, scanned(step(MU)), atol=1e-12)
 
 
 def test_derivative_of_cells_is_minus_their_slope():
     inside = np.abs(MU[:, None, None] - ENERGIES) < SPREAD / 2
     expected = -np.einsum("emk,cmk->ec", inside / SPREAD, VALUES)
-    value = scanned(Cells(jnp.asarray(MU), 1, True))[0]
+    value = scanned(cells(MU, True))[0]
     np.testing.assert_allclose(value, expected, atol=1e-10)
 
 
@@ -94,9 +102,9 @@ def cell_error(number: int, scan) -> float:
 
 def test_cells_converge_with_the_square_of_the_spacing():
     """Negative control: counting points does not."""
-    mu = jnp.array([0.3])
-    assert cell_error(100, Cells(mu, 1, False)) < 1e-5
-    assert cell_error(100, Step(mu, 1)) > 1e-3
+    mu = np.array([0.3])
+    assert cell_error(100, cells(mu)) < 1e-5
+    assert cell_error(100, step(mu)) > 1e-3
 
 
 TEMPERATURES = np.array([50.0, 300.0])
