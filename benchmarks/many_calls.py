@@ -5,7 +5,7 @@ before, so that each compiles anew. Resident memory stays below 1500 MB, mapping
 
     python benchmarks/many_calls.py [CALLS]
 
-CALLS is 200 by default, and takes ten minutes; 2000 take two hours.
+CALLS is 100 by default, which takes five to ten minutes.
 """
 
 import sys
@@ -53,4 +53,4 @@ def main(calls: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:] or ["200"]))
+    main(*map(int, sys.argv[1:] or ["100"]))

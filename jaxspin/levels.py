@@ -154,7 +154,7 @@ def scans(
         fixed = mu, _order(levels.mu), len(cold)
         plan.append((cold, Cells(*fixed, derivative) if use_cells else Step(*fixed)))
     if warm:
-        plan.append((warm, _warm(levels.mu, temperatures[list(warm)], derivative)))
+        plan.append((warm, _warm(levels.mu, np.asarray(temperatures)[list(warm)], derivative)))
     return tuple(plan)
 
 
