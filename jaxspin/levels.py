@@ -358,12 +358,13 @@ class Histogram(Scan):
         return jnp.transpose(jnp.concatenate(occupied, axis=-1), (2, 0, 1))
 
     def finish_known(self, sums):
-        nodes = self.first + self.step * np.arange(self.number, dtype=sums.dtype)
-        first, second = np.split(np.asarray(sums)[:, : self.number + 4 * _ASIDE], [self.number], 1)
-        near, filled = on_device(first), jnp.sum(on_device(second), axis=1, keepdims=True)
+        first, step = np.asarray(self.first), np.asarray(self.step)
+        nodes = first + step * np.arange(self.number, dtype=sums.dtype)
+        near, low = np.split(np.asarray(sums)[:, : self.number + 4 * _ASIDE], [self.number], 1)
+        near, filled = on_device(near), jnp.sum(on_device(low), axis=1, keepdims=True)
         filled = 0 if self.derivative else filled
         parts = map(on_device, self._parts(np.asarray(self.thermal)))
-        fixed = near, on_device(np.asarray(nodes)), filled
+        fixed = near, on_device(nodes), filled
         occupied = [_occupied_known(*fixed, x, self.mu, self.derivative) for x in parts]
         return np.transpose(np.concatenate(occupied, axis=-1), (2, 0, 1))
 
