@@ -384,7 +384,7 @@ def _quantity(
         rest["bands"] = _indices("quantity", "bands", rest["bands"])
     if "definition" not in known:
         return quantity, {"": rest}, unit
-    definitions = rest.pop("definition")
+    definitions = rest.pop("definition", None)
     several = definitions if isinstance(definitions, list) else [definitions]
     for definition in several:
         _pick("quantity", "definition", definition, response.DEFINITIONS)

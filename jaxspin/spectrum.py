@@ -40,8 +40,8 @@ class Covariant(Degeneracy):
     splittings below it are not resolved. In arithmetic of finite precision it is at least 64
     rounding errors of the largest energy at that k.
 
-    Without a tolerance it is 1e-6 eV; the public functions take 1e-6 of the size of the bands where
-    that is below 1 eV (`for_bands`).
+    Without a tolerance it is 1e-6 eV; the public functions take 1e-5 of the size of the bands where
+    that is below 0.1 eV (`for_bands`).
     """
 
     tolerance: float | Float[Array, ""] | None = None
@@ -63,21 +63,23 @@ class Covariant(Degeneracy):
     def for_bands(self, hamiltonians: Complex[Array, "K n n"]) -> "Covariant":
         """The same with the tolerance for a model of such H(k) where none was given.
 
-        The size of the bands is √2 times the norm of H without its trace, which for two bands is
-        their splitting, at the k where it is largest.
+        The size of the bands is √2 times the norm of H less the mean energy of all k, where it is
+        largest: of two bands their splitting, or twice how far they move together with k.
         """
         if self.tolerance is not None:
             return self
         h = jax.lax.stop_gradient(hamiltonians)
         n = h.shape[-1]
-        trace = jnp.trace(h, axis1=1, axis2=2)[:, None, None]
-        size = jnp.sqrt(2 * jnp.max(jnp.sum(jnp.abs(h - trace / n * jnp.eye(n)) ** 2, (1, 2))))
-        if not is_traced(size) and not 0 < size < 1:
+        mean = jnp.mean(jnp.trace(h, axis1=1, axis2=2)) / n
+        size = jnp.sqrt(2 * jnp.max(jnp.sum(jnp.abs(h - mean * jnp.eye(n)) ** 2, (1, 2))))
+        if not is_traced(size) and not 0 < size < _TOLERANCE / _OF_THE_SIZE:
             return Covariant(_TOLERANCE)
-        return Covariant(_TOLERANCE * jnp.where(size > 0, jnp.minimum(size, 1.0), 1.0))
+        narrow = jnp.minimum(_TOLERANCE, _OF_THE_SIZE * size)
+        return Covariant(jnp.where(size > 0, narrow, _TOLERANCE))
 
 
-_TOLERANCE = 1e-6  # eV, and part of the size of the bands
+_TOLERANCE = 1e-6  # eV
+_OF_THE_SIZE = 1e-5  # of the bands: models of more than 0.1 eV have the same tolerance
 
 
 class Strict(Degeneracy):

@@ -457,17 +457,26 @@ def test_warnings_of_the_calculation_are_printed():
 def test_scan_with_a_checkpoint_goes_on_after_an_interruption(monkeypatch):
     """Each definition has its own file."""
     file = tiny(('"conventional"', '["conventional", "proper_corrected"]'))
-    assert run("scan", file, "-o", "plain").exit_code == 0
-    track, count = integrate.track, itertools.count()
+    track, sums = integrate.track, []
 
-    def short(segments, *arguments):
+    def counted(segments, *arguments):
+        sums.append(segments)
+        yield from track(segments, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(integrate, "track", counted)
+        assert run("scan", file, "-o", "plain").exit_code == 0
+    number, count = len(sums), itertools.count(1)
+
+    def stopped_in_the_last(segments, *arguments):
+        last = next(count) == number
         for part in track(segments, *arguments):
-            if next(count) == 3:
+            if last:
                 raise KeyboardInterrupt
             yield part
 
     with monkeypatch.context() as patch:
-        patch.setattr(integrate, "track", short)
+        patch.setattr(integrate, "track", stopped_in_the_last)
         result = run("scan", file, "-o", "kept", "--checkpoint", "sums.npz")
     assert result.exit_code != 0
     assert "The sums so far are in sums_proper_corrected.npz" in result.output

@@ -46,7 +46,7 @@ def both(quantities):
 def summed(model, mesh, quantities):
     """The sums as the responses make them, several quantities in one pass."""
     arguments = model, mesh, LEVELS, js.Covariant(), False, None, 1
-    return response._checked_sum(*both(quantities), *arguments)
+    return response._checked_sum(*both(quantities), *arguments)[0]
 
 
 def refuse(model, mesh, quantities, operation, match):
