@@ -21,6 +21,7 @@ from jaxspin.spectrum import Covariant
 # which the comparison with a coarser mesh sees while that is small. Peaks of w < h/4 are looked at.
 _WIDE = 4.0
 _NOTABLE = 0.01  # part of a response whose loss between the nodes is worth a warning
+_GROSS = 0.5  # ... even if the error says so already
 
 
 @jax.ensure_compile_time_eval()
@@ -35,8 +36,9 @@ def include_unresolved(
 ) -> Sums:
     """The sums, their error with that of near degeneracies between the nodes of a fixed mesh.
 
-    It warns of the worst, where that is more than the error and a hundredth of the response. Where
-    numbers are traced nothing is known, and nothing is done.
+    It warns of the worst, where that is a hundredth of the response and more than its error, or half
+    of the response whatever the error. Where numbers are traced nothing is known, and nothing is
+    done.
 
     Args:
         mesh: that of the whole domain, not folded.
@@ -54,7 +56,7 @@ def include_unresolved(
     claimed, size = np.max(np.asarray(sums.error)), np.max(np.abs(np.asarray(sums.value)))
     each = np.max(missing.reshape(len(missing), -1), axis=1)
     worst = int(np.argmax(each))
-    if each[worst] > max(claimed, _NOTABLE * size):
+    if each[worst] > max(min(claimed, _GROSS * size), _NOTABLE * size):
         _warn(near, worst)
     error = np.maximum(sums.error, np.sum(missing, axis=0))
     return eqx.tree_at(lambda sums: sums.error, sums, on_device(error))
