@@ -321,7 +321,7 @@ def check_tolerance(model, degeneracy) -> None:
     energies = np.linalg.eigvalsh(np.asarray(_sample_hamiltonians(model)))
     tolerance, width = float(degeneracy.tolerance), float(np.ptp(energies))
     splittings = np.diff(energies)
-    if np.all(splittings <= _EXACTLY * np.finfo(energies.dtype).eps * np.max(np.abs(energies))):
+    if np.all(splittings <= tolerances.DEGENERATE.of(energies) * np.max(np.abs(energies))):
         return  # one band, degenerate by symmetry: there is nothing to take apart
     if np.all(splittings <= tolerance):
         what = "all bands for one group, and nothing runs between them"
@@ -337,7 +337,6 @@ def check_tolerance(model, degeneracy) -> None:
 
 
 _SIZEABLE = 0.25  # of the width of all bands
-_EXACTLY = 1e3  # rounding errors of the largest energy: splittings that are none
 
 
 @jax.ensure_compile_time_eval()
@@ -352,7 +351,7 @@ def check_degeneracy(model, degeneracy) -> None:
     for k in _sample_points(model):
         energies = np.linalg.eigvalsh(np.asarray(hamiltonian_at(model, k)))
         splitting = np.min(np.diff(energies)) if len(energies) > 1 else np.inf
-        smallest = tolerances.DEGENERATE.of(energies) * max(1.0, np.max(np.abs(energies)))
+        smallest = tolerances.DEGENERATE.of(energies) * np.max(np.abs(energies))
         if splitting <= smallest:
             raise ValueError(
                 "Argument `degeneracy` must be Covariant(...) where bands are degenerate, but is "

@@ -36,9 +36,9 @@ def include_unresolved(
 ) -> Sums:
     """The sums, their error with that of near degeneracies between the nodes of a fixed mesh.
 
-    It warns of the worst, where that is a hundredth of the response and more than its error, or half
-    of the response whatever the error. Where numbers are traced nothing is known, and nothing is
-    done.
+    It warns of the worst, where that is a hundredth of the response and more than its error, or
+    half of the response whatever the error. Where numbers are traced nothing is known, and nothing
+    is done.
 
     Args:
         mesh: that of the whole domain, not folded.

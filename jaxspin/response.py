@@ -665,6 +665,7 @@ def _at(
     needs = {"spin": spin, **needs}
     flat = k.reshape(-1, k.shape[-1]).T
     degeneracy = checks.choose_degeneracy(model, degeneracy)
+    checks.check_degeneracy(model, degeneracy)
     result = _solve_and_apply(function, model, flat, degeneracy, needs)
     checks.check_finite_bands(result, model, flat)
     return result, batch

@@ -2,7 +2,7 @@
 
 Rounding leaves 10⁻¹⁶ of a number in double precision, and 10⁻⁷ in single precision. A tolerance
 that tells rounding from a difference that means something is therefore two numbers. Those of single
-precision were set on the models of tests/every_response.py, where rounding is at most a tenth.
+precision are such that the models of tests/every_response.py pass.
 """
 
 from typing import NamedTuple

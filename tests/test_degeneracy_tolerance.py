@@ -52,6 +52,15 @@ def test_at_given_k(function):
     np.testing.assert_allclose(function(CHERN, K, degeneracy=js.Covariant(10.0)), 0, atol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-9])
+def test_strict_is_refused_at_given_k_where_bands_are_degenerate(scale):
+    model = scale * js.models.KaneMele(onsite=0.0, hopping=1.0, spin_orbit=0.3)
+    with pytest.raises(ValueError, match=r"`degeneracy` must be Covariant\(...\) where bands are"):
+        js.berry_curvature(model, K, degeneracy=js.Strict())
+    narrow = js.berry_curvature(scale * CHERN, K, degeneracy=js.Strict())
+    np.testing.assert_allclose(narrow, js.berry_curvature(CHERN, K), atol=1e-9)
+
+
 @pytest.mark.filterwarnings("ignore:The torque density")
 @pytest.mark.parametrize(
     "response",
