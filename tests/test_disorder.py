@@ -475,9 +475,9 @@ def test_phases_of_eigenvectors_do_not_matter(rng, monkeypatch):
     states = random_states(THREE_DIMENSIONS, 60)
 
     def with_phases(hamiltonian):
-        energies, basis = np.linalg.eigh(np.moveaxis(np.asarray(hamiltonian), -1, 0))
+        energies, basis = jnp.linalg.eigh(jnp.moveaxis(hamiltonian, -1, 0))
         phases = np.exp(2j * np.pi * rng.uniform(size=energies.shape))
-        return jnp.asarray(energies.T), jnp.moveaxis(basis * phases[:, None], 0, -1)
+        return energies.T, jnp.moveaxis(basis * phases[:, None], 0, -1)
 
     before = states_of(THREE_DIMENSIONS, states)
     monkeypatch.setattr(shells, "eigh", with_phases)

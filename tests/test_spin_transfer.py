@@ -1,5 +1,6 @@
 """Spin-transfer torque: reference numbers, closed forms, other routes, invariances, controls."""
 
+import contextlib
 import itertools
 import warnings
 
@@ -676,10 +677,13 @@ def ellipsoid(model, tau=TAU, polar=12, azimuthal=24):
 
 @pytest.mark.parametrize(("c1", "enough"), [(BI2SE3.C1, True), (300.0, False)])
 def test_quadrature(c1, enough):
-    """16 x 32 nodes give 10⁻⁹ at Ωτ = 15; not where the surface is seven times as wide as high."""
+    """16 x 32 nodes give 10⁻⁹ at Ωτ = 15; not where the surface is seven times as wide as high, and
+    then it is said."""
     model = TopologicalInsulator.bi2se3(C1=c1)
     m, tau = SIZE * np.eye(3)[Z], 15 * HBAR_EV_PS / (2 * SIZE)
-    found = np.asarray(torque(stt.ParabolicBand(model), m=m, tau=tau).bare.gradient.value)[:2]
+    doubtful = pytest.warns(UserWarning, match="nodes on the shell leave an estimated error")
+    with contextlib.nullcontext() if enough else doubtful:
+        found = np.asarray(torque(stt.ParabolicBand(model), m=m, tau=tau).bare.gradient.value)[:2]
     exact = ellipsoid(model, tau, 16, 32).gradient_tensor(m, 1e-6)[:2]
     assert (np.abs(found - exact).max() < 1e-9 * np.abs(exact).max()) == enough
 
@@ -900,7 +904,12 @@ def test_micromagnetics():
     script = dict(line.split(" = ") for line in found.mumax3().splitlines())
     current = float(script["J"].removeprefix("vector(").split(",")[0])
     m, xi, size = np.asarray(wall) / 0.004, float(script["xi"]), float(script["Msat"])
-    h = magneton * current * np.gradient(m, 10e-10, axis=1) / (charge * size * (1 + xi**2))
+    h = (
+        magneton
+        * current
+        * np.gradient(m, 10e-10, axis=1, edge_order=2)
+        / (charge * size * (1 + xi**2))
+    )
     turned = np.cross(m, h, axis=0)
     mumax = -np.cross(m, turned, axis=0) - xi * turned
     texture = stt.texture_torque(
