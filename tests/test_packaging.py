@@ -56,9 +56,9 @@ def test_the_package_imports_what_it_declares():
     assert found == declared - NOT_IMPORTED
 
 
-def test_tests_and_examples_import_what_is_declared():
+def test_tests_examples_and_benchmarks_import_what_is_declared():
     declared = modules([*PROJECT["dependencies"], *EXTRAS["test"], *EXTRAS["interop"]])
-    assert imports_in("tests", "examples") - OPTIONAL <= declared
+    assert imports_in("tests", "examples", "benchmarks") - OPTIONAL <= declared
 
 
 @pytest.mark.parametrize("text", [*PROJECT["dependencies"], *EXTRAS["test"], *EXTRAS["interop"]])
