@@ -14,6 +14,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import PurePath
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -36,8 +37,24 @@ class Unidentified(Exception):
 
 
 def trace(function: Callable, *arguments) -> ClosedJaxpr:
-    """Trace a function anew: JAX would take an earlier trace of the same function for it."""
-    return jax.make_jaxpr(lambda *arguments: function(*arguments))(*arguments)
+    """Trace a function anew: JAX would take an earlier trace of the same function for it.
+
+    Programs that it calls are traced as a part of it (`is_tracing`): their own identity could be
+    that of the function, without end.
+    """
+    token = _TRACING.set(True)
+    try:
+        return jax.make_jaxpr(lambda *arguments: function(*arguments))(*arguments)
+    finally:
+        _TRACING.reset(token)
+
+
+_TRACING = ContextVar("whether a function is traced for its digest", default=False)
+
+
+def is_tracing() -> bool:
+    """Whether a function is being traced for its digest."""
+    return _TRACING.get()
 
 
 def digest(traced: ClosedJaxpr) -> str:

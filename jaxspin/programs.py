@@ -16,7 +16,7 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from jaxspin.identity import Unidentified, code_of, digest
+from jaxspin.identity import Unidentified, code_of, digest, is_tracing
 
 #: Number of compiled programs that are kept, at most.
 CAPACITY = 128
@@ -46,6 +46,8 @@ class Program:
         Args:
             code: digest of the user's code that the arguments run, where it is known already.
         """
+        if is_tracing():
+            return self._function(*arguments)
         leaves, structure = jax.tree.flatten(arguments)
         arrays = [leaf for leaf in leaves if eqx.is_array(leaf)]
         rest = [None if eqx.is_array(leaf) else leaf for leaf in leaves]
