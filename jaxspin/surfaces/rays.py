@@ -84,10 +84,7 @@ def crossings(
     model: Model, mu: Float[Array, ""], directions: Float[Array, "d N"], search: Search
 ) -> Crossings:
     """All radial roots of ε = mu, to be called with what is `frozen`."""
-    reach = _reach(model, mu, directions, search)
-    fractions = jnp.linspace(_INNERMOST, 1, search.samples + 1)
-    energies, slopes = _along(model, directions, search, fractions[:, None] * reach)
-    bracket = _brackets(energies - mu, slopes * reach, fractions, search.roots)
+    reach, bracket, used = _find_brackets(model, mu, directions, search)
     start, low, high = (x * reach for x in (bracket.start, bracket.low, bracket.high))
     band = _bands_of_slots(start)
 
@@ -96,7 +93,6 @@ def crossings(
         return energy - mu, radial(velocity, directions), jnp.linalg.norm(velocity, axis=0)
 
     radius = bracketed_roots(lambda r: at(r)[:2], start, low, high, bracket.rising)
-    used = bracket.number[:, None] > jnp.arange(search.roots)[:, None]
     return Crossings(radius, used, *at(radius), bracket.number, reach)
 
 
@@ -104,11 +100,7 @@ def outline_of_rays(
     model: Model, mu: Float[Array, ""], directions: Float[Array, "d N"], search: Search
 ) -> Outline:
     """Which slots hold a crossing on any ray, without the crossings themselves."""
-    reach = _reach(model, mu, directions, search)
-    fractions = jnp.linspace(_INNERMOST, 1, search.samples + 1)
-    energies, slopes = _along(model, directions, search, fractions[:, None] * reach)
-    bracket = _brackets(energies - mu, slopes * reach, fractions, search.roots)
-    used = bracket.number[:, None] > jnp.arange(search.roots)[:, None]
+    reach, bracket, used = _find_brackets(model, mu, directions, search)
     k = positions(directions, search.center, bracket.start * reach)
     ray = jnp.argmax(used, axis=-1)[None, ..., None]
     return Outline(
@@ -117,6 +109,15 @@ def outline_of_rays(
         band=_bands_of_slots(bracket.start)[..., 0].ravel(),
         crossed=used.any(),
     )
+
+
+def _find_brackets(model, mu, directions, search: Search):
+    """The reach of each ray, the brackets of its crossings in parts of that, and slots in use."""
+    reach = _reach(model, mu, directions, search)
+    fractions = jnp.linspace(_INNERMOST, 1, search.samples + 1)
+    energies, slopes = _along(model, directions, search, fractions[:, None] * reach)
+    bracket = _brackets(energies - mu, slopes * reach, fractions, search.roots)
+    return reach, bracket, bracket.number[:, None] > jnp.arange(search.roots)[:, None]
 
 
 def _bands_of_slots(radius) -> Int[Array, "n r N"]:
