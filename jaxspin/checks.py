@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Complex
 
 from jaxspin import tolerances
 from jaxspin.algebra import as_numbers, finite_reals, is_traced, shortened
@@ -289,8 +289,11 @@ def check_temperature(temperature) -> None:
         )
 
 
-def choose_degeneracy(model, degeneracy) -> Degeneracy:
-    """`degeneracy` with a tolerance that fits the bands of the model, where none was given.
+def choose_degeneracy(hamiltonians, degeneracy) -> Degeneracy:
+    """`degeneracy` with a tolerance that fits the bands, where none was given.
+
+    Args:
+        hamiltonians: as `sample_hamiltonians` gives them.
 
     Raises:
         ValueError: it is no `Covariant` or `Strict`.
@@ -302,23 +305,28 @@ def choose_degeneracy(model, degeneracy) -> Degeneracy:
         )
     if not isinstance(degeneracy, Covariant) or degeneracy.tolerance is not None:
         return degeneracy
-    if is_traced(model):
-        return degeneracy.for_bands(_sample_hamiltonians(model))
+    if is_traced(hamiltonians):
+        return degeneracy.for_bands(hamiltonians)
     with jax.ensure_compile_time_eval():
-        return degeneracy.for_bands(_sample_hamiltonians(model))
+        return degeneracy.for_bands(hamiltonians)
 
 
-def _sample_hamiltonians(model):
-    return jnp.stack([hamiltonian_at(model, k) for k in _sample_points(model)])
+def sample_hamiltonians(model) -> Complex[Array, "K n n"]:
+    """H at the few k of the checks."""
+    at_all = jax.vmap(lambda k: hamiltonian_at(model, k))
+    if is_traced(model):
+        return at_all(jnp.stack(_sample_points(model)))
+    with jax.ensure_compile_time_eval():
+        return at_all(jnp.stack(_sample_points(model)))
 
 
 @jax.ensure_compile_time_eval()
-def check_tolerance(model, degeneracy) -> None:
+def check_tolerance(hamiltonians, degeneracy) -> None:
     """Warn of a tolerance that is a sizeable part of the energies that the bands span."""
-    traced = is_traced(model, degeneracy)
-    if traced or not isinstance(degeneracy, Covariant) or number_of_bands(model) == 1:
+    traced = is_traced(hamiltonians, degeneracy)
+    if traced or not isinstance(degeneracy, Covariant) or hamiltonians.shape[-1] == 1:
         return
-    energies = np.linalg.eigvalsh(np.asarray(_sample_hamiltonians(model)))
+    energies = np.linalg.eigvalsh(np.asarray(hamiltonians))
     tolerance, width = float(degeneracy.tolerance), float(np.ptp(energies))
     splittings = np.diff(energies)
     if np.all(splittings <= tolerances.DEGENERATE.of(energies) * np.max(np.abs(energies))):
@@ -329,10 +337,9 @@ def check_tolerance(model, degeneracy) -> None:
         what = f"bands for one group that are {tolerance / width:.0%} of their whole width apart"
     else:
         return
-    warnings.warn(
+    warn_user(
         f"Argument `degeneracy` has a tolerance of {tolerance:.3g} eV, which takes {what} "
-        f"(the bands span {width:.3g} eV). Give Covariant(...) a smaller one.",
-        stacklevel=5,
+        f"(the bands span {width:.3g} eV). Give Covariant(...) a smaller one."
     )
 
 
@@ -348,8 +355,9 @@ def check_degeneracy(model, degeneracy) -> None:
     """
     if not isinstance(degeneracy, Strict) or is_traced(model):
         return
-    for k in _sample_points(model):
-        energies = np.linalg.eigvalsh(np.asarray(hamiltonian_at(model, k)))
+    sampled = zip(_sample_points(model), np.asarray(sample_hamiltonians(model)), strict=True)
+    for k, hamiltonian in sampled:
+        energies = np.linalg.eigvalsh(hamiltonian)
         splitting = np.min(np.diff(energies)) if len(energies) > 1 else np.inf
         smallest = tolerances.DEGENERATE.of(energies) * np.max(np.abs(energies))
         if splitting <= smallest:

@@ -1,6 +1,5 @@
 """Resolution of fixed meshes: near degeneracies that are narrower than the spacing of the nodes."""
 
-import warnings
 from collections.abc import Callable
 
 import equinox as eqx
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.algebra import is_traced, on_device
-from jaxspin.checks import choose_degeneracy
+from jaxspin.checks import warn_user
 from jaxspin.integrate import Sums, shape_of_weights
 from jaxspin.levels import Levels
 from jaxspin.meshes import Adaptive, Mesh
@@ -64,7 +63,7 @@ def include_unresolved(
 
 @jax.ensure_compile_time_eval()
 def compare_groups(
-    smallest: Array, observable, model, mesh: Mesh | Adaptive, levels: Levels, degeneracy
+    smallest: Array, observable, model, mesh: Mesh | Adaptive, levels: Levels, degeneracy, default
 ) -> dict[str, Array]:
     """Relative change of a sum if small splittings were treated in the other way, for `info`.
 
@@ -72,15 +71,18 @@ def compare_groups(
     counted as separate, "change_if_grouped" is the change with that tolerance; where a tolerance
     above the default was given, "change_if_separate" that with the default. It is that of a sum
     over a few hundred nodes, and left out below a hundredth.
+
+    Args:
+        default: the `Covariant` that the model has where none is given.
     """
     if observable.smooth or is_traced(smallest, observable, model, mesh, levels, degeneracy):
         return {}
-    default = float(choose_degeneracy(model, Covariant()).tolerance)
+    usual = float(default.tolerance)
     tolerance = float(getattr(degeneracy, "tolerance", 0.0))
-    if tolerance > default:
-        name, other = "change_if_separate", default
-    elif float(smallest) <= _MILLIVOLTS * default:
-        name, other = "change_if_grouped", _MILLIVOLTS * default
+    if tolerance > usual:
+        name, other = "change_if_separate", usual
+    elif float(smallest) <= _MILLIVOLTS * usual:
+        name, other = "change_if_grouped", _MILLIVOLTS * usual
     else:
         return {}
     fixed = mesh.mesh if isinstance(mesh, Adaptive) else mesh
@@ -121,10 +123,9 @@ def _widths(mesh: Mesh, u: Float[np.ndarray, "L d"]) -> Float[np.ndarray, "L d"]
 
 def _warn(near: NearDegeneracies, worst: int) -> None:
     k = ", ".join(f"{x:.4g}" for x in near.k[worst])
-    warnings.warn(
+    warn_user(
         f"The mesh does not resolve the gap of {near.gap[worst]:.2g} eV between bands "
         f"{near.band[worst]} and {near.band[worst] + 1} at k = ({k}) 1/Å: between its nodes the "
         "gap widens and narrows again. The error in the result allows for what may be missing. Use "
-        "Adaptive(mesh, rtol), a finer mesh or a higher temperature.",
-        stacklevel=6,
+        "Adaptive(mesh, rtol), a finer mesh or a higher temperature."
     )

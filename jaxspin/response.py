@@ -394,7 +394,7 @@ def equilibrium_spin_current(
         ValueError: `bands` out of range or cutting a degenerate group; other bad input.
     """
     checks.check_model(model)
-    degeneracy = checks.choose_degeneracy(model, degeneracy)
+    degeneracy = checks.choose_degeneracy(checks.sample_hamiltonians(model), degeneracy)
     indices = checks.check_bands(model, bands, degeneracy)
     observable: Observable = observables.EquilibriumSpinCurrent()
     if indices is not None:
@@ -664,7 +664,7 @@ def _at(
     batch = k.shape[:-1]
     needs = {"spin": spin, **needs}
     flat = k.reshape(-1, k.shape[-1]).T
-    degeneracy = checks.choose_degeneracy(model, degeneracy)
+    degeneracy = checks.choose_degeneracy(checks.sample_hamiltonians(model), degeneracy)
     checks.check_degeneracy(model, degeneracy)
     result = _solve_and_apply(function, model, flat, degeneracy, needs)
     checks.check_finite_bands(result, model, flat)
@@ -717,9 +717,11 @@ def _checked_sum(
         )
     if observable.spin:
         checks.check_spin(model)
-    degeneracy = checks.choose_degeneracy(model, degeneracy)
+    hamiltonians = checks.sample_hamiltonians(model)
+    default = checks.choose_degeneracy(hamiltonians, Covariant())
+    degeneracy = checks.choose_degeneracy(hamiltonians, degeneracy)
     checks.check_degeneracy(model, degeneracy)
-    checks.check_tolerance(model, degeneracy)
+    checks.check_tolerance(hamiltonians, degeneracy)
     checks.check_tail(converging or observable, model, mesh, levels, degeneracy)
     arguments = (levels, degeneracy)
     options = {"progress": progress, "checkpoint": checkpoint}
@@ -740,7 +742,7 @@ def _checked_sum(
     smallest, chosen = sums.smallest_splitting, converging or observable
     whole = mesh.mesh if isinstance(mesh, Symmetric) else mesh
     tolerance = jnp.asarray(getattr(degeneracy, "tolerance", 0.0))
-    other = compare_groups(smallest, chosen, model, whole, levels, degeneracy)
+    other = compare_groups(smallest, chosen, model, whole, levels, degeneracy, default)
     return sums, {"degeneracy_tolerance": tolerance, **other}
 
 
