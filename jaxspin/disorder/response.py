@@ -1,6 +1,5 @@
 """The response of a disordered conductor to an electric field, by mechanism."""
 
-import warnings
 from functools import partial
 from typing import ClassVar
 
@@ -444,7 +443,7 @@ def _warn(average: _Average, mu) -> None:
     """Warn once of each thing that makes the numbers doubtful."""
     states = np.asarray(average.worst.states)
     if not np.all(states):
-        _say(
+        checks.warn_user(
             f"no Fermi surface at {np.sum(states == 0)} of {states.size} levels of `mu`: "
             "there the response is that of the Fermi sea alone"
         )
@@ -452,21 +451,19 @@ def _warn(average: _Average, mu) -> None:
     change = jnp.max(jnp.abs(average.mechanisms - average.compared)[:, 1:], axis=1)
     nodes = _doubt(average, change, mu, _COARSE)
     if sea:
-        _say(
+        checks.warn_user(
             f"the sum over the Fermi sea has an estimated error {sea}: use a `sea` with more "
             "points, or a `scale` nearer to that of the bands"
         )
     elif nodes:
-        _say(f"the nodes on the Fermi surface leave an estimated error {nodes}: use more of them")
+        checks.warn_user(
+            f"the nodes on the Fermi surface leave an estimated error {nodes}: use more of them"
+        )
     if np.min(average.worst.gap_over_width) < 1:
-        _say(
+        checks.warn_user(
             "bands at the Fermi energy are closer than their width ħ/τ, by a factor of "
             f"{np.min(average.worst.gap_over_width):.2g}: the theory does not hold there"
         )
-
-
-def _say(text: str) -> None:
-    warnings.warn(text, stacklevel=5)
 
 
 _UNCERTAIN = 0.01  # of what is found; the estimate is some 10 to 1000 times the true error

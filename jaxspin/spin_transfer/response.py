@@ -1,6 +1,5 @@
 """Spin-transfer torque of an exchange-split band: the public function, its checks and result."""
 
-import warnings
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Complex, Float, Int
 
 from jaxspin.algebra import is_traced
-from jaxspin.checks import check_energies
+from jaxspin.checks import check_energies, warn_user
 from jaxspin.compiled import mapped
 from jaxspin.programs import program
 from jaxspin.results import shown
@@ -357,33 +356,29 @@ def _warn(level: Level) -> None:
     )
     uncertain = float(np.max(level.uncertain))
     if uncertain > _COARSE:
-        _say(
+        warn_user(
             f"the nodes on the shell leave an estimated error of {uncertain:.2g} of the response "
             "across m: use more of them"
         )
     if share > _DOMINATED:
-        _say(
+        warn_user(
             f"slow modes of the spin, with rates down to {float(np.min(level.found.rates)):.1e}/τ, "
             f"make {share:.2g} of the response across m: it holds only where the magnetisation "
             "varies over more than their diffusion length; see spin_relaxation_time and "
             "DropSlowModes"
         )
     if split > _SPLIT:
-        _say(
+        warn_user(
             f"the splitting is up to {split:.2g} of the height of mu above the band edge, and the "
             "theory is of first order in it"
         )
     if misfit > _FAR:
-        _say(
+        warn_user(
             f"ε0 is off by up to {misfit:.2g} of its height above the band edge: mu is beyond the "
             "window of this model; ConductionBand holds there"
         )
     if below > _COLD:
-        _say(
+        warn_user(
             f"a share {below:.2g} of the thermal window lies below the band edge, where the "
             "theory does not hold: the temperature is too high for this mu"
         )
-
-
-def _say(text: str) -> None:
-    warnings.warn(text, stacklevel=5)
