@@ -33,6 +33,7 @@ from jaxspin import (
     interop as interop,
     models as models,
     plot as plot,
+    reference as reference,
     spin_transfer as spin_transfer,
     symmetry as symmetry,
     units as units,

@@ -10,23 +10,23 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from kubo_streda import (
-    PAULI,
-    correlations,
-    crossing,
-    pauli_model,
-    plane,
-    radial,
-    ranged_cone,
-    square_zone,
-    without_disorder,
-)
 
 import jaxspin as js
+from jaxspin.algebra import PAULI
 from jaxspin.disorder import GaussianCorrelator
 from jaxspin.disorder.contributions import extrinsic, measured, parts, skew_source
 from jaxspin.disorder.shell import shell
 from jaxspin.models import MassiveDirac, QiWuZhang
+from jaxspin.reference import (
+    correlations,
+    dirac_cone_with_range,
+    disk_nodes,
+    extrapolate_to_no_disorder,
+    find_crossing,
+    pauli_hamiltonian,
+    refine_rays,
+    square_zone_nodes,
+)
 
 MASS = 0.3
 STRENGTHS = (8e-4, 4e-4, 2e-4, 1e-4)
@@ -85,11 +85,11 @@ def of_the_surface(states, disorder=SCALAR):
 def by_brute_force(coefficients, grid, mu):
     """The same, (K_AB − K_BA)/2 of −v and σ without disorder."""
     k, weight = grid
-    hamiltonian, velocity = pauli_model(coefficients, k)
+    hamiltonian, velocity = pauli_hamiltonian(coefficients, k)
     spin = np.broadcast_to(PAULI[1:, None], (3, *hamiltonian.shape))
     operators = np.concatenate([-velocity, spin])
     of_strength = lambda u: correlations(hamiltonian, operators, weight, mu, u)  # noqa: E731
-    found = without_disorder(of_strength, STRENGTHS)
+    found = extrapolate_to_no_disorder(of_strength, STRENGTHS)
     return ((found - found.T) / 2)[:, :2]
 
 
@@ -123,7 +123,7 @@ def test_fermi_surface_part(name):
 def test_kubo_streda(name):
     kinetic, mu, _ = CASES[name]
     circles = lambda theta: np.tile(radii(kinetic, mu), (theta.size, 1)).T  # noqa: E731
-    found = by_brute_force(cone(kinetic), plane(circles, 200.0, 8), mu)
+    found = by_brute_force(cone(kinetic), disk_nodes(circles, 200.0, 8), mu)
     np.testing.assert_allclose(found, of_the_surface(on_shell(kinetic, mu)), rtol=0, atol=1e-10)
 
 
@@ -173,8 +173,12 @@ def test_fermi_surface_part_of_anisotropic_bands(name):
 def test_kubo_streda_of_anisotropic_bands(name):
     """Conductivity and spin density. A cutoff is of order u0² here: what is far shifts H."""
     model, coefficients, _, mu, _ = ANISOTROPIC[name]
-    crossings = crossing(coefficients, 1, mu, outermost=2.5)
-    grid = square_zone(crossings, 16) if model.lattice is not None else plane(crossings, 5.0, 48)
+    crossings = find_crossing(coefficients, 1, mu, outermost=2.5)
+    grid = (
+        square_zone_nodes(crossings, 16)
+        if model.lattice is not None
+        else disk_nodes(crossings, 5.0, 48)
+    )
     found = by_brute_force(coefficients, grid, mu)
     expected = of_the_surface(anisotropic_states(name))
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-10)
@@ -191,9 +195,10 @@ def test_kubo_streda_of_finite_range():
     disorder = js.FiniteRangeDisorder(GaussianCorrelator(1.0, length))
     on_surface = of_the_surface(states, disorder)[1, 0]
     assert on_surface == pytest.approx(0.057139718, abs=6e-10)
-    k, width = (x[:, 0] for x in radial(np.full((1, 1), radius), np.full(1, 5.0)))
-    of_strength = lambda u: ranged_cone(k, width, MASS, mu, u, length)  # noqa: E731
-    found = without_disorder(of_strength, 5 * np.array(STRENGTHS))
+    k, width = (x[:, 0] for x in refine_rays(np.full((1, 1), radius), np.full(1, 5.0)))
+    options = {"mass": MASS, "energy": mu, "length": length}
+    of_strength = lambda u: dirac_cone_with_range(k, width, strength=u, **options)  # noqa: E731
+    found = extrapolate_to_no_disorder(of_strength, 5 * np.array(STRENGTHS))
     assert found == pytest.approx(on_surface, abs=1e-10)
 
 
@@ -235,7 +240,7 @@ def film():
     there = np.asarray(surface.weight) != 0
     circles = np.unique(np.linalg.norm(np.asarray(surface.k), axis=0)[there].round(10))
     assert len(circles) == 4
-    k, weight = plane(lambda theta: np.tile(circles, (theta.size, 1)).T, 200.0, 8)
+    k, weight = disk_nodes(lambda theta: np.tile(circles, (theta.size, 1)).T, 200.0, 8)
     bands = [np.moveaxis(np.asarray(x), -1, 0) for x in eqx.filter_jit(model.tile)(jnp.asarray(k))]
     velocity, spin = np.moveaxis(bands[1], 0, 1), np.asarray(model.spin())[:, None]
     operators = np.concatenate([-velocity, np.broadcast_to(spin, (3, *bands[0].shape))])
@@ -248,8 +253,11 @@ def test_kubo_streda_of_four_bands(film, name):
     states, hamiltonian, operators, weight, mu = film
     matrices = IMPURITIES[name].astype(complex)
     expected = of_the_surface(states, js.MatrixDisorder(matrices))
-    of_strength = lambda u: correlations(hamiltonian, operators, weight, mu, u, matrices)  # noqa: E731
-    found = without_disorder(of_strength, STRENGTHS)
+
+    def of_strength(u):
+        return correlations(hamiltonian, operators, weight, mu, u, matrices=matrices)
+
+    found = extrapolate_to_no_disorder(of_strength, STRENGTHS)
     np.testing.assert_allclose(((found - found.T) / 2)[:, :2], expected, rtol=0, atol=5e-10)
     if name == "magnetic":
         assert abs(expected[1, 0]) > 0.02

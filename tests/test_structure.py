@@ -28,6 +28,7 @@ LAYERS = (
         "distributed",
         "files",
         "terminal",
+        "reference",
     ),
     ("lattice", "spectrum", "eigensolvers", "unsplit", "rotations"),
     ("models", "meshes", "levels", "symmetry"),
@@ -124,6 +125,13 @@ def test_imports_run_downwards(name):
     assert "__init__" not in GRAPH[name] or imports_only_submodules(name)
     upward = {other for other in GRAPH[name] - {"__init__"} if layer(other) > layer(name)}
     assert not upward
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(FILES) if name.startswith("reference.")])
+def test_reference_shares_nothing_with_what_it_checks(name):
+    """A model is called as H(k) there; units and its own modules are all it imports."""
+    others = {other for other in GRAPH[name] if other.split(".")[0] not in ("reference", "units")}
+    assert not others
 
 
 def imports_only_submodules(name: str) -> bool:
