@@ -4,8 +4,14 @@
 
 Chern and spin Chern numbers of the Qi-Wu-Zhang, Haldane and Kane-Mele models with gaps of 1e-2 to
 1e-7 of the bandwidth, and the Hall conductivity of a pair of Weyl nodes at distances of 1e-2 to
-1e-7 of the zone, on first meshes of 6² to 16² (8³) and tolerances of 1e-1 to 1e-6. It fails if a
-case is called converged with a true error beyond three times the claimed one.
+1e-7 of the zone, on first meshes of 6² to 16² (8³) and tolerances of 1e-1 to 1e-6.
+
+Of Weyl nodes this close the conductivity is a remainder: the cells cancel to 1e-2 to 1e-7 of their
+magnitudes. A tolerance relative to it is not met within the points, and the answer is "not
+converged". Half of these cases therefore have a tolerance relative to e²/(h a), the conductivity of
+nodes a whole zone apart.
+
+It fails if a case is called converged with a true error beyond three times the claimed one.
 """
 
 import math
@@ -24,9 +30,6 @@ from jaxspin import models
 from jaxspin.algebra import PAULI
 
 LEVELS = js.Levels(0.0)
-POINTS = (
-    300_000  # of one case: nodes close together ask for more than that at tolerances below 1e-1
-)
 
 
 class WeylPair(js.Model):
@@ -85,26 +88,39 @@ def _hall(model, mesh) -> js.Response:
     return js.anomalous_hall(model, mesh, LEVELS).component(flow="y", field="x")
 
 
-DRAWS: dict[str, tuple[Callable[[float, js.Adaptive], Case], int, int]] = {
-    "Qi-Wu-Zhang": (draw_qi_wu_zhang, 2, 60),
-    "Haldane": (draw_haldane, 2, 60),
-    "Kane-Mele": (draw_kane_mele, 2, 50),
-    "Weyl nodes": (draw_weyl, 3, 30),
+class Kind(NamedTuple):
+    """Cases of one model: how one is drawn, how many, and what the tolerance refers to."""
+
+    draw: Callable[[float, js.Adaptive], Case]
+    number: int
+    dimension: int = 2
+    points: int = 300_000
+    unit: float | None = None  # natural units; None: relative to the value
+
+
+WEYL = {"draw": draw_weyl, "number": 15, "dimension": 3, "points": 1_000_000}
+KINDS = {
+    "Qi-Wu-Zhang": Kind(draw_qi_wu_zhang, 60),
+    "Haldane": Kind(draw_haldane, 60),
+    "Kane-Mele": Kind(draw_kane_mele, 50),
+    "Weyl nodes": Kind(**WEYL),
+    "Weyl nodes, of e²/(h a)": Kind(**WEYL, unit=1 / (2 * math.pi)),
 }
 
 
-def run(name: str, rng: np.random.Generator) -> list[dict]:
+def run(kind: Kind, rng: np.random.Generator) -> list[dict]:
     """One row for each case of a model."""
-    draw, dimension, number = DRAWS[name]
     rows = []
-    for _ in range(number):
-        part, rtol = 10 ** rng.uniform(-7, -2), 10 ** rng.uniform(-6, -1)
-        count = 8 if dimension == 3 else int(rng.choice([6, 8, 10, 12, 16]))
-        first = js.Grid((count,) * dimension, shift=rng.choice([0.0, 0.37]))
+    for _ in range(kind.number):
+        part, tolerance = 10 ** rng.uniform(-7, -2), 10 ** rng.uniform(-6, -1)
+        count = 8 if kind.dimension == 3 else int(rng.choice([6, 8, 10, 12, 16]))
+        first = js.Grid((count,) * kind.dimension)
+        rtol, atol = (tolerance, 0.0) if kind.unit is None else (0.0, tolerance * kind.unit)
+        mesh = js.Adaptive(first, rtol=rtol, atol=atol, max_points=kind.points)
         start = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            case = draw(part, js.Adaptive(first, rtol=rtol, max_points=POINTS))
+            case = kind.draw(part, mesh)
         value, error = float(case.response.value[0]), float(case.response.error[0])
         rows.append(
             {
@@ -112,8 +128,6 @@ def run(name: str, rng: np.random.Generator) -> list[dict]:
                 "ratio": abs(value - case.exact) / error,
                 "points": int(case.response.info["points"]),
                 "seconds": time.perf_counter() - start,
-                "part": part,
-                "rtol": rtol,
             }
         )
     return rows
@@ -140,8 +154,8 @@ def summarise(name: str, rows: list[dict]) -> dict:
 def main() -> None:
     rng = np.random.default_rng(20231119)
     table, dishonest = [], 0
-    for name in DRAWS:
-        row = summarise(name, run(name, rng))
+    for name, kind in KINDS.items():
+        row = summarise(name, run(kind, rng))
         table.append(row)
         dishonest += row["beyond 3x"]
         print(row, flush=True)
