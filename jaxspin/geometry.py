@@ -15,7 +15,7 @@ from jaxtyping import Array, Complex, Float
 
 from jaxspin.algebra import diagonal_of_product
 from jaxspin.models.base import Model
-from jaxspin.spectrum import Bands, Covariant, eigensystem
+from jaxspin.spectrum import DEGENERATE_TO_ROUNDING, Bands, eigensystem
 
 
 def berry_curvature(bands: Bands) -> Float[Array, "d d n K"]:
@@ -96,7 +96,7 @@ def covariant_derivative(
 
     def at(k):
         hamiltonian = jnp.asarray(model(k), dtype=complex)[..., None]
-        basis = eigensystem(hamiltonian, Covariant())[1][..., 0]
+        basis = eigensystem(hamiltonian, DEGENERATE_TO_ROUNDING)[1][..., 0]
         slopes = jnp.moveaxis(jax.jacfwd(operator)(jnp.asarray(k)), -1, 0)
         if model.external_terms:
             a, x = model.basis_connection(jnp.asarray(k)[:, None]).connection[..., 0], operator(k)

@@ -81,6 +81,10 @@ class Covariant(Degeneracy):
 _TOLERANCE = 1e-6  # eV
 _OF_THE_SIZE = 1e-5  # of the bands: models of more than 0.1 eV have the same tolerance
 
+#: Groups of bands that are degenerate to rounding, in any unit of energy. For what does not depend
+#: on groups itself, but its derivative on the gaps between them.
+DEGENERATE_TO_ROUNDING = Covariant(0.0)
+
 
 class Strict(Degeneracy):
     """Every band stands for itself, however close its neighbour.

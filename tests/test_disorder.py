@@ -639,6 +639,20 @@ def test_array_of_mu_and_vmap_are_loops():
                 np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-7])
+def test_derivative_in_any_unit_of_energy(unit):
+    """Bands 1e-7 eV apart are no degenerate group: derivatives mix them, as those of 1 eV."""
+
+    def response(velocity):
+        model = unit * Rashba(kinetic=2.0, velocity=velocity, exchange=0.2)
+        disorder = js.ScalarDisorder(0.3 * unit**2)
+        found = js.disordered_response(model, WIDE, 0.1 * unit, disorder)
+        return found.intrinsic.conductivity.value[YX]
+
+    numeric = (response(1.0 + 1e-4) - response(1.0 - 1e-4)) / 2e-4
+    assert jax.jacfwd(response)(1.0) == pytest.approx(float(numeric), rel=1e-5)
+
+
 def test_derivatives_are_those_of_finite_differences():
     """By (M, v, λ, mu), of every contribution."""
 

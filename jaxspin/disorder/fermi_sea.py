@@ -35,7 +35,7 @@ from jaxspin.disorder.shell import Shell
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.meshes import Ball, Disk, Grid, Mesh, Plane, Space
 from jaxspin.models.base import Model, hamiltonian_at
-from jaxspin.spectrum import Bands, Covariant, solve
+from jaxspin.spectrum import DEGENERATE_TO_ROUNDING, Bands, solve
 from jaxspin.surfaces import FermiSurface
 
 _TILE = 4096  # points of a mesh at a time
@@ -122,7 +122,7 @@ def fermi_sea(model: Model, mesh: Mesh) -> FermiSea:
 
     def of_tile(index):
         nodes = mesh.points(jnp.minimum(index, mesh.size - 1), model.lattice)
-        bands = solve(model, nodes.k, Covariant())
+        bands = solve(model, nodes.k, DEGENERATE_TO_ROUNDING)
         pairs = _pairs(bands)
         every = [_layer(pairs, bands.energies, j) for j in range(len(bands.energies) - 1)]
         layers = jnp.stack(every, axis=2) if every else jnp.zeros((*pairs.shape[:2], 0, tile))
@@ -241,7 +241,7 @@ def _layer(pairs, energies, layer: Int[ArrayLike, "#K"]) -> Float[Array, "o d K"
 
 def _of_band(model, k, band: Int[Array, " a"], mu) -> Float[Array, "o d a"]:
     """W_j of one band j at each k, as far as it counts: U_j − U_(j−1)."""
-    bands = solve(model, k, Covariant())
+    bands = solve(model, k, DEGENERATE_TO_ROUNDING)
     pairs, shares = _pairs(bands), _regular(bands.energies, mu)
     none = jnp.zeros_like(shares[:1])
     shares = jnp.concatenate([none, shares, none])

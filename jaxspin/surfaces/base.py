@@ -19,7 +19,7 @@ from jaxspin.compiled import repeat
 from jaxspin.derivative_rules import differentiate_once
 from jaxspin.models.base import Model, number_of_bands
 from jaxspin.programs import program
-from jaxspin.spectrum import Covariant, eigensystem
+from jaxspin.spectrum import DEGENERATE_TO_ROUNDING, eigensystem
 
 
 class FermiSurface(eqx.Module):
@@ -240,7 +240,7 @@ def all_bands(
 ) -> tuple[Float[Array, "n *a"], Float[Array, "d n *a"]]:
     """Energies ε (eV) and their slopes ∂ε/∂k (eV Å) of all bands at k of any shape."""
     hamiltonian, slopes = model.tile(k.reshape(len(k), -1))
-    energies, basis = eigensystem(hamiltonian.astype(complex), Covariant())
+    energies, basis = eigensystem(hamiltonian.astype(complex), DEGENERATE_TO_ROUNDING)
     velocity = diagonal_of_product(dagger(basis), matmul(slopes, basis)).real
     n = len(energies)
     return energies.reshape(n, *k.shape[1:]), velocity.reshape(len(k), n, *k.shape[1:])
