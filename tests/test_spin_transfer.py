@@ -302,6 +302,36 @@ def test_error_is_at_least_the_true_one(warm):
         assert np.all(np.isfinite(response.error))
 
 
+@pytest.mark.filterwarnings("ignore:slow modes")
+def test_error_of_torque_does_not_depend_on_the_spin_along_m():
+    """m in a general direction: no component of the spin is across m alone."""
+    m = np.array([0.0006, 0.0003, 0.001])
+    few, many = (torque(m=m, surface=s) for s in (js.FermiShell(8, 12), FINE))
+    for which in ("torque", "spin_orbit_torque"):
+        found, exact = (getattr(r.dressed, which)() for r in (few, many))
+        true = np.abs(found.value - exact.value)
+        assert np.all(true <= found.error)
+        assert np.max(found.error) < 20 * np.max(true)
+
+
+@pytest.mark.parametrize(
+    ("m", "vanish"),
+    [((0, 0, SIZE), [(X, Z), (Y, Z), (Z, X), (Z, Y)]), ((0, SIZE, 0), [(X, Y), (Z, Y)])],
+    ids=["z", "y"],
+)
+def test_beta_is_nan_where_both_parts_vanish(m, vanish):
+    """The mirror x -> −x, and that of warping y, forbid them; the others have a ratio."""
+    part = torque(m=m, surface=js.FermiShell(6, 12)).dressed.projection()
+    found = np.isnan(part.beta.value)
+    for pair in vanish:
+        assert found[pair]
+        assert np.isnan(part.beta.error[pair])
+        for x in (part.adiabatic, part.nonadiabatic):
+            assert abs(x.value[pair]) < 1e-12 * np.max(np.abs(part.adiabatic.value))
+    for i in range(3):
+        assert part.beta.value[i, i] == part.nonadiabatic.value[i, i] / part.adiabatic.value[i, i]
+
+
 def test_several_levels(warm):
     assert warm.bare.gradient.axes == ("mu", "spin", "field", "gradient", "magnetization")
     assert warm.eigenvalues().shape == (2, 3)

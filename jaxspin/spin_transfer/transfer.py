@@ -28,7 +28,8 @@ class Projection(eqx.Module):
     adiabatic: Response
     #: b.
     nonadiabatic: Response
-    #: β = b/a of Zhang and Li, and of micromagnetic codes.
+    #: β = b/a of Zhang and Li, and of micromagnetic codes. NaN where a is zero but for rounding, as
+    #: where a symmetry makes both vanish: there is no ratio.
     beta: Response
     #: χ on the directions n1, n2 across m, n1 x n2 = m̂, axes (mu?, spin 2, field, gradient,
     #: magnetization 2).
@@ -50,6 +51,10 @@ class Transfer(eqx.Module):
     homogeneous: Response
     #: m, eV, (3,).
     magnetization: Float[Array, " 3"]
+    #: Estimated errors of the parts across m, which make torques: of |⟨s⟩| for any field (and
+    #: gradient). Those of the parts along m can be larger by orders of magnitude.
+    gradient_error_across: Float[Array, "*mu"]
+    homogeneous_error_across: Float[Array, "*mu"]
 
     def torque(self) -> Response:
         """Torque on the magnetisation, −2 m × ⟨s⟩/ħ, axes as `gradient`: eV Å^(−d) for eE of
@@ -58,10 +63,11 @@ class Transfer(eqx.Module):
         The exchange energy is +m·σ, as everywhere here; for −m·σ the sign is the opposite.
         """
         d = self.homogeneous.value.shape[-1]
+        torque = _torque(self.magnetization, self.gradient.value, axis=-4)
         return _like(
             self.gradient,
-            value=_torque(self.magnetization, self.gradient.value, axis=-4),
-            error=_torque_error(self.magnetization, self.gradient.error, axis=-4),
+            value=torque,
+            error=_torque_error(self.magnetization, self.gradient_error_across, torque),
             name="spin-transfer torque",
             formula="τ_M = −(2/ħ) m × ⟨s⟩",
             units=units.spin_transfer_torque(d),
@@ -71,10 +77,11 @@ class Transfer(eqx.Module):
         """Torque on a homogeneous magnetisation, −2 m × ⟨s⟩/ħ, axes (mu?, spin, field)."""
         d = self.homogeneous.value.shape[-1]
         spin = self.homogeneous.to(units.spin_polarization(d))
+        torque = _torque(self.magnetization, spin.value / 2, axis=-2)
         return _like(
             self.homogeneous,
-            value=_torque(self.magnetization, spin.value / 2, axis=-2),
-            error=_torque_error(self.magnetization, spin.error / 2, axis=-2),
+            value=torque,
+            error=_torque_error(self.magnetization, self.homogeneous_error_across / 2, torque),
             name="spin-orbit torque on the magnetisation",
             formula="τ_M = −(2/ħ) m × ⟨s⟩",
             units=units.torque(d),
@@ -96,12 +103,14 @@ class Transfer(eqx.Module):
         part = lambda value, error, name, formula, unit: _like(  # noqa: E731
             self.gradient, value, error, axes=axes, name=name, formula=formula, units=unit
         )
-        unit, error = self.gradient.units, _error_across(self.magnetization, self.gradient.error)
-        of_ratio = error * (1 + jnp.abs(nonadiabatic / adiabatic)) / jnp.abs(adiabatic)
+        unit, across_m = self.gradient.units, self.gradient_error_across
+        error = _fill(jnp.max(jnp.sum(jnp.abs(directions), axis=1)) * across_m, adiabatic)
+        beta = _ratio(nonadiabatic, adiabatic, chi)
+        of_beta = error * (1 + jnp.abs(beta)) / jnp.abs(adiabatic)
         return Projection(
             part(adiabatic, error, "adiabatic coefficient", "½ m̂·Σ_b e_b × χ_b", unit),
             part(nonadiabatic, error, "non-adiabatic coefficient", "½ Σ_b χ_bb across m", unit),
-            part(nonadiabatic / adiabatic, of_ratio, "non-adiabaticity β", "β = b/a", "1"),
+            part(beta, of_beta, "non-adiabaticity β", "β = b/a", "1"),
             chi,
             directions,
         )
@@ -123,11 +132,13 @@ def transfer(
     shared = {"levels": Levels(mu, temperature), "source": _SOURCE, "info": info}
     gradient = of_mu(tensors.gradient)
     homogeneous = of_mu(2 * tensors.homogeneous)
-    error = lambda x: of_mu(_worst_component(jnp.asarray(magnetization), x))  # noqa: E731
+    m = jnp.array(magnetization)
+    of_gradient = [of_mu(x) for x in _largest(m, differences.gradient)]
+    of_homogeneous = [of_mu(x) for x in _largest(m, 2 * differences.homogeneous)]
     return Transfer(
         Response(
             value=gradient,
-            error=error(differences.gradient),
+            error=_of_components(m, *of_gradient, gradient),
             axes=(*several, "spin", "field", "gradient", "magnetization"),
             units=units.spin_transfer(d),
             name=f"spin density of a gradient ({name})",
@@ -136,30 +147,38 @@ def transfer(
         ),
         Response(
             value=homogeneous,
-            error=error(2 * differences.homogeneous),
+            error=_of_components(m, *of_homogeneous, homogeneous),
             axes=(*several, "spin", "field"),
             units=units.spin_polarization(d),
             name=f"spin density of a field ({name})",
             formula="⟨s⟩ = ½ [−N ā + (N τ ⟨h v⟩)']",
             **shared,
         ),
-        jnp.array(magnetization),
+        m,
+        gradient_error_across=of_gradient[1],
+        homogeneous_error_across=of_homogeneous[1],
     )
 
 
-def _worst_component(
-    m: Float[Array, " 3"], difference: Float[Array, "e 3 *x"]
-) -> Float[Array, "e 3 *x"]:
-    """The largest error of a level for all components: one may agree by chance.
-
-    The spin along m, which accumulates, and that across m each have their own.
-    """
+def _largest(m: Float[Array, " 3"], difference: Float[Array, "e 3 *x"]):
+    """The largest difference of a level in the spin along m, and across it: one component may agree
+    by chance. The spin along m accumulates, and its errors are the larger ones."""
     m = _unit_vector(m)
     flat = jnp.moveaxis(difference, 1, -1).reshape(len(difference), -1, 3)
     along = (flat @ m)[..., None] * m
-    largest = [jnp.max(jnp.linalg.norm(x, axis=2), axis=1) for x in (along, flat - along)]
-    worst = largest[0][:, None] * jnp.abs(m) + largest[1][:, None] * jnp.sqrt(1 - m**2)
-    return jnp.broadcast_to(worst.reshape(-1, 3, *[1] * (difference.ndim - 2)), difference.shape)
+    return [jnp.max(jnp.linalg.norm(x, axis=2), axis=1) for x in (along, flat - along)]
+
+
+def _of_components(m, along, across, spin: Float[Array, "..."]):
+    """A bound of the errors of the components of a spin, from those along and across m."""
+    m = _unit_vector(m)
+    return _fill(along[..., None] * jnp.abs(m) + across[..., None] * jnp.sqrt(1 - m**2), spin)
+
+
+def _fill(error: Float[Array, "*a"], value: Float[Array, "..."]):
+    """The error of all elements along the last axes of a value."""
+    error = error.reshape(*error.shape, *(1,) * (value.ndim - error.ndim))
+    return jnp.broadcast_to(error, value.shape)
 
 
 def _unit_vector(m: Float[Array, " 3"]) -> Float[Array, " 3"]:
@@ -168,12 +187,14 @@ def _unit_vector(m: Float[Array, " 3"]) -> Float[Array, " 3"]:
     return m / jnp.linalg.norm(m)
 
 
-def _error_across(m: Float[Array, " 3"], error: Float[Array, "*mu 3 d d 3"]):
-    """A bound of the error of the coefficients, means of two elements of χ across m."""
-    directions = jnp.abs(across(m))
-    return jnp.max(
-        jnp.einsum("pa,...ajib,qb->...pjiq", directions, error, directions), axis=(-4, -1)
-    )
+def _ratio(part, whole, of: Float[Array, "*mu 2 d d 2"]):
+    """part/whole, NaN where the whole is zero to the rounding errors of χ across m."""
+    size = jnp.max(jnp.abs(of), axis=(-4, -3, -2, -1))[..., None, None]
+    zero = jnp.abs(whole) <= _ROUNDING * jnp.finfo(of.dtype).eps * size
+    return jnp.where(zero, jnp.nan, part / jnp.where(zero, 1, whole))
+
+
+_ROUNDING = 64  # rounding errors; what a symmetry makes zero was up to 2 of them
 
 
 def across(m: Float[Array, " 3"]) -> Float[Array, "2 3"]:
@@ -200,11 +221,10 @@ def _torque(m, spin, axis: int):
     return -2 * jnp.cross(m, spin, axisb=axis, axisc=axis)
 
 
-def _torque_error(m, error, axis: int):
-    """A bound of the error of −2 m × s."""
-    size = jnp.abs(m)
-    cross = jnp.array([[0, size[2], size[1]], [size[2], 0, size[0]], [size[1], size[0], 0]])
-    return 2 * jnp.moveaxis(jnp.moveaxis(error, axis, -1) @ cross, -1, axis)
+def _torque_error(m, across: Float[Array, "*mu"], torque: Float[Array, "..."]):
+    """A bound of the error of −2 m × s, from that of s across m."""
+    size = 2 * jnp.linalg.norm(m) * jnp.sqrt(1 - _unit_vector(m) ** 2)
+    return _fill(across[..., None] * size, torque)
 
 
 def _like(response: Response, value, error, **changes) -> Response:

@@ -125,14 +125,22 @@ class FermiShell(Surface):
         return _star(model, mu, self.rotation @ directions, measure, self)
 
     def companion(self):
-        """Rays turned by half an azimuth about z, and a third of a polar distance about x."""
-        turn, tilt = np.pi / self.azimuthal, np.pi / 3 / self.polar
-        rotation = _rotation(tilt, axis=0) @ _rotation(turn, axis=2)
-        return eqx.tree_at(lambda rule: rule.rotation, self, self.rotation @ rotation)
+        """Rays turned by half an azimuth about z, and tilted."""
+        turn = _rotation(np.pi / self.azimuthal - _TILTED_ABOUT, axis=2)
+        tilt = _rotation(_TILTED_ABOUT, axis=2) @ _rotation(_TILT, axis=0)
+        return eqx.tree_at(lambda rule: rule.rotation, self, self.rotation @ tilt @ turn)
 
     def outline(self, model):
         corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]).T / np.sqrt(3)
         return _outline(model, np.concatenate([corners, np.eye(3), -np.eye(3)], axis=1), self)
+
+
+# 45° from the axis, about a direction that no crystal singles out. Measured on 600 spin-transfer
+# torques of Bi2Se3 with 4 x 8, 6 x 12 and 9 x 18 rays: the difference was less than a quarter of
+# the true error in at most 0.3 % of them, and 0.9 to 1.4 times as large in the median. With a tilt
+# of a third of the polar distance, it was less than half of it in 7 %.
+_TILT = np.pi / 4
+_TILTED_ABOUT = 0.7
 
 
 def _rotation(angle: float, axis: int) -> np.ndarray:
