@@ -38,8 +38,10 @@ from jaxspin import (
     symmetry as symmetry,
     units as units,
 )
+from jaxspin.band_operators import Operators as Operators
 from jaxspin.band_structure import BandStructure as BandStructure
 from jaxspin.checkpoint import Checkpoint as Checkpoint
+from jaxspin.density_matrices import DensityMatrix as DensityMatrix
 from jaxspin.disorder import (
     FiniteRangeDisorder as FiniteRangeDisorder,
     MatrixDisorder as MatrixDisorder,
@@ -69,6 +71,7 @@ from jaxspin.meshes import (
 )
 from jaxspin.models.base import Model as Model
 from jaxspin.models.hopping import HoppingModel as HoppingModel
+from jaxspin.operators_at_k import density_matrix as density_matrix, operators as operators
 from jaxspin.response import (
     anomalous_hall as anomalous_hall,
     bands as bands,

@@ -6,6 +6,7 @@ Inside the package the k axis is last (`spectrum.Bands`); here nothing depends o
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import equinox as eqx
 import jax
@@ -15,6 +16,9 @@ from jaxtyping import Array, Bool, Complex, Float, Inexact, Int
 from jaxspin import geometry
 from jaxspin.algebra import is_traced
 from jaxspin.spectrum import Bands
+
+#: Operators whose matrix elements `BandStructure.operator` gives.
+OperatorName = Literal["velocity", "spin", "spin_current", "torque"]
 
 
 class BandStructure(eqx.Module):
@@ -92,6 +96,69 @@ class BandStructure(eqx.Module):
         """Ω_ab of each band, Å², averaged over its group, (*batch, n, d, d): `berry_curvature`."""
         return self._evaluate(geometry.GroupMean(geometry.berry_curvature))
 
+    @property
+    def spin_current(self) -> Complex[Array, "*batch d 3 n n"] | None:
+        """Conventional spin current ½{s, ħv}, eV Å with s in units of ħ/2, (*batch, d, 3, n, n).
+
+        Of a downfolded model with what the removed bands add; None without a spin operator.
+        """
+        if self.spin is None:
+            return None
+        spin, velocity = self.spin[..., None, :, :, :], self.velocity[..., :, None, :, :]
+        current = (_multiply(spin, velocity) + _multiply(velocity, spin)) / 2
+        return current if self.current_beyond is None else current + self.current_beyond
+
+    @property
+    def torque(self) -> Complex[Array, "*batch 3 n n"] | None:
+        """Spin torque i[H, s], eV with s in units of ħ/2, (*batch, 3, n, n): i (ε_m − ε_n) s_mn.
+
+        The rate ds/dt is this times 1/ħ. None without a spin operator.
+        """
+        if self.spin is None:
+            return None
+        difference = self.energies[..., :, None] - self.energies[..., None, :]
+        return 1j * difference[..., None, :, :] * self.spin
+
+    def operator(self, name: OperatorName) -> Complex[Array, "*batch_c n n"]:
+        """Matrix elements of an operator in the band basis, by name.
+
+        Args:
+            name: "velocity", "spin", "spin_current" or "torque"; as the fields of that name.
+        Raises:
+            ValueError: another name, or a model without a spin operator.
+
+        >>> import jaxspin as js
+        >>> bands = js.bands(js.models.Rashba(kinetic=0.5, velocity=0.3), [[0.1, 0.2]])
+        >>> bands.operator("spin_current").shape  # k, flow, spin, band, band
+        (1, 2, 3, 2, 2)
+        """
+        names = get_args(OperatorName)
+        if name not in names:
+            raise ValueError(
+                f"Argument `name` must be one of {', '.join(map(repr, names))}, but is {name!r}."
+            )
+        matrices = getattr(self, name)
+        if matrices is None:
+            raise ValueError(
+                f"Argument `name` must be 'velocity' for a model without a spin operator, "
+                f"but is {name!r}."
+            )
+        return matrices
+
+    def to_orbitals(self, operator: Inexact[Array, "*batch_c n n"]) -> Array:
+        """An operator in the band basis, in the basis in which the model gives H(k): U X U†.
+
+        The columns of U inside a degenerate group, and their phases, are one arbitrary choice, on
+        which this does not depend.
+
+        Raises:
+            ValueError: `operator` lacks the axes of the batch in front, or is no (n, n) matrix.
+        """
+        operator = self._check_batch(operator)
+        others = (1,) * (operator.ndim - self.basis.ndim)
+        basis = self.basis.reshape(*self._batch, *others, *self.basis.shape[-2:])
+        return _multiply(_multiply(basis, operator), jnp.conj(jnp.swapaxes(basis, -1, -2)))
+
     def inside(self, operator: Inexact[Array, "*batch_c n n"]) -> Inexact[Array, "*batch_c n n"]:
         """The part of an operator inside the degenerate groups.
 
@@ -114,6 +181,9 @@ class BandStructure(eqx.Module):
         return move_k_first(function(Bands(open=~flat["same"], **flat)), self._batch)
 
     def _to_last_axis(self, operator: Inexact[Array, "*batch_c n n"]) -> Array:
+        return _flatten_batch(self._check_batch(operator), self._batch)
+
+    def _check_batch(self, operator) -> Array:
         operator, shape = jnp.asarray(operator), self.same.shape
         axes = len(self._batch)
         if operator.shape[:axes] != shape[:axes] or operator.shape[axes:][-2:] != shape[-2:]:
@@ -121,7 +191,7 @@ class BandStructure(eqx.Module):
                 f"Argument `operator` must have the k axes {shape[:axes]} in front and the bands "
                 f"{shape[-2:]} at the end, but has shape {operator.shape}."
             )
-        return _flatten_batch(operator, self._batch)
+        return operator
 
     @property
     def _batch(self) -> tuple[int, ...]:
@@ -143,6 +213,10 @@ class BandStructure(eqx.Module):
         )
 
     __str__ = __repr__
+
+
+def _multiply(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision="highest")
 
 
 def from_bands(bands: Bands, batch: tuple[int, ...]) -> BandStructure:

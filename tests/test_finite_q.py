@@ -11,89 +11,17 @@ differences; `reference` the left-hand sides without formulas. Other evaluations
 and I2 are added to `ROUTES`.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import pytest
+from random_lattices import Fermi, Lattice, doubled, hopping_model, random_lattice
 
 import jaxspin as js
 from jaxspin import reference
 from jaxspin.reference.finite_q import dagger
 
 PAULI = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
-CELLS = {2: [(1, 0), (0, 1), (1, 1), (1, -1)], 3: [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, -1, 1)]}
-
-
-# --- Systems -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Lattice:
-    """H(k) = onsite + Σ_R (h_R e^{ik·R} + h.c.), cubic lattice constant 1, analytic derivatives."""
-
-    onsite: np.ndarray
-    cells: np.ndarray
-    blocks: np.ndarray
-    spin: np.ndarray
-
-    def __call__(self, k: np.ndarray) -> np.ndarray:
-        return self.onsite + self._sum(np.ones(len(self.cells)), k)
-
-    def gradient(self, k: np.ndarray) -> np.ndarray:
-        """∂_i H, shape (d, ..., n, n)."""
-        return np.array([self._sum(1j * r, k) for r in self.cells.T])
-
-    def hessian(self, k: np.ndarray) -> np.ndarray:
-        """∂_i ∂_j H, shape (d, d, ..., n, n)."""
-        return np.array([[self._sum(-a * b, k) for a in self.cells.T] for b in self.cells.T])
-
-    def _sum(self, factors: np.ndarray, k: np.ndarray) -> np.ndarray:
-        half = np.einsum("...r,rab->...ab", factors * np.exp(1j * k @ self.cells.T), self.blocks)
-        return half + dagger(half)
-
-
-def random_matrices(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    return rng.normal(size=shape) + 1j * rng.normal(size=shape)
-
-
-def random_hermitian(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    matrix = random_matrices(rng, *shape)
-    return (matrix + dagger(matrix)) / 2
-
-
-def random_lattice(bands: int, dimension: int, seed: int, hopping: float = 0.25) -> Lattice:
-    """Random hoppings between levels a distance 2 apart, random spin operators."""
-    rng = np.random.default_rng(seed)
-    cells = np.array(CELLS[dimension])
-    blocks = hopping * random_matrices(rng, len(cells), bands, bands)
-    onsite = np.diag(2.0 * np.arange(bands)) + 0.3 * random_hermitian(rng, bands, bands)
-    return Lattice(onsite, cells, blocks, random_hermitian(rng, 3, bands, bands))
-
-
-def doubled(lattice: Lattice, seed: int) -> Lattice:
-    """Every band twice, H ⊗ 1, with a random spin operator that mixes the copies."""
-    onsite, blocks = np.kron(lattice.onsite, np.eye(2)), np.kron(lattice.blocks, np.eye(2))
-    spin = random_hermitian(np.random.default_rng(seed), 3, len(onsite), len(onsite))
-    return Lattice(onsite, lattice.cells, blocks, spin)
-
-
-@dataclass(frozen=True)
-class Fermi:
-    """f(ε), and its derivative; temperature in units of energy, 0 for a step."""
-
-    mu: float
-    temperature: float
-
-    def __call__(self, energy: np.ndarray) -> np.ndarray:
-        if self.temperature == 0:
-            return np.where(energy < self.mu, 1.0, 0.0)
-        return 0.5 * (1 - np.tanh((energy - self.mu) / (2 * self.temperature)))
-
-    def slope(self, energy: np.ndarray) -> np.ndarray:
-        if self.temperature == 0:
-            return np.zeros_like(energy)
-        return -self(energy) * (1 - self(energy)) / self.temperature
 
 
 # --- Closed formulas (NumPy, band basis) ---------------------------------------------------------
@@ -178,14 +106,7 @@ def formulas(lattice: Lattice, mesh: int, fermi: Fermi, groups=None) -> tuple:
 def package(lattice: Lattice, mesh: int, fermi: Fermi, groups=None) -> tuple:
     """The same I1 and I2 by `jaxspin.spin_hall_pieces`, in natural units."""
     dimension = lattice.cells.shape[1]
-    zero = np.zeros((1, dimension), int)
-    model = js.HoppingModel(
-        np.eye(dimension),
-        np.concatenate([zero, lattice.cells, -lattice.cells]),
-        np.concatenate([lattice.onsite[None], lattice.blocks, dagger(lattice.blocks)]),
-        np.zeros((len(lattice.onsite), dimension)),
-        lattice.spin,
-    )
+    model = hopping_model(lattice)
     levels = js.Levels(fermi.mu, fermi.temperature / js.units.BOLTZMANN)
     pieces = js.spin_hall_pieces(model, js.Grid((mesh,) * dimension, 0.5), levels)
     natural = js.units.per_natural(pieces.I1.units)

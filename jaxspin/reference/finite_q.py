@@ -171,7 +171,8 @@ def torque_dipole(
 def differentiate(function: Callable[[float], np.ndarray], step: float = STEP) -> np.ndarray:
     """Slope of a function of one number at zero, by a sixth-order central difference."""
     pairs = enumerate(STENCIL, start=1)
-    return sum(c * (function(j * step) - function(-j * step)) for j, c in pairs) / step
+    terms = [c * (function(j * step) - function(-j * step)) for j, c in pairs]
+    return np.sum(terms, axis=0) / step
 
 
 def dagger(matrix: np.ndarray) -> np.ndarray:

@@ -109,6 +109,7 @@ _STEPS = 10  # of the self-energy; each is nearer by a factor of about Γ/ε
 def _solve_self_energy(hamiltonian, weight, energy, averaged):
     """G^R (K, n, n) and Γ in the self-consistent Born approximation."""
     one = np.eye(hamiltonian.shape[-1])
+    green = energy * one - hamiltonian
     width = (averaged @ one.ravel()).reshape(one.shape)
     for _ in range(_STEPS):
         green = np.linalg.inv(energy * one - hamiltonian + 1j * width)
@@ -151,7 +152,8 @@ def refine_rays(roots: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.nd
     low = np.concatenate([np.zeros_like(roots[:1]), between])
     high = np.concatenate([between, np.broadcast_to(reach, roots[:1].shape)])
     rules = [_refine_around(*interval) for interval in zip(roots, low, high, strict=True)]
-    return tuple(np.concatenate(x) for x in zip(*rules, strict=True))
+    radii, widths = zip(*rules, strict=True)
+    return np.concatenate(radii), np.concatenate(widths)
 
 
 def _refine_around(root, low, high):
@@ -254,26 +256,31 @@ def dirac_cone_with_range(
         mass, energy: M and the Fermi energy, eV; the velocity is 1 eV Å.
         strength, length: u0² in eV² Å², the range of the disorder in Å.
     """
-    one, x, y, z = PAULI
+    _, x, y, z = PAULI
     share = radius * width / (2 * np.pi)
     decay = strength * np.exp(-((radius[:, None] - radius) ** 2) * length**2 / 2) * share
-    order = np.array([[0, -1], [1, 0]])
-    bessel = scaled_bessel(2, np.outer(radius, radius) * length**2)
-    couple = decay * bessel
-    hamiltonian = radius[:, None, None] * y + mass * z
-
-    damping = strength * np.broadcast_to(one, hamiltonian.shape)
-    for _ in range(_STEPS):
-        green = np.linalg.inv(energy * one - hamiltonian + 1j * damping)
-        advanced = green.conj().swapaxes(1, 2)
-        damping = np.einsum("ijkq,qij->kij", couple[abs(order)], (advanced - green) / 2j)
-
-    bare = np.broadcast_to(y - 1j * x, hamiltonian.shape)
-    ladder = np.einsum("ijkq,qil,qmj->kijqlm", couple[order + 1], green, advanced)
+    couple = decay * scaled_bessel(2, np.outer(radius, radius) * length**2)
+    green = _solve_radial_self_energy(
+        radius[:, None, None] * y + mass * z, energy, strength, couple[np.array([[0, 1], [1, 0]])]
+    )
+    advanced = green.conj().swapaxes(1, 2)
+    bare = np.broadcast_to(y - 1j * x, green.shape)
+    ladder = np.einsum("ijkq,qil,qmj->kijqlm", couple[np.array([[1, 0], [2, 1]])], green, advanced)
     ladder = ladder.reshape(bare.size, bare.size)
     vertex = np.linalg.solve(np.eye(bare.size) - ladder, bare.ravel()).reshape(bare.shape)
     traced = np.einsum("kij,kji->k", (y + 1j * x) @ green, vertex @ advanced) @ share
     return -traced.imag / 2 / (2 * np.pi)
+
+
+def _solve_radial_self_energy(hamiltonian, energy, strength, couple):
+    """G^R (K, 2, 2), with the self-energy of angular momentum 0."""
+    one = PAULI[0]
+    green, damping = energy * one - hamiltonian, strength * one
+    for _ in range(_STEPS):
+        green = np.linalg.inv(energy * one - hamiltonian + 1j * damping)
+        lifetime = (green.conj().swapaxes(1, 2) - green) / 2j
+        damping = np.einsum("ijkq,qij->kij", couple, lifetime)
+    return green
 
 
 def scaled_bessel(highest: int, x: np.ndarray) -> np.ndarray:
