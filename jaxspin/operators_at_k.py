@@ -57,7 +57,7 @@ def density_matrix(
     ρ = ρ_0 + eE_b ρ_E,b + Q_a ρ_Q,a + eE_b Q_a ρ_EQ,ab, solution of the quantum Liouville equation
     between degenerate groups (docs/definitions.md). With operators of `.bands`, Σ_k Tr(j ρ_E) is
     the conventional spin Hall conductivity, and Σ_k Tr(j ρ_E) + i Σ_k Tr(t ∂ρ_EQ/∂Q) the proper one
-    ("proper_corrected").
+    ("proper_corrected"), the latter where the members of each group have equal energies.
 
     Args:
         k: wave vectors in 1/Å, shape (..., d).
