@@ -1,13 +1,17 @@
 """Coverage of the estimated errors: how often the true error exceeds the claimed one.
 
-Claim: over 200 random models, in each dimension, at T = 0 and T > 0, at most 1 % of the values of
-each response are further from the truth than their error says, at most 0.1 % three times as far,
-and the median error is less than 10 times the true one.
+Claim: in two and three dimensions, at T = 0 and T > 0, at most 1 % of the values of each response
+of metals are further from the truth than their error says, at most 0.1 % three times as far, and
+the median error is less than 10 times the true one.
 
-Models: random hopping on lattices of 1, 2 and 3 dimensions, of 2 to 4 bands, every third with the
-two spins degenerate, and random continuum models on `Disk` and `Ball`; metals, and insulators
-where the levels lie in a gap. Levels: three energies at which random k have a band, and the middle
-of the largest gap between neighbouring bands, at 0, 100 and 300 K.
+Models: random hopping on lattices of 1, 2 and 3 dimensions, of 2 to 4 bands, every third of those
+of 4 with the two spins degenerate, and random continuum models on `Disk`, `Ball`, `Plane` and
+`Space`; metals, and insulators where the levels lie in a gap. Levels: five energies at which random
+k have a band, and the middle of the largest gap between neighbouring bands, at 0, 100 and 300 K.
+The constants of the error estimate were chosen on seeds below 302, and the seeds here begin at
+1002. The claimed error is that of the public functions, with what near degeneracies between the
+nodes may hide; of the components at one level the worst stands for all. Values that are zero by
+symmetry, rounding aside, do not count.
 
 Truth: at T = 0 by another rule, cells that are filled gradually, on 12 times (1D: 300 times, 3D: 5
 times) as many nodes along each axis, with a shift of its own; at T > 0 the same mesh. Its error
@@ -17,6 +21,7 @@ falls with the square of the spacing, while that of counted points falls with th
 """
 
 import sys
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -28,14 +33,23 @@ from record import on_one_core, write
 
 import jaxspin as js
 from jaxspin import observables
-from jaxspin.error_estimates import coarser_meshes, estimate_error, has_fermi_surface, is_noisy
-from jaxspin.integrate import sum_over_meshes
+from jaxspin.error_estimates import (
+    coarser_meshes,
+    estimate_error,
+    has_fermi_surface,
+    is_noisy,
+    noise_law,
+)
+from jaxspin.integrate import Sums, shape_of_weights, sum_over_meshes
 from jaxspin.meshes import Mesh
 from jaxspin.observables import Observable
+from jaxspin.resolution import include_unresolved
 from jaxspin.response import DEFINITIONS
 
 TEMPERATURES = (0.0, 100.0, 300.0)
-ROUNDING = 1e-12  # of the largest value of a response: what no mesh resolves
+FIRST_SEED = 1002
+ROUNDING = 1e-11  # of the largest value of a response: what sums over 10^5 nodes do not resolve
+ZERO = 1e-13  # smaller values, in units of eV and Å, are zero by symmetry
 
 
 class Sample(NamedTuple):
@@ -167,50 +181,68 @@ def lengths(dimension: int) -> list[int]:
 
 
 def levels_of(model: js.Model, seed: int) -> js.Levels:
-    """Three energies of bands at random k, and the middle of the largest gap between bands."""
+    """Five energies of bands at random k, and the middle of the largest gap between bands."""
     random = np.random.default_rng([99, seed])
     size = 4.0 if model.lattice is not None else 0.6
     k = random.uniform(-size, size, (400, model.dimension))
     bands = np.linalg.eigvalsh(np.stack([np.asarray(model(x)) for x in k]))
-    inside = random.choice(np.sort(bands.ravel())[: -bands.size // 10], 3)
+    inside = random.choice(np.sort(bands.ravel())[: -bands.size // 10], 5)
     gaps = np.min(bands[:, 1:], axis=0) - np.max(bands[:, :-1], axis=0)
     widest = int(np.argmax(gaps))
     middle = (np.min(bands[:, widest + 1]) + np.max(bands[:, widest])) / 2
     return js.Levels([*inside, middle], TEMPERATURES)
 
 
+def claim(
+    observable: Observable, model: js.Model, mesh: Mesh, levels: js.Levels, fine, coarse, extremes
+) -> Float[Array, "t e c"]:
+    """The error of a sum as the public functions claim it.
+
+    Args:
+        extremes: on the mesh, and on the first coarser one.
+    """
+    metal = has_fermi_surface(*extremes, levels, mesh.domain == "periodic")
+    noisy = is_noisy(fine, coarse[0], metal, levels)
+    law = noise_law(observable, shape_of_weights(observable, model, js.Covariant()))
+    used = len(coarse) if np.any(noisy) else 1
+    meshes = coarser_meshes(mesh)[:used]
+    error = estimate_error(mesh, meshes, fine, coarse[:used], noisy, levels, law, extremes[0])
+    sums = Sums(jnp.asarray(fine), jnp.asarray(error), jnp.asarray(extremes[0].splitting))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of gaps that the mesh does not resolve
+        sums = include_unresolved(sums, observable, model, mesh, levels, js.Covariant())
+    return np.asarray(sums.error)
+
+
 def compare(study: str, model: js.Model, mesh: Mesh, truth: Mesh, seed: int) -> Iterator[Sample]:
     """Claimed and true errors of every response of a model."""
     levels, every = levels_of(model, seed), responses(model.dimension)
     together = observables.Together(tuple(every.values()))
-    meshes = coarser_meshes(mesh)
-    sums = sum_over_meshes(together, model, (mesh, *meshes), levels, js.Covariant())
+    meshes = mesh, *coarser_meshes(mesh)
+    sums = sum_over_meshes(together, model, meshes, levels, js.Covariant())
     exact = np.asarray(sum_over_meshes(together, model, (truth,), levels, js.Covariant())[0][0])
-    (_, extremes), (_, coarser), *_ = sums
-    metal = has_fermi_surface(extremes, coarser, levels, mesh.domain == "periodic")
+    extremes = [found for _, found in sums[:2]]
+    metal = has_fermi_surface(*extremes, levels, mesh.domain == "periodic")
     edges = np.cumsum(lengths(model.dimension))[:-1]
     split = [np.split(np.asarray(x), edges, axis=-1) for x in (exact, *(s for s, _ in sums))]
     for (name, observable), (right, fine, *coarse) in zip(
         every.items(), zip(*split, strict=True), strict=True
     ):
-        noisy = is_noisy(fine, coarse[0], metal, levels)
-        surface = isinstance(observable, observables.States | observables.KuboSpinHall)
-        law = "surface" if surface else "smooth" if observable.smooth else "curvature"
-        used = len(meshes) if np.any(noisy) else 1
-        error = estimate_error(mesh, meshes[:used], fine, coarse[:used], noisy, levels, law)
+        error = claim(observable, model, mesh, levels, fine, coarse, extremes)
         least = ROUNDING * np.max(np.abs(right))
         claimed, true = np.max(error, axis=-1) + least, np.max(np.abs(fine - right), axis=-1)
-        for i, temperature in enumerate(TEMPERATURES):
-            for j in range(len(levels.mu)):
-                yield Sample(study, name, temperature, bool(metal[i, j]), claimed[i, j], true[i, j])
+        counts = np.maximum(np.max(np.abs(fine), axis=-1), true) > ZERO
+        for i, j in np.argwhere(counts | ~metal):
+            temperature = TEMPERATURES[i]
+            yield Sample(study, name, temperature, bool(metal[i, j]), claimed[i, j], true[i, j])
 
 
-def grids(dimension: int, number: int, fine: int, models: int, bands: tuple[int, ...]):
-    """A study of lattice models on a `Grid`."""
+def grids(dimension: int, number: int, fine: int, models: int):
+    """A study of lattice models of 2 and 4 bands on a `Grid`."""
 
     def samples(count: int) -> Iterator[Sample]:
-        for seed in range(min(count, models)):
-            model = random_lattice(dimension, bands[seed % len(bands)], seed)
+        for seed in range(FIRST_SEED, FIRST_SEED + min(count, models)):
+            model = random_lattice(dimension, (2, 4)[seed % 2], seed)
             shift = (0.0, 0.5, 0.23)[seed % 3]
             mesh = js.Grid((number,) * dimension, shift)
             truth = Filled(js.Grid((fine,) * dimension, 0.37))
@@ -219,12 +251,12 @@ def grids(dimension: int, number: int, fine: int, models: int, bands: tuple[int,
     return samples
 
 
-def balls(dimension: int, mesh: Mesh, truth: Mesh, models: int, bands: tuple[int, ...]):
-    """A study of continuum models on a `Disk` or `Ball`."""
+def continua(mesh: Mesh, truth: Mesh, models: int, bands: tuple[int, ...]):
+    """A study of continuum models."""
 
     def samples(count: int) -> Iterator[Sample]:
-        for seed in range(min(count, models)):
-            model = random_continuum(dimension, bands[seed % len(bands)], seed)
+        for seed in range(FIRST_SEED, FIRST_SEED + min(count, models)):
+            model = random_continuum(mesh.dimension, bands[seed % len(bands)], seed)
             yield from compare(type(mesh).__name__, model, mesh, truth, seed)
 
     return samples
@@ -233,11 +265,13 @@ def balls(dimension: int, mesh: Mesh, truth: Mesh, models: int, bands: tuple[int
 #: Each gives the samples of so many of its random models. Further studies (other meshes, other
 #: responses) are added here.
 STUDIES: tuple[Callable[[int], Iterator[Sample]], ...] = (
-    grids(1, 64, 20011, 50, (2, 4)),
-    grids(2, 32, 400, 60, (2, 4)),
-    grids(3, 12, 60, 40, (2, 4)),
-    balls(2, js.Disk(1.0, 24, 16), js.Disk(1.0, 301, 96), 30, (2, 4)),
-    balls(3, js.Ball(1.0, 16, 10, 12), js.Ball(1.0, 80, 48, 40), 20, (2,)),
+    grids(1, 64, 20011, 60),
+    grids(2, 32, 400, 80),
+    grids(3, 12, 60, 40),
+    continua(js.Disk(1.0, 24, 16), js.Disk(1.0, 301, 96), 60, (2, 4)),
+    continua(js.Ball(1.0, 16, 10, 12), js.Ball(1.0, 80, 48, 40), 40, (2,)),
+    continua(js.Plane(1.0, 32, 16), js.Plane(1.0, 301, 96), 30, (2, 4)),
+    continua(js.Space(1.0, 24, 10, 12), js.Space(1.0, 96, 48, 40), 16, (2,)),
 )
 
 
@@ -247,7 +281,7 @@ def row(samples: list[Sample], **names: str) -> dict:
     part = lambda factor: f"{100 * np.mean(true > factor * claimed):.2f}"  # noqa: E731
     over = np.median(claimed / np.maximum(true, 1e-12 * claimed))
     beyond = {f"beyond {n}x, %": part(n) for n in (1, 3, 10)}
-    return {**names, "values": len(samples), **beyond, "median overestimate": f"{over:.1f}"}
+    return {**names, "values": len(samples), **beyond, "median overestimate": f"{over:.3g}"}
 
 
 def table(samples: list[Sample]) -> list[dict]:

@@ -144,7 +144,7 @@ def _sum_in_segments(
     observable, model, levels, degeneracy, shape, layout, mesh, checkpoint, label, progress
 ):
     """The sums over a mesh and coarser ones; which levels are noisy; the number of coarser meshes;
-    the smallest splitting."""
+    the extremes on the mesh."""
     about = cache(partial(_about, observable, model, mesh, levels, degeneracy, layout))
     if distributed.size() > 1:  # what cannot be compared is refused before the sum
         about()
@@ -163,7 +163,7 @@ def _sum_in_segments(
     if np.any(noisy):
         coarse += [quietly(f"coarser {i}", x)[0] for i, x in enumerate(meshes[1:], 1)]
     run.finish()
-    return fine, coarse, noisy, len(coarse), extremes.splitting
+    return fine, coarse, noisy, len(coarse), extremes
 
 
 def sum_over_meshes(
@@ -178,12 +178,13 @@ def sum_over_meshes(
 
 
 @jax.ensure_compile_time_eval()
-def _compared(mesh, levels, law, complete, fine, coarse, noisy, compared, splitting) -> Sums:
+def _compared(mesh, levels, law, complete, fine, coarse, noisy, compared, extremes) -> Sums:
     """Sums over a mesh with their error, from those over coarser meshes."""
     meshes, fine = coarser_meshes(mesh)[: len(coarse)], complete(fine)
     coarse = [complete(one) for one in coarse]
-    error = estimate_error(mesh, meshes, _frozen(fine), coarse, noisy, levels, law)
-    return Sums(fine, on_device(error), splitting, jnp.asarray(compared, int))
+    levels, extremes = jax.tree.map(_frozen, (levels, extremes))
+    error = estimate_error(mesh, meshes, _frozen(fine), coarse, noisy, levels, law, extremes)
+    return Sums(fine, on_device(error), extremes.splitting, jnp.asarray(compared, int))
 
 
 def _refined(
@@ -288,7 +289,7 @@ def _plainly_both(observable, model, levels: Callable, mesh: Callable, degenerac
     frozen = jax.tree.map(_frozen, (observable, model, levels(), mesh(), fine, extremes))
     *summed, coarse_mesh, fine_value, extremes = frozen
     others = _coarser_at_once(*summed, *fixed, coarse_mesh, fine_value, extremes)
-    return fine, *others, extremes.splitting
+    return fine, *others, extremes
 
 
 def _frozen(leaf):

@@ -57,7 +57,7 @@ def include_unresolved(
     worst = int(np.argmax(each))
     if each[worst] > max(min(claimed, _GROSS * size), _NOTABLE * size):
         _warn(near, worst)
-    error = np.maximum(sums.error, np.sum(missing, axis=0))
+    error = np.asarray(sums.error) + np.sum(missing, axis=0)
     return eqx.tree_at(lambda sums: sums.error, sums, on_device(error))
 
 
