@@ -1,8 +1,8 @@
 """Coverage of the estimated errors: how often the true error exceeds the claimed one.
 
-Claim: in two and three dimensions, at T = 0 and T > 0, at most 1 % of the values of each response
+Goal: in two and three dimensions, at T = 0 and T > 0, at most 1 % of the values of each response
 of metals are further from the truth than their error says, at most 0.1 % three times as far, and
-the median error is less than 10 times the true one.
+the median error is less than 10 times the true one. docs/conventions.md says which rows miss it.
 
 Models: random hopping on lattices of 1, 2 and 3 dimensions, of 2 to 4 bands, every third of those
 of 4 with the two spins degenerate, and random continuum models on `Disk`, `Ball`, `Plane` and

@@ -168,6 +168,38 @@ def test_errors_at_temperatures_that_smear_the_fermi_surface():
     assert np.median(ratio) < 10
 
 
+def test_coarser_meshes_are_different_rules():
+    """Of other sizes or shifts, and never the mesh itself; an axis of one node stays as it is."""
+    for mesh in (
+        js.Grid((6, 8)),
+        js.Grid((5, 12, 1), 0.5),
+        js.Disk(1.0, 20, 5),
+        js.Ball(1, 16, 12, 8),
+    ):
+        several = (mesh, *coarser_meshes(mesh))
+        rules = {tuple(tuple(rule.nodes) for rule in one.rules) for one in several}
+        assert len(rules) == len(several) == 5
+        if isinstance(mesh, Grid) and mesh.dimension == 3:
+            assert all(one.rules[2].nodes == mesh.rules[2].nodes for one in several)
+
+
+@pytest.mark.parametrize(("dimension", "number", "fine"), [(2, 24, 300), (3, 8, 48)])
+def test_coverage_of_random_metals(dimension, number, fine):
+    """Of 80 densities 19 (2D) and 7 (3D) lay beyond twice the difference from one mesh."""
+    beyond, ratios = 0, []
+    for seed in range(10):
+        model = random_hopping(2, dimension, seed)
+        levels = js.Levels(np.linspace(-0.6, 1.6, 8))
+        density = js.carrier_density(model, js.Grid((number,) * dimension), levels)
+        truth = js.carrier_density(model, OneRule(js.Grid((fine,) * dimension, 0.37)), levels)
+        ratio = np.abs(density.value - truth.value) / density.error
+        beyond += int(np.sum(ratio > 1))
+        ratios.append(ratio)
+    assert beyond <= 2
+    assert np.max(ratios) < 3
+    assert np.median(ratios) > 1 / 10  # not absurd
+
+
 def test_benchmark_of_coverage():
     """One random chain; its claimed errors are those of the public functions."""
     import honesty
