@@ -7,7 +7,6 @@ time, for all levels and components at once; the error of an integral is the sum
 cells.
 """
 
-import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,6 +24,7 @@ from jaxspin.meshes import Adaptive, Coordinates
 from jaxspin.near_degeneracies import GapSearch
 from jaxspin.observables import Observable
 from jaxspin.spectrum import Degeneracy
+from jaxspin.terminal import warn_user
 from jaxspin.tolerances import SAME_RULES
 from jaxspin.units import BOLTZMANN
 
@@ -368,9 +368,8 @@ def _warn(error, tolerance, near, merged, resolved, adaptive: Adaptive, points: 
         advice = "Near degeneracies of bands are not resolved; a larger `max_points` helps."
     else:
         advice = "A larger `max_points`, a larger `rtol` or a positive temperature helps."
-    warnings.warn(
+    warn_user(
         f"Adaptive stopped at {points} of at most {adaptive.max_points} k-points with an estimated "
         f"error {np.max(error / tolerance):.3g} times the tolerance. The error is in the result. "
-        f"{advice}",
-        stacklevel=6,
+        f"{advice}"
     )

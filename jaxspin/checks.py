@@ -5,9 +5,6 @@ on what is traced is computed at once (`ensure_compile_time_eval`), and checked.
 itself is traced its numbers are not known, and the checks on them are left out; shapes are known.
 """
 
-import sys
-import warnings
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -19,10 +16,16 @@ from jaxspin.algebra import as_numbers, finite_reals, is_traced, shortened
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.levels import Levels, fermi
 from jaxspin.meshes import Adaptive, Mesh, Path
-from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
+from jaxspin.models.base import (
+    check_is_model,
+    hamiltonian_at,
+    method_for_property,
+    number_of_bands,
+)
 from jaxspin.programs import program
 from jaxspin.spectrum import Covariant, Degeneracy, Strict, solve
 from jaxspin.symmetry import Operation, Symmetric, Tensor, on_components
+from jaxspin.terminal import warn_user
 from jaxspin.tracing import look_at
 from jaxspin.units import BOLTZMANN
 
@@ -135,17 +138,6 @@ def _check_normalisation(name: str, spin: np.ndarray) -> None:
 
 
 _PROJECTED = 0.05  # by which spins between Wannier functions may be smaller
-
-
-def warn_user(text: str) -> None:
-    """Warn, as at the line of the user's code that called the package."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith(_INSIDE):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(text, stacklevel=level)
-
-
-_INSIDE = ("jaxspin", "contextlib", "equinox", "jax")  # modules that are not the user's
 
 
 def check_complete(model, quantity: str) -> None:
@@ -674,32 +666,6 @@ def _sample_points(model) -> list:
     return [jnp.asarray(k) for k in random]
 
 
-def check_is_model(model) -> None:
-    """`model` is a Model of one, two or three dimensions.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if not isinstance(model, Model):
-        what = f"of type {type(model).__name__}"
-        if isinstance(model, type):
-            what = f"the class {model.__name__}: make one, {model.__name__}(...)"
-        raise ValueError(f"Argument `model` must be a jaxspin.Model, but is {what}.")
-    dimension = model.dimension
-    if callable(dimension):
-        raise ValueError(_method_for_property(model, "dimension"))
-    whole = isinstance(dimension, int | np.integer) and not isinstance(dimension, bool)
-    if not whole or dimension not in (1, 2, 3):
-        raise ValueError(f"Argument `model` must have dimension 1, 2 or 3, but has {dimension!r}.")
-
-
-def _method_for_property(model, name: str) -> str:
-    return (
-        f"Argument `model` must have `{name}` as a property, but {type(model).__name__}.{name} is "
-        "a method. Write @property above it."
-    )
-
-
 _SHORTEST = 1e-3  # Å; shorter lattice vectors are in metres, or not lengths
 
 
@@ -709,7 +675,7 @@ def _check_lattice(model) -> None:
     if lattice is None:
         return
     if callable(lattice):
-        raise ValueError(_method_for_property(model, "lattice"))
+        raise ValueError(method_for_property(model, "lattice"))
     if np.shape(lattice) != (d, d):
         raise ValueError(
             f"Argument `model` must have a lattice of shape {(d, d)}, one row for each vector, "

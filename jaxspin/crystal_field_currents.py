@@ -9,8 +9,6 @@ model, restricted to `bands=(0, 1)`, or of its `downfold`: J_s is a small remain
 cancel, the regimes are narrow, and each result says how far it is from its own.
 """
 
-import warnings
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -21,6 +19,7 @@ from jaxtyping import Array, Float
 from jaxspin.algebra import is_traced, shortened
 from jaxspin.checks import check_temperature
 from jaxspin.models.crystal_field import CrystalFieldC4v
+from jaxspin.terminal import warn_user
 from jaxspin.units import BOLTZMANN
 
 # What counts as small. The relative error is at most twice the sum of the ratios: 1.5 times in 250
@@ -225,9 +224,8 @@ def _checked(value, small) -> Estimate:
     estimate = Estimate(value, small)
     if not is_traced(estimate) and not estimate.holds:
         worst = max(small, key=lambda name: float(small[name]))
-        warnings.warn(
+        warn_user(
             f"This closed form is out of its regime: {worst} is {float(small[worst]):.2g} and must "
-            "be well below 1. `equilibrium_spin_current` gives the exact value.",
-            stacklevel=3,
+            "be well below 1. `equilibrium_spin_current` gives the exact value."
         )
     return estimate

@@ -1,7 +1,5 @@
 """The Fermi energy that holds a given number of carriers."""
 
-import warnings
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +13,7 @@ from jaxspin.models.base import Model, hamiltonian_at
 from jaxspin.programs import program
 from jaxspin.response import carrier_density
 from jaxspin.symmetry import Symmetric
+from jaxspin.terminal import warn_user
 from jaxspin.tolerances import PROBE, SAME_DENSITY
 from jaxspin.units import BOLTZMANN
 
@@ -135,20 +134,18 @@ def _check_known(model, mesh, density, temperature):
 
 def _warn_of_a_small_mesh(mu, rim, temperature):
     if mu + 10 * BOLTZMANN * temperature > rim:
-        warnings.warn(
+        warn_user(
             f"The Fermi energy, {mu:.6g} eV, is not below all bands on the rim of the mesh, the "
             f"lowest of which is at {rim:.6g} eV: the density outside is missing, and the result "
-            "depends on the cutoff. Use a larger one.",
-            stacklevel=3,
+            "depends on the cutoff. Use a larger one."
         )
 
 
 def _warn_of_a_coarse_mesh(density, held):
     if abs(held - density) > _STEP * density:
-        warnings.warn(
+        warn_user(
             f"The density on this mesh is a staircase, and at the Fermi energy found it is "
-            f"{held:.6g} in place of {density:.6g}. Refine the mesh or give a temperature.",
-            stacklevel=3,
+            f"{held:.6g} in place of {density:.6g}. Refine the mesh or give a temperature."
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from jaxspin.algebra import diagonal_of_product
-from jaxspin.models.base import Model
+from jaxspin.models.base import check_is_model
 from jaxspin.spectrum import DEGENERATE_TO_ROUNDING, Bands, eigensystem
 
 
@@ -89,10 +89,7 @@ def covariant_derivative(
             "Argument `operator` must be a function of k, as `lambda k: matrix` is, "
             f"but is of type {type(operator).__name__}."
         )
-    if not isinstance(model, Model):
-        raise ValueError(
-            f"Argument `model` must be a jaxspin.Model, but is of type {type(model).__name__}."
-        )
+    check_is_model(model)
 
     def at(k):
         hamiltonian = jnp.asarray(model(k), dtype=complex)[..., None]

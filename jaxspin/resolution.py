@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.algebra import is_traced, on_device
-from jaxspin.checks import warn_user
 from jaxspin.integrate import Sums, shape_of_weights
 from jaxspin.levels import Levels
 from jaxspin.meshes import Adaptive, Mesh
 from jaxspin.near_degeneracies import GapSearch, NearDegeneracies
 from jaxspin.spectrum import Covariant
+from jaxspin.terminal import warn_user
 
 # A peak of width w between nodes a distance h apart is summed with an error of exp(-2π w/h) of it,
 # which the comparison with a coarser mesh sees while that is small. Peaks of w < h/4 are looked at.

@@ -1,7 +1,8 @@
-"""Text for terminals that lack Greek letters and signs: formulas stay readable in ASCII."""
+"""Text for terminals that lack Greek letters and signs, and warnings at the line of the user."""
 
 import sys
 import unicodedata
+import warnings
 
 _SIGNS = {
     "ħ": "hbar",
@@ -44,6 +45,17 @@ def printable(text: str, stream=None) -> str:
     if _has(encoding, text):
         return text
     return "".join(sign if _has(encoding, sign) else _spell(sign) for sign in text)
+
+
+def warn_user(text: str) -> None:
+    """Warn, as at the line of the user's code that called the package."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _INSIDE:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(printable(text, sys.stderr), stacklevel=level)
+
+
+_INSIDE = ("jaxspin", "contextlib", "equinox", "jax")  # packages that are not the user's
 
 
 def _has(encoding: str, text: str) -> bool:

@@ -248,3 +248,12 @@ def test_no_picture_of_a_plain_mesh():
     response = js.anomalous_hall(haldane(1.0), js.Grid((20, 20)), js.Levels(0.0))
     with pytest.raises(ValueError, match="must come from an Adaptive mesh"):
         js.plot.refinement(response)
+
+
+def test_warning_names_the_line_of_the_user():
+    """Through checks, sums over adaptive cells and whatever is between them and the call."""
+    model = js.models.QiWuZhang(A=1.0, m=-1.9)
+    mesh = js.Adaptive(js.Grid((6, 6)), rtol=1e-9, max_points=2_000)
+    with pytest.warns(UserWarning, match="Adaptive stopped") as caught:
+        js.anomalous_hall(model, mesh, js.Levels(0.0))
+    assert [warning.filename for warning in caught] == [__file__]

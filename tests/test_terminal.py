@@ -12,7 +12,7 @@ import pytest
 from test_results import response
 
 import jaxspin as js
-from jaxspin.terminal import printable
+from jaxspin.terminal import printable, warn_user
 
 
 def stream(encoding: str) -> io.TextIOWrapper:
@@ -119,3 +119,11 @@ def test_command_line(tmp_path, arguments):
         assert "formula  Tr t rho_E = (e/2) Sum f_m 2 Im Sum_n s_nm R^b_mn" in printed
         assert "wrote sigma.nc and sigma.png" in printed
         assert (tmp_path / "σ.nc").exists()
+
+
+def test_warning_in_the_letters_of_the_terminal(monkeypatch):
+    """Python would write \\u03c4 in place of τ; the line is that of the caller."""
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), "latin-1"))
+    with pytest.warns(UserWarning, match=r"^rates of 1/tau, in ²$") as caught:
+        warn_user("rates of 1/τ, in ²")
+    assert caught[0].filename == __file__

@@ -26,7 +26,7 @@ from jaxspin.results import Response, shown
 from jaxspin.surfaces import Surface
 from jaxspin.surfaces.base import Finding, check_surface
 from jaxspin.surfaces.thermal import Energies, energies_of_level, nodes_at, window_of
-from jaxspin.terminal import printable
+from jaxspin.terminal import printable, warn_user
 from jaxspin.tolerances import CONSERVED, ZERO_BY_SYMMETRY
 from jaxspin.units import BOLTZMANN
 
@@ -443,7 +443,7 @@ def _warn(average: _Average, mu) -> None:
     """Warn once of each thing that makes the numbers doubtful."""
     states = np.asarray(average.worst.states)
     if not np.all(states):
-        checks.warn_user(
+        warn_user(
             f"no Fermi surface at {np.sum(states == 0)} of {states.size} levels of `mu`: "
             "there the response is that of the Fermi sea alone"
         )
@@ -451,16 +451,16 @@ def _warn(average: _Average, mu) -> None:
     change = jnp.max(jnp.abs(average.mechanisms - average.compared)[:, 1:], axis=1)
     nodes = _doubt(average, change, mu, _COARSE)
     if sea:
-        checks.warn_user(
+        warn_user(
             f"the sum over the Fermi sea has an estimated error {sea}: use a `sea` with more "
             "points, or a `scale` nearer to that of the bands"
         )
     elif nodes:
-        checks.warn_user(
+        warn_user(
             f"the nodes on the Fermi surface leave an estimated error {nodes}: use more of them"
         )
     if np.min(average.worst.gap_over_width) < 1:
-        checks.warn_user(
+        warn_user(
             "bands at the Fermi energy are closer than their width ħ/τ, by a factor of "
             f"{np.min(average.worst.gap_over_width):.2g}: the theory does not hold there"
         )

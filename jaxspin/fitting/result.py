@@ -1,6 +1,5 @@
 """What a fit returns: the best parameters, their uncertainties, and how it got there."""
 
-import warnings
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -9,7 +8,7 @@ from jaxtyping import Bool, Float
 
 from jaxspin.fitting.minimise import Outcome
 from jaxspin.fitting.problem import Problem
-from jaxspin.terminal import printable
+from jaxspin.terminal import printable, warn_user
 
 # Below this part of the largest singular value of the Jacobian (columns in units of the sizes of
 # the parameters), a direction counts as undetermined. Jacobians of responses are exact to about
@@ -147,7 +146,7 @@ def result(problem: Problem, outcome: Outcome) -> Fit:
         history=History(outcome.history[:, 0], outcome.history[:, 1], outcome.history[:, 3:]),
     )
     for direction in fit.undetermined:
-        warnings.warn(_not_determined(direction), stacklevel=3)
+        warn_user(_not_determined(direction))
     return fit
 
 

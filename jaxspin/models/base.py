@@ -577,3 +577,30 @@ class WithSpin(Model):
 
     def basis_connection(self, k, box=None, *, curl=False):
         return self.model.basis_connection(k, curl=curl)
+
+
+def check_is_model(model) -> None:
+    """`model` is a Model of one, two or three dimensions.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(model, Model):
+        what = f"of type {type(model).__name__}"
+        if isinstance(model, type):
+            what = f"the class {model.__name__}: make one, {model.__name__}(...)"
+        raise ValueError(f"Argument `model` must be a jaxspin.Model, but is {what}.")
+    dimension = model.dimension
+    if callable(dimension):
+        raise ValueError(method_for_property(model, "dimension"))
+    whole = isinstance(dimension, int | np.integer) and not isinstance(dimension, bool)
+    if not whole or dimension not in (1, 2, 3):
+        raise ValueError(f"Argument `model` must have dimension 1, 2 or 3, but has {dimension!r}.")
+
+
+def method_for_property(model, name: str) -> str:
+    """The message about a property that is written as a method."""
+    return (
+        f"Argument `model` must have `{name}` as a property, but {type(model).__name__}.{name} is "
+        "a method. Write @property above it."
+    )

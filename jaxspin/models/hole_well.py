@@ -5,7 +5,6 @@ energy. Basis: |+3/2⟩, |-3/2⟩, |+1/2⟩, |-1/2⟩ of J_z, each with the subb
 """
 
 import math
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from jaxspin.algebra import is_traced, shortened, spin_matrices
 from jaxspin.models.base import MatrixSum
 from jaxspin.models.envelopes import Legendre, Subbands, galerkin, variational
 from jaxspin.programs import program
+from jaxspin.terminal import warn_user
 from jaxspin.tolerances import ZEEMAN
 from jaxspin.units import FREE_ELECTRON
 
@@ -362,10 +362,9 @@ class HoleWellKP(LuttingerWell):
             here, finer = (self._levels(basis, kinetic)[:count] for basis in bases)
             error = max(error, np.max(np.abs(here - finer)))
         if error > _RESOLVED:
-            warnings.warn(
+            warn_user(
                 f"A subband at k = 0 is off by {1e3 * error:.3g} meV in {bases[0]}, against "
-                f"{bases[1]}. Give a larger basis, or fewer subbands.",
-                stacklevel=4,
+                f"{bases[1]}. Give a larger basis, or fewer subbands."
             )
 
     def _levels(self, basis, kinetic) -> np.ndarray:

@@ -1,6 +1,5 @@
 """What micromagnetic codes take: the velocity u and the non-adiabaticity β of Zhang and Li."""
 
-import warnings
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -12,6 +11,7 @@ from jaxspin import units
 from jaxspin.algebra import finite_reals, is_traced, shortened
 from jaxspin.spin_transfer.checks import check_vector
 from jaxspin.spin_transfer.transfer import Projection, Transfer
+from jaxspin.terminal import warn_user
 
 #: Bohr magneton, J/T.
 _BOHR_MAGNETON = units.BOHR_MAGNETON * units.ELEMENTARY_CHARGE**2 / units.HBAR / 1e20
@@ -105,10 +105,9 @@ def micromagnetics(
     beta = jnp.sum(nonadiabatic * adiabatic) / jnp.sum(adiabatic**2)
     rest = _left_out(projection, drive, adiabatic, beta)
     if not is_traced(rest) and rest > _NEGLIGIBLE:
-        warnings.warn(
+        warn_user(
             f"u and β leave out {float(rest):.2g} of the response across m, which depends on the "
-            "directions of gradient and magnetisation: see `transverse` of Projection",
-            stacklevel=2,
+            "directions of gradient and magnetisation: see `transverse` of Projection"
         )
     momentum = saturation / (2 * _BOHR_MAGNETON)  # of the moments, ħ/m³
     rate = units.ELEMENTARY_CHARGE / units.HBAR * 1e20  # eV/Å over ħ, and 1/Å², in 1/s and 1/m

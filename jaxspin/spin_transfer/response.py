@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Complex, Float, Int
 
 from jaxspin.algebra import is_traced
-from jaxspin.checks import check_energies, warn_user
+from jaxspin.checks import check_energies
 from jaxspin.compiled import mapped
 from jaxspin.programs import program
 from jaxspin.results import shown
@@ -27,6 +27,7 @@ from jaxspin.spin_transfer.transfer import Transfer, along, transfer
 from jaxspin.surfaces import FermiSurface, Surface
 from jaxspin.surfaces.base import Finding
 from jaxspin.surfaces.thermal import Energies, energies_of_level, nodes_at, window_of
+from jaxspin.terminal import warn_user
 from jaxspin.units import BOLTZMANN, HBAR_EV_PS
 
 KEEP = KeepSlowModes()

@@ -4,7 +4,6 @@
 `write(model, seedname)` the `_tb.dat` file of a model.
 """
 
-import warnings
 from os import PathLike
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from jaxspin.interop.wannier90.report import Report as Report
 from jaxspin.interop.wannier90.seed import SpinOrder as SpinOrder, Tables as _Tables, tables
 from jaxspin.interop.wannier90.write import write as write
 from jaxspin.models.hopping import HoppingModel
+from jaxspin.terminal import warn_user
 
 
 class Examined(NamedTuple):
@@ -70,7 +70,7 @@ def _examined(
     """`examine`, with warnings at the place where the function that calls this one is called."""
     arrays, report = tables(seedname, spin_order, progress)
     for text in report.warnings:
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warn_user(text)
     return Examined(_model(arrays), report)
 
 
