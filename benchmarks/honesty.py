@@ -32,7 +32,6 @@ from jaxtyping import Array, Float
 from record import on_one_core, write
 
 import jaxspin as js
-from jaxspin import observables
 from jaxspin.error_estimates import (
     coarser_meshes,
     estimate_error,
@@ -40,11 +39,14 @@ from jaxspin.error_estimates import (
     is_noisy,
     noise_law,
 )
-from jaxspin.integrate import Sums, shape_of_weights, sum_over_meshes
+from jaxspin.integrate import Sums, sum_over_meshes
 from jaxspin.meshes import Mesh
-from jaxspin.observables import Observable
+from jaxspin.problem import Problem
+from jaxspin.quantities import charge, combine, spin
+from jaxspin.quantities.observable import Observable
+from jaxspin.quantities.quantity import Quantity
+from jaxspin.quantities.spin_hall import DEFINITIONS
 from jaxspin.resolution import include_unresolved
-from jaxspin.response import DEFINITIONS
 
 TEMPERATURES = (0.0, 100.0, 300.0)
 FIRST_SEED = 1002
@@ -119,7 +121,7 @@ def hermitian(random: np.random.Generator, *shape: int) -> np.ndarray:
 
 def spins(random: np.random.Generator, n: int) -> np.ndarray:
     """Pauli matrices in a random basis on each pair of orbitals, shape (3, n, n)."""
-    pauli = np.array(js.algebra.PAULI[1:])
+    pauli = np.array(js.PAULI[1:])
     basis = np.linalg.qr(hermitian(random, 2, 2))[0]
     return np.stack([np.kron(np.eye(n // 2), basis @ x @ basis.conj().T) for x in pauli])
 
@@ -163,13 +165,15 @@ def random_continuum(dimension: int, bands: int, seed: int) -> RandomContinuum:
 def responses(dimension: int) -> dict[str, Observable]:
     """What every response sums, by its name."""
     every = {
-        "carrier_density": observables.Number(),
-        "density_of_states": observables.States(),
-        "equilibrium_spin_current": observables.EquilibriumSpinCurrent(),
-        "torque_density": observables.Torque(),
+        "carrier_density": charge.CarrierNumber(),
+        "density_of_states": charge.DensityOfStates(),
+        "equilibrium_spin_current": combine.Stacked(
+            (spin.TrivialSpinCurrent(), spin.TopologicalSpinCurrent())
+        ),
+        "torque_density": spin.Torque(),
     }
     if dimension > 1:
-        every |= {"anomalous_hall": observables.AnomalousHall()}
+        every |= {"anomalous_hall": charge.AnomalousHall()}
         every |= {f"spin_hall {name}": d.observable for name, d in DEFINITIONS.items()}
     return every
 
@@ -193,6 +197,12 @@ def levels_of(model: js.Model, seed: int) -> js.Levels:
     return js.Levels([*inside, middle], TEMPERATURES)
 
 
+def pose(observable: Observable, model: js.Model, mesh: Mesh, levels: js.Levels) -> Problem:
+    """The problem of an observable of which nothing but its sums is wanted."""
+    quantity = Quantity(observable, "", (), js.units.density, "R", "", "")
+    return Problem(quantity, model, mesh, levels)
+
+
 def claim(
     observable: Observable, model: js.Model, mesh: Mesh, levels: js.Levels, fine, coarse, extremes
 ) -> Float[Array, "t e c"]:
@@ -203,24 +213,25 @@ def claim(
     """
     metal = has_fermi_surface(*extremes, levels, mesh.domain == "periodic")
     noisy = is_noisy(fine, coarse[0], metal, levels)
-    law = noise_law(observable, shape_of_weights(observable, model, js.Covariant()))
+    problem = pose(observable, model, mesh, levels)
+    law = noise_law(observable, problem.weights)
     used = len(coarse) if np.any(noisy) else 1
     meshes = coarser_meshes(mesh)[:used]
     error = estimate_error(mesh, meshes, fine, coarse[:used], noisy, levels, law, extremes[0])
     sums = Sums(jnp.asarray(fine), jnp.asarray(error), jnp.asarray(extremes[0].splitting))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of gaps that the mesh does not resolve
-        sums = include_unresolved(sums, observable, model, mesh, levels, js.Covariant())
+        sums = include_unresolved(sums, problem)
     return np.asarray(sums.error)
 
 
 def compare(study: str, model: js.Model, mesh: Mesh, truth: Mesh, seed: int) -> Iterator[Sample]:
     """Claimed and true errors of every response of a model."""
     levels, every = levels_of(model, seed), responses(model.dimension)
-    together = observables.Together(tuple(every.values()))
+    together = combine.Stacked(tuple(every.values()))
     meshes = mesh, *coarser_meshes(mesh)
-    sums = sum_over_meshes(together, model, meshes, levels, js.Covariant())
-    exact = np.asarray(sum_over_meshes(together, model, (truth,), levels, js.Covariant())[0][0])
+    sums = sum_over_meshes(pose(together, model, mesh, levels), meshes)
+    exact = np.asarray(sum_over_meshes(pose(together, model, truth, levels), (truth,))[0][0])
     extremes = [found for _, found in sums[:2]]
     metal = has_fermi_surface(*extremes, levels, mesh.domain == "periodic")
     edges = np.cumsum(lengths(model.dimension))[:-1]

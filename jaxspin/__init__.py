@@ -38,6 +38,7 @@ from jaxspin import (
     symmetry as symmetry,
     units as units,
 )
+from jaxspin.algebra import PAULI as PAULI
 from jaxspin.band_operators import Operators as Operators
 from jaxspin.band_structure import BandStructure as BandStructure
 from jaxspin.checkpoint import Checkpoint as Checkpoint
@@ -71,20 +72,25 @@ from jaxspin.meshes import (
 )
 from jaxspin.models.base import Model as Model
 from jaxspin.models.hopping import HoppingModel as HoppingModel
-from jaxspin.operators_at_k import density_matrix as density_matrix, operators as operators
-from jaxspin.response import (
-    anomalous_hall as anomalous_hall,
+from jaxspin.responses.at_k import (
     bands as bands,
     berry_curvature as berry_curvature,
-    carrier_density as carrier_density,
-    density_of_states as density_of_states,
-    equilibrium_spin_current as equilibrium_spin_current,
     orbital_moment as orbital_moment,
     quantum_metric as quantum_metric,
     spin_berry_curvature as spin_berry_curvature,
+)
+from jaxspin.responses.fermi_sea import (
+    anomalous_hall as anomalous_hall,
+    carrier_density as carrier_density,
+    density_of_states as density_of_states,
+    equilibrium_spin_current as equilibrium_spin_current,
     spin_hall as spin_hall,
     spin_hall_pieces as spin_hall_pieces,
     torque_density as torque_density,
+)
+from jaxspin.responses.operators_at_k import (
+    density_matrix as density_matrix,
+    operators as operators,
 )
 from jaxspin.results import Response as Response, load as load
 from jaxspin.spectrum import Covariant as Covariant, Strict as Strict

@@ -19,11 +19,9 @@ from jaxspin.algebra import is_traced
 from jaxspin.cells import ORDER, UNIT_NODES, Boxes, Occupations, integrals
 from jaxspin.grading import NARROWEST, BoxSet, grade
 from jaxspin.integrand import integrand_code
-from jaxspin.levels import Levels
 from jaxspin.meshes import Adaptive, Coordinates
 from jaxspin.near_degeneracies import GapSearch
-from jaxspin.observables import Observable
-from jaxspin.spectrum import Degeneracy
+from jaxspin.problem import Problem
 from jaxspin.terminal import warn_user
 from jaxspin.tolerances import SAME_RULES
 from jaxspin.units import BOLTZMANN
@@ -67,20 +65,20 @@ class Refined(NamedTuple):
     refinement: Refinement
 
 
-def refine(
-    observable: Observable, model, adaptive: Adaptive, levels: Levels, degeneracy: Degeneracy
-) -> Refined:
+def refine(problem: Problem) -> Refined:
     """Σ_k Σ_m [f(ε_m) W_m + f'(ε_m) W'_m] for every level, cells refined to the tolerance.
 
     Raises:
         ValueError: the model, mesh or levels are traced, so that their values are not known.
     """
-    if is_traced(observable, model, adaptive, levels, degeneracy):
+    if is_traced(problem):
         raise ValueError(
             "Argument `mesh` must be a fixed mesh (Grid, Disk, ...) inside jit, grad and vmap, "
             "but is an Adaptive, whose cells depend on numbers that are not known there. Find out "
             "with Adaptive which fixed mesh is fine enough, and differentiate on that one."
         )
+    observable, model, levels = problem.observable, problem.model, problem.levels
+    adaptive, degeneracy = problem.mesh, problem.degeneracy
     evaluate = _Evaluate(observable, model, adaptive, levels, degeneracy)
     cells = _to_tolerance(_first_cells(adaptive.mesh, evaluate), adaptive, evaluate)
     search = GapSearch(observable, model, adaptive.mesh, levels, degeneracy)

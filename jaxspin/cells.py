@@ -19,8 +19,8 @@ from numpy.polynomial import legendre, polynomial
 from jaxspin.compiled import keep
 from jaxspin.levels import fermi
 from jaxspin.meshes import Coordinates
-from jaxspin.observables import Observable
 from jaxspin.programs import program
+from jaxspin.quantities.observable import Observable
 from jaxspin.spectrum import Bands, Degeneracy, solve
 
 #: Nodes of a cell along each axis. Odd, so that the null rule below is even and sees the part of

@@ -68,8 +68,8 @@ def as_checkpoint(checkpoint: CheckpointLike) -> Checkpoint | None:
     return Checkpoint(checkpoint)
 
 
-class Run:
-    """One run with its checkpoint, or, for None, without.
+class PartialSums:
+    """The sums so far of one run, kept in its checkpoint, or, for None, not kept.
 
     Args:
         about: makes what the file must agree in, by the names a user knows.

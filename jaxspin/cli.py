@@ -22,10 +22,11 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from jaxspin import files, inputs, meshes, plot, response, results
+from jaxspin import files, inputs, meshes, plot, results
 from jaxspin.interop import wannier90, wannierberri
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.models.hopping import HoppingModel
+from jaxspin.responses import at_k
 from jaxspin.results import Response
 from jaxspin.terminal import printable
 
@@ -213,7 +214,7 @@ def _checked_bands(model: HoppingModel, report: wannier90.Report) -> Axes | None
     corners = {point.label: point.k for leg in legs for point in leg}
     if report.bands is not None:
         k, energies = report.bands
-        own = response.bands(model, jnp.asarray(k @ np.asarray(reciprocal_vectors(model.lattice))))
+        own = at_k.bands(model, jnp.asarray(k @ np.asarray(reciprocal_vectors(model.lattice))))
         difference = np.max(np.abs(np.asarray(own.energies) - energies))
         _say(f"bands: largest difference from _band.dat {difference:.1e} eV")
         return plot.bands_against(model, k, energies, corners=corners)

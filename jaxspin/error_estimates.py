@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float
 from jaxspin.algebra import as_arrays, on_device
 from jaxspin.levels import Levels
 from jaxspin.meshes import Mesh
-from jaxspin.observables import Observable, Weights
+from jaxspin.quantities.observable import Observable, Weights
 from jaxspin.units import BOLTZMANN
 
 #: Where `Response.info` has the number of coarser meshes that were compared.

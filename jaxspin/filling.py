@@ -11,7 +11,7 @@ from jaxspin.levels import Levels
 from jaxspin.meshes import Adaptive, Mesh
 from jaxspin.models.base import Model, hamiltonian_at
 from jaxspin.programs import program
-from jaxspin.response import carrier_density
+from jaxspin.responses.fermi_sea import carrier_density
 from jaxspin.symmetry import Symmetric
 from jaxspin.terminal import warn_user
 from jaxspin.tolerances import PROBE, SAME_DENSITY

@@ -53,10 +53,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxspin import meshes, models, plot, response, spectrum, units
+from jaxspin import meshes, models, plot, spectrum, units
 from jaxspin.interop import wannier90
 from jaxspin.levels import Levels
 from jaxspin.models.base import Model
+from jaxspin.quantities.quantity import Quantity
+from jaxspin.quantities.spin_hall import DEFINITIONS
+from jaxspin.responses.fermi_sea import RESPONSES, Listed
 from jaxspin.results import Response
 
 #: The built-in examples, by name.
@@ -135,36 +138,6 @@ class Job:
     record: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Quantity:
-    """A response that an input file may ask for."""
-
-    function: Callable[..., Any]
-    #: Its component axes.
-    axes: tuple[str, ...]
-    #: Its unit, given the dimension of space.
-    unit: Callable[[int], str]
-    #: Takes the response out of what the function returns.
-    part: Callable[[Any], Response] = lambda result: result
-
-
-#: The quantities an input file may ask for, by name.
-QUANTITIES = {
-    "anomalous_hall": Quantity(
-        response.anomalous_hall, ("flow", "field"), units.charge_conductivity
-    ),
-    "spin_hall": Quantity(response.spin_hall, ("flow", "field", "spin"), units.spin_conductivity),
-    "torque_density": Quantity(response.torque_density, ("field", "spin"), units.spin_generation),
-    "equilibrium_spin_current": Quantity(
-        response.equilibrium_spin_current,
-        ("flow", "spin"),
-        units.spin_current,
-        part=lambda result: result.total,
-    ),
-    "carrier_density": Quantity(response.carrier_density, (), units.density),
-    "density_of_states": Quantity(response.density_of_states, (), units.density_of_states),
-}
-
 _TABLES = ("model", "mesh", "levels", "quantity", "output", "path")
 _MESHES = {name: getattr(meshes, name) for name in ("Grid", "Disk", "Ball", "Plane", "Space")}
 _DEGENERACIES = {"Covariant": spectrum.Covariant, "Strict": spectrum.Strict}
@@ -207,14 +180,14 @@ def scan(source: Source) -> Job:
     """
     tables = source.tables
     model, code = _model(_table(tables, "model"), source.folder)
-    quantity, runs, unit = _quantity(_table(tables, "quantity"), model)
+    listed, runs, unit = _quantity(_table(tables, "quantity"), model)
     stem, components = _output(tables.get("output", {}), source.stem)
-    _check_components(components, quantity, model)
+    _check_components(components, listed.quantity, model)
     return Job(
         model=model,
         mesh=_typed("mesh", _table(tables, "mesh"), _MESHES),
         levels=_levels(_table(tables, "levels")),
-        function=lambda *inputs, **keywords: quantity.part(quantity.function(*inputs, **keywords)),
+        function=lambda *inputs, **keywords: listed.part(listed.function(*inputs, **keywords)),
         runs=runs,
         units=unit,
         components=components,
@@ -365,16 +338,16 @@ def _evenly_spaced(start: float, stop: float, number: int) -> list[float]:
 
 def _quantity(
     entries: Mapping[str, Any], model: Model
-) -> tuple[Quantity, dict[str, dict[str, Any]], str]:
+) -> tuple[Listed, dict[str, dict[str, Any]], str]:
     """The quantity, its keyword arguments for each run, and its units."""
     rest = dict(entries)
-    quantity = _required("quantity", rest, "name", QUANTITIES)
-    default = quantity.unit(model.dimension)
+    listed = _required("quantity", rest, "name", RESPONSES)
+    default = listed.quantity.unit(model.dimension)
     unit = _text("quantity", "units", rest.pop("units", default))
     _renamed("quantity", lambda: units.conversion(default, unit))
     known = {
         name: parameter
-        for name, parameter in inspect.signature(quantity.function).parameters.items()
+        for name, parameter in inspect.signature(listed.function).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY and name not in ("progress", "checkpoint")
     }
     _check_keys("quantity", rest, known, ("name", "units"))
@@ -383,18 +356,18 @@ def _quantity(
     if "bands" in rest:
         rest["bands"] = _indices("quantity", "bands", rest["bands"])
     if "definition" not in known:
-        return quantity, {"": rest}, unit
+        return listed, {"": rest}, unit
     definitions = rest.pop("definition", None)
     several = definitions if isinstance(definitions, list) else [definitions]
     for definition in several:
-        _pick("quantity", "definition", definition, response.DEFINITIONS)
+        _pick("quantity", "definition", definition, DEFINITIONS)
     if not several or len(set(several)) < len(several):
         raise ValueError(
             "Key `definition` in table [quantity] must hold each definition once, "
             f"but is {definitions!r}."
         )
     ending = (lambda d: f"_{d}") if isinstance(definitions, list) else (lambda d: "")
-    return quantity, {ending(d): {"definition": d, **rest} for d in several}, unit
+    return listed, {ending(d): {"definition": d, **rest} for d in several}, unit
 
 
 def _output(entries: Mapping[str, Any], stem: str) -> tuple[str, list[str] | None]:
@@ -407,7 +380,8 @@ def _output(entries: Mapping[str, Any], stem: str) -> tuple[str, list[str] | Non
 def _check_components(components, quantity: Quantity, model: Model) -> None:
     if components is None:
         return
-    allowed = plot.component_labels(quantity.axes, model.dimension)
+    axes = tuple(axis.name for axis in quantity.axes)
+    allowed = plot.component_labels(axes, model.dimension)
     if not quantity.axes:
         raise ValueError(
             "Key `components` in table [output] must be left out: this quantity has none."

@@ -23,7 +23,8 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxspin import distributed
 from jaxspin.adaptive import Refinement, refine
 from jaxspin.algebra import as_arrays, is_traced, on_device
-from jaxspin.checkpoint import CheckpointLike, Run, as_checkpoint, describe
+from jaxspin.checkpoint import PartialSums, describe
+from jaxspin.checks import check_finite_sums
 from jaxspin.compiled import staged
 from jaxspin.devices import in_order, lanes
 from jaxspin.error_estimates import (
@@ -37,13 +38,16 @@ from jaxspin.error_estimates import (
 )
 from jaxspin.forward import along_all, moving
 from jaxspin.integrand import describe_code, describe_values, integrand_code
-from jaxspin.levels import Levels, Scan, scans
+from jaxspin.levels import Scan, scans
 from jaxspin.meshes import Adaptive, Coordinates, Mesh
 from jaxspin.models.base import Model
-from jaxspin.observables import Differentiated, Observable, Weights
+from jaxspin.problem import Problem, Run
 from jaxspin.programs import program
 from jaxspin.progress import track
+from jaxspin.quantities.combine import Differentiated
+from jaxspin.quantities.observable import Observable, Weights
 from jaxspin.spectrum import Bands, Degeneracy, group_mean, solve
+from jaxspin.symmetry import Symmetric, averaged
 from jaxspin.unsplit import spoilt, unsplit, unspoilt
 
 _SEGMENT = 2**16  # k-points between two looks at the clock
@@ -92,94 +96,96 @@ class Sum(eqx.Module):
     check: Callable[[Array, Array], Array] = eqx.field(static=True)
 
 
-def integrate(
-    observable: Observable,
-    model,
-    mesh: Mesh | Adaptive,
-    levels: Levels,
-    degeneracy: Degeneracy,
-    *,
-    progress: bool | None = None,
-    checkpoint: CheckpointLike = None,
-    label: str = "integrating",
-    complete: Callable[[Array], Array] = lambda sums: sums,
-) -> Sums:
+def integrate(problem: Problem, run: Run = Run()) -> Sums:  # noqa: B008  (immutable)
     """Σ_k Σ_m [f(ε_m) W_m + f'(ε_m) W'_m] for every level, with an error estimate.
 
-    Args:
-        observable: gives the weights W (and W') of each band.
-        progress: show a progress bar; None shows it where standard error is a terminal.
-        checkpoint: where to keep the partial sums, to go on from after an interruption.
-        complete: what is linear and left to do with the sums over all components, such as the
-            average over symmetries.
     Raises:
-        ValueError: a checkpoint that is not of this sum, or of one that is being differentiated.
+        ValueError: a checkpoint that is not of this sum, or of one that is being differentiated;
+            numbers that are not finite, with the k and the bands.
         RuntimeError: another process has died or ended (see `distributed`).
     """
+    mesh, complete = problem.mesh, average_over_group(problem)
+    if isinstance(mesh, Symmetric):
+        with jax.ensure_compile_time_eval():  # which nodes are kept is structure
+            problem = problem.replace(mesh=mesh.folded(problem.model.lattice))
     if isinstance(mesh, Adaptive):
         with jax.ensure_compile_time_eval():  # cells depend on numbers, which must be known
-            return _refined(observable, model, mesh, levels, degeneracy, checkpoint, complete)
-    meshes, traced = coarser_meshes(mesh), is_traced(model, mesh, levels, observable)
-    law = noise_law(observable, shape_of_weights(observable, model, degeneracy))
-    if traced and observable.smooth and levels.warm:
-        observable = Differentiated(observable)
-    shape = shape_of_weights(observable, model, degeneracy)
-    layout = _layout(model, (mesh, *meshes), shape)
-    arguments = (observable, model, levels, degeneracy, shape, layout)
-    if traced:
-        if checkpoint is not None:
-            raise ValueError(
-                "Argument `checkpoint` must be None inside jit, grad and vmap, "
-                f"but is {checkpoint!r}."
-            )
-        held = (_held(levels), _held(mesh))
-        sums = _both(observable, model, *held, degeneracy, shape, layout)
+            sums = _refined(problem, run)
+    elif is_traced(problem):
+        _refuse_checkpoint(run)
+        sums = _compared(problem, complete, *_sum_at_once(problem))
     else:
-        sums = _sum_in_segments(*arguments, mesh, checkpoint, label, progress)
-    return _compared(mesh, levels, law, complete, *sums)
+        sums = _compared(problem, complete, *_sum_in_segments(problem, run))
+    check_finite_sums(sums, problem.model, problem.mesh)
+    return sums
+
+
+def average_over_group(problem: Problem) -> Callable[[Array], Array]:
+    """What is left to do with sums over the nodes that a `Symmetric` mesh keeps: the average over
+    its group. Nothing for any other mesh."""
+    if not isinstance(problem.mesh, Symmetric):
+        return lambda sums: sums
+    return averaged(problem.mesh.operations, problem.all_quantities, problem.model.dimension)
+
+
+def _refuse_checkpoint(run: Run) -> None:
+    if run.checkpoint is not None:
+        raise ValueError(
+            "Argument `checkpoint` must be None inside jit, grad and vmap, "
+            f"but is {run.checkpoint!r}."
+        )
+
+
+def _sum_at_once(problem: Problem):
+    """As `_sum_in_segments`, in one computation that a derivative goes through."""
+    observable = problem.observable
+    if observable.smooth and problem.levels.warm:
+        problem = problem.observe(Differentiated(observable))
+    layout = _layout(problem, (problem.mesh, *coarser_meshes(problem.mesh)))
+    return _both(_Held.of(problem), layout)
 
 
 @jax.ensure_compile_time_eval()  # inside a user's jit of other things, once and for all
-def _sum_in_segments(
-    observable, model, levels, degeneracy, shape, layout, mesh, checkpoint, label, progress
-):
+def _sum_in_segments(problem: Problem, run: Run):
     """The sums over a mesh and coarser ones; which levels are noisy; the number of coarser meshes;
     the extremes on the mesh."""
-    about = cache(partial(_about, observable, model, mesh, levels, degeneracy, layout))
+    mesh, levels = problem.mesh, problem.levels
+    meshes = coarser_meshes(mesh)
+    layout = _layout(problem, (mesh, *meshes))
+    about = cache(partial(_about, problem, layout))
     if distributed.size() > 1:  # what cannot be compared is refused before the sum
         about()
-    run = Run(as_checkpoint(checkpoint), about)
-    known = run, about, integrand_code(observable, model, mesh, degeneracy), layout.matrix_size
-    arguments = (observable, model, levels, degeneracy, shape, layout)
+    partial_sums = PartialSums(run.checkpoint, about)
+    code = integrand_code(problem.observable, problem.model, mesh, problem.degeneracy)
+    known = partial_sums, about, code, layout.matrix_size
     quietly = lambda stage, other: _sum(  # noqa: E731
-        *arguments, other, _Segments(stage, *known, 0, label, False)
+        problem, layout, other, _Segments(stage, *known, 0, run.label, False)
     )
-    meshes = coarser_meshes(mesh)
     first, edges = quietly("coarser", meshes[0])
-    shown = _Segments("mesh", *known, mesh.size, label, progress)
-    fine, extremes = _sum(*arguments, mesh, shown)
+    shown = _Segments("mesh", *known, mesh.size, run.label, run.progress)
+    fine, extremes = _sum(problem, layout, mesh, shown)
     metal = has_fermi_surface(extremes, edges, levels, mesh.domain == "periodic")
     noisy, coarse = is_noisy(fine, first, metal, levels), [first]
     if np.any(noisy):
         coarse += [quietly(f"coarser {i}", x)[0] for i, x in enumerate(meshes[1:], 1)]
-    run.finish()
+    partial_sums.finish()
     return fine, coarse, noisy, len(coarse), extremes
 
 
-def sum_over_meshes(
-    observable: Observable, model, meshes: Sequence[Mesh], levels: Levels, degeneracy: Degeneracy
-) -> list[tuple[Array, Extremes]]:
+def sum_over_meshes(problem: Problem, meshes: Sequence[Mesh]) -> list[tuple[Array, Extremes]]:
     """The sums over several meshes of one domain, without errors, by one compiled program."""
-    shape = shape_of_weights(observable, model, degeneracy)
-    layout = _layout(model, tuple(meshes), shape)
-    code = integrand_code(observable, model, meshes[0], degeneracy)
-    quiet = _Segments("", Run(None, dict), dict, code, layout.matrix_size, 0, "", False)
-    return [_sum(observable, model, levels, degeneracy, shape, layout, m, quiet) for m in meshes]
+    layout = _layout(problem, tuple(meshes))
+    code = integrand_code(problem.observable, problem.model, meshes[0], problem.degeneracy)
+    nothing = PartialSums(None, dict)
+    quiet = _Segments("", nothing, dict, code, layout.matrix_size, 0, "", False)
+    return [_sum(problem, layout, mesh, quiet) for mesh in meshes]
 
 
 @jax.ensure_compile_time_eval()
-def _compared(mesh, levels, law, complete, fine, coarse, noisy, compared, extremes) -> Sums:
+def _compared(problem: Problem, complete, fine, coarse, noisy, compared, extremes) -> Sums:
     """Sums over a mesh with their error, from those over coarser meshes."""
+    mesh, levels = problem.mesh, problem.levels
+    law = noise_law(problem.observable, problem.weights)
     meshes, fine = coarser_meshes(mesh)[: len(coarse)], complete(fine)
     coarse = [complete(one) for one in coarse]
     levels, extremes = jax.tree.map(_frozen, (levels, extremes))
@@ -187,21 +193,19 @@ def _compared(mesh, levels, law, complete, fine, coarse, noisy, compared, extrem
     return Sums(fine, on_device(error), extremes.splitting, jnp.asarray(compared, int))
 
 
-def _refined(
-    observable, model, mesh: Adaptive, levels: Levels, degeneracy, checkpoint, complete
-) -> Sums:
-    if checkpoint is not None:
+def _refined(problem: Problem, run: Run) -> Sums:
+    if run.checkpoint is not None:
         raise ValueError("Argument `checkpoint` must be None for an Adaptive mesh.")
-    value, error, splitting, refinement = refine(observable, model, mesh, levels, degeneracy)
-    shape = shape_of_weights(observable, model, degeneracy)
-    value, error = (
-        complete(shape.complete(jnp.asarray(x).reshape(*levels.shape, -1))) for x in (value, error)
-    )
+    value, error, splitting, refinement = refine(problem)
+    weights, shape = problem.weights, problem.levels.shape
+    value, error = (weights.complete(jnp.asarray(x).reshape(*shape, -1)) for x in (value, error))
     return Sums(value, jnp.abs(error), jnp.asarray(splitting), refinement=refinement)
 
 
-def _about(observable, model, mesh, levels, degeneracy, layout) -> dict[str, str]:
+def _about(problem: Problem, layout: "_Layout") -> dict[str, str]:
     """What a checkpoint, and the sums of other processes, must agree in."""
+    observable, model, mesh = problem.observable, problem.model, problem.mesh
+    levels, degeneracy = problem.levels, problem.degeneracy
     return {
         "jaxspin": version("jaxspin"),
         **describe(
@@ -215,9 +219,9 @@ def _about(observable, model, mesh, levels, degeneracy, layout) -> dict[str, str
     }
 
 
-def _sum(observable, model, levels, degeneracy, shape, layout, mesh, add):
+def _sum(problem: Problem, layout: "_Layout", mesh: Mesh, add):
     """The sum over `mesh`, and what was met on it; `add` makes the totals of all blocks."""
-    task = _prepare(observable, model, levels, degeneracy, shape, layout, mesh)
+    task = _prepare(problem, layout, mesh)
     totals, extremes = add(task.job, task.start, task.blocks)
     return task.finish(totals), extremes
 
@@ -233,7 +237,8 @@ class _Task(NamedTuple):
     finish: Callable
 
 
-def _prepare(observable, model, levels, degeneracy, shape, layout, mesh) -> _Task:
+def _prepare(problem: Problem, layout: "_Layout", mesh: Mesh) -> _Task:
+    levels, shape = problem.levels, layout.weights
     size = math.prod(shape.sea.shape[:-2])
     cells = mesh.domain != "periodic"  # on a uniform grid, points count as points
     sea = scans(levels, cells)
@@ -241,9 +246,9 @@ def _prepare(observable, model, levels, degeneracy, shape, layout, mesh) -> _Tas
     plan = tuple(scan for _, scan in (*sea, *surface))
     (nodes, widths, times), counts = _tables(mesh, layout)
     job = Sum(
-        observable=observable,
-        model=model,
-        degeneracy=degeneracy,
+        observable=problem.observable,
+        model=problem.model,
+        degeneracy=problem.degeneracy,
         window=levels.window,
         plan=plan,
         seas=len(sea),
@@ -256,7 +261,7 @@ def _prepare(observable, model, levels, degeneracy, shape, layout, mesh) -> _Tas
         block=layout.block,
         check=layout.check,
     )
-    traced = is_traced(observable, model, levels, mesh, degeneracy)
+    traced = is_traced(problem, mesh)
     lanes = math.prod(layout.box)
     totals = tuple(
         scan.start(size, lanes) if traced else scan.start_known(size, lanes) for scan in plan
@@ -277,19 +282,37 @@ def _prepare(observable, model, levels, degeneracy, shape, layout, mesh) -> _Tas
     return _Task(job, start, -(-math.prod(counts) // layout.block), finish)
 
 
-def _held(tree) -> Callable:
+class _Held(eqx.Module):
+    """A problem for a custom derivative, which traces all arrays that it is given: levels and
+    meshes whose numbers are known are hidden in functions, so that they stay known."""
+
+    problem: Problem
+    levels: Callable
+    mesh: Callable
+
+    @classmethod
+    def of(cls, problem: Problem) -> "_Held":
+        """Hide what is known of a problem."""
+        hidden = (_hide_known(problem.levels), _hide_known(problem.mesh))
+        return cls(problem.replace(levels=None, mesh=None), *hidden)
+
+    def release(self) -> Problem:
+        """The problem again."""
+        return self.problem.replace(levels=self.levels(), mesh=self.mesh())
+
+
+def _hide_known(tree) -> Callable:
     """A function that gives `tree`, whose numbers stay known: custom derivatives trace arrays."""
     return jax.tree_util.Partial(lambda tree: tree, tree) if is_traced(tree) else lambda: tree
 
 
-def _plainly_both(observable, model, levels: Callable, mesh: Callable, degeneracy, shape, layout):
+def _plainly_both(held: _Held, layout: "_Layout"):
     """The sums over a mesh and coarser ones, and what was met, in one computation."""
-    fixed = degeneracy, shape, layout
-    fine, extremes = _sum(observable, model, levels(), *fixed, mesh(), _at_once)
-    frozen = jax.tree.map(_frozen, (observable, model, levels(), mesh(), fine, extremes))
-    *summed, coarse_mesh, fine_value, extremes = frozen
-    others = _coarser_at_once(*summed, *fixed, coarse_mesh, fine_value, extremes)
-    return fine, *others, extremes
+    problem = held.release()
+    fine, extremes = _sum(problem, layout, problem.mesh, _at_once)
+    frozen, fine_value, edges = jax.tree.map(_frozen, (problem, fine, extremes))
+    others = _coarser_at_once(frozen, layout, fine_value, edges)
+    return fine, *others, edges
 
 
 def _frozen(leaf):
@@ -297,15 +320,13 @@ def _frozen(leaf):
     return jax.lax.stop_gradient(leaf) if is_traced(leaf) else leaf
 
 
-def _coarser_at_once(
-    observable, model, levels, degeneracy, shape, layout, mesh, fine, extremes
-) -> tuple[Array, Array, Array]:
+def _coarser_at_once(problem: Problem, layout: "_Layout", fine, extremes):
     """The sums over the coarser meshes, one after the other in the same code; which levels are
     noisy; the number of meshes, which is one where no level is.
     """
+    mesh, levels = problem.mesh, problem.levels
     meshes = coarser_meshes(mesh)
-    fixed = observable, model, levels, degeneracy, shape, layout
-    tasks = [_prepare(*fixed, other) for other in meshes]
+    tasks = [_prepare(problem, layout, other) for other in meshes]
     where = lambda job: (job.nodes, job.widths, job.times, job.counts)  # noqa: E731
     tables = jax.tree.map(lambda *rows: jnp.stack(rows), *(where(task.job) for task in tasks))
     blocks = jnp.asarray([task.blocks for task in tasks])
@@ -346,11 +367,12 @@ def _both_jvp(primals, tangents):
     return along_all(_both_to_differentiate, primals, tangents)
 
 
-def _both_to_differentiate(observable, model, levels, mesh: Callable, degeneracy, shape, _):
+def _both_to_differentiate(held: _Held, layout: "_Layout"):
     """The same, with smaller tiles, for the tangents lie beside, and a check after the loop."""
-    meshes = mesh(), *coarser_meshes(mesh())
-    layout = _layout(model, meshes, shape, parts=2, check=spoilt)
-    fine, *others = _plainly_both(observable, model, levels, mesh, degeneracy, shape, layout)
+    problem = held.release()
+    meshes = problem.mesh, *coarser_meshes(problem.mesh)
+    layout = _layout(problem, meshes, parts=2, check=spoilt)
+    fine, *others = _plainly_both(held, layout)
     return unspoilt(fine), *others
 
 
@@ -363,7 +385,7 @@ class _Segments(NamedTuple):
     """All blocks, some thousand k-points at a time, on all devices and processes."""
 
     stage: str
-    run: Run
+    partial_sums: PartialSums
     about: Callable[[], dict[str, str]]
     code: str | None
     matrix_size: int
@@ -373,7 +395,7 @@ class _Segments(NamedTuple):
 
     def __call__(self, job: Sum, start, blocks: int):
         length = _segment(job.box, job.block)
-        state = self.run.resume(self.stage, start)
+        state = self.partial_sums.resume(self.stage, start)
         mine = range(0, blocks, length)[distributed.rank() :: distributed.size()]
         devices = lanes(self.matrix_size)
         placed = {device: jax.device_put(_arrays((job, start)), device) for device in set(devices)}
@@ -392,13 +414,13 @@ class _Segments(NamedTuple):
         try:
             for part in track(parts, size, self.points, state[0], self.label, progress):
                 done, totals = state
-                state = done + 1, _together(totals, jax.device_put(part, devices[0]))
-                self.run.keep(self.stage, *state, now=state[0] == len(mine))
+                state = done + 1, _merge(totals, jax.device_put(part, devices[0]))
+                self.partial_sums.keep(self.stage, *state, now=state[0] == len(mine))
                 distributed.check()
         except BaseException:  # Ctrl-C too
-            self.run.keep(self.stage, *state, now=True)
+            self.partial_sums.keep(self.stage, *state, now=True)
             raise
-        return distributed.total(_anywhere(state[1]), _together, self.about)
+        return distributed.total(_anywhere(state[1]), _merge, self.about)
 
 
 def _anywhere(tree):
@@ -411,7 +433,7 @@ def _arrays(tree):
 
 
 @program
-def _together(a, b):
+def _merge(a, b):
     (sums_a, extremes_a), (sums_b, extremes_b) = a, b
     return jax.tree.map(jnp.add, sums_a, sums_b), extremes_a.merge(extremes_b)
 
@@ -522,14 +544,6 @@ def _in_order(plan, finished: list[Array]) -> Float[Array, "t e c"]:
     return xp.concatenate(arrays)[np.argsort(order)]
 
 
-def shape_of_weights(observable, model, degeneracy) -> Weights:
-    """The shapes of the weights of an observable, without computing them."""
-    k = jax.ShapeDtypeStruct((model.dimension, 1), jnp.result_type(float))
-    return eqx.filter_eval_shape(
-        lambda k: observable(solve(model, k, degeneracy, **observable.needs)), k
-    )
-
-
 _SMALL = 8  # bands; above it tiles of 64 are faster than those of 128 (measured at 18)
 _TILE_ELEMENTS = 2**17  # numbers in one matrix of a tile, 2 MB
 _BLOCK = 1024  # k-points whose weights are added to the sums at once
@@ -549,13 +563,14 @@ class _Layout(NamedTuple):
     check: Callable[[Array, Array], Array]
     #: Size of the largest matrices of the model; not asked again, because it takes a trace of H.
     matrix_size: int
+    #: Shapes of the weights; not asked again for the same reason.
+    weights: Weights
 
 
-def _layout(
-    model: Model, meshes: tuple[Mesh, ...], weights: Weights, parts: int = 1, check=unsplit
-) -> _Layout:
+def _layout(problem: Problem, meshes: tuple[Mesh, ...], parts: int = 1, check=unsplit) -> _Layout:
     """Tiles are one of so many parts of the usual size."""
-    mesh, bands, matrix_size = meshes[0], weights.sea.shape[-2], model.matrix_size
+    mesh, weights, matrix_size = meshes[0], problem.weights, problem.model.matrix_size
+    bands = weights.sea.shape[-2]
     tile = tile_size(matrix_size, mesh.domain == "periodic")
     box = sides(mesh.shape, max(1, tile // parts))
     points, numbers = math.prod(box), bands * math.prod(weights.sea.shape[:-2])
@@ -564,7 +579,7 @@ def _layout(
     longest = map(max, zip(*(mesh.shape for mesh in meshes), strict=True))
     boxes = (-(-n // side) for n, side in zip(longest, box, strict=True))
     room = tuple(2 ** math.ceil(math.log2(n)) for n in boxes)
-    return _Layout(box, block, room, check, matrix_size)
+    return _Layout(box, block, room, check, matrix_size, weights)
 
 
 def _segment(box: tuple[int, ...], block: int) -> int:

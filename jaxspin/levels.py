@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxspin.algebra import as_arrays, as_numbers, is_traced, matmul, on_device, shortened
 from jaxspin.derivative_rules import with_derivative
+from jaxspin.descriptions import describe_fields
 from jaxspin.programs import program
 from jaxspin.units import BOLTZMANN
 
@@ -42,6 +43,9 @@ class Levels(eqx.Module):
             raise ValueError(
                 f"Argument `temperature` must not be negative (K), but is {shortened(temperature)}."
             )
+
+    def __repr__(self) -> str:
+        return describe_fields(self)
 
     @property
     def temperatures(self) -> Float[Array, " t"]:

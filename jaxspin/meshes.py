@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from jaxspin.algebra import finite_reals, is_traced, shortened
+from jaxspin.descriptions import describe_fields
 from jaxspin.lattice import cell_volume, reciprocal_vectors
 from jaxspin.tolerances import ALIKE
 
@@ -254,6 +255,9 @@ class Mesh(eqx.Module):
 
     #: Number of nodes along each coordinate of the rule.
     shape: eqx.AbstractVar[tuple[int, ...]]
+
+    def __repr__(self) -> str:
+        return describe_fields(self)
 
     @property
     @abstractmethod
@@ -563,6 +567,9 @@ class Adaptive(eqx.Module):
         if self.rtol == 0 and self.atol == 0:
             raise ValueError("Argument `rtol` must be positive where `atol` is 0, but is 0.")
         self.max_points = _count("max_points", max_points)
+
+    def __repr__(self) -> str:
+        return describe_fields(self)
 
     @property
     def dimension(self) -> int:

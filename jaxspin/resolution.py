@@ -1,7 +1,5 @@
 """Resolution of fixed meshes: near degeneracies that are narrower than the spacing of the nodes."""
 
-from collections.abc import Callable
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,11 +7,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.algebra import is_traced, on_device
-from jaxspin.integrate import Sums, shape_of_weights
-from jaxspin.levels import Levels
+from jaxspin.integrate import Sums, average_over_group
 from jaxspin.meshes import Adaptive, Mesh
 from jaxspin.near_degeneracies import GapSearch, NearDegeneracies
+from jaxspin.problem import Problem
 from jaxspin.spectrum import Covariant
+from jaxspin.symmetry import Symmetric
 from jaxspin.terminal import warn_user
 
 # A peak of width w between nodes a distance h apart is summed with an error of exp(-2π w/h) of it,
@@ -24,33 +23,21 @@ _GROSS = 0.5  # ... even if the error says so already
 
 
 @jax.ensure_compile_time_eval()
-def include_unresolved(
-    sums: Sums,
-    observable,
-    model,
-    mesh: Mesh | Adaptive,
-    levels: Levels,
-    degeneracy,
-    complete: Callable[[Array], Array] = lambda sums: sums,
-) -> Sums:
+def include_unresolved(sums: Sums, problem: Problem) -> Sums:
     """The sums, their error with that of near degeneracies between the nodes of a fixed mesh.
 
     It warns of the worst, where that is a hundredth of the response and more than its error, or
     half of the response whatever the error. Where numbers are traced nothing is known, and nothing
     is done.
-
-    Args:
-        mesh: that of the whole domain, not folded.
-        complete: as in `integrate`.
     """
-    known = not is_traced(sums, observable, model, mesh, levels, degeneracy)
-    if observable.smooth or isinstance(mesh, Adaptive) or not known:
+    mesh = _unreduced(problem.mesh)
+    if problem.observable.smooth or isinstance(mesh, Adaptive) or is_traced(sums, problem):
         return sums
-    near, missing = _find_unresolved(observable, model, mesh, levels, degeneracy)
+    near, missing = _find_unresolved(problem, mesh)
     if not len(missing):
         return sums
-    shape = shape_of_weights(observable, model, degeneracy)
-    missing = np.abs(np.asarray(complete(shape.complete(missing))))
+    average = average_over_group(problem)
+    missing = np.abs(np.asarray(average(problem.weights.complete(missing))))
     missing = missing.reshape(-1, *sums.value.shape)
     claimed, size = np.max(np.asarray(sums.error)), np.max(np.abs(np.asarray(sums.value)))
     each = np.max(missing.reshape(len(missing), -1), axis=1)
@@ -62,31 +49,28 @@ def include_unresolved(
 
 
 @jax.ensure_compile_time_eval()
-def compare_groups(
-    smallest: Array, observable, model, mesh: Mesh | Adaptive, levels: Levels, degeneracy, default
-) -> dict[str, Array]:
+def compare_groups(smallest: Array, problem: Problem) -> dict[str, Array]:
     """Relative change of a sum if small splittings were treated in the other way, for `info`.
 
     Where pairs of bands that were met split by less than 5 meV (5000 times the default tolerance)
     counted as separate, "change_if_grouped" is the change with that tolerance; where a tolerance
     above the default was given, "change_if_separate" that with the default. It is that of a sum
     over a few hundred nodes, and left out below a hundredth.
-
-    Args:
-        default: the `Covariant` that the model has where none is given.
     """
-    if observable.smooth or is_traced(smallest, observable, model, mesh, levels, degeneracy):
+    observable = problem.observable_asked_for
+    if observable.smooth or is_traced(smallest, problem):
         return {}
-    usual = float(default.tolerance)
-    tolerance = float(getattr(degeneracy, "tolerance", 0.0))
+    usual = float(problem.usual.tolerance)
+    tolerance = float(getattr(problem.degeneracy, "tolerance", 0.0))
     if tolerance > usual:
         name, other = "change_if_separate", usual
     elif float(smallest) <= _MILLIVOLTS * usual:
         name, other = "change_if_grouped", _MILLIVOLTS * usual
     else:
         return {}
+    mesh = _unreduced(problem.mesh)
     fixed = mesh.mesh if isinstance(mesh, Adaptive) else mesh
-    search = GapSearch(observable, model, fixed, levels, degeneracy)
+    search = GapSearch(observable, problem.model, fixed, problem.levels, problem.degeneracy)
     here, there = (search.sample(Covariant(jnp.asarray(t))) for t in (tolerance, other))
     size = max(np.max(np.abs(here)), np.max(np.abs(there)))
     change = np.max(np.abs(here - there)) / size if size > 0 else 0.0
@@ -96,9 +80,15 @@ def compare_groups(
 _MILLIVOLTS = 5e3  # 5 meV in units of the default tolerance
 
 
-def _find_unresolved(observable, model, mesh: Mesh, levels: Levels, degeneracy):
-    """What lies between the nodes, and what of the integrand they do not see, (L, level, c)."""
-    search = GapSearch(observable, model, mesh, levels, degeneracy)
+def _unreduced(mesh: Mesh | Adaptive | Symmetric) -> Mesh | Adaptive:
+    """The mesh of the whole domain."""
+    return mesh.mesh if isinstance(mesh, Symmetric) else mesh
+
+
+def _find_unresolved(problem: Problem, mesh: Mesh):
+    """Near degeneracies between the nodes, and their content that the nodes miss, (L, level, c)."""
+    observable, degeneracy = problem.observable, problem.degeneracy
+    search = GapSearch(observable, problem.model, mesh, problem.levels, degeneracy)
     near, nothing = search.find(), np.zeros((0, 1, 1))
     if not len(near.gap):
         return near, nothing

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from os import PathLike
+from typing import Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,9 +16,12 @@ from jaxspin.adaptive import Refinement
 from jaxspin.algebra import is_traced
 from jaxspin.error_estimates import name_rule
 from jaxspin.levels import Levels
+from jaxspin.origin import Origin
+from jaxspin.quantities.axes import AXES
 from jaxspin.terminal import printable
 
 _CARTESIAN = ("x", "y", "z")
+Label = Literal["x", "y", "z"]
 
 
 class Response(eqx.Module):
@@ -45,8 +49,12 @@ class Response(eqx.Module):
     formula: str = eqx.field(static=True)
     #: Where the formula comes from.
     source: str = eqx.field(static=True)
+    #: Symbol of the quantity in figures, in LaTeX.
+    symbol: str = eqx.field(static=True, default="R")
     #: Labels of components already selected, e.g. "z x y".
     selected: str = eqx.field(static=True, default="")
+    #: Model, mesh, levels, degeneracy, versions and date, as texts.
+    origin: Origin = eqx.field(static=True, default=Origin())
     #: Where the points of an adaptive mesh went; a file does not keep it.
     refinement: Refinement | None = None
 
@@ -70,16 +78,18 @@ class Response(eqx.Module):
         """
         factor = unit.conversion(self.units, units)
         value, error = self.value * factor, self.error * factor
-        return self._with(value=value, error=error, units=unit.canonical(units))
+        return self.replace(value=value, error=error, units=unit.canonical(units))
 
     def component(
         self,
         *,
-        flow: str | None = None,
-        field: str | None = None,
-        spin: str | None = None,
-        gradient: str | None = None,
-        magnetization: str | None = None,
+        flow: Label | None = None,
+        field: Label | None = None,
+        second_field: Label | None = None,
+        spin: Label | None = None,
+        orbital: Label | None = None,
+        gradient: Label | None = None,
+        magnetization: Label | None = None,
     ) -> "Response":
         """One Cartesian component: the response without the axes that are named.
 
@@ -91,7 +101,9 @@ class Response(eqx.Module):
         chosen = {
             "flow": flow,
             "field": field,
+            "second_field": second_field,
             "spin": spin,
+            "orbital": orbital,
             "gradient": gradient,
             "magnetization": magnetization,
         }
@@ -117,11 +129,12 @@ class Response(eqx.Module):
         take = lambda array: jnp.take(array, allowed.index(label), axis=position)  # noqa: E731
         axes = self.axes[:kept] + self.axes[kept + 1 :]
         selected = f"{self.selected}, {axis} {label}".strip(", ")
-        return self._with(
+        return self.replace(
             value=take(self.value), error=take(self.error), axes=axes, selected=selected
         )
 
-    def _with(self, **changes) -> "Response":
+    def replace(self, **changes) -> "Response":
+        """The response with some of its fields changed."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return Response(**{**fields, **changes})
 
@@ -160,7 +173,7 @@ class Response(eqx.Module):
     def _coordinates(self) -> dict[str, tuple]:
         size = dict(zip(self.axes, self.value.shape, strict=True))
         labels = {
-            axis: (axis, list(_CARTESIAN[: size[axis]])) for axis in size.keys() & schema.COMPONENTS
+            axis: (axis, list(_CARTESIAN[: size[axis]])) for axis in size.keys() & AXES.keys()
         }
         numbers = {
             "mu": ("mu", np.asarray(self.levels.mu), {"units": "eV"}),
@@ -175,9 +188,11 @@ class Response(eqx.Module):
             "units": self.units,
             "formula": self.formula,
             "source": self.source,
+            "symbol": self.symbol,
             "selected": self.selected,
             "axes": json.dumps(self.axes),
             "info": json.dumps(info),
+            "origin": json.dumps(self.origin.texts),
             "temperature_is_scalar": json.dumps(self.levels.temperature.ndim == 0),
         }
 
@@ -304,7 +319,7 @@ def _largest(value: Array, axes: tuple[str, ...], levels: Levels) -> str:
     where = np.unravel_index(np.nanargmax(np.abs(array)), array.shape)
     names = []
     for axis, i in zip(axes, where, strict=True):
-        if axis in schema.COMPONENTS:
+        if axis in AXES:
             names.append(f"{axis} {_CARTESIAN[i]}")
         elif axis == "mu":
             names.append(f"mu {shown(levels.mu[..., i])} eV")

@@ -10,9 +10,9 @@ from jaxtyping import Array
 
 from jaxspin import files, units
 from jaxspin.levels import Levels
+from jaxspin.origin import Origin
+from jaxspin.quantities.axes import AXES
 
-#: Component axes that a response may have; (temperature, mu) stand before them.
-COMPONENTS = {"flow", "field", "spin", "gradient", "magnetization"}
 _LEVEL_AXES = ("temperature", "mu")
 
 #: The entries: arrays, texts, and texts that the hash leaves out.
@@ -22,9 +22,11 @@ TEXTS = (
     "units",
     "formula",
     "source",
+    "symbol",
     "selected",
-    "axes",  # this and the next two in JSON
+    "axes",  # this and the next three in JSON
     "info",
+    "origin",
     "temperature_is_scalar",
 )
 STAMPS = ("created_by", files.HASH)
@@ -82,7 +84,7 @@ def response_fields(contents: files.Contents) -> dict[str, Any]:
     texts, arrays = contents.texts, contents.arrays
     if not units.is_known(texts["units"]):
         raise files.UnusableFile(f"has unknown units {texts['units']!r:.60}")
-    axes, info, scalar = (files.parse_json(texts[name], name) for name in TEXTS[-3:])
+    axes, info, origin, scalar = (files.parse_json(texts[name], name) for name in TEXTS[-4:])
     axes = _checked_axes(axes)
     levels = _checked_levels(arrays["mu_all"], arrays["temperature_all"], scalar, axes)
     for name in ("value", "error"):
@@ -96,14 +98,15 @@ def response_fields(contents: files.Contents) -> dict[str, Any]:
         "error": jnp.asarray(arrays["error"]),
         "levels": levels,
         "info": _checked_info(info),
+        "origin": _checked_origin(origin),
         "axes": axes,
         "name": texts["quantity"],
-        **{name: texts[name] for name in ("units", "formula", "source", "selected")},
+        **{name: texts[name] for name in ("units", "formula", "source", "symbol", "selected")},
     }
 
 
 def _checked_axes(axes: Any) -> tuple[str, ...]:
-    known = (*_LEVEL_AXES, *sorted(COMPONENTS))
+    known = (*_LEVEL_AXES, *AXES)
     if not isinstance(axes, list) or not all(axis in known for axis in axes):
         raise files.UnusableFile(f"has axes {axes!r:.80}, where known ones are {', '.join(known)}")
     leading = [axis for axis in _LEVEL_AXES if axis in axes]
@@ -129,9 +132,9 @@ def _check_shape(name: str, array, stored, axes: tuple[str, ...], levels: Levels
     """Compare an array with its axes: those of the file, and the numbers of levels."""
     if tuple(stored) != axes or array.ndim != len(axes):
         raise files.UnusableFile(f"has the axes {tuple(stored)} of `{name}` where {axes} are named")
-    number = {"mu": levels.mu.size, "temperature": levels.temperatures.size, "spin": 3}
+    number = {"mu": levels.mu.size, "temperature": levels.temperatures.size}
     for axis, size in zip(axes, array.shape, strict=True):
-        allowed = (number[axis],) if axis in number else (1, 2, 3)
+        allowed = {AXES[axis].size(d) for d in (1, 2, 3)} if axis in AXES else {number[axis]}
         if size not in allowed:
             raise files.UnusableFile(f"has {size} elements of `{name}` along {axis}")
 
@@ -148,6 +151,12 @@ def check_coordinates(path: Path, axes: tuple[str, ...], levels: Levels) -> None
     for axis in present:
         if not np.array_equal(stored[axis], numbers[axis]):
             raise files.UnusableFile(f"has other numbers in the coordinate {axis} than as levels")
+
+
+def _checked_origin(origin: Any) -> Origin:
+    if not isinstance(origin, dict) or not all(isinstance(x, str) for x in origin.values()):
+        raise files.UnusableFile("has no table of texts in `origin`")
+    return Origin(origin)
 
 
 def _checked_info(info: Any) -> dict[str, Array]:

@@ -101,7 +101,7 @@ class Strict(Degeneracy):
 class Removed(NamedTuple):
     """What a field drives through the bands that a downfolded model has not, on those it has.
 
-    Operators whose diagonal in the band basis adds to the sums over pairs of bands (`observables`).
+    Operators whose diagonal in the band basis adds to the sums over pairs of bands (`quantities`).
     """
 
     #: Spin generated, Å: what pairs with removed bands are in `Torque`.

@@ -8,9 +8,8 @@ the result over the group. Every operation is first compared with the model at r
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Protocol
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.algebra import is_traced, shortened
+from jaxspin.descriptions import describe_fields
 from jaxspin.meshes import Mesh, Reflection, Rule, plain
 from jaxspin.tolerances import ROTATION
 
@@ -49,6 +49,9 @@ class Operation(eqx.Module):
             )
         self.name, self.time_reversal = name, bool(time_reversal)
         self.matrix = tuple(tuple(float(x) for x in row) for row in array)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
 
     def on_space(self, dimension: int) -> Float[np.ndarray, "d d"]:
         """The matrix that acts on flows and fields."""
@@ -146,6 +149,9 @@ class Symmetric(eqx.Module):
                 f"but is {shortened(operations)}."
             )
         self.operations = several
+
+    def __repr__(self) -> str:
+        return describe_fields(self)
 
     @property
     def dimension(self) -> int:
@@ -326,19 +332,28 @@ def _generated(identity, generators, product: Callable, key: Callable) -> list:
     return list(group.values())
 
 
-class Tensor(NamedTuple):
-    """How what is summed transforms."""
+class _Axis(Protocol):
+    """An index of a tensor: a polar vector of the dimension of space, or an axial one of three."""
 
-    #: How errors call it.
-    name: str
-    #: What its indices are: "flow", "field" (of the dimension of k) or "spin" (of three).
-    axes: tuple[str, ...]
-    #: The sign it takes with time reversal, that of the spin included.
-    time_reversal: int = 1
+    @property
+    def axial(self) -> bool: ...
+
+
+class Tensor(Protocol):
+    """A response as a symmetry sees it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def axes(self) -> tuple[_Axis, ...]: ...
+
+    @property
+    def time_reversal(self) -> int:
+        """The sign it takes with time reversal, that of a spin included."""
 
     def size(self, dimension: int) -> int:
         """Number of components."""
-        return math.prod(3 if axis == "spin" else dimension for axis in self.axes)
 
 
 def on_components(
@@ -350,7 +365,7 @@ def on_components(
     for tensor in tensors:
         sign = tensor.time_reversal if operation.time_reversal else 1
         factors = [
-            operation.on_spin if axis == "spin" else operation.on_space(dimension)
+            operation.on_spin if axis.axial else operation.on_space(dimension)
             for axis in tensor.axes
         ]
         inside = slice(start, start + tensor.size(dimension))

@@ -6,6 +6,7 @@ dimensions and 2.434134806e-4 S in two.
 """
 
 import math
+from collections.abc import Mapping
 
 #: Elementary charge, C.
 ELEMENTARY_CHARGE = 1.602176634e-19
@@ -154,6 +155,30 @@ def density(dimension: int) -> str:
 def density_of_states(dimension: int) -> str:
     """Unit of a density of states."""
     return f"1/(eV Angstrom^{dimension})" if dimension > 1 else "1/(eV Angstrom)"
+
+
+def add_family(family: Mapping[str, float]) -> None:
+    """Make the units of a new kind of quantity known.
+
+    Args:
+        family: how many of each unit one natural unit (ħ = e = 1, Å, eV) is; the unit in which
+            results are given comes first.
+    Raises:
+        ValueError: a unit is known already, with another value, or its value is not positive.
+
+    >>> add_family({"e^3/hbar^2 Angstrom eV": 1.0, "e^3/hbar^2 nm eV": 0.1})
+    >>> conversion("e^3/hbar^2 Angstrom eV", "e^3/hbar^2 nm eV")
+    0.1
+    """
+    for unit, factor in family.items():
+        if not factor > 0:
+            raise ValueError(
+                f"Argument `family` must hold positive numbers, but {unit!r} does not."
+            )
+        if _letters(unit) in _NAMES and _family(unit) != dict(family):
+            raise ValueError(f"Argument `family` must hold new units, but {unit!r} is known.")
+    _FAMILIES[next(iter(family))] = dict(family)
+    _NAMES.update({_letters(unit): unit for unit in family})
 
 
 def per_natural(unit: str) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 
 import jaxspin as js
 from jaxspin import models
+from jaxspin.quantities.spin_hall import DEFINITIONS
 
 COLD, WARM = js.Levels(0.1), js.Levels([-0.2, 0.3], 600.0)
 CHERN, GRID = models.QiWuZhang(1.0, -1.0), js.Grid((12, 12), 0.3)
@@ -48,7 +49,7 @@ def fermi_sea():
 
 def spin_hall():
     """Every definition, and an integral over all of space."""
-    for definition in js.response.DEFINITIONS:
+    for definition in DEFINITIONS:
         yield definition, js.spin_hall(RASHBA, DISK, WARM, definition=definition)
     yield "pieces", js.spin_hall_pieces(RASHBA, DISK, WARM).J2
     mesh, levels = js.Space((0.1, 0.1, 0.1), 10, 6, 6), js.Levels([0.1, 0.35])

@@ -96,13 +96,13 @@ def small_segments(pause: float = 0.0) -> None:
     from jaxspin import integrate
 
     integrate._SEGMENT = 1024
-    keep = integrate.Run.keep
+    keep = integrate.PartialSums.keep
 
     def slowly(self, *arguments, **keywords):
         keep(self, *arguments, **keywords)
         time.sleep(pause)
 
-    integrate.Run.keep = slowly
+    integrate.PartialSums.keep = slowly
 
 
 def compute(**keywords) -> np.ndarray:

@@ -7,12 +7,11 @@ import jax
 import numpy as np
 import pytest
 from matplotlib import pyplot
-from systems import CONVENTIONAL, QUANTITIES, A, B
+from systems import CONVENTIONAL, QUANTITIES, A, B, total
 from test_topological_insulator import COLUMNS, WIDTH, ZERO_TEMPERATURE, bi2se3
 
 import jaxspin as js
 from jaxspin import models
-from jaxspin.integrate import integrate
 
 HALL = {"flow": "y", "field": "x"}
 
@@ -186,9 +185,7 @@ def drawn_errors(name: str, seed: int) -> list[tuple[float, float]]:
         levels = js.Levels(mu, [0.0, 10 ** rng.uniform(1, 3)])
         rtol = 10 ** rng.uniform(-4, -2)
         meshes = (js.Adaptive(mesh, rtol), js.Adaptive(fine, rtol / 50))
-        reached, truth = (
-            integrate(QUANTITIES[quantity][0], model, m, levels, js.Covariant()) for m in meshes
-        )
+        reached, truth = (total(QUANTITIES[quantity][0], model, m, levels) for m in meshes)
         reported = np.max(np.asarray(reached.error), axis=-1)
         true = np.max(np.abs(np.asarray(reached.value - truth.value)), axis=-1)
         floor = 1e-12 * np.max(np.abs(np.asarray(truth.value)))

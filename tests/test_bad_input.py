@@ -107,11 +107,11 @@ CALLS = {
     ),
     "one-dimensional model": (
         lambda: js.anomalous_hall(CHAIN, js.Grid(4), LEVELS),
-        r"`model` must have dimension 2 or 3 for a Hall response, but has dimension 1",
+        r"`model` must have dimension 2 or 3 for the [a-zA-Z ()_]*, but has dimension 1",
     ),
     "one-dimensional model, spin": (
         lambda: spin_hall(CHAIN, js.Grid(4)),
-        r"`model` must have dimension 2 or 3 for a Hall response, but has dimension 1",
+        r"`model` must have dimension 2 or 3 for the [a-zA-Z ()_]*, but has dimension 1",
     ),
     "no mesh": (lambda: spin_hall(mesh=20), r"`mesh` must be a mesh .* but is of type int"),
     "path as mesh": (

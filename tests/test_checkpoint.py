@@ -13,10 +13,11 @@ from interrupted import kill_and_resume
 from jax.experimental import io_callback
 
 import jaxspin as js
-from jaxspin import checkpoint as module, distributed, integrand, integrate, observables
+from jaxspin import checkpoint as module, distributed, integrand, integrate
 from jaxspin.checkpoint import describe
 from jaxspin.identity import operations
 from jaxspin.models.base import BasisConnection
+from jaxspin.quantities import spin
 
 MODEL = js.models.QiWuZhang(A=1.0, m=-1.0)
 MESH = js.Grid((64, 64))
@@ -70,13 +71,13 @@ def changed(path, **entries):
 def stages_kept(monkeypatch) -> list[str]:
     """A list to which the stage of every segment that is computed from now on is added."""
     computed = []
-    keep = integrate.Run.keep
+    keep = integrate.PartialSums.keep
 
     def counted(self, stage, *arguments, **keywords):
         computed.append(stage)
         keep(self, stage, *arguments, **keywords)
 
-    monkeypatch.setattr(integrate.Run, "keep", counted)
+    monkeypatch.setattr(integrate.PartialSums, "keep", counted)
     return computed
 
 
@@ -103,7 +104,7 @@ def test_goes_on_to_the_same_bits(tmp_path, monkeypatch, after):
 def test_ctrl_c_leaves_the_sums_so_far(tmp_path, monkeypatch):
     """Those since the last writing too."""
     expected = hall()
-    monkeypatch.setattr(module.Run, "_is_due", lambda self: False)
+    monkeypatch.setattr(module.PartialSums, "_is_due", lambda self: False)
     path = interrupted(tmp_path / "sums.npz", monkeypatch, 13, KeyboardInterrupt)
     with np.load(path) as archive:
         assert archive["mesh.done"] == 9
@@ -128,8 +129,9 @@ def test_nothing_is_left(tmp_path, monkeypatch):
 def test_written_every_so_many_seconds(tmp_path, monkeypatch):
     """At the end of a stage in any case."""
     writings = []
-    write = module.Run._write
-    monkeypatch.setattr(module.Run, "_write", lambda self: (writings.append(1), write(self)))
+    write = module.PartialSums._write
+    counted = lambda self: (writings.append(1), write(self))  # noqa: E731
+    monkeypatch.setattr(module.PartialSums, "_write", counted)
     computed = stages_kept(monkeypatch)
     hall(checkpoint=js.Checkpoint(tmp_path / "sums.npz", seconds=1e6))
     assert len(writings) == len(set(computed))
@@ -142,7 +144,7 @@ def test_a_full_disk_does_not_end_the_run(tmp_path, monkeypatch):
     def full(self):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(module.Run, "_write", full)
+    monkeypatch.setattr(module.PartialSums, "_write", full)
     with pytest.warns(UserWarning, match="No space left"):
         result = hall(checkpoint=tmp_path / "sums.npz")
     np.testing.assert_array_equal(result.value, hall().value)
@@ -352,13 +354,13 @@ class Wire(js.models.MatrixSum):
 
     @property
     def matrices(self):
-        return np.array(js.algebra.PAULI[1:])
+        return np.array(js.PAULI[1:])
 
     def coefficients(self, k):
         return jnp.cos(k[0]), 0.3 * jnp.sin(k[0]), 0.2
 
     def spin(self):
-        return jnp.asarray(js.algebra.PAULI[1:])
+        return jnp.asarray(js.PAULI[1:])
 
 
 class InnerJit(Wire):
@@ -419,7 +421,7 @@ class OwnConnection(Wire):
 
     def basis_connection(self, k, box=None, *, curl=False):
         shape = (1, 2, 2, k.shape[-1])
-        diagonal = TABLE[0] * jnp.asarray(js.algebra.PAULI[3])[None, ..., None]
+        diagonal = TABLE[0] * jnp.asarray(js.PAULI[3])[None, ..., None]
         return BasisConnection(jnp.broadcast_to(diagonal, shape), jnp.zeros((0, 2, 2, 1)))
 
 
@@ -427,9 +429,9 @@ MODELS = (InnerJit, InnerScan, InnerBranch, InnerRule, OwnTile, OwnBox, OwnSpin,
 
 
 def identity(model) -> dict[str, str]:
-    mesh, spin = js.Grid((8,)), observables.EquilibriumSpinCurrent()
-    code = integrand.describe_code(spin, model, mesh, js.Covariant())
-    return code | integrand.describe_values(spin, model)
+    mesh, current = js.Grid((8,)), spin.EquilibriumSpinCurrent()
+    code = integrand.describe_code(current, model, mesh, js.Covariant())
+    return code | integrand.describe_values(current, model)
 
 
 @pytest.fixture

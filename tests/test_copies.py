@@ -29,8 +29,8 @@ CASES = {
     "disorder": (js.ScalarDisorder, 0.1),
     "matrices of disorder": (js.MatrixDisorder, np.eye(2, dtype=complex)[None]),
     "spin": (
-        lambda x: js.models.base.WithSpin(js.models.QiWuZhang(A=1.0, m=-1.0), x),
-        np.array(js.algebra.PAULI[1:]),
+        lambda x: js.models.WithSpin(js.models.QiWuZhang(A=1.0, m=-1.0), x),
+        np.array(js.PAULI[1:]),
     ),
     "kept at": (lambda x: js.Lowest(1, at=x), [0.1, 0.2]),
 }

@@ -16,7 +16,7 @@ import jaxspin as js
 from jaxspin import crystal_field_currents as currents, rotations
 from jaxspin.algebra import PAULI, anticommutator
 from jaxspin.models.crystal_field import INVARIANTS
-from jaxspin.observables import EquilibriumSpinCurrent
+from jaxspin.quantities.spin import TopologicalSpinCurrent, TrivialSpinCurrent
 from jaxspin.spectrum import Covariant, solve
 from jaxspin.units import BOLTZMANN
 
@@ -44,7 +44,8 @@ def along_x(model, k):
 
 def _observed(model, k):
     bands = solve(model, jnp.stack([k, jnp.zeros_like(k)])[:, None], Covariant(1e-12))
-    parts = EquilibriumSpinCurrent()(bands).sea[..., 0]  # (part, flow, spin, band)
+    both = TrivialSpinCurrent()(bands).sea, TopologicalSpinCurrent()(bands).sea
+    parts = jnp.stack(both)[..., 0]  # (part, flow, spin, band)
     return bands.energies[..., 0], (parts[:, 1, 0] - parts[:, 0, 1]) / 2
 
 

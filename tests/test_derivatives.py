@@ -12,6 +12,7 @@ from systems import CONVENTIONAL, KUBO, A, B, SquareLattice, measure
 import jaxspin as js
 from jaxspin import models
 from jaxspin.algebra import PAULI
+from jaxspin.meshes import Mesh
 from jaxspin.spectrum import eigensystem
 
 # --- Responses by parameters ----------------------------------------------------------------------
@@ -23,7 +24,7 @@ class Case:
 
     build: Callable[..., js.Model]
     parameters: dict[str, float]
-    mesh: js.meshes.Mesh
+    mesh: Mesh
     mu: tuple[float, ...]
     temperature: float
     quantities: tuple[str, ...]

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.linalg import solve_sylvester, sqrtm, subspace_angles
-from systems import random_hermitian, random_hopping
+from systems import random_hermitian, random_hopping, total
 
 import jaxspin as js
-from jaxspin import integrate as integrate_module, observables, rotations
+from jaxspin import integrate as integrate_module, rotations
 from jaxspin.algebra import PAULI
-from jaxspin.integrate import integrate
-from jaxspin.observables import Weights
+from jaxspin.problem import Problem
+from jaxspin.quantities import charge, combine, spin, spin_hall
+from jaxspin.quantities.charge import CARRIER_DENSITY
 from jaxspin.spectrum import Covariant, solve
 
 D = js.models.CrystalFieldC4v(gap=1.0, a=0.05, b=0.2, b_inter=0.03, kinetic=0.5)
@@ -439,7 +440,7 @@ def test_reverse_mode_of_a_response():
 
     def filled(b):
         model = js.downfold(eqx.tree_at(lambda m: m.b, FULL, b), (0, 1))
-        observable = observables.ConventionalSpinHall()
+        observable = spin_hall.ConventionalSpinHall()
         bands = solve(model, K[:, None], Covariant(), **observable.needs)
         return jnp.sum(observable(bands).full[..., 0] * jnp.array([1.0, 0.3]))
 
@@ -533,13 +534,13 @@ def test_spin_of_the_undressed_model():
 
 
 #: What a downfolded model gives; number and density of states need no more than the energies.
-KNOWN = observables.Together(
+KNOWN = combine.Stacked(
     (
-        observables.AnomalousHall(),
-        observables.ConventionalSpinHall(),
-        observables.ProperSpinHallCorrected(),
-        observables.Torque(),
-        observables.EquilibriumSpinCurrent(),
+        charge.AnomalousHall(),
+        spin_hall.ConventionalSpinHall(),
+        spin_hall.ProperSpinHallCorrected(),
+        spin.Torque(),
+        spin.EquilibriumSpinCurrent(),
     )
 )
 
@@ -600,11 +601,10 @@ def test_responses_converge_with_the_coupling():
 def test_sums_over_a_mesh():
     """Also the sums, with numbers and densities of states, where the removed band is empty."""
     model = random_hopping(3, 2, seed=1, spread=3.0)
-    every = observables.Together((KNOWN, observables.Number(), observables.States()))
+    every = combine.Stacked((KNOWN, charge.CarrierNumber(), charge.DensityOfStates()))
     mesh, levels = js.Grid((8, 8)), js.Levels([0.0, 0.5], 300.0)
     full, two = (
-        integrate(every, m, mesh, levels, Covariant()).value
-        for m in (model, js.downfold(model, js.Lowest(2)))
+        total(every, m, mesh, levels).value for m in (model, js.downfold(model, js.Lowest(2)))
     )
     np.testing.assert_allclose(two, full, atol=1e-12)
     assert np.all(full[:, -2:] > 0)
@@ -613,11 +613,14 @@ def test_sums_over_a_mesh():
 def test_tiles_are_those_of_the_full_model():
     """Arrays of the full model are inside, and of longer ones XLA makes no single kernel."""
     mesh = js.Disk(0.5, 40, 40)
-    shape = Weights(jnp.zeros((2, 2, 1)))
+
+    def box(model):
+        problem = Problem(CARRIER_DENSITY, model, mesh, js.Levels(0.0))
+        return integrate_module._layout(problem, (mesh, mesh)).box
+
     for model in (EXACT, EXACT.undressed(), 2.0 * EXACT):
-        assert integrate_module._layout(model, (mesh, mesh), shape).box == (8, 8)
-    small = js.models.Rashba(kinetic=0.5, velocity=0.3)
-    assert integrate_module._layout(small, (mesh, mesh), shape).box != (8, 8)
+        assert box(model) == (8, 8)
+    assert box(js.models.Rashba(kinetic=0.5, velocity=0.3)) != (8, 8)
 
 
 MESH, LEVELS = js.Disk(0.8, 4, 4), js.Levels(0.1, 300.0)

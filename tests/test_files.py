@@ -320,7 +320,7 @@ def test_save_refuses_a_bad_path(tmp_path, monkeypatch, unchecked_annotations, p
 )
 def test_an_inconsistent_response_is_not_saved(tmp_path, unchecked_annotations, changes, problem):
     with pytest.raises(ValueError, match=problem):
-        response()._with(**changes).save(tmp_path / "out.nc")
+        response().replace(**changes).save(tmp_path / "out.nc")
     assert not list(tmp_path.iterdir())
 
 
@@ -391,7 +391,7 @@ ABOUT = {"quantity": "an integral", "levels.mu": "0.1"}
 
 def run(path: Path):
     """The run that a checkpoint is of, with what it resumes from."""
-    return checkpoints.Run(js.Checkpoint(path, seconds=0), lambda: dict(ABOUT))
+    return checkpoints.PartialSums(js.Checkpoint(path, seconds=0), lambda: dict(ABOUT))
 
 
 @pytest.fixture

@@ -935,7 +935,7 @@ def test_variational_well_is_one_subband_of_each_kind():
 def test_sums_and_multiples_solve_the_well_once():
     """What is prepared has no subbands to solve, and is the same model."""
     model, k = full(number=6), jnp.array(POINTS[0])
-    other = js.models.base.WithSpin(2.0 * model + model, model.spin())
+    other = js.models.WithSpin(2.0 * model + model, model.spin())
     prepared = other.prepared()
     assert isinstance(prepared.model.first.model, hole_well.PreparedWell)
     assert isinstance(prepared.model.second, hole_well.PreparedWell)

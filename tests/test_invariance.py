@@ -22,8 +22,9 @@ from systems import (
 )
 
 import jaxspin as js
-from jaxspin import geometry, integrate, models, observables, spectrum
+from jaxspin import geometry, integrate, models, spectrum
 from jaxspin.lattice import reciprocal_vectors
+from jaxspin.quantities.spin_hall import PIECES
 
 # --- A random crystal -----------------------------------------------------------------------------
 
@@ -211,7 +212,7 @@ def test_reciprocal_lattice_vector(definition):
 
 OBSERVABLES = {
     **{name: QUANTITIES[name][0] for name in (*SEA, *SPIN_HALL)},
-    "pieces": observables.SpinHallPieces(),
+    **{name: piece.observable for name, piece in PIECES.items()},
 }
 
 
@@ -221,12 +222,10 @@ def weights(bands: spectrum.Bands) -> dict[str, jax.Array]:
     found = {}
     for name, observable in OBSERVABLES.items():
         result = observable(bands)
-        found[name] = result.sea
-        if result.expansion is not None:
-            d = bands.velocity.shape[0]
-            found[name] = result.full.reshape(d, d, *result.sea.shape[1:])
+        found[name] = result.full
         if result.surface is not None:
             found[f"{name}, surface"] = result.surface
+    found["pieces"] = jnp.stack([found.pop(name) for name in PIECES])
     found["quantum_metric"] = geometry.quantum_metric(bands)
     found["orbital_moment"] = geometry.orbital_moment(bands)
     return found

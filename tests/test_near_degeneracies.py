@@ -11,7 +11,7 @@ import jaxspin as js
 from jaxspin import models
 from jaxspin.algebra import PAULI
 from jaxspin.near_degeneracies import GapSearch
-from jaxspin.observables import AnomalousHall
+from jaxspin.quantities.charge import AnomalousHall
 
 _, X, Y, Z = PAULI
 MIDDLE = js.Levels(0.0)

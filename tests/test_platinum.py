@@ -12,9 +12,9 @@ import pytest
 from test_invariance import over_groups, random_gauge, rotated
 
 import jaxspin as js
-from jaxspin import observables
 from jaxspin.interop import wannier90
 from jaxspin.lattice import reciprocal_vectors
+from jaxspin.quantities import spin_hall
 from jaxspin.spectrum import solve
 
 pytestmark = pytest.mark.skipif(
@@ -109,7 +109,7 @@ def test_all_components_are_those_of_a_numpy_loop(model, matrices):
     u = np.random.default_rng(3).uniform(size=(4, 3))
     k = u @ np.asarray(reciprocal_vectors(model.lattice))
     bands = solve(model, jnp.asarray(k.T), PAIRS)
-    ours = np.asarray(observables.ConventionalSpinHall()(bands).full)
+    ours = np.asarray(spin_hall.ConventionalSpinHall()(bands).full)
     ours = over_groups(np.asarray(bands.same), ours.reshape(3, 3, 3, *bands.energies.shape))
     expected = np.moveaxis(weights(*at(matrices, u)), (0, 1), (-1, -2))
     expected = over_groups(np.asarray(bands.same), expected)
@@ -138,10 +138,10 @@ def test_pairs_in_another_gauge(model):
     assert np.all(same.sum(axis=1) % 2 == 0)
     turned = rotated(bands, random_gauge(np.random.default_rng(6), same))
     for observable in (
-        observables.ConventionalSpinHall(),
-        observables.ProperSpinHallPublished(),
-        observables.ProperSpinHallCorrected(),
-        observables.KuboSpinHall(),
+        spin_hall.ConventionalSpinHall(),
+        spin_hall.ProperSpinHallPublished(),
+        spin_hall.ProperSpinHallCorrected(),
+        spin_hall.KuboSpinHall(),
     ):
         here, there = (np.asarray(observable(b).full) for b in (bands, turned))
         scale = np.max(np.abs(here))

@@ -39,6 +39,7 @@ def response(name="spin Hall conductivity (conventional)", temperature=10.0, mu=
         "axes": (*(("temperature",) if np.ndim(temperature) else ()), "mu", *components),
         "units": unit,
         "name": name,
+        "symbol": r"\sigma" if components else "n",
         "formula": "",
         "source": "",
     }

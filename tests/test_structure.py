@@ -29,16 +29,17 @@ LAYERS = (
         "files",
         "terminal",
         "reference",
+        "descriptions",
     ),
     ("lattice", "spectrum", "eigensolvers", "unsplit", "rotations"),
     ("models", "meshes", "levels", "symmetry"),
-    ("geometry", "observables", "band_structure", "band_operators", "density_matrices"),
+    ("geometry", "quantities", "band_structure", "band_operators", "density_matrices", "checks"),
     ("devices", "checkpoint", "cells", "error_estimates", "near_degeneracies", "integrand"),
-    ("grading",),
+    ("problem", "grading", "origin"),
     ("adaptive",),
     ("integrate",),
-    ("results", "checks", "schema", "resolution"),
-    ("response", "operators_at_k"),
+    ("results", "schema", "resolution"),
+    ("responses",),
     (
         "crystal_field_currents",
         "disorder",
@@ -143,7 +144,7 @@ def imports_only_submodules(name: str) -> bool:
 
 
 def test_an_upward_import_is_found():
-    assert layer("cli") > layer("response") > layer("integrate") > layer("models.base")
+    assert layer("cli") > layer("responses.fermi_sea") > layer("integrate") > layer("models.base")
     upward = imports(ast.parse("def f():\n    from jaxspin.cli import app"))
     assert layer(upward.pop()) > layer("levels")
 

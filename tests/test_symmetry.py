@@ -3,11 +3,15 @@
 import jax
 import numpy as np
 import pytest
-from systems import QUANTITIES, B
+from systems import B
 
 import jaxspin as js
-from jaxspin import checks, observables, response
+from jaxspin import checks
 from jaxspin.integrate import integrate
+from jaxspin.problem import Problem, Run
+from jaxspin.quantities.charge import ANOMALOUS_HALL, DENSITY_OF_STATES
+from jaxspin.quantities.spin import TORQUE_DENSITY
+from jaxspin.quantities.spin_hall import DEFINITIONS
 from jaxspin.symmetry import (
     INVERSION,
     TIME_REVERSAL,
@@ -19,13 +23,13 @@ from jaxspin.symmetry import (
     rotation,
 )
 
-#: How each quantity transforms, as the responses of the package declare it.
-TENSORS = {
-    "anomalous_hall": response._HALL,
-    B: response._SPIN_HALL,
-    "kubo": response._SPIN_HALL,
-    "torque": response._TORQUE_DENSITY,
-    "states": response._NUMBER,
+#: The records say how each quantity transforms.
+RECORDS = {
+    "anomalous_hall": ANOMALOUS_HALL,
+    B: DEFINITIONS[B],
+    "kubo": DEFINITIONS["kubo"],
+    "torque": TORQUE_DENSITY,
+    "states": DENSITY_OF_STATES,
 }
 LEVELS = js.Levels([0.15, 0.5], [0.0, 300.0])
 HALDANE = js.models.Haldane(onsite=0.0, hopping=-1.0, next_hopping=0.15, phase=1.2)
@@ -38,21 +42,22 @@ SQUARE, HONEYCOMB = js.Grid((8, 6)), js.Grid((7, 8), (0.5, 0.0))
 SPACE, DISK = js.Space([0.08, 0.08, 0.2], 4, 5, 12), js.Disk(0.3, 6, 24)
 
 
-def both(quantities):
-    observable = observables.Together(tuple(QUANTITIES[name][0] for name in quantities))
-    return observable, tuple(TENSORS[name] for name in quantities)
+def asked(model, mesh, quantities):
+    """The problem of several quantities in one pass."""
+    return Problem(tuple(RECORDS[name] for name in quantities), model, mesh, LEVELS)
 
 
 def summed(model, mesh, quantities):
-    """The sums as the responses make them, several quantities in one pass."""
-    arguments = model, mesh, LEVELS, js.Covariant(), False, None, 1
-    return response._checked_sum(*both(quantities), *arguments)[0]
+    """The sums as the responses make them."""
+    return integrate(asked(model, mesh, quantities).check(), Run(progress=False))
 
 
 def refuse(model, mesh, quantities, operation, match):
     """The check at the door alone."""
+    problem = asked(model, Symmetric(mesh, operation), quantities)
+    parts = problem.observable, problem.quantities, model, problem.mesh, js.Covariant()
     with pytest.raises(ValueError, match=match):
-        checks.check_symmetry(*both(quantities), model, Symmetric(mesh, operation), js.Covariant())
+        checks.check_symmetry(*parts)
 
 
 #: Model, mesh, quantities, and lists of operations with the factor they reduce the points by.
@@ -126,15 +131,14 @@ def test_coarser_mesh_has_a_number_of_angles_that_folds():
 
 def test_without_the_average_the_tensor_is_wrong():
     """Negative control: the sum over the folded mesh alone is not the response."""
-    observable, tensors = both(["torque"])
     operations = [rotation(8)]
     full, bare = (
-        integrate(observable, DIRAC, mesh, LEVELS, js.Covariant(), progress=False).value
+        integrate(asked(DIRAC, mesh, ["torque"]), Run(progress=False)).value
         for mesh in (DISK, Symmetric(DISK, operations).folded())
     )
     scale = np.max(np.abs(full))
     assert np.max(np.abs(bare - full)) > 1e-2 * scale
-    mended = averaged(operations, tensors, 2)(bare)
+    mended = averaged(operations, (TORQUE_DENSITY,), 2)(bare)
     np.testing.assert_allclose(mended, full, rtol=0, atol=1e-12 * scale)
 
 
@@ -161,7 +165,7 @@ def test_exchange_breaks_time_reversal():
             DISK,
             "anomalous_hall",
             TIME_REVERSAL,
-            "time reversal does not carry the anomalous Hall response at k =",
+            "time reversal does not carry the anomalous Hall conductivity at k =",
             id="a mass breaks time reversal, which the bands do not show",
         ),
         pytest.param(
@@ -177,7 +181,7 @@ def test_exchange_breaks_time_reversal():
             SQUARE,
             B,
             INVERSION,
-            "inversion does not carry the spin Hall response at k =",
+            "inversion does not carry the spin Hall conductivity \\(proper_corrected\\) at k =",
             id="an inversion that turns the spin is a rotation",
         ),
         pytest.param(
@@ -204,7 +208,7 @@ def test_what_is_no_symmetry_is_refused(model, mesh, quantity, operation, match)
 
 def test_a_rotation_that_warping_keeps():
     warped = js.models.MassiveDirac(velocity=3.0, mass=0.1, warping=100.0)
-    checks.check_symmetry(*both(["states"]), warped, Symmetric(DISK, rotation(3)), js.Covariant())
+    asked(warped, Symmetric(DISK, rotation(3)), ["states"]).check()
 
 
 @pytest.mark.parametrize(

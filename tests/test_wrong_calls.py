@@ -17,7 +17,7 @@ import pytest
 import jaxspin as js
 from jaxspin import checks, integrate, models
 from jaxspin.algebra import PAULI, spin_matrices
-from jaxspin.observables import AnomalousHall
+from jaxspin.quantities.charge import AnomalousHall
 
 pytestmark = pytest.mark.usefixtures("unchecked_annotations", "no_sum")
 _, X, Y, Z = PAULI

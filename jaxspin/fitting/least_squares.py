@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxspin.checkpoint import CheckpointLike, Run, as_checkpoint, describe, rounded
+from jaxspin.checkpoint import CheckpointLike, PartialSums, as_checkpoint, describe, rounded
 from jaxspin.fitting.minimise import LevenbergMarquardt, Method, check_method
 from jaxspin.fitting.parameters import Interval, coordinates
 from jaxspin.fitting.problem import (
@@ -71,7 +71,7 @@ def fit(
     place = coordinates(start, bounds)
     known = priors_of(place.names, priors)
     problem, data = problem_of(residuals, place, known)
-    run = Run(as_checkpoint(checkpoint), lambda: _about(problem, method))
+    run = PartialSums(as_checkpoint(checkpoint), lambda: _about(problem, method))
     with count_steps(f"fitting {data} data", progress) as report:
         begin = place.from_parameters(place.start)
         outcome = method(problem, begin, run, "fit", report)

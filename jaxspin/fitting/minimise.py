@@ -16,7 +16,7 @@ import optax
 import optimistix
 from jaxtyping import Array, Float
 
-from jaxspin.checkpoint import Run
+from jaxspin.checkpoint import PartialSums
 from jaxspin.fitting.problem import Evaluation, Problem
 from jaxspin.identity import digest, operations, trace
 from jaxspin.programs import program
@@ -61,7 +61,7 @@ class Method(eqx.Module):
 
     @abstractmethod
     def __call__(
-        self, problem: Problem, u: Float[Array, " n"], run: Run, stage: str, report: Report
+        self, problem: Problem, u: Float[Array, " n"], run: PartialSums, stage: str, report: Report
     ) -> Outcome:
         """Minimise from the coordinates `u`.
 
@@ -241,7 +241,9 @@ class MultiStart(Method):
         return [u, *map(problem.coordinates.from_parameters, inside)]
 
 
-def _iterate(advance, verdict, state: State, run: Run, stage: str, report: Report) -> Outcome:
+def _iterate(
+    advance, verdict, state: State, run: PartialSums, stage: str, report: Report
+) -> Outcome:
     """Steps until there is a verdict, or the user has enough."""
     done, kept = run.resume(stage, state)
     state = eqx.tree_at(lambda state: state.history, kept, replace_fn=np.asarray)

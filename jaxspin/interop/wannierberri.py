@@ -21,7 +21,7 @@ from jaxspin.interop.orbitals import check_hopping
 from jaxspin.interop.packages import required
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.models.hopping import HoppingModel
-from jaxspin.response import bands, berry_curvature, spin_berry_curvature
+from jaxspin.responses.at_k import bands, berry_curvature, spin_berry_curvature
 
 # Bands closer than this, eV, count as one group in the comparison. Both codes have a threshold of
 # their own, which decides in between.

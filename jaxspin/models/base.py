@@ -14,6 +14,7 @@ from jaxtyping import Array, Complex, Float, Inexact
 
 from jaxspin.algebra import dagger, is_traced, matmul
 from jaxspin.compiled import keep, staged
+from jaxspin.descriptions import describe_fields
 from jaxspin.identity import is_overridden, run_operations
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.spectrum import Removed
@@ -227,6 +228,9 @@ class Model(eqx.Module):
         return Sum(self, other)
 
     __radd__ = __add__
+
+    def __repr__(self) -> str:
+        return describe_fields(self)
 
     def __mul__(self, scale: float | Float[Array, ""]) -> "Scaled":
         return Scaled(self, scale)

@@ -9,12 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from jaxspin import checks, response as responses
+from jaxspin import checks
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.meshes import Path
 from jaxspin.models.base import Model
 from jaxspin.plot.checks import check_number
 from jaxspin.plot.style import GUIDE, PALETTE, axes_or_new, styled
+from jaxspin.responses import at_k
 
 
 def bands(model: Model, path: Path, *, number: int = 300, axes: Axes | None = None) -> Axes:
@@ -34,7 +35,7 @@ def bands(model: Model, path: Path, *, number: int = 300, axes: Axes | None = No
     _check_path(model, path)
     check_number(number)
     k, distance, ticks = path.sample(number, model.lattice)
-    energies = np.asarray(responses.bands(model, jnp.asarray(k)).energies)
+    energies = np.asarray(at_k.bands(model, jnp.asarray(k)).energies)
     with styled(axes):
         axes = axes_or_new(axes)
         axes.axhline(0, linestyle=":", **GUIDE)
@@ -70,7 +71,7 @@ def bands_against(
     k, energies = np.asarray(k, float), np.asarray(energies, float)
     _check_points(model, k, energies)
     cartesian = k @ np.asarray(reciprocal_vectors(model.lattice))
-    own = np.asarray(responses.bands(model, jnp.asarray(cartesian)).energies)
+    own = np.asarray(at_k.bands(model, jnp.asarray(cartesian)).energies)
     distance, pieces = _along(cartesian)
     with styled(axes):
         axes = axes_or_new(axes)

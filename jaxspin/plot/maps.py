@@ -9,12 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import AsinhNorm, Normalize
 
-from jaxspin import checks, response as responses
+from jaxspin import checks
 from jaxspin.lattice import reciprocal_vectors
 from jaxspin.models.base import Model
 from jaxspin.plot.checks import check_number
 from jaxspin.plot.style import axes_or_new, colour_bar, magnitude, styled, symmetric
 from jaxspin.plot.texts import K_X, K_Y
+from jaxspin.responses import at_k
 
 
 def curvature_map(
@@ -49,7 +50,7 @@ def curvature_map(
     zone = _brillouin_zone(model)
     half = np.max(np.abs(zone), axis=0) * 1.04 if extent is None else np.full(2, float(extent))
     k = np.stack(np.meshgrid(*(_centres(side, number) for side in half)), axis=-1)
-    curvature = np.asarray(responses.berry_curvature(model, jnp.asarray(k)))
+    curvature = np.asarray(at_k.berry_curvature(model, jnp.asarray(k)))
     _check_band(band, curvature.shape[2])
     with styled(axes):
         axes = axes_or_new(axes)

@@ -61,9 +61,8 @@ def _all_curves(response: Response) -> dict[str, _Curve]:
     shape = (response.levels.temperatures.size, response.levels.mu.size, -1)
     value, error = (np.asarray(a).reshape(shape) for a in (response.value, response.error))
     fixed = dict(part.split() for part in response.selected.split(", ") if part)
-    symbol = _symbol(response.name)
     return {
-        plain: _Curve(tex(symbol, fixed | letters), value[..., i], error[..., i])
+        plain: _Curve(tex(response.symbol, fixed | letters), value[..., i], error[..., i])
         for i, (plain, letters) in enumerate(component_labels(*_component_axes(response)).items())
     }
 
@@ -71,20 +70,6 @@ def _all_curves(response: Response) -> dict[str, _Curve]:
 def _component_axes(response: Response) -> tuple[tuple[str, ...], int]:
     sizes = dict(zip(response.axes, response.value.shape, strict=True))
     return response.axes, sizes.get("flow", sizes.get("field", 3))
-
-
-_SYMBOLS = {
-    "spin Hall conductivity": r"\sigma",
-    "anomalous Hall conductivity": r"\sigma",
-    "torque density": r"\tau",
-    "equilibrium spin current": r"\hbar J",
-    "carrier density": "n",
-    "density of states": r"\partial n/\partial\mu",
-}
-
-
-def _symbol(name: str) -> str:
-    return next((s for start, s in _SYMBOLS.items() if name.startswith(start)), "R")
 
 
 def _named(curves: dict[str, _Curve], components: Sequence[str]) -> list[_Curve]:

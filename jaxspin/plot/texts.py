@@ -4,6 +4,8 @@ import itertools
 import re
 from collections.abc import Sequence
 
+from jaxspin.quantities.axes import AXES
+
 #: What stands along the axes of several figures.
 ENERGY = r"Fermi energy $\mu$ (eV)"
 K_X = r"$k_x$ (1/Å)"
@@ -15,21 +17,27 @@ def component_labels(axes: Sequence[str], dimension: int) -> dict[str, dict[str,
 
     Args:
         axes: names of the axes of a response; those that are not components are passed over.
-        dimension: dimension of space, which flow and field have.
+        dimension: dimension of space.
 
     >>> list(component_labels(("mu", "flow", "field"), 2))
     ['xx', 'xy', 'yx', 'yy']
     """
-    sizes = {"flow": dimension, "field": dimension, "spin": 3}
-    present = [axis for axis in axes if axis in sizes]
-    choices = itertools.product(*("xyz"[: sizes[axis]] for axis in present))
+    present = [axis for axis in axes if axis in AXES]
+    choices = itertools.product(*("xyz"[: AXES[axis].size(dimension)] for axis in present))
     every: list[dict[str, str]] = [dict(zip(present, one, strict=True)) for one in choices]
     return {_label(letters): letters for letters in every}
 
 
 def _label(letters: dict[str, str]) -> str:
-    spin = f"^{letters['spin']}" if "spin" in letters else ""
-    return letters.get("flow", "") + letters.get("field", "") + spin
+    below, above = _indices(letters)
+    return below + (f"^{above}" if above else "")
+
+
+def _indices(letters: dict[str, str]) -> tuple[str, str]:
+    """Indices below the symbol, those of polar axes, and above it, those of axial ones."""
+    ordered = [(AXES[axis], letters[axis]) for axis in AXES if axis in letters]
+    below = "".join(letter for axis, letter in ordered if not axis.axial)
+    return below, "".join(letter for axis, letter in ordered if axis.axial)
 
 
 def tex(symbol: str, letters: dict[str, str]) -> str:
@@ -38,8 +46,7 @@ def tex(symbol: str, letters: dict[str, str]) -> str:
     >>> print(tex("R", {"flow": "z", "field": "x", "spin": "y"}))
     R^{y}_{zx}
     """
-    below = letters.get("flow", "") + letters.get("field", "")
-    above = letters.get("spin", "")
+    below, above = _indices(letters)
     return symbol + (f"^{{{above}}}" if above else "") + (f"_{{{below}}}" if below else "")
 
 

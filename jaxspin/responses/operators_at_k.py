@@ -12,7 +12,7 @@ from jaxspin.density_matrices import DensityMatrix, solve_density_matrix
 from jaxspin.levels import Levels, fermi
 from jaxspin.models.base import Model
 from jaxspin.programs import program
-from jaxspin.response import bands
+from jaxspin.responses.at_k import bands
 from jaxspin.spectrum import Covariant, Degeneracy
 from jaxspin.units import BOLTZMANN
 

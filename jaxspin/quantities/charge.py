@@ -1,0 +1,77 @@
+"""Charge: carrier density, density of states and the anomalous Hall conductivity."""
+
+import jax.numpy as jnp
+
+from jaxspin import units
+from jaxspin.algebra import diagonal_of_product
+from jaxspin.quantities.axes import FIELD, FLOW
+from jaxspin.quantities.observable import Observable, Weights, antisymmetric, diagonal
+from jaxspin.quantities.quantity import Quantity
+
+
+class CarrierNumber(Observable):
+    """Carrier number: weight 1 for every band."""
+
+    spin = False
+    smooth = True
+
+    def __call__(self, bands):
+        return Weights(jnp.ones_like(bands.energies))
+
+
+class DensityOfStates(Observable):
+    """Density of states: weight 1 for every band, with -∂f/∂ε."""
+
+    spin = False
+    smooth = True
+
+    def __call__(self, bands):
+        return Weights(jnp.zeros_like(bands.energies), -jnp.ones_like(bands.energies))
+
+
+class AnomalousHall(Observable):
+    """-Ω_ab,m: σ_ab = -(e²/ħ) Σ f Ω_ab."""
+
+    spin = False
+    beyond = True
+
+    def __call__(self, bands):
+        r = bands.drive
+        weights = antisymmetric(bands, lambda a, b: 2 * diagonal_of_product(r[a], r[b]).imag)
+        if bands.beyond is None:
+            return weights
+        beyond = diagonal(bands.beyond)
+        return Weights(weights.sea - beyond, expansion=weights.expansion)
+
+
+ANOMALOUS_HALL = Quantity(
+    observable=AnomalousHall(),
+    name="anomalous Hall conductivity",
+    axes=(FLOW, FIELD),
+    unit=units.charge_conductivity,
+    symbol=r"\sigma",
+    formula="σ_ab = -(e²/ħ) Σ f_m Ω_ab,m",
+    source="Nagaosa et al., Rev. Mod. Phys. 82, 1539 (2010)",
+    time_reversal=-1,
+    least_dimension=2,
+)
+
+CARRIER_DENSITY = Quantity(
+    observable=CarrierNumber(),
+    name="carrier density",
+    axes=(),
+    unit=units.density,
+    symbol="n",
+    formula="n = Σ f_m",
+    source="definition",
+)
+
+DENSITY_OF_STATES = Quantity(
+    observable=DensityOfStates(),
+    name="density of states",
+    axes=(),
+    unit=units.density_of_states,
+    symbol=r"\partial n/\partial\mu",
+    formula="∂n/∂mu = Σ (-∂f/∂ε)(ε_m)",
+    source="definition",
+)

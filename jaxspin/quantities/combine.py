@@ -1,0 +1,115 @@
+"""Observables made of others: several in one pass, some of the bands, without remote states."""
+
+from collections.abc import Iterable
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from jaxspin.quantities.observable import Observable, Weights
+
+
+def stack(observables: Iterable[Observable]) -> Observable:
+    """Several observables as one; a single one as it is."""
+    several = tuple(observables)
+    return several[0] if len(several) == 1 else Stacked(several)
+
+
+class Restricted(Observable):
+    """An observable summed over the bands of the given indices only."""
+
+    observable: Observable
+    bands: tuple[int, ...] = eqx.field(static=True)
+    spin = True
+
+    @property
+    def smooth(self) -> bool:
+        return self.observable.smooth
+
+    @property
+    def filled_pairs(self) -> bool:
+        return self.observable.filled_pairs
+
+    def __call__(self, bands):
+        chosen = jnp.zeros(bands.energies.shape[0]).at[jnp.array(self.bands)].set(1.0)[:, None]
+        weights = self.observable(bands)
+        surface = None if weights.surface is None else weights.surface * chosen
+        return Weights(weights.sea * chosen, surface, weights.expansion)
+
+
+class OfBands(Observable):
+    """An observable as the sum over the bands of the model alone, without what lies beyond."""
+
+    observable: Observable
+
+    @property
+    def spin(self) -> bool:
+        return self.observable.spin
+
+    @property
+    def filled_pairs(self) -> bool:
+        return self.observable.filled_pairs
+
+    def __call__(self, bands):
+        return self.observable(bands)
+
+
+class Differentiated(Observable):
+    """A smooth observable in a sum that may be differentiated by what splits degenerate bands."""
+
+    observable: Observable
+    offset = True
+
+    @property
+    def spin(self) -> bool:
+        return self.observable.spin
+
+    @property
+    def beyond(self) -> bool:
+        return self.observable.beyond
+
+    def __call__(self, bands):
+        return self.observable(bands)
+
+
+class Stacked(Observable):
+    """Several observables in one pass; their components are laid end to end."""
+
+    observables: tuple[Observable, ...]
+
+    @property
+    def spin(self) -> bool:
+        return any(observable.spin for observable in self.observables)
+
+    @property
+    def smooth(self) -> bool:
+        return all(observable.smooth for observable in self.observables)
+
+    @property
+    def beyond(self) -> bool:
+        return any(observable.beyond for observable in self.observables)
+
+    @property
+    def removed(self) -> bool:
+        return any(observable.removed for observable in self.observables)
+
+    @property
+    def filled_pairs(self) -> bool:
+        return any(observable.filled_pairs for observable in self.observables)
+
+    def __call__(self, bands):
+        weights = [observable(bands) for observable in self.observables]
+        sea = [w.sea.reshape(-1, *bands.energies.shape) for w in weights]
+        expansion, offset = [], 0
+        for w, s in zip(weights, sea, strict=True):
+            own = w.expansion or [(i, 1) for i in range(len(s))]
+            expansion += [(offset + i, sign) for i, sign in own]
+            offset += len(s)
+        surface = None
+        if any(w.surface is not None for w in weights):
+            surface = jnp.concatenate(
+                [
+                    jnp.zeros_like(s) if w.surface is None else w.surface.reshape(s.shape)
+                    for w, s in zip(weights, sea, strict=True)
+                ]
+            )
+        return Weights(jnp.concatenate(sea), surface, tuple(expansion))

@@ -1,0 +1,121 @@
+"""Observables: what each band contributes to a response at one k (or on a tile).
+
+An observable takes `Bands` and returns `Weights`: a real tensor W_m for every band, so that the
+response is Σ_k Σ_m f(ε_m) W_m, plus, where the theory has one, a Fermi-surface tensor that goes
+with ∂f/∂ε. A sum over pairs with (f_m - f_n) is the same thing, W_m collecting the pairs of band
+m; pairs that are equally occupied at every level never enter (`Bands.open`).
+
+Component axes lead: (flow a, field b, spin s, band m, k). Formulas are those of the theory of the
+proper spin current (docs/definitions.md) in units where ħ = e = 1 and the spin operator is in
+units of ħ/2. Numbers in brackets are equations of Liu, Cullen and Culcer, PRB 108, 195434 (2023).
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float
+
+from jaxspin.algebra import (
+    dagger,
+    diagonal_of_product,
+    matmul,
+)
+from jaxspin.compiled import keep, staged
+from jaxspin.spectrum import Bands
+
+
+class Weights(eqx.Module):
+    """What each band contributes: `sea` goes with f(ε_m), `surface` with ∂f/∂ε at ε_m."""
+
+    sea: Float[Array, "*c n K"]
+    surface: Float[Array, "*c n K"] | None = None
+    #: Where not all components are independent: for each component of the full tensor, laid end
+    #: to end, the independent component it is a multiple of, and the factor (1, -1 or 0).
+    expansion: tuple[tuple[int, int], ...] | None = eqx.field(static=True, default=None)
+
+    def complete(self, sums: Float[Array, "*levels c"]) -> Float[Array, "*levels full"]:
+        """All components of sums over the independent ones, components last."""
+        if self.expansion is None:
+            return sums
+        index, sign = np.array(self.expansion).T
+        return sums[..., index] * sign
+
+    @property
+    def full(self) -> Float[Array, "full n K"]:
+        """What each band contributes to all components, laid end to end."""
+        independent = self.sea.reshape(-1, *self.sea.shape[-2:])
+        return jnp.moveaxis(self.complete(jnp.moveaxis(independent, 0, -1)), -1, 0)
+
+
+class Observable(eqx.Module):
+    """A function from the bands at k to `Weights`."""
+
+    #: Whether the observable needs the spin operator of the model.
+    spin: ClassVar[bool]
+    #: Whether it needs the curvature from beyond the basis functions (`Bands.beyond`).
+    beyond: ClassVar[bool] = False
+    #: Whether it needs what a field drives through removed bands (`Bands.removed`).
+    removed: ClassVar[bool] = False
+    #: Whether it needs removed bands themselves, so that a downfolded model cannot give it.
+    every_band: ClassVar[bool] = False
+
+    #: Whether pairs of two filled bands contribute, which cancel in sums over f_m - f_n.
+    filled_pairs: ClassVar[bool] = False
+
+    #: Whether the sum is Tr f(H)O, O made of H, its slopes and the spin. It is then a smooth
+    #: function of H where bands meet, and has derivatives by parameters that split them.
+    smooth: ClassVar[bool] = False
+    #: Whether it needs how a change of H splits degenerate groups (`Bands.offset`).
+    offset: ClassVar[bool] = False
+
+    @property
+    def needs(self) -> dict[str, bool]:
+        """Which fields of `Bands` it needs, as `solve` takes it."""
+        fields = ("spin", "beyond", "removed", "offset")
+        return {name: getattr(self, name) for name in fields}
+
+    @abstractmethod
+    def __call__(self, bands: Bands) -> Weights:
+        """The weights of each band."""
+
+
+def diagonal(operator: Complex[Array, "*c n n K"]) -> Float[Array, "*c n K"]:
+    """Real part of the diagonal of operators, one number for each band."""
+    return jnp.einsum("...mmk->...mk", operator).real
+
+
+def spin_current(bands: Bands, spin: Complex[Array, "3 n n K"]) -> Complex[Array, "d 3 n n K"]:
+    """½{s, ∂H} for each flow and spin component, eV Å."""
+    product = 0.5 * matmul(spin, bands.velocity[:, None])
+    return keep(product + dagger(product))  # {s, v} = sv + (sv)†, both being Hermitian
+
+
+def linear_response(
+    bands: Bands, current: Complex[Array, "d 3 n n K"]
+) -> Float[Array, "d d 3 n K"]:
+    """Tr(current ρ_E), with ρ_E,mn = R^b_mn (f_m - f_n)/(ε_m - ε_n), collected on bands (6)."""
+    drive = bands.drive * bands.inverse_gap
+    return -2 * diagonal_of_product(current[:, None], drive[None, :, None]).real
+
+
+def antisymmetric(bands: Bands, weight: Callable[[int, int], Array]) -> Weights:
+    """Weights antisymmetric in (flow a, field b), from those of the pairs a < b: (*c, n, K)."""
+    d = bands.velocity.shape[0]
+    pairs = [(a, b) for a in range(d) for b in range(a + 1, d)]
+    sea = jnp.stack([staged(partial(weight, a, b))() for a, b in pairs])
+    others = math.prod(sea.shape[1:-2])
+    sign = dict.fromkeys(pairs, 1) | {(b, a): -1 for a, b in pairs}
+    place = {pair: i for i, pair in enumerate(pairs)}
+    expansion = [
+        (place.get((min(a, b), max(a, b)), 0) * others + c, sign.get((a, b), 0))
+        for a in range(d)
+        for b in range(d)
+        for c in range(others)
+    ]
+    return Weights(sea, expansion=tuple(expansion))

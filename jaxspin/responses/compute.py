@@ -1,0 +1,102 @@
+"""From a problem to its responses: the checks, the sum, and the record of each quantity."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxspin import units
+from jaxspin.algebra import as_arrays, on_device
+from jaxspin.checks import check_splitting
+from jaxspin.error_estimates import COARSER_MESHES
+from jaxspin.integrate import Sums, integrate
+from jaxspin.origin import Origin, record_origin
+from jaxspin.problem import Problem, Run
+from jaxspin.quantities.quantity import Quantity
+from jaxspin.resolution import compare_groups, include_unresolved
+from jaxspin.results import Response
+
+
+def compute(problem: Problem, run: Run = Run()) -> tuple[Response, ...]:  # noqa: B008  (immutable)
+    """The responses of a problem, one for each of its quantities, then those beside.
+
+    Returns:
+        Responses with axes (temperature?, mu, *axes of the quantity), in the unit of the quantity.
+    Raises:
+        ValueError: for bad input, named before the sum starts; for a checkpoint of another sum,
+            with the parameter that differs; where the sum is not finite, with the k.
+        RuntimeError: of several processes one has died (docs/running.md).
+
+    >>> import jaxspin as js
+    >>> from jaxspin.quantities.charge import CARRIER_DENSITY
+    >>> model, mesh = js.models.QiWuZhang(A=1.0, m=-1.0), js.Grid((8, 8))
+    >>> (density,) = compute(Problem(CARRIER_DENSITY, model, mesh, js.Levels(0.0)))
+    >>> print(density.value, density.units)
+    [1.] 1/Angstrom^2
+    """
+    problem = problem.check()
+    sums = include_unresolved(integrate(problem, run), problem)
+    check_splitting(sums.smallest_splitting, problem.degeneracy)
+    info = {
+        "smallest_splitting": sums.smallest_splitting,
+        "degeneracy_tolerance": jnp.asarray(getattr(problem.degeneracy, "tolerance", 0.0)),
+        **compare_groups(sums.smallest_splitting, problem),
+        "precision": jnp.asarray(8 * sums.value.dtype.itemsize),
+        **_origin_of_error(sums),
+    }
+    if problem.model.lattice is not None:
+        info["external_terms"] = jnp.asarray(problem.model.external_terms)
+    origin = record_origin(problem)
+    pairs = zip(problem.all_quantities, _split(sums, problem), strict=True)
+    return tuple(_response(quantity, part, problem, info, origin) for quantity, part in pairs)
+
+
+def _response(
+    quantity: Quantity, sums: Sums, problem: Problem, info: Mapping, origin: Origin
+) -> Response:
+    """The sums of one quantity with its axes, unit and texts."""
+    dimension, levels = problem.model.dimension, problem.levels
+    shape = (*levels.shape, *quantity.shape(dimension))
+    unit = quantity.unit(dimension)
+    factor = units.per_natural(unit)
+    temperature = ("temperature",) if levels.temperature.ndim else ()
+    xp, (value, error) = as_arrays(sums.value, sums.error)
+    # The error of the worst component stands for all: that of one alone can be small by chance.
+    error = xp.broadcast_to(xp.max(error, axis=-1, keepdims=True), error.shape)
+    return Response(
+        value=on_device(value.reshape(shape) * factor),
+        error=on_device(error.reshape(shape) * factor),
+        levels=levels,
+        info=dict(info),
+        axes=(*temperature, "mu", *(axis.name for axis in quantity.axes)),
+        units=unit,
+        refinement=sums.refinement,
+        name=quantity.name,
+        symbol=quantity.symbol,
+        formula=quantity.formula,
+        source=quantity.source,
+        origin=origin,
+    )
+
+
+def _origin_of_error(sums: Sums) -> dict[str, Array]:
+    """Number of coarser meshes that were compared, or how far an adaptive mesh went."""
+    if sums.refinement is None:
+        return {COARSER_MESHES: sums.compared}
+    points, converged = sums.refinement.points, sums.refinement.converged
+    return {"points": jnp.asarray(points), "converged": jnp.asarray(converged)}
+
+
+@jax.ensure_compile_time_eval()
+def _split(sums: Sums, problem: Problem) -> list[Sums]:
+    """The components of each quantity, which the sums have end to end."""
+    sizes = [quantity.size(problem.model.dimension) for quantity in problem.all_quantities]
+    edges = np.cumsum(sizes)[:-1]
+    xp, arrays = as_arrays(sums.value, sums.error)
+    values, errors = (xp.split(array, edges, axis=-1) for array in arrays)
+    return [
+        Sums(*map(on_device, (v, e)), sums.smallest_splitting, sums.compared, sums.refinement)
+        for v, e in zip(values, errors, strict=True)
+    ]

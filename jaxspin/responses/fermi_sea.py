@@ -1,0 +1,365 @@
+"""Responses of the Fermi sea: Hall and spin Hall conductivities and their relatives.
+
+Each function takes a model, a mesh and levels, sums a quantity over the mesh, and returns a
+`Response` for every level and component at once. Conventions (docs/conventions.md): first index
+flow, second field, spin last; energies eV, lengths Å, temperatures K.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxspin import checks, units
+from jaxspin.algebra import is_traced
+from jaxspin.checkpoint import CheckpointLike
+from jaxspin.levels import Levels
+from jaxspin.meshes import Mesh
+from jaxspin.models.base import Model
+from jaxspin.problem import Problem, Run
+from jaxspin.quantities.charge import ANOMALOUS_HALL, CARRIER_DENSITY, DENSITY_OF_STATES
+from jaxspin.quantities.combine import OfBands, Restricted
+from jaxspin.quantities.quantity import Quantity
+from jaxspin.quantities.spin import EQUILIBRIUM_SPIN_CURRENT, TORQUE_DENSITY
+from jaxspin.quantities.spin_hall import DEFINITIONS, NOT_GIVEN, PIECES, check_definition
+from jaxspin.responses.compute import compute
+from jaxspin.results import Response
+from jaxspin.spectrum import Covariant, Degeneracy
+from jaxspin.terminal import warn_user
+from jaxspin.tolerances import TORQUE
+
+
+def anomalous_hall(
+    model: Model,
+    mesh: Mesh,
+    levels: Levels,
+    *,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
+    progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
+) -> Response:
+    """Intrinsic anomalous Hall conductivity.
+
+    σ_ab = -(e²/ħ) Σ_k Σ_m f(ε_m) Ω_ab,m,  Ω_ab,m = -2 Im Σ_n v^a_mn v^b_nm ħ²/(ε_m-ε_n)².
+    One filled band of Chern number C = (1/2π)∫Ω_xy gives σ_yx = +C e²/h.
+
+    Args:
+        mesh: `Grid` for a lattice model; `Disk`, `Ball`, `Plane`, `Space` for a continuum model.
+        degeneracy: `Covariant(tolerance)` treats bands closer than the tolerance (eV) as one
+            group; `Strict()` takes every band for itself.
+        progress: show a progress bar; None shows it where standard error is a terminal.
+        checkpoint: a file, or `Checkpoint(path, seconds)`, in which the sums so far are kept. The
+            same call goes on from it after an interruption, to the same result bit by bit, and
+            removes it at the end (docs/running.md).
+    Returns:
+        Response with axes (temperature?, mu, flow, field), in S/m (3D) or S (2D).
+    Raises:
+        ValueError: for bad input (see docs/conventions.md), named before the sum starts; for a
+            checkpoint of another sum, with the parameter that differs.
+        RuntimeError: of several processes one has died (docs/running.md).
+
+    >>> import jaxspin as js
+    >>> chern = js.models.QiWuZhang(A=1.0, m=-1.0)
+    >>> hall = js.anomalous_hall(chern, js.Grid((32, 32)), js.Levels(0.0))
+    >>> round(float(hall.to("e^2/h").component(flow="y", field="x").value[0]), 6)
+    1.0
+    """
+    problem = Problem(ANOMALOUS_HALL, model, mesh, levels, degeneracy)
+    (response,) = compute(problem, Run.of(progress, checkpoint))
+    return response
+
+
+def spin_hall(
+    model: Model,
+    mesh: Mesh,
+    levels: Levels,
+    *,
+    definition: str = NOT_GIVEN,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
+    progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
+) -> Response:
+    """Intrinsic spin Hall conductivity, all components, by one of four definitions.
+
+    J^s_a = σ^s_ab E_b, with the spin operator in units of ħ/2 (docs/definitions.md):
+
+    - "conventional": the current ½{s, v};
+    - "proper_published": the conserved current, Eqs. (1), (2) of Liu et al. (2023) as printed;
+    - "proper_corrected": the same derivation with its index error put right, s_mm Ω_m;
+    - "kubo": the response of Shi, Zhang, Xiao and Niu, which has a Fermi-surface term.
+
+    There is no default: the choice is physics and must be visible.
+
+    Args:
+        degeneracy: `Covariant(tolerance)` treats bands closer than the tolerance (eV) as one
+            group; `Strict()` takes every band for itself.
+        progress: show a progress bar; None shows it where standard error is a terminal.
+        checkpoint: a file, or `Checkpoint(path, seconds)`, in which the sums so far are kept. The
+            same call goes on from it after an interruption, to the same result bit by bit, and
+            removes it at the end (docs/running.md).
+    Returns:
+        Response with axes (temperature?, mu, flow, field, spin), in (ħ/2e) S/m (3D) or (ħ/2e) S
+        (2D). `info["torque_density"]` is the largest spin generation rate |Tr t ρ_E| (units
+        e/2 Å^(1-d)); where it is not zero the torque dipole depends on the origin, and a
+        warning says so.
+    Raises:
+        ValueError: unknown definition, exactly degenerate bands with `Strict()`, a downfolded model
+            with "proper_published" or "kubo", and other bad input, named before the sum starts.
+    """
+    check_definition(definition, DEFINITIONS)
+    checks.check_model(model)
+    quantity = DEFINITIONS[definition]
+    if quantity.observable.every_band:
+        checks.check_every_band(model, quantity.name)
+    problem = Problem(quantity, model, mesh, levels, degeneracy, beside=(TORQUE_DENSITY,))
+    response, torque = compute(problem, Run.of(progress, checkpoint))
+    if definition != "conventional":
+        _warn_of_torque(torque, response)
+    largest = jnp.max(jnp.abs(torque.value))
+    return response.replace(info={**response.info, "torque_density": largest})
+
+
+class SpinHallPieces(eqx.Module):
+    """The parts of the proper spin Hall conductivity and how well their identities hold."""
+
+    #: ½ tr s_d {v, ρ_E}: the conventional current of the band-diagonal spin.
+    J1: Response
+    #: ½ tr s_od {v, ρ_E}: the conventional current of the band-off-diagonal spin.
+    J2: Response
+    #: Torque dipole of the field-driven density matrix; cancels J2.
+    I1: Response
+    #: Torque dipole of the equilibrium density matrix at finite Q.
+    I2: Response
+    #: Largest violation of each identity, over all levels and components, in the units of J1.
+    residuals: dict[str, Array]
+
+    def __repr__(self) -> str:
+        rows = [f"  {name}: {float(value):.2e}" for name, value in self.residuals.items()]
+        parts = [repr(part) for part in (self.J1, self.J2, self.I1, self.I2)]
+        return "\n".join([*parts, f"residuals of the identities [{self.J1.units}]", *rows])
+
+    __str__ = __repr__
+
+
+def spin_hall_pieces(
+    model: Model,
+    mesh: Mesh,
+    levels: Levels,
+    *,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
+    progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
+) -> SpinHallPieces:
+    """The parts J1, J2, I1, I2 of the proper spin Hall conductivity, computed separately.
+
+    J1 + J2 is the conventional current, I1 + I2 the torque dipole, and with A the published and
+    B the corrected proper current: J2 + I1 = 0, J1 = (A+B)/2, I2 = (B-A)/2 (docs/definitions.md).
+    These are identities of sums over the bands of the model. With external terms B is without the
+    curvature of states beyond them, which `spin_hall` has, and D_b s = 0, on which I2 rests, holds
+    only as far as the basis is complete.
+
+    Args:
+        progress, checkpoint: as in `anomalous_hall`.
+    Returns:
+        `SpinHallPieces`: four Responses like those of `spin_hall`, and `residuals`, the largest
+        violations of "J2 + I1", "J1 - (A+B)/2", "I2 - (B-A)/2" and "J1 + J2 - conventional".
+    Raises:
+        ValueError: as `spin_hall`.
+    """
+    checks.check_model(model)
+    checks.check_every_band(model, "parts of the proper spin Hall conductivity")
+    others = [DEFINITIONS[n] for n in ("proper_published", "proper_corrected", "conventional")]
+    quantities = tuple(
+        quantity.replace(observable=OfBands(quantity.observable))
+        for quantity in (*PIECES.values(), *others)
+    )
+    problem = Problem(quantities, model, mesh, levels, degeneracy)
+    *pieces, published, corrected, conventional = compute(problem, Run.of(progress, checkpoint))
+    j1, j2, i1, i2 = (piece.value for piece in pieces)
+    a, b = published.value, corrected.value
+    violations = {
+        "J2 + I1": j2 + i1,
+        "J1 - (A+B)/2": j1 - (a + b) / 2,
+        "I2 - (B-A)/2": i2 - (b - a) / 2,
+        "J1 + J2 - conventional": j1 + j2 - conventional.value,
+    }
+    residuals = {name: jnp.max(jnp.abs(v)) for name, v in violations.items()}
+    return SpinHallPieces(*pieces, residuals=residuals)
+
+
+def torque_density(
+    model: Model,
+    mesh: Mesh,
+    levels: Levels,
+    *,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
+    progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
+) -> Response:
+    """Spin generated per time and volume by the field, Tr t ρ_E with t = (i/ħ)[H, s].
+
+    τ^s = (e/2) E_b Σ_k Σ_m f(ε_m) 2 Im Σ_n s_nm R^b_mn = -(e/2) E_b Σ f ∂_b s_mm.
+    Zero with inversion symmetry and in insulators at T = 0. Where it is not zero, the proper spin
+    current depends on the origin (docs/definitions.md), and a warning says so. For the Rashba
+    model with both bands filled Tr t_y ρ_E/E_x = (e/8π)(k_- - k_+).
+
+    Args:
+        progress, checkpoint: as in `anomalous_hall`.
+    Returns:
+        Response with axes (temperature?, mu, field, spin), units "e/2 Angstrom^(1-d)" per field.
+    """
+    problem = Problem(TORQUE_DENSITY, model, mesh, levels, degeneracy)
+    (response,) = compute(problem, Run.of(progress, checkpoint))
+    _warn_of_torque(response)
+    return response
+
+
+class EquilibriumSpinCurrent(eqx.Module):
+    """The equilibrium spin current and the two parts it consists of."""
+
+    #: The sum of both parts.
+    total: Response
+    #: v_m s_mm: the spin carried with the group velocity, the first term of Eq. (14).
+    trivial: Response
+    #: The part of the interband Berry connection, the second term of Eq. (14).
+    topological: Response
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, (self.total, self.trivial, self.topological)))
+
+    __str__ = __repr__
+
+
+def equilibrium_spin_current(
+    model: Model,
+    mesh: Mesh,
+    levels: Levels,
+    *,
+    bands: tuple[int, ...] | None = None,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
+    progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
+) -> EquilibriumSpinCurrent:
+    """Spin current of the undisturbed crystal, with its trivial and topological parts.
+
+    ħJ^s_a = Σ_k Σ_m f(ε_m) ⟨m|½{s, ∂H/∂k_a}|m⟩, s Pauli-normalised;
+    trivial: ∂_a ε_m s_mm; topological: Re Σ_n≠m s_mn (∂_a H)_nm.
+    Samokhin, Sigrist and Fischer (2025), Eqs. (14), (15).
+
+    Args:
+        bands: restrict the sum to the bands of these indices (0 is the lowest).
+        progress, checkpoint: as in `anomalous_hall`.
+    Returns:
+        `EquilibriumSpinCurrent`: three Responses with axes (temperature?, mu, flow, spin), in
+        eV Å^(1-d).
+    Raises:
+        ValueError: `bands` out of range or cutting a degenerate group; other bad input.
+    """
+    checks.check_model(model)
+    degeneracy = checks.choose_degeneracy(checks.sample_hamiltonians(model), degeneracy)
+    chosen = checks.check_bands(model, bands, degeneracy)
+    quantities = tuple(EQUILIBRIUM_SPIN_CURRENT.values())
+    if chosen is not None:
+        quantities = tuple(
+            quantity.replace(observable=Restricted(quantity.observable, chosen))
+            for quantity in quantities
+        )
+    problem = Problem(quantities, model, mesh, levels, degeneracy)
+    return EquilibriumSpinCurrent(*compute(problem, Run.of(progress, checkpoint)))
+
+
+def carrier_density(
+    model: Model,
+    mesh: Mesh,
+    levels: Levels,
+    *,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
+    progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
+) -> Response:
+    """Number of electrons per volume of crystal, n = Σ_k Σ_m f(ε_m).
+
+    Every occupied band of the model counts. A continuum model with a filled valence band has no
+    finite density on an infinite mesh; that is an error.
+
+    Args:
+        progress, checkpoint: as in `anomalous_hall`.
+    Returns:
+        Response with axes (temperature?, mu), in Å^-d.
+    """
+    problem = Problem(CARRIER_DENSITY, model, mesh, levels, degeneracy)
+    (response,) = compute(problem, Run.of(progress, checkpoint))
+    return response
+
+
+def density_of_states(
+    model: Model,
+    mesh: Mesh,
+    levels: Levels,
+    *,
+    degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
+    progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
+) -> Response:
+    """Density of states, ∂n/∂mu = Σ_k Σ_m (-∂f/∂ε)(ε_m).
+
+    At T = 0 each k-point counts with the energies its mesh cell spans to first order in k.
+
+    Args:
+        progress, checkpoint: as in `anomalous_hall`.
+    Returns:
+        Response with axes (temperature?, mu), in 1/(eV Å^d).
+    """
+    problem = Problem(DENSITY_OF_STATES, model, mesh, levels, degeneracy)
+    (response,) = compute(problem, Run.of(progress, checkpoint))
+    return response
+
+
+_TORQUE = (
+    "The torque density is not zero for this model: the field generates spin, and the "
+    "torque dipole, hence the proper spin current, depends on the choice of origin. The largest "
+    "value is in `info`; `torque_density` gives it for every level."
+)
+
+
+@jax.ensure_compile_time_eval()
+def _warn_of_torque(torque: Response, main: Response | None = None) -> None:
+    """Warn of a torque density that is not zero, as measured by the response beside it."""
+    if is_traced(torque, main):
+        return
+    scale = 1e-3
+    if main is not None:
+        scale = np.max(np.abs(main.value)) / units.per_natural(main.units)
+    largest, error = np.max(np.abs(torque.value)), np.max(torque.error)
+    if largest > TORQUE.of(torque.value) * scale and largest > 3 * error:
+        warn_user(_TORQUE)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A response as an input file asks for it by name."""
+
+    #: The public function: (model, mesh, levels, *, choices).
+    function: Callable[..., Any]
+    #: The record that has its axes and unit.
+    quantity: Quantity
+    #: Takes the response out of the result of the function.
+    part: Callable[[Any], Response] = lambda result: result
+
+
+#: The responses that an input file may ask for. A new response is entered here by one line.
+RESPONSES: dict[str, Listed] = {
+    "anomalous_hall": Listed(anomalous_hall, ANOMALOUS_HALL),
+    "spin_hall": Listed(spin_hall, DEFINITIONS["conventional"]),
+    "torque_density": Listed(torque_density, TORQUE_DENSITY),
+    "equilibrium_spin_current": Listed(
+        equilibrium_spin_current, EQUILIBRIUM_SPIN_CURRENT["total"], lambda result: result.total
+    ),
+    "carrier_density": Listed(carrier_density, CARRIER_DENSITY),
+    "density_of_states": Listed(density_of_states, DENSITY_OF_STATES),
+}
