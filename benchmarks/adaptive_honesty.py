@@ -27,7 +27,7 @@ from record import write
 
 import jaxspin as js
 from jaxspin import models
-from jaxspin.algebra import PAULI
+from jaxspin.engine.small_matrices import PAULI
 
 LEVELS = js.Levels(0.0)
 

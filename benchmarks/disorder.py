@@ -19,7 +19,7 @@ from record import Timing, alternated, on_one_core, same, three, write
 import jaxspin as js
 from jaxspin.disorder.collision import DenseScattering
 from jaxspin.disorder.contributions import parts
-from jaxspin.disorder.shell import as_vector, shell
+from jaxspin.disorder.fermi_states import as_vector, shell
 
 STATES, SPEEDUP = 4000, 500
 REPEATS = 200

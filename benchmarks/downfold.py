@@ -15,8 +15,9 @@ import numpy as np
 from record import alternated, on_one_core, same, three, write
 
 import jaxspin as js
-from jaxspin.eigensolvers import eigh
-from jaxspin.spectrum import Covariant, solve
+from jaxspin.band_structure.bands import solve
+from jaxspin.band_structure.degeneracy import Covariant
+from jaxspin.engine.eigensolvers import eigh
 
 POINTS, TILE, LIMIT = 100_096, 256, 2.0
 

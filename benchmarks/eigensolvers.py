@@ -1,4 +1,4 @@
-"""Eigensolvers against LAPACK, by the number of bands: which one `jaxspin.eigensolvers` should use.
+"""Eigensolvers against LAPACK, by the number of bands: the table of `engine.eigensolvers`.
 
 Random Hermitian matrices in tiles of 256, double precision; processor time, medians of alternated
 runs. It fails if a solver is less accurate than 1e-14. A * marks the solver in use.
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from record import cpu_time, write
 
-from jaxspin import eigensolvers
+from jaxspin.engine import eigensolvers
 
 BANDS = (2, 3, 4, 6, 8, 10, 12, 16, 20)
 TILE = 256

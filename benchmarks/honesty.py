@@ -32,21 +32,21 @@ from jaxtyping import Array, Float
 from record import on_one_core, write
 
 import jaxspin as js
-from jaxspin.error_estimates import (
+from jaxspin.integration.error_estimates import (
     coarser_meshes,
     estimate_error,
     has_fermi_surface,
     is_noisy,
     noise_law,
 )
-from jaxspin.integrate import Sums, sum_over_meshes
-from jaxspin.meshes import Mesh
-from jaxspin.problem import Problem
+from jaxspin.integration.integrate import Sums, sum_over_meshes
+from jaxspin.integration.problem import Problem
+from jaxspin.integration.resolution import include_unresolved
+from jaxspin.meshes.mesh import Mesh
 from jaxspin.quantities import charge, combine, spin
 from jaxspin.quantities.observable import Observable
 from jaxspin.quantities.quantity import Quantity
 from jaxspin.quantities.spin_hall import DEFINITIONS
-from jaxspin.resolution import include_unresolved
 
 TEMPERATURES = (0.0, 100.0, 300.0)
 FIRST_SEED = 1002

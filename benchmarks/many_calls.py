@@ -15,7 +15,7 @@ import numpy as np
 from record import three, write
 
 import jaxspin as js
-from jaxspin.programs import count_mappings
+from jaxspin.engine.programs import count_mappings
 
 MEMORY, MAPPINGS = 1500, 5000
 RESPONSES = (js.carrier_density, js.density_of_states, js.anomalous_hall)

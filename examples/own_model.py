@@ -9,7 +9,7 @@ import numpy as np
 
 import jaxspin as js
 from jaxspin import plot
-from jaxspin.algebra import PAULI
+from jaxspin.engine.small_matrices import PAULI
 
 
 class MagneticFilm(js.Model):

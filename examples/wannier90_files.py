@@ -10,7 +10,7 @@ import numpy as np
 
 import jaxspin as js
 from jaxspin import plot
-from jaxspin.algebra import PAULI
+from jaxspin.engine.small_matrices import PAULI
 from jaxspin.interop import wannier90
 
 lattice = 2.5 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])

@@ -28,7 +28,6 @@ __version__ = version("jaxspin")
 
 from jaxspin import (
     disorder as disorder,
-    distributed as distributed,
     fitting as fitting,
     interop as interop,
     models as models,
@@ -38,11 +37,11 @@ from jaxspin import (
     symmetry as symmetry,
     units as units,
 )
-from jaxspin.algebra import PAULI as PAULI
-from jaxspin.band_operators import Operators as Operators
-from jaxspin.band_structure import BandStructure as BandStructure
-from jaxspin.checkpoint import Checkpoint as Checkpoint
-from jaxspin.density_matrices import DensityMatrix as DensityMatrix
+from jaxspin.band_structure.band_structure import BandStructure as BandStructure
+from jaxspin.band_structure.degeneracy import Covariant as Covariant, Strict as Strict
+from jaxspin.band_structure.density_matrix import DensityMatrix as DensityMatrix
+from jaxspin.band_structure.geometry import covariant_derivative as covariant_derivative
+from jaxspin.band_structure.operators import Operators as Operators
 from jaxspin.disorder import (
     FiniteRangeDisorder as FiniteRangeDisorder,
     MatrixDisorder as MatrixDisorder,
@@ -57,21 +56,22 @@ from jaxspin.downfold import (
     downfold as downfold,
     validity as validity,
 )
-from jaxspin.filling import fermi_energy as fermi_energy
+from jaxspin.engine import distributed as distributed
+from jaxspin.engine.checkpoint import Checkpoint as Checkpoint
+from jaxspin.engine.small_matrices import PAULI as PAULI
 from jaxspin.fitting import Fit as Fit, fit as fit, sensitivity as sensitivity
-from jaxspin.geometry import covariant_derivative as covariant_derivative
-from jaxspin.levels import Levels as Levels
-from jaxspin.meshes import (
+from jaxspin.integration.levels import Levels as Levels
+from jaxspin.meshes.mesh import (
     Adaptive as Adaptive,
     Ball as Ball,
     Disk as Disk,
     Grid as Grid,
-    Path as Path,
     Plane as Plane,
     Space as Space,
 )
+from jaxspin.meshes.path import Path as Path
 from jaxspin.models.base import Model as Model
-from jaxspin.models.hopping import HoppingModel as HoppingModel
+from jaxspin.models.tight_binding import HoppingModel as HoppingModel
 from jaxspin.responses.at_k import (
     bands as bands,
     berry_curvature as berry_curvature,
@@ -79,6 +79,7 @@ from jaxspin.responses.at_k import (
     quantum_metric as quantum_metric,
     spin_berry_curvature as spin_berry_curvature,
 )
+from jaxspin.responses.fermi_energy import fermi_energy as fermi_energy
 from jaxspin.responses.fermi_sea import (
     anomalous_hall as anomalous_hall,
     carrier_density as carrier_density,
@@ -92,8 +93,7 @@ from jaxspin.responses.operators_at_k import (
     density_matrix as density_matrix,
     operators as operators,
 )
-from jaxspin.results import Response as Response, load as load
-from jaxspin.spectrum import Covariant as Covariant, Strict as Strict
+from jaxspin.responses.response import Response as Response, load as load
 from jaxspin.spin_transfer import spin_transfer_torque as spin_transfer_torque
 from jaxspin.surfaces import (
     BroadenedSurface as BroadenedSurface,
@@ -104,4 +104,4 @@ from jaxspin.surfaces import (
     MarchingSquares as MarchingSquares,
     Surface as Surface,
 )
-from jaxspin.symmetry import Symmetric as Symmetric
+from jaxspin.symmetry.symmetric import Symmetric as Symmetric

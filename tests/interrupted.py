@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxspin.integration import integrate, tiles
+
 LIMIT = 120  # seconds for any process
 
 
@@ -93,9 +95,8 @@ def _compare(folder: Path) -> None:
 
 def small_segments(pause: float = 0.0) -> None:
     """Segments of a thousand k-points, with a pause after each."""
-    from jaxspin import integrate
 
-    integrate._SEGMENT = 1024
+    tiles._SEGMENT = 1024
     keep = integrate.PartialSums.keep
 
     def slowly(self, *arguments, **keywords):

@@ -13,13 +13,13 @@ import numpy as np
 
 import jaxspin as js
 from jaxspin import models, units
-from jaxspin.integrate import integrate
-from jaxspin.meshes import Mesh
-from jaxspin.problem import Problem, Run
+from jaxspin.band_structure.degeneracy import Degeneracy
+from jaxspin.integration.integrate import integrate
+from jaxspin.integration.problem import Problem, Run
+from jaxspin.meshes.mesh import Mesh
 from jaxspin.quantities import charge, combine, spin
 from jaxspin.quantities.quantity import Quantity
 from jaxspin.quantities.spin_hall import DEFINITIONS
-from jaxspin.spectrum import Degeneracy
 
 
 class SquareLattice(js.Model):

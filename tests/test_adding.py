@@ -9,14 +9,16 @@ import xarray
 from typer.testing import CliRunner
 
 import jaxspin as js
-from jaxspin import cli, geometry, units
-from jaxspin.algebra import PAULI
-from jaxspin.problem import Problem, Run
+from jaxspin import units
+from jaxspin.band_structure import geometry
+from jaxspin.cli import commands
+from jaxspin.engine.small_matrices import PAULI
+from jaxspin.integration.problem import Problem, Run
 from jaxspin.quantities import Observable, Quantity, Weights
 from jaxspin.quantities.axes import FIELD, FLOW, ORBITAL, SECOND_FIELD
 from jaxspin.responses.compute import compute
 from jaxspin.responses.fermi_sea import RESPONSES, Listed
-from jaxspin.symmetry import TIME_REVERSAL, mirror
+from jaxspin.symmetry.operations import TIME_REVERSAL, mirror
 
 NATURAL, METRIC = "test Angstrom^3", "test nm^3"
 
@@ -212,7 +214,7 @@ components = ["xyy^z"]
 def test_input_file(response, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("dipole.toml").write_text(INPUT, encoding="utf-8")
-    result = CliRunner().invoke(cli.app, ["scan", "dipole.toml"])
+    result = CliRunner().invoke(commands.app, ["scan", "dipole.toml"])
     assert result.exit_code == 0, result.output
     saved = js.load("dipole.nc")
     assert saved.units == METRIC

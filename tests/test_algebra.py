@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from systems import random_hermitian
 
-from jaxspin.algebra import (
+from jaxspin.engine.small_matrices import (
     PAULI,
     anticommutator,
     commutator,

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 import jaxspin as js
-from jaxspin import integrate, models
-from jaxspin.algebra import PAULI
+from jaxspin import models
+from jaxspin.engine.small_matrices import PAULI
+from jaxspin.integration import integrate
 
 pytestmark = pytest.mark.usefixtures("unchecked_annotations", "no_sum")
 

@@ -13,10 +13,11 @@ from interrupted import kill_and_resume
 from jax.experimental import io_callback
 
 import jaxspin as js
-from jaxspin import checkpoint as module, distributed, integrand, integrate
-from jaxspin.checkpoint import describe
-from jaxspin.identity import operations
-from jaxspin.models.base import BasisConnection
+from jaxspin.engine import checkpoint as module, distributed
+from jaxspin.engine.checkpoint import describe
+from jaxspin.engine.identity import operations
+from jaxspin.integration import integrand, integrate, tiles
+from jaxspin.models.lifted import BasisConnection
 from jaxspin.quantities import spin
 
 MODEL = js.models.QiWuZhang(A=1.0, m=-1.0)
@@ -31,9 +32,9 @@ class Interrupted(Exception):
 @pytest.fixture(autouse=True)
 def _small_segments(monkeypatch):
     """256 k-points a segment: 4 on the coarser mesh, 16 on the mesh, 2 or 3 on the others."""
-    monkeypatch.setattr(integrate, "tile_size", lambda bands, periodic: 128)
-    monkeypatch.setattr(integrate, "_SEGMENT", 256)
-    monkeypatch.setattr(integrate, "_BLOCK", 256)
+    monkeypatch.setattr(tiles, "tile_size", lambda bands, periodic: 128)
+    monkeypatch.setattr(tiles, "_SEGMENT", 256)
+    monkeypatch.setattr(tiles, "_BLOCK", 256)
 
 
 def hall(model=MODEL, mesh=MESH, levels=LEVELS, **keywords):
@@ -213,7 +214,7 @@ def test_another_version_or_layout_is_refused(tmp_path, monkeypatch, field):
 
 def test_other_segments_are_refused(tmp_path, monkeypatch):
     path = interrupted(tmp_path / "sums.npz", monkeypatch)
-    monkeypatch.setattr(integrate, "_SEGMENT", 512)
+    monkeypatch.setattr(tiles, "_SEGMENT", 512)
     with pytest.raises(ValueError, match="`blocks in a segment` is 1, and here it is 2"):
         hall(checkpoint=path)
 

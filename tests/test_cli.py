@@ -15,8 +15,9 @@ from jax.experimental.compilation_cache import compilation_cache
 from typer.testing import CliRunner
 
 import jaxspin as js
-from jaxspin import inputs, integrate
-from jaxspin.cli import app
+from jaxspin.cli import input_files
+from jaxspin.cli.commands import app
+from jaxspin.integration import integrate
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -131,7 +132,7 @@ def test_example_gives_the_reference_values():
 
     Reference: two quadratures of the same integrals that are independent of this code.
     """
-    text = inputs.EXAMPLES["bi2se3"]
+    text = input_files.EXAMPLES["bi2se3"]
     text = text.replace('"proper_corrected"\nunits', '["proper_corrected", "conventional"]\nunits')
     text = text.replace("{ start = -0.3, stop = 0.6, number = 181 }", "[0.10, 0.35]")
     text = text.replace("[0, 300]", "300").replace("= 192", "= 96")
@@ -152,8 +153,8 @@ def test_example_gives_the_reference_values():
 def test_example_can_be_shown_and_is_valid():
     result = run("scan", "--example", "bi2se3", "--show")
     assert result.exit_code == 0
-    assert result.output == inputs.EXAMPLES["bi2se3"]
-    job = inputs.scan(inputs.example("bi2se3"))
+    assert result.output == input_files.EXAMPLES["bi2se3"]
+    job = input_files.scan(input_files.example("bi2se3"))
     assert job.stem == "bi2se3"
     assert job.mesh.size == 192 * 96 * 8
     assert not list(Path().iterdir())

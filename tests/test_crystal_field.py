@@ -13,11 +13,13 @@ from scipy.linalg import block_diag, null_space
 from scipy.optimize import brentq
 
 import jaxspin as js
-from jaxspin import crystal_field_currents as currents, rotations
-from jaxspin.algebra import PAULI, anticommutator
+from jaxspin.band_structure.bands import solve
+from jaxspin.band_structure.degeneracy import Covariant
+from jaxspin.downfold import block_diagonalization
+from jaxspin.engine.small_matrices import PAULI, anticommutator
+from jaxspin.models import crystal_field_currents as currents
 from jaxspin.models.crystal_field import INVARIANTS
 from jaxspin.quantities.spin import TopologicalSpinCurrent, TrivialSpinCurrent
-from jaxspin.spectrum import Covariant, solve
 from jaxspin.units import BOLTZMANN
 
 #: Set D: ħ = m = E_g = 1, T = 0. Set E1: eV and Å, ħ²/2m = 3.80998211.
@@ -56,14 +58,14 @@ def orders_along_x(model, k):
 
 
 def _of_orders(model, k):
-    blocks = rotations.Blocks(jnp.eye(6, dtype=complex), jnp.arange(6), (2, 4))
+    blocks = block_diagonalization.Blocks(jnp.eye(6, dtype=complex), jnp.arange(6), (2, 4))
     hamiltonian, slopes = model.tile(jnp.stack([k, jnp.zeros_like(k)])[:, None])
     spin = model.spin()[..., None]
     current = (anticommutator(spin[0], slopes[1]) - anticommutator(spin[1], slopes[0])) / 4
     operators = jnp.stack([hamiltonian, current])
-    u = rotations.rotation_series(hamiltonian, blocks.sizes, max(ORDERS))[:, :, :2]
+    u = block_diagonalization.rotation_series(hamiltonian, blocks.sizes, max(ORDERS))[:, :, :2]
     return [
-        rotations.Perturbation(order).dress(u[: order + 1], operators, blocks)[..., 0]
+        block_diagonalization.Perturbation(order).dress(u[: order + 1], operators, blocks)[..., 0]
         for order in ORDERS
     ]
 

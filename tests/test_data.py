@@ -9,7 +9,7 @@ import xarray
 import jaxspin as js
 from jaxspin.fitting import Data, Gate
 from jaxspin.fitting.conversion import fermi_energies, interpolate
-from jaxspin.results import Response
+from jaxspin.responses.response import Response
 from jaxspin.units import BOLTZMANN
 
 MU, KELVIN = np.array([0.1, 0.0, 0.1, 0.2]), np.array([10.0, 20.0, 10.0, 20.0])

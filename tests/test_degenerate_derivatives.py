@@ -8,8 +8,8 @@ from systems import CONVENTIONAL, KUBO, A, B, SquareLattice, measure
 from test_derivatives import central_difference
 
 import jaxspin as js
-from jaxspin.algebra import PAULI
-from jaxspin.unsplit import spoilt, unsplit
+from jaxspin.band_structure.degeneracy_lifting import nan_if_lifted, require_unlifted
+from jaxspin.engine.small_matrices import PAULI
 
 EVERY = ("anomalous_hall", CONVENTIONAL, A, B, KUBO, "torque", "equilibrium", "number", "states")
 GRID = js.Grid((5, 4), 0.2)
@@ -124,13 +124,15 @@ def test_splitting_is_refused_in_any_units():
     """Also beside a parameter with which H changes 10⁷ times faster, but keeps the pair."""
     same = jnp.ones((2, 2, 1), bool)
     keeps, splits = 1e7 * PAULI[0][..., None], PAULI[3][..., None]
-    np.testing.assert_array_equal(unsplit(keeps, same), keeps)
-    np.testing.assert_array_equal(spoilt(keeps, same), keeps)
-    assert jnp.all(jnp.isnan(spoilt(splits, same)))
-    np.testing.assert_array_equal(spoilt(splits, same & jnp.eye(2, dtype=bool)[..., None]), splits)
+    np.testing.assert_array_equal(require_unlifted(keeps, same), keeps)
+    np.testing.assert_array_equal(nan_if_lifted(keeps, same), keeps)
+    assert jnp.all(jnp.isnan(nan_if_lifted(splits, same)))
+    np.testing.assert_array_equal(
+        nan_if_lifted(splits, same & jnp.eye(2, dtype=bool)[..., None]), splits
+    )
     with pytest.raises(RuntimeError, match="splits bands which are degenerate"):
         jax.block_until_ready(
-            jax.vmap(unsplit, in_axes=(0, None))(jnp.stack([keeps, splits]), same)
+            jax.vmap(require_unlifted, in_axes=(0, None))(jnp.stack([keeps, splits]), same)
         )
 
 
@@ -143,7 +145,7 @@ def test_splitting_of_some_bands_at_one_k_is_refused(block):
     norm = jnp.sqrt(jnp.max(jnp.sum(jnp.abs(outside) ** 2, axis=(0, 1))))
     for size, refused in ((1.1e-6, True), (4e-7, False)):
         change = outside.at[1:3, 1:3, 1].set(size * norm * block)
-        assert bool(jnp.any(jnp.isnan(spoilt(change, same)))) is refused
+        assert bool(jnp.any(jnp.isnan(nan_if_lifted(change, same)))) is refused
 
 
 class Rooted(Exchange):

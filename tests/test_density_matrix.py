@@ -13,9 +13,9 @@ from systems import CONVENTIONAL, B, measure
 
 import jaxspin as js
 from jaxspin import models, reference
-from jaxspin.algebra import PAULI
-from jaxspin.density_matrices import solve_density_matrix
-from jaxspin.models.base import BasisConnection
+from jaxspin.band_structure.density_matrix import solve_density_matrix
+from jaxspin.engine.small_matrices import PAULI
+from jaxspin.models.lifted import BasisConnection
 
 K = np.array([0.31, -0.47])  # in no symmetry plane
 PAIRS = models.BernevigHughesZhang(u=-1.0, A=1.0, C=0.3)  # every band twice

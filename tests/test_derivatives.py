@@ -11,9 +11,9 @@ from systems import CONVENTIONAL, KUBO, A, B, SquareLattice, measure
 
 import jaxspin as js
 from jaxspin import models
-from jaxspin.algebra import PAULI
-from jaxspin.meshes import Mesh
-from jaxspin.spectrum import eigensystem
+from jaxspin.band_structure.eigensystem import eigensystem
+from jaxspin.engine.small_matrices import PAULI
+from jaxspin.meshes.mesh import Mesh
 
 # --- Responses by parameters ----------------------------------------------------------------------
 

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 from interrupted import LIMIT, command, compute, finished
 
-from jaxspin import devices
+from jaxspin.engine import devices
 
 WIDE = """
 import sys
 import numpy as np
 import jaxspin as js
-from jaxspin import devices, integrate
-integrate._SEGMENT = 1024
+from jaxspin.engine import devices
+from jaxspin.integration import tiles
+tiles._SEGMENT = 1024
 random = np.random.default_rng(0)
 blocks = random.normal(size=(3, 14, 14)) + 0j
 blocks[0] += blocks[0].T

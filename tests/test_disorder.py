@@ -11,11 +11,11 @@ from dense_disorder import Dense, local, ranged
 from systems import random_unitary
 
 import jaxspin as js
-from jaxspin.algebra import PAULI
-from jaxspin.disorder import GaussianCorrelator, relaxation, shell as shells
+from jaxspin.disorder import GaussianCorrelator, fermi_states as shells, relaxation
 from jaxspin.disorder.collision import DenseScattering, IterativeScattering, correlations
 from jaxspin.disorder.contributions import extrinsic, measured, parts, skew_source
-from jaxspin.lattice import reciprocal_vectors
+from jaxspin.engine.small_matrices import PAULI
+from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models import MassiveDirac, QiWuZhang, Rashba
 from jaxspin.models.base import parameter
 from jaxspin.surfaces import FermiSurface, Surface

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from interrupted import LIMIT
 
-from jaxspin import distributed
+from jaxspin.engine import distributed
 
 RUN = """
 import os, sys, time

@@ -7,7 +7,7 @@ import pytest
 
 import jaxspin as js
 from jaxspin import models
-from jaxspin.algebra import PAULI
+from jaxspin.engine.small_matrices import PAULI
 
 CHERN = models.QiWuZhang(A=1.0, m=-1.0)
 RASHBA = models.Rashba(kinetic=4.0, velocity=1.0, exchange=0.3)

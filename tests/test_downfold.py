@@ -12,12 +12,14 @@ from scipy.linalg import solve_sylvester, sqrtm, subspace_angles
 from systems import random_hermitian, random_hopping, total
 
 import jaxspin as js
-from jaxspin import integrate as integrate_module, rotations
-from jaxspin.algebra import PAULI
-from jaxspin.problem import Problem
+from jaxspin.band_structure.bands import solve
+from jaxspin.band_structure.degeneracy import Covariant
+from jaxspin.downfold import block_diagonalization
+from jaxspin.engine.small_matrices import PAULI
+from jaxspin.integration import tiles
+from jaxspin.integration.problem import Problem
 from jaxspin.quantities import charge, combine, spin, spin_hall
 from jaxspin.quantities.charge import CARRIER_DENSITY
-from jaxspin.spectrum import Covariant, solve
 
 D = js.models.CrystalFieldC4v(gap=1.0, a=0.05, b=0.2, b_inter=0.03, kinetic=0.5)
 FULL = js.models.CrystalFieldC4v(1.0, 0.3, 0.2, 0.1, 0.5, 0.07, -0.05, 0.04)
@@ -48,7 +50,7 @@ def matrix(model, k):
 @eqx.filter_jit
 def series(h, sizes):
     """U_0, ..., U_4 of a matrix."""
-    return rotations.rotation_series(h[..., None], sizes, 4)[..., 0]
+    return block_diagonalization.rotation_series(h[..., None], sizes, 4)[..., 0]
 
 
 def times(a, b):
@@ -172,8 +174,8 @@ def test_is_least_action(sizes):
     for group in groups_of(sizes):
         order = group + [i for i in range(6) if i not in group]
         frame = jnp.eye(6, dtype=complex)[:, np.array(order)]
-        blocks = rotations.Blocks(frame, np.array(order), (len(group), 6 - len(group)))
-        columns = rotations.LeastAction().columns(h[..., None], blocks)
+        blocks = block_diagonalization.Blocks(frame, np.array(order), (len(group), 6 - len(group)))
+        columns = block_diagonalization.LeastAction().columns(h[..., None], blocks)
         np.testing.assert_allclose(columns[..., 0], expected[:, group], atol=1e-13)
 
 
@@ -189,7 +191,7 @@ def test_two_blocks_are_the_exponential():
 def exponential_series(h, sizes, order):
     """U_p of exp(iQ) with Q between the blocks only: the paper's iteration, by NumPy."""
     inside, between = (
-        np.asarray(x)[..., 0] for x in rotations.apart(jnp.asarray(h)[..., None], sizes)
+        np.asarray(x)[..., 0] for x in block_diagonalization.apart(jnp.asarray(h)[..., None], sizes)
     )
     edges = np.cumsum([0, *sizes])
     generators = []
@@ -246,9 +248,10 @@ def test_series_sums_to_the_exact_rotation(sizes):
 @pytest.mark.parametrize(("sizes", "nothing"), [((2, 4), True), ((2, 2, 2), False)])
 def test_odd_orders_of_two_blocks(sizes, nothing):
     h, u = coupled(5)[..., None], series(coupled(5), sizes)[..., None]
-    blocks = rotations.Blocks(jnp.eye(6, dtype=complex), jnp.arange(6), sizes)
+    blocks = block_diagonalization.Blocks(jnp.eye(6, dtype=complex), jnp.arange(6), sizes)
     second, third = (
-        rotations.Perturbation(order).dress(u[: order + 1, :, :2], h, blocks) for order in (2, 3)
+        block_diagonalization.Perturbation(order).dress(u[: order + 1, :, :2], h, blocks)
+        for order in (2, 3)
     )
     assert (np.max(np.abs(second - third)) < 1e-14) == nothing
 
@@ -277,7 +280,9 @@ def test_dressed_current_is_the_second_form_of_20():
     def rotation(hamiltonian):
         h = hamiltonian[..., None]
         parts = [
-            rotations.isometry(h, jnp.eye(6, dtype=complex)[:, group], rotations.spectrum(h, order))
+            block_diagonalization.isometry(
+                h, jnp.eye(6, dtype=complex)[:, group], block_diagonalization.spectrum(h, order)
+            )
             for group, order in (
                 (slice(0, 2), jnp.arange(6)),
                 (slice(2, 6), jnp.array([2, 3, 4, 5, 0, 1])),
@@ -303,7 +308,7 @@ def test_dressed_current_is_the_second_form_of_20():
 
 def test_dressed_current_is_26_at_second_order():
     """(26) with Q and ∂Q from linear equations, intrinsic terms included."""
-    h, c = (np.asarray(x)[..., 0] for x in rotations.apart(FULL(K)[..., None], (2, 4)))
+    h, c = (np.asarray(x)[..., 0] for x in block_diagonalization.apart(FULL(K)[..., None], (2, 4)))
     _, _, slopes = whole(FULL, K)
     comm = lambda a, b: a @ b - b @ a  # noqa: E731
 
@@ -315,7 +320,9 @@ def test_dressed_current_is_26_at_second_order():
     _, _, current, effective_slopes = at(js.downfold(FULL, (0, 1), order=2), K)
     q, spin = generator(c), np.asarray(FULL.spin())
     for i in (0, 1):
-        dh, dc = (np.asarray(x)[..., 0] for x in rotations.apart(slopes[i][..., None], (2, 4)))
+        dh, dc = (
+            np.asarray(x)[..., 0] for x in block_diagonalization.apart(slopes[i][..., None], (2, 4))
+        )
         # ∂ of [H', Q] = iH'': [H', ∂Q] = i∂H'' − [∂H', Q]
         dq = generator(dc + 1j * comm(dh, q))
         for mu in range(3):
@@ -399,7 +406,9 @@ def test_derivatives_of_orders_with_degenerate_blocks():
 
     @jax.jit
     def both(x, dx):
-        along = lambda x: rotations.rotation_series((h + x * change)[..., None], (2, 2), 4)  # noqa: E731
+        def along(x):
+            return block_diagonalization.rotation_series((h + x * change)[..., None], (2, 2), 4)
+
         return jax.jvp(along, (x,), (dx,))
 
     slope = both(0.0, 1.0)[1]
@@ -616,7 +625,7 @@ def test_tiles_are_those_of_the_full_model():
 
     def box(model):
         problem = Problem(CARRIER_DENSITY, model, mesh, js.Levels(0.0))
-        return integrate_module._layout(problem, (mesh, mesh)).box
+        return tiles.lay_out(problem, (mesh, mesh)).box
 
     for model in (EXACT, EXACT.undressed(), 2.0 * EXACT):
         assert box(model) == (8, 8)
@@ -771,13 +780,13 @@ def test_bands_that_touch_on_a_mesh():
 def test_smallest_denominators():
     """Of the exact rotation kept from removed bands; with an order also levels of all blocks."""
     h = jnp.asarray(np.diag([0.0, 1.0, 3.0]) + 0j).at[0, 1].set(1e-3).at[1, 0].set(1e-3)[..., None]
-    blocks = rotations.Blocks(jnp.eye(3, dtype=complex), jnp.arange(3), (1, 1, 1))
-    assert float(rotations.Perturbation(2).gap(h, blocks)[0]) == 1
+    blocks = block_diagonalization.Blocks(jnp.eye(3, dtype=complex), jnp.arange(3), (1, 1, 1))
+    assert float(block_diagonalization.Perturbation(2).gap(h, blocks)[0]) == 1
     energies = np.linalg.eigvalsh(h[..., 0])
-    exact = float(rotations.LeastAction().gap(h, blocks)[0])
+    exact = float(block_diagonalization.LeastAction().gap(h, blocks)[0])
     assert exact == pytest.approx(energies[1] - energies[0], rel=1e-14)
     levels = jnp.array([[0.0], [3.0], [3.0 + 1e-15]])
-    assert float(rotations.smallest_gap(levels, (1, 1, 1))[0]) == 0  # within rounding
+    assert float(block_diagonalization.smallest_gap(levels, (1, 1, 1))[0]) == 0  # within rounding
 
 
 def test_functions_orthogonal_to_the_bands():
@@ -843,7 +852,7 @@ def test_against_pymablock(others):
     u = series(jnp.asarray(split(K)), two.blocks.sizes)[..., None]
     previous = 0
     for order in range(5):
-        dressed = rotations.Perturbation(order).dress(
+        dressed = block_diagonalization.Perturbation(order).dress(
             u[: order + 1, :, :2], split(K)[..., None], two.blocks
         )[..., 0]
         term = theirs[0, 0, order]

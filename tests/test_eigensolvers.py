@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxspin import compiled, eigensolvers
-from jaxspin.eigensolvers import eigh
+from jaxspin.engine import eigensolvers, xla
+from jaxspin.engine.eigensolvers import eigh
 
 #: Compiling is most of the time: not every size in both precisions.
 SIZES = {np.complex128: (1, 2, 3, 4, 6, 12, 14), np.complex64: (1, 2, 3, 4, 8, 14)}
@@ -138,7 +138,7 @@ def test_a_wrong_basis_is_found():
 
 def test_without_hints_to_the_compiler(monkeypatch):
     """The hints make it fast; what makes it right is not a hint."""
-    monkeypatch.setattr(compiled, "set_xla_metadata", lambda **_: contextlib.nullcontext())
+    monkeypatch.setattr(xla, "set_xla_metadata", lambda **_: contextlib.nullcontext())
     names, matrices = battery(4, np.complex128)
     check(names, matrices, *solve(partial(eigensolvers.householder_ql), matrices))
 

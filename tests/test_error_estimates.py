@@ -9,9 +9,9 @@ import pytest
 from systems import OneRule, random_hopping
 
 import jaxspin as js
-from jaxspin import error_estimates
-from jaxspin.error_estimates import coarser_meshes, estimate_error
-from jaxspin.meshes import Grid
+from jaxspin.integration import error_estimates
+from jaxspin.integration.error_estimates import coarser_meshes, estimate_error
+from jaxspin.meshes.mesh import Grid
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 

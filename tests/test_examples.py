@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import jaxspin as js
-from jaxspin import inputs
+from jaxspin.cli import input_files
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 FILES = {
@@ -80,6 +80,6 @@ def test_example_is_short_and_says_what_it_shows(name):
     assert len(text.splitlines()) <= 40
 
 
-@pytest.mark.parametrize("name", inputs.EXAMPLES)
+@pytest.mark.parametrize("name", input_files.EXAMPLES)
 def test_input_file_is_the_built_in_one(name):
-    assert (EXAMPLES / f"{name}.toml").read_text(encoding="utf-8") == inputs.EXAMPLES[name]
+    assert (EXAMPLES / f"{name}.toml").read_text(encoding="utf-8") == input_files.EXAMPLES[name]

@@ -15,10 +15,11 @@ from systems import random_hermitian
 from test_lifting import traces as gauge_invariant
 
 import jaxspin as js
-from jaxspin.algebra import PAULI
-from jaxspin.lattice import reciprocal_vectors
-from jaxspin.models.bloch import opposite
-from jaxspin.spectrum import Covariant, solve
+from jaxspin.band_structure.bands import solve
+from jaxspin.band_structure.degeneracy import Covariant
+from jaxspin.engine.small_matrices import PAULI
+from jaxspin.meshes.lattice import reciprocal_vectors
+from jaxspin.models.bloch_sums import opposite
 
 SAMPLES = 12  # k-points a direction: more than twice the largest harmonic, so sums are exact
 GRID = js.Grid((6, 5))
@@ -117,9 +118,9 @@ def assert_same(got, expected, tolerance=1e-10):
 
 @pytest.fixture(params=["by axes", "by cells"])
 def form(request, monkeypatch):
-    from jaxspin.models import bloch
+    from jaxspin.models import bloch_sums
 
-    monkeypatch.setattr(bloch, "separable", lambda *_: request.param == "by axes")
+    monkeypatch.setattr(bloch_sums, "separable", lambda *_: request.param == "by axes")
 
 
 def test_the_turned_basis_has_external_terms():

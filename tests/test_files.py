@@ -15,7 +15,8 @@ import xarray
 from test_results import assert_same, response
 
 import jaxspin as js
-from jaxspin import checkpoint as checkpoints, files, schema
+from jaxspin.engine import checkpoint as checkpoints, files
+from jaxspin.responses import schema
 
 NAMES = schema.ARRAYS, (*schema.TEXTS, files.HASH)
 

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import jaxspin as js
-from jaxspin.checkpoint import Checkpoint
+from jaxspin.engine.checkpoint import Checkpoint
 from jaxspin.fitting import Gradient, LevenbergMarquardt, MultiStart, Parameters, minimise
 
 X = np.linspace(0.0, 2.0, 12)

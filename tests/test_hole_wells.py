@@ -18,9 +18,9 @@ from systems import CONVENTIONAL, E_8PI, KUBO, SPIN_HALL, A, B, OneRule, measure
 
 import jaxspin as js
 from jaxspin import models, units
-from jaxspin.algebra import PAULI
+from jaxspin.engine.small_matrices import PAULI
 from jaxspin.models import envelopes, hole_well
-from jaxspin.models.base import MatrixSum
+from jaxspin.models.matrix_sum import MatrixSum
 
 WIDTH = 250.0
 MEV, KELVIN = 1e-3, units.BOLTZMANN

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxspin.algebra import PAULI
-from jaxspin.lattice import reciprocal_vectors
-from jaxspin.models.hopping import HoppingModel
+from jaxspin.engine.small_matrices import PAULI
+from jaxspin.meshes.lattice import reciprocal_vectors
+from jaxspin.models.tight_binding import HoppingModel
 
 LATTICE = np.array([[1.3, 0.1, 0.0], [0.4, 1.1, -0.2], [0.1, 0.3, 2.0]])
 CELLS = [(0, 0, 0), (1, 0, 0), (-1, 0, 0), (1, -2, 1), (-1, 2, -1)]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import jaxspin as js
-from jaxspin.algebra import PAULI
+from jaxspin.engine.small_matrices import PAULI
 
 _, X, Y, Z = PAULI
 GRID, LEVELS = js.Grid((6, 6)), js.Levels([-0.3, 0.4], 2000.0)

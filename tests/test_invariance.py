@@ -22,8 +22,11 @@ from systems import (
 )
 
 import jaxspin as js
-from jaxspin import geometry, integrate, models, spectrum
-from jaxspin.lattice import reciprocal_vectors
+from jaxspin import models
+from jaxspin.band_structure import geometry
+from jaxspin.band_structure.bands import Bands, solve
+from jaxspin.integration import tiles
+from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.quantities.spin_hall import PIECES
 
 # --- A random crystal -----------------------------------------------------------------------------
@@ -125,9 +128,9 @@ def test_order_of_the_fermi_energies(order):
 
 def test_tiles_and_segments(monkeypatch):
     """How a mesh is cut does not matter: 90 points in tiles of at most 16, four at a time."""
-    monkeypatch.setattr(integrate, "tile_size", lambda bands, periodic: 16)
-    monkeypatch.setattr(integrate, "_BLOCK", 32)
-    monkeypatch.setattr(integrate, "_SEGMENT", 64)
+    monkeypatch.setattr(tiles, "tile_size", lambda bands, periodic: 16)
+    monkeypatch.setattr(tiles, "_BLOCK", 32)
+    monkeypatch.setattr(tiles, "_SEGMENT", 64)
     assert_equal(responses(CRYSTAL), original())
 
 
@@ -217,7 +220,7 @@ OBSERVABLES = {
 
 
 @eqx.filter_jit
-def weights(bands: spectrum.Bands) -> dict[str, jax.Array]:
+def weights(bands: Bands) -> dict[str, jax.Array]:
     """The weights of each band, the observables one after the other."""
     found = {}
     for name, observable in OBSERVABLES.items():
@@ -232,11 +235,11 @@ def weights(bands: spectrum.Bands) -> dict[str, jax.Array]:
 
 
 @eqx.filter_jit
-def solved(model, k, degeneracy=js.Covariant()) -> spectrum.Bands:  # noqa: B008
-    return spectrum.solve(model, k, degeneracy)
+def solved(model, k, degeneracy=js.Covariant()) -> Bands:  # noqa: B008
+    return solve(model, k, degeneracy)
 
 
-def rotated(bands, w) -> spectrum.Bands:
+def rotated(bands, w) -> Bands:
     """The same bands in the basis U W, for W that acts inside the groups."""
 
     def turn(operator):

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import jaxspin as js
-from jaxspin.algebra import PAULI
 from jaxspin.disorder import GaussianCorrelator
 from jaxspin.disorder.contributions import extrinsic, measured, parts, skew_source
-from jaxspin.disorder.shell import shell
+from jaxspin.disorder.fermi_states import shell
+from jaxspin.engine.small_matrices import PAULI
 from jaxspin.models import MassiveDirac, QiWuZhang
 from jaxspin.reference import (
     correlations,

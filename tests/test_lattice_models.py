@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy_oracle import CONDUCTANCE_QUANTUM, kubo_oracle
 
-from jaxspin.algebra import PAULI
-from jaxspin.lattice import NAMED_POINTS, cell_volume, reciprocal_vectors
+from jaxspin.engine.small_matrices import PAULI
+from jaxspin.meshes.lattice import NAMED_POINTS, cell_volume, reciprocal_vectors
 from jaxspin.models.lattice import BernevigHughesZhang, Haldane, KaneMele, QiWuZhang
 
 HALDANE = Haldane(onsite=-0.2, hopping=-1.0, next_hopping=0.15, phase=np.pi / 2)

@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 
 import jaxspin as js
-from jaxspin import levels as module
-from jaxspin.levels import Cells, Fermi, Histogram, Step, fermi, scans
+from jaxspin.integration import occupation_sums
+from jaxspin.integration.levels import fermi
+from jaxspin.integration.occupation_sums import (
+    EnergyHistogram,
+    FermiSum,
+    LinearCellSum,
+    StepSum,
+    scans,
+)
 from jaxspin.units import BOLTZMANN
 
 RNG = np.random.default_rng(4)
@@ -23,12 +30,12 @@ def scanned(scan, energies=ENERGIES, spread=SPREAD, values=VALUES):
     return np.asarray(_scanned(scan, *map(jnp.asarray, (energies, spread, values))))
 
 
-def step(mu) -> Step:
-    return Step(jnp.asarray(mu), jnp.argsort(np.argsort(mu)), 1)
+def step(mu) -> StepSum:
+    return StepSum(jnp.asarray(mu), jnp.argsort(np.argsort(mu)), 1)
 
 
-def cells(mu, derivative=False) -> Cells:
-    return Cells(jnp.asarray(mu), jnp.argsort(np.argsort(mu)), 1, derivative)
+def cells(mu, derivative=False) -> LinearCellSum:
+    return LinearCellSum(jnp.asarray(mu), jnp.argsort(np.argsort(mu)), 1, derivative)
 
 
 @eqx.filter_jit
@@ -118,7 +125,7 @@ def exact_fermi(derivative):
 
 @pytest.mark.parametrize("derivative", [False, True])
 def test_fermi_scan(derivative):
-    scan = Fermi(jnp.asarray(MU), jnp.asarray(BOLTZMANN * TEMPERATURES), derivative)
+    scan = FermiSum(jnp.asarray(MU), jnp.asarray(BOLTZMANN * TEMPERATURES), derivative)
     np.testing.assert_allclose(scanned(scan), exact_fermi(derivative), atol=1e-11)
 
 
@@ -127,7 +134,7 @@ def test_histogram_interpolates_the_fermi_function(derivative):
     """Each weight f is right to 6e-8; f' = ∂f/∂ε to as much of 1/kT."""
     levels = js.Levels(np.concatenate([MU, np.linspace(-0.5, 0.5, 20)]), TEMPERATURES)
     ((_, scan),) = scans(levels, cells=False, derivative=derivative)
-    assert isinstance(scan, Histogram)
+    assert isinstance(scan, EnergyHistogram)
     error = np.abs(np.asarray(scanned(scan))[:, : len(MU)] - exact_fermi(derivative))
     scale = 1 / (BOLTZMANN * TEMPERATURES[0]) if derivative else 1.0
     assert np.max(error) < 1e-6 * scale
@@ -141,14 +148,14 @@ def kinds(levels, **keywords):
 
 def test_each_temperature_gets_its_scan():
     mixed = js.Levels([0.1], [300.0, 0.0, 50.0])
-    assert kinds(mixed) == [((1,), Step), ((0, 2), Fermi)]
-    assert kinds(mixed, cells=True) == [((1,), Cells), ((0, 2), Fermi)]
-    assert kinds(mixed, derivative=True) == [((1,), Cells), ((0, 2), Fermi)]
-    assert kinds(js.Levels(np.linspace(0, 1, 50), 300.0)) == [((0,), Histogram)]
+    assert kinds(mixed) == [((1,), StepSum), ((0, 2), FermiSum)]
+    assert kinds(mixed, cells=True) == [((1,), LinearCellSum), ((0, 2), FermiSum)]
+    assert kinds(mixed, derivative=True) == [((1,), LinearCellSum), ((0, 2), FermiSum)]
+    assert kinds(js.Levels(np.linspace(0, 1, 50), 300.0)) == [((0,), EnergyHistogram)]
 
 
 def test_histogram_gives_way_to_the_fermi_function_where_it_would_be_large():
-    assert kinds(js.Levels(np.linspace(-50, 50, 50), 1e-2)) == [((0,), Fermi)]
+    assert kinds(js.Levels(np.linspace(-50, 50, 50), 1e-2)) == [((0,), FermiSum)]
 
 
 @pytest.mark.parametrize(
@@ -180,12 +187,12 @@ def test_many_levels_and_temperatures_need_little_memory(coldest, derivative):
     assert memory.temp_size_in_bytes + memory.output_size_in_bytes < 150e6
 
 
-@pytest.mark.parametrize("kind", [Fermi, Histogram])
+@pytest.mark.parametrize("kind", [FermiSum, EnergyHistogram])
 @pytest.mark.parametrize("derivative", [False, True])
 def test_sums_in_parts_are_the_same(monkeypatch, kind, derivative, rng):
     """A few levels at a time, against all at once."""
     temperatures = np.array([200.0, 300.0, 500.0])
-    number = 5 if kind is Histogram else 4
+    number = 5 if kind is EnergyHistogram else 4
     levels = js.Levels(np.linspace(-0.1, 0.1, number), temperatures)
     ((_, scan),) = scans(levels, False, derivative)
     assert type(scan) is kind
@@ -196,5 +203,7 @@ def test_sums_in_parts_are_the_same(monkeypatch, kind, derivative, rng):
         return scan.finish(scan.add(scan.start(2, 7), tiles[0], tiles[0], tiles[1]))
 
     whole = total()
-    monkeypatch.setattr(module, "_NUMBERS", 2 * scan.number if kind is Histogram else 100)
+    monkeypatch.setattr(
+        occupation_sums, "_NUMBERS", 2 * scan.number if kind is EnergyHistogram else 100
+    )
     np.testing.assert_allclose(total(), whole, rtol=1e-12, atol=1e-13)

@@ -8,11 +8,12 @@ import pytest
 from systems import random_hermitian
 
 import jaxspin as js
-from jaxspin.algebra import PAULI
-from jaxspin.lattice import reciprocal_vectors
-from jaxspin.models import bloch
+from jaxspin.band_structure.bands import solve
+from jaxspin.band_structure.degeneracy import Covariant
+from jaxspin.engine.small_matrices import PAULI
+from jaxspin.meshes.lattice import reciprocal_vectors
+from jaxspin.models import bloch_sums
 from jaxspin.models.base import Model
-from jaxspin.spectrum import Covariant, solve
 
 SIDES = (2, 3, 5)
 FORMS = ["by axes", "by cells"]
@@ -61,7 +62,7 @@ def assert_same(got, expected, tolerance=1e-11):
 
 @pytest.fixture(params=FORMS)
 def form(request, monkeypatch):
-    monkeypatch.setattr(bloch, "separable", lambda *_: request.param == "by axes")
+    monkeypatch.setattr(bloch_sums, "separable", lambda *_: request.param == "by axes")
     return request.param
 
 
@@ -157,8 +158,8 @@ def test_default_box():
 
 def test_the_shorter_sum_is_taken():
     dense, sparse = random_model(2, 3, 2), random_model(2, 3, 0)
-    assert bloch.separable(dense.cells, [1, 8, 32])
-    assert not bloch.separable(sparse.cells, [1, 1, 4])
+    assert bloch_sums.separable(dense.cells, [1, 8, 32])
+    assert not bloch_sums.separable(sparse.cells, [1, 1, 4])
 
 
 MATRIX_SUMS = {

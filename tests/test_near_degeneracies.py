@@ -9,8 +9,8 @@ import pytest
 
 import jaxspin as js
 from jaxspin import models
-from jaxspin.algebra import PAULI
-from jaxspin.near_degeneracies import GapSearch
+from jaxspin.engine.small_matrices import PAULI
+from jaxspin.integration.near_degeneracies import GapSearch
 from jaxspin.quantities.charge import AnomalousHall
 
 _, X, Y, Z = PAULI

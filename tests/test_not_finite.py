@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxspin as js
-from jaxspin.algebra import PAULI
+from jaxspin.engine.small_matrices import PAULI
 
 _, X, Y, Z = PAULI
 

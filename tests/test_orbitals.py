@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from systems import random_hopping
 
-from jaxspin.algebra import PAULI
+from jaxspin.engine.small_matrices import PAULI
 from jaxspin.interop.orbitals import hermitian_blocks, to_model, to_orbitals, with_conjugates
 from jaxspin.interop.packages import required
 from jaxspin.interop.pythtb import to_pythtb

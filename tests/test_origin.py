@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxspin as js
-from jaxspin.origin import Origin
+from jaxspin.responses.origin import Origin
 
 MODEL, MESH, LEVELS = js.models.QiWuZhang(A=1.0, m=-1.0), js.Grid((6, 6)), js.Levels([0.0, 0.1])
 

@@ -12,10 +12,10 @@ import pytest
 from test_invariance import over_groups, random_gauge, rotated
 
 import jaxspin as js
+from jaxspin.band_structure.bands import solve
 from jaxspin.interop import wannier90
-from jaxspin.lattice import reciprocal_vectors
+from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.quantities import spin_hall
-from jaxspin.spectrum import solve
 
 pytestmark = pytest.mark.skipif(
     not platinum.SEED.parent.is_dir(), reason="JAXSPIN_TEST_DATA is not there"

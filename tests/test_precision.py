@@ -9,8 +9,8 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from jaxspin import tolerances
-from jaxspin.spin_transfer.slow import are_conserved
+from jaxspin.engine import tolerances
+from jaxspin.spin_transfer.slow_modes import are_conserved
 
 PROGRAM = Path(__file__).with_name("every_response.py")
 

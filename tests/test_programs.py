@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import jaxspin as js
-from jaxspin import programs
+from jaxspin.engine import programs
 
 #: One for each number of levels and class of model: the sum, the addition of its segments, what
 #: the levels make of it; at T > 0 the last one once for the Fermi sea and once for the surface.

@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxspin.algebra import PAULI
+from jaxspin.engine.small_matrices import PAULI
 from jaxspin.interop.pythtb import from_pythtb, to_pythtb
-from jaxspin.lattice import reciprocal_vectors
-from jaxspin.models.hopping import HoppingModel
+from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.lattice import Haldane, KaneMele
+from jaxspin.models.tight_binding import HoppingModel
 
 pythtb = pytest.importorskip("pythtb")
 SECOND_VERSION = hasattr(pythtb, "TBModel")

@@ -6,7 +6,7 @@ from scipy.special import ive
 
 import jaxspin as js
 from jaxspin import reference
-from jaxspin.algebra import PAULI
+from jaxspin.engine.small_matrices import PAULI
 from jaxspin.reference.kubo_streda import scaled_bessel
 
 MODEL = js.models.QiWuZhang(A=1.0, m=-1.0)

@@ -8,10 +8,10 @@ import pytest
 from systems import random_hopping
 
 import jaxspin as js
-from jaxspin.algebra import PAULI
+from jaxspin.engine.small_matrices import PAULI
 from jaxspin.interop.sisl import from_sisl, to_sisl
-from jaxspin.lattice import reciprocal_vectors
-from jaxspin.models.hopping import HoppingModel
+from jaxspin.meshes.lattice import reciprocal_vectors
+from jaxspin.models.tight_binding import HoppingModel
 
 sisl = pytest.importorskip("sisl")
 

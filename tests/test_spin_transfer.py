@@ -15,9 +15,9 @@ from matplotlib.quiver import Quiver
 
 import jaxspin as js
 from jaxspin import plot, spin_transfer as stt
-from jaxspin.algebra import PAULI, structure_constants, traceless_matrices
+from jaxspin.engine.small_matrices import PAULI, structure_constants, traceless_matrices
 from jaxspin.models import TopologicalInsulator
-from jaxspin.spin_transfer.slow import slow_projector
+from jaxspin.spin_transfer.slow_modes import slow_projector
 from jaxspin.spin_transfer.texture import gradient
 from jaxspin.spin_transfer.transfer import across
 from jaxspin.units import BOLTZMANN, HBAR_EV_PS

@@ -6,22 +6,22 @@ import pytest
 from systems import B
 
 import jaxspin as js
-from jaxspin import checks
-from jaxspin.integrate import integrate
-from jaxspin.problem import Problem, Run
+from jaxspin.integration import checks
+from jaxspin.integration.integrate import integrate
+from jaxspin.integration.problem import Problem, Run
 from jaxspin.quantities.charge import ANOMALOUS_HALL, DENSITY_OF_STATES
 from jaxspin.quantities.spin import TORQUE_DENSITY
 from jaxspin.quantities.spin_hall import DEFINITIONS
-from jaxspin.symmetry import (
+from jaxspin.symmetry.operations import (
     INVERSION,
     TIME_REVERSAL,
     Operation,
-    Symmetric,
-    averaged,
     group,
     mirror,
     rotation,
 )
+from jaxspin.symmetry.symmetric import Symmetric
+from jaxspin.symmetry.tensors import averaged
 
 #: The records say how each quantity transforms.
 RECORDS = {

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from systems import random_hermitian, random_hopping
 
-from jaxspin.algebra import PAULI
+from jaxspin.engine.small_matrices import PAULI
 from jaxspin.interop.tbmodels import from_tbmodels, to_tbmodels
-from jaxspin.lattice import reciprocal_vectors
-from jaxspin.models.hopping import HoppingModel
+from jaxspin.meshes.lattice import reciprocal_vectors
+from jaxspin.models.tight_binding import HoppingModel
 
 tbmodels = pytest.importorskip("tbmodels")
 

@@ -12,7 +12,7 @@ import pytest
 from test_results import response
 
 import jaxspin as js
-from jaxspin.terminal import printable, warn_user
+from jaxspin.engine.terminal import printable, warn_user
 
 
 def stream(encoding: str) -> io.TextIOWrapper:

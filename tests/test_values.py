@@ -25,7 +25,7 @@ from systems import (
 
 import jaxspin as js
 from jaxspin import models, units
-from jaxspin.lattice import reciprocal_vectors
+from jaxspin.meshes.lattice import reciprocal_vectors
 
 # --- Exact values ---------------------------------------------------------------------------------
 

@@ -15,8 +15,8 @@ from jaxspin.interop.wannier90 import examine, read, write
 from jaxspin.interop.wannier90.assembly import Sum
 from jaxspin.interop.wannier90.seed import tables
 from jaxspin.interop.wannier90.spin import order_measures, pure_spin
-from jaxspin.lattice import reciprocal_vectors
-from jaxspin.models.hopping import HoppingModel
+from jaxspin.meshes.lattice import reciprocal_vectors
+from jaxspin.models.tight_binding import HoppingModel
 
 K = np.array([0.13, 0.27, -0.41])  # reduced, on no mesh
 

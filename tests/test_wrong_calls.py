@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 import jaxspin as js
-from jaxspin import checks, integrate, models
-from jaxspin.algebra import PAULI, spin_matrices
+from jaxspin import models
+from jaxspin.engine.small_matrices import PAULI, spin_matrices
+from jaxspin.integration import checks, integrate
+from jaxspin.models import checks as model_checks
 from jaxspin.quantities.charge import AnomalousHall
 
 pytestmark = pytest.mark.usefixtures("unchecked_annotations", "no_sum")
@@ -605,7 +607,7 @@ def test_spins_of_any_size_in_the_right_unit_are_not(twice_spin):
             __call__=lambda self, k: k[0] * jnp.asarray(spin[0]) + k[1] * jnp.asarray(spin[1]),
             spin=lambda self, s=operator: jnp.asarray(s),
         )
-        checks.check_spin(model)
+        model_checks.check_spin(model)
 
 
 def test_traced_models_have_shapes_and_indices():

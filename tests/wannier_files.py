@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxspin.algebra import PAULI
+from jaxspin.engine.small_matrices import PAULI
 
 BOHR = 0.529177210903
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import lineax
 from jaxtyping import Array, Float
 
-from jaxspin.disorder.shell import Shell, as_vector
-from jaxspin.tolerances import COLLISION
+from jaxspin.disorder.fermi_states import Shell, as_vector
+from jaxspin.engine.tolerances import COLLISION
 
 
 class Scattering(eqx.Module):

@@ -10,9 +10,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
-from jaxspin.algebra import dagger, diagonal_of_product, product
 from jaxspin.disorder.collision import Scattering
-from jaxspin.disorder.shell import Shell, as_matrix, as_vector
+from jaxspin.disorder.fermi_states import Shell, as_matrix, as_vector
+from jaxspin.engine.small_matrices import dagger, diagonal_of_product, product
 
 
 class Parts(eqx.Module):

@@ -31,11 +31,11 @@ import numpy as np
 from jax.scipy.special import erf
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from jaxspin.disorder.shell import Shell
-from jaxspin.lattice import reciprocal_vectors
-from jaxspin.meshes import Ball, Disk, Grid, Mesh, Plane, Space
+from jaxspin.band_structure.bands import DEGENERATE_TO_ROUNDING, Bands, solve
+from jaxspin.disorder.fermi_states import Shell
+from jaxspin.meshes.lattice import reciprocal_vectors
+from jaxspin.meshes.mesh import Ball, Disk, Grid, Mesh, Plane, Space
 from jaxspin.models.base import Model, hamiltonian_at
-from jaxspin.spectrum import DEGENERATE_TO_ROUNDING, Bands, solve
 from jaxspin.surfaces import FermiSurface
 
 _TILE = 4096  # points of a mesh at a time

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from jaxspin import checks
-from jaxspin.algebra import is_traced
 from jaxspin.disorder.collision import scattering_rate
+from jaxspin.disorder.fermi_states import check_gap, shell
 from jaxspin.disorder.scatterers import Disorder, check_disorder
-from jaxspin.disorder.shell import check_gap, shell
+from jaxspin.engine.programs import program
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
-from jaxspin.programs import program
 from jaxspin.surfaces import Surface
 from jaxspin.surfaces.base import check_surface
 
@@ -67,8 +67,8 @@ def relaxation(
         ValueError: the surface or the disorder does not fit the model; no Fermi surface; exactly
             degenerate bands on it.
     """
-    checks.check_model(model)
-    checks.check_complete(model, "scattering rates")
+    model_checks.check_model(model)
+    model_checks.check_complete(model, "scattering rates")
     check_surface(surface)
     check_disorder(disorder, model)
     found, gap = _relaxation(model, surface.nodes(model, mu), disorder)

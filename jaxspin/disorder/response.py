@@ -9,25 +9,28 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from jaxspin import checks, units
-from jaxspin.algebra import is_traced
-from jaxspin.compiled import mapped
+from jaxspin import units
 from jaxspin.disorder.collision import Scattering, scattering_rate, without_charge
 from jaxspin.disorder.contributions import parts
 from jaxspin.disorder.fermi_sea import FermiSea, default_mesh, fermi_sea
+from jaxspin.disorder.fermi_states import Shell, check_gap, shell
 from jaxspin.disorder.scatterers import DENSE_STATES, Disorder, check_disorder
-from jaxspin.disorder.shell import Shell, check_gap, shell
 from jaxspin.disorder.torque import SpinOrbitTorque, spin_orbit_torque
-from jaxspin.levels import Levels
-from jaxspin.meshes import Mesh
+from jaxspin.engine import validate
+from jaxspin.engine.programs import program
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.terminal import printable, warn_user
+from jaxspin.engine.tolerances import CONSERVED, ZERO_BY_SYMMETRY
+from jaxspin.engine.xla import mapped
+from jaxspin.integration import checks
+from jaxspin.integration.levels import Levels
+from jaxspin.meshes.mesh import Mesh
+from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model, number_of_bands
-from jaxspin.programs import program
-from jaxspin.results import Response, shown
+from jaxspin.responses.response import Response, shown
 from jaxspin.surfaces import Surface
 from jaxspin.surfaces.base import Finding, check_surface
 from jaxspin.surfaces.thermal import Energies, energies_of_level, nodes_at, window_of
-from jaxspin.terminal import printable, warn_user
-from jaxspin.tolerances import CONSERVED, ZERO_BY_SYMMETRY
 from jaxspin.units import BOLTZMANN
 
 _SOURCE = "Burgos Atencia, Niu and Culcer, Phys. Rev. Research 4, 013001 (2022)"
@@ -384,18 +387,18 @@ def _info(found: _Average) -> dict[str, Array]:
 
 @jax.ensure_compile_time_eval()
 def _check(model, surface, mu, disorder, temperature, sea) -> None:
-    checks.check_model(model)
+    model_checks.check_model(model)
     if model.dimension < 2:
         raise ValueError(
             f"Argument `model` must have dimension 2 or 3, but has dimension {model.dimension}."
         )
-    checks.check_spin(model)
-    checks.check_complete(model, "response of a disordered conductor")
+    model_checks.check_spin(model)
+    model_checks.check_complete(model, "response of a disordered conductor")
     check_surface(surface)
     surface.check(model)
     check_disorder(disorder, model)
-    checks.check_energies(mu)
-    checks.check_temperature(temperature)
+    validate.check_energies(mu)
+    validate.check_temperature(temperature)
     if sea is not None:
         if not isinstance(sea, Mesh):
             raise ValueError(

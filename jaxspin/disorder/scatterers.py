@@ -13,8 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from jaxspin.algebra import is_traced, shortened
-from jaxspin.checks import finite_reals
 from jaxspin.disorder.collision import (
     BLOCK,
     DenseScattering,
@@ -23,12 +21,14 @@ from jaxspin.disorder.collision import (
     Scattering,
     correlations,
 )
-from jaxspin.disorder.shell import Shell, as_matrix, as_vector
-from jaxspin.identity import run_operations
-from jaxspin.lattice import reciprocal_vectors
+from jaxspin.disorder.fermi_states import Shell, as_matrix, as_vector
+from jaxspin.engine.identity import run_operations
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.tolerances import EVEN, GIVEN, PERIODIC_DISORDER
+from jaxspin.engine.tracing import look_at
+from jaxspin.engine.validate import finite_reals, shortened
+from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
-from jaxspin.tolerances import EVEN, GIVEN, PERIODIC_DISORDER
-from jaxspin.tracing import look_at
 
 
 class Disorder(eqx.Module):

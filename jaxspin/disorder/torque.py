@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin import units
-from jaxspin.algebra import is_traced, shortened
-from jaxspin.checks import finite_reals
-from jaxspin.results import Response
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.validate import finite_reals, shortened
+from jaxspin.responses.response import Response
 
 
 class SpinOrbitTorque(eqx.Module):

@@ -7,13 +7,13 @@ spin current has a part that no product of the two contains. The theory is that 
 and Fischer (2025); numbers in brackets are its equations. docs/downfolding.md has the derivation.
 """
 
-from jaxspin.downfold.decouple import downfold as downfold
+from jaxspin.downfold.downfold import downfold as downfold
 from jaxspin.downfold.effective import (
     EffectiveModel as EffectiveModel,
     SpinCurrent as SpinCurrent,
     UndressedModel as UndressedModel,
 )
-from jaxspin.downfold.keep import (
+from jaxspin.downfold.subspaces import (
     Functions as Functions,
     Keep as Keep,
     Lowest as Lowest,

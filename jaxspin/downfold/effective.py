@@ -10,11 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Inexact
 
-from jaxspin.algebra import anticommutator, commutator, dagger, matmul, sandwich
-from jaxspin.compiled import staged
-from jaxspin.models.base import BasisConnection, Lifted, Model, hamiltonian_at, number_of_bands
-from jaxspin.rotations import Blocks, Rotation, project_out, resolvent, spectrum
-from jaxspin.spectrum import Removed
+from jaxspin.downfold.block_diagonalization import (
+    Blocks,
+    Rotation,
+    project_out,
+    resolvent,
+    spectrum,
+)
+from jaxspin.engine.small_matrices import anticommutator, commutator, dagger, matmul, sandwich
+from jaxspin.engine.xla import staged
+from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
+from jaxspin.models.lifted import BasisConnection, Lifted
+from jaxspin.models.remote import Removed
 
 Operator = Callable[[Float[Array, " d"]], Array] | Array | np.ndarray
 

@@ -6,14 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxspin import checks
-from jaxspin.algebra import dagger, matmul
+from jaxspin.downfold.block_diagonalization import spectrum
 from jaxspin.downfold.effective import EffectiveModel
-from jaxspin.eigensolvers import eigh
-from jaxspin.meshes import Mesh
+from jaxspin.engine.eigensolvers import eigh
+from jaxspin.engine.programs import program
+from jaxspin.engine.small_matrices import dagger, matmul
+from jaxspin.integration import checks
+from jaxspin.meshes.mesh import Mesh
 from jaxspin.models.base import hamiltonian_at
-from jaxspin.programs import program
-from jaxspin.rotations import spectrum
 
 
 class Validity(eqx.Module):

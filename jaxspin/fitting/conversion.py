@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxspin.algebra import finite_reals, is_traced, shortened
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.validate import finite_reals, shortened
 from jaxspin.units import ELEMENTARY_CHARGE
 
 _NEIGHBOURS = 5

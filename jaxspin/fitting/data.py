@@ -14,10 +14,10 @@ import xarray
 from jaxtyping import Array, Bool, Float
 
 from jaxspin import units as unit
-from jaxspin.algebra import is_traced
+from jaxspin.engine.small_matrices import is_traced
 from jaxspin.fitting.conversion import Gate, fermi_energies, interpolate
-from jaxspin.levels import Levels
-from jaxspin.results import Response
+from jaxspin.integration.levels import Levels
+from jaxspin.responses.response import Response
 
 _CARTESIAN = "xyz"
 _SUBSCRIPTS = ("flow", "field", "spin")

@@ -6,7 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from jaxspin.checkpoint import CheckpointLike, PartialSums, as_checkpoint, describe, rounded
+from jaxspin.engine.checkpoint import (
+    CheckpointLike,
+    PartialSums,
+    as_checkpoint,
+    describe,
+    rounded,
+)
+from jaxspin.engine.identity import operations
+from jaxspin.engine.progress import count_steps
 from jaxspin.fitting.minimise import LevenbergMarquardt, Method, check_method
 from jaxspin.fitting.parameters import Interval, coordinates
 from jaxspin.fitting.problem import (
@@ -17,8 +25,6 @@ from jaxspin.fitting.problem import (
     residuals_at,
 )
 from jaxspin.fitting.result import Fit, result
-from jaxspin.identity import operations
-from jaxspin.progress import count_steps
 
 
 def fit(

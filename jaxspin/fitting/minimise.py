@@ -16,10 +16,10 @@ import optax
 import optimistix
 from jaxtyping import Array, Float
 
-from jaxspin.checkpoint import PartialSums
+from jaxspin.engine.checkpoint import PartialSums
+from jaxspin.engine.identity import digest, operations, trace
+from jaxspin.engine.programs import program
 from jaxspin.fitting.problem import Evaluation, Problem
-from jaxspin.identity import digest, operations, trace
-from jaxspin.programs import program
 
 #: Told of each step: its number, the misfit, and what the method calls the distance.
 Report = Callable[[int, float, float], None]

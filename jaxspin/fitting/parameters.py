@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxspin.algebra import is_traced
+from jaxspin.engine.small_matrices import is_traced
 from jaxspin.models.base import Model
 
 #: From below to above; None is an open end.

@@ -10,11 +10,11 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxspin.engine.forward_mode import along_all, with_slopes
+from jaxspin.engine.identity import digest, trace
+from jaxspin.engine.programs import program
+from jaxspin.engine.tracing import refusal
 from jaxspin.fitting.parameters import Coordinates, pairs_of
-from jaxspin.forward import along_all, with_slopes
-from jaxspin.identity import digest, trace
-from jaxspin.programs import program
-from jaxspin.tracing import refusal
 
 #: (calculated − measured) / error for the parameters, an array or a pytree of arrays.
 Residuals = Callable[[Any], Any]

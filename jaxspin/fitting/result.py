@@ -6,9 +6,9 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxspin.engine.terminal import printable, warn_user
 from jaxspin.fitting.minimise import Outcome
 from jaxspin.fitting.problem import Problem
-from jaxspin.terminal import printable, warn_user
 
 # Below this part of the largest singular value of the Jacobian (columns in units of the sizes of
 # the parameters), a direction counts as undetermined. Jacobians of responses are exact to about

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
+from jaxspin.engine.programs import program
 from jaxspin.fitting.parameters import Coordinates, Parameters, coordinates, numbers_of
 from jaxspin.models.base import Model
-from jaxspin.programs import program
-from jaxspin.results import Response
+from jaxspin.responses.response import Response
 
 
 def sensitivity(

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Complex, Float
 
-from jaxspin.algebra import PAULI
-from jaxspin.models.bloch import opposite
-from jaxspin.models.hopping import HoppingModel
+from jaxspin.engine.small_matrices import PAULI
+from jaxspin.models.bloch_sums import opposite
+from jaxspin.models.tight_binding import HoppingModel
 
 _SAME = 1e-9  # Å and ħ/2: two numbers closer than this are the same, far above rounding
 

@@ -20,8 +20,8 @@ from jaxspin.interop.orbitals import (
     with_conjugates,
 )
 from jaxspin.interop.packages import required
-from jaxspin.models.bloch import opposite
-from jaxspin.models.hopping import HoppingModel
+from jaxspin.models.bloch_sums import opposite
+from jaxspin.models.tight_binding import HoppingModel
 
 
 class _Hop(NamedTuple):

@@ -16,8 +16,8 @@ from jaxtyping import Complex, Float
 
 from jaxspin.interop.orbitals import Cell, Orbitals, to_model, to_orbitals
 from jaxspin.interop.packages import required
-from jaxspin.models.bloch import opposite
-from jaxspin.models.hopping import HoppingModel
+from jaxspin.models.bloch_sums import opposite
+from jaxspin.models.tight_binding import HoppingModel
 
 # Å: a component of a lattice vector below this is zero. The digits of files of lattice vectors.
 _FLAT = 1e-6

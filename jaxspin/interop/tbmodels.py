@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from jaxspin.interop.orbitals import Cell, hermitian_blocks, with_conjugates
 from jaxspin.interop.packages import required
-from jaxspin.models.hopping import HoppingModel
+from jaxspin.models.tight_binding import HoppingModel
 
 
 def from_tbmodels(model: Any, *, spin: ArrayLike | None = None) -> HoppingModel:

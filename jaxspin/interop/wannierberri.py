@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike
 from jaxspin.interop import wannier90
 from jaxspin.interop.orbitals import check_hopping
 from jaxspin.interop.packages import required
-from jaxspin.lattice import reciprocal_vectors
-from jaxspin.models.hopping import HoppingModel
+from jaxspin.meshes.lattice import reciprocal_vectors
+from jaxspin.models.tight_binding import HoppingModel
 from jaxspin.responses.at_k import bands, berry_curvature, spin_berry_curvature
 
 # Bands closer than this, eV, count as one group in the comparison. Both codes have a threshold of

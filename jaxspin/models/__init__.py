@@ -4,16 +4,10 @@ Start from `TopologicalInsulator.bi2se3()`, `Rashba` or `KaneMele`, or subclass 
 """
 
 from jaxspin.models.base import (
-    MatrixSum as MatrixSum,
     Model as Model,
     Scaled as Scaled,
     Sum as Sum,
     WithSpin as WithSpin,
-)
-from jaxspin.models.continuum import (
-    MassiveDirac as MassiveDirac,
-    Rashba as Rashba,
-    TopologicalInsulator as TopologicalInsulator,
 )
 from jaxspin.models.crystal_field import CrystalFieldC4v as CrystalFieldC4v
 from jaxspin.models.envelopes import Legendre as Legendre
@@ -22,10 +16,16 @@ from jaxspin.models.hole_well import (
     HoleWellKP as HoleWellKP,
     materials as materials,
 )
-from jaxspin.models.hopping import HoppingModel as HoppingModel
+from jaxspin.models.kp import (
+    MassiveDirac as MassiveDirac,
+    Rashba as Rashba,
+    TopologicalInsulator as TopologicalInsulator,
+)
 from jaxspin.models.lattice import (
     BernevigHughesZhang as BernevigHughesZhang,
     Haldane as Haldane,
     KaneMele as KaneMele,
     QiWuZhang as QiWuZhang,
 )
+from jaxspin.models.matrix_sum import MatrixSum as MatrixSum
+from jaxspin.models.tight_binding import HoppingModel as HoppingModel

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,59 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Inexact
 
-from jaxspin.algebra import dagger, is_traced, matmul
-from jaxspin.compiled import keep, staged
-from jaxspin.descriptions import describe_fields
-from jaxspin.identity import is_overridden, run_operations
-from jaxspin.lattice import reciprocal_vectors
-from jaxspin.spectrum import Removed
-from jaxspin.tolerances import GIVEN
-
-
-class BasisConnection(NamedTuple):
-    """How the basis functions of a model change with k, beyond the phases of their centres.
-
-    `connection`: A_mn = i⟨m|∂n⟩, Å, (d, n, n, K), Hermitian. `curl`: ∂_a A_b − ∂_b A_a of the pairs
-    a < b, Å², (p, n, n, K); covariant derivatives where the phases are left out of the basis.
-    """
-
-    connection: Complex[Array, "d n n K"]
-    curl: Complex[Array, "p n n K"] | None
-
-    def velocity(
-        self, hamiltonian: Complex[Array, "n n K"], slopes: Inexact[Array, "d n n K"]
-    ) -> Complex[Array, "d n n K"]:
-        """ħ times the velocity, ∂H − i[A, H], eV Å."""
-        product = matmul(self.connection, hamiltonian)
-        return slopes - 1j * (product - dagger(product))
-
-    def curvature(self) -> Complex[Array, "p n n K"]:
-        """That of the space of the basis functions, ∂_a A_b − ∂_b A_a − i[A_a, A_b], Å².
-
-        It is what a sum over all states has beyond the sum over the bands of the model: the terms
-        Ω̄ and, with the others, A x A of Wang et al., PRB 74, 195118 (2006), Eq. (27).
-        """
-        a, b = np.triu_indices(len(self.connection), 1)
-        product = matmul(self.connection[a], self.connection[b])
-        return self.curl - 1j * (product - dagger(product))
-
-
-class Lifted(NamedTuple):
-    """A model at many k, the k axis last."""
-
-    #: H, eV, and ∂H/∂k_i, eV Å.
-    hamiltonian: Inexact[Array, "n n K"]
-    slopes: Inexact[Array, "d n n K"]
-    #: Units of ħ/2, with a last axis of length 1 where all k have the same.
-    spin: Complex[Array, "3 n n K"] | None
-    connection: BasisConnection | None
-    #: The spin current less ½{s, v}, eV Å, (d, 3, n, n, K): what is lost where s and v are
-    #: projected on a part of the states. None where nothing is, or where it is not known.
-    current: Complex[Array, "d 3 n n K"] | None = None
-    #: Only from a downfolded model, and where it was asked for.
-    removed: Removed | None = None
-    #: Only from a downfolded model: the smallest gap between kept and removed bands, eV.
-    apart: Float[Array, " K"] | None = None
+from jaxspin.engine.descriptions import describe_fields
+from jaxspin.engine.identity import is_overridden, run_operations
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.tolerances import GIVEN
+from jaxspin.engine.xla import staged
+from jaxspin.meshes.lattice import reciprocal_vectors
+from jaxspin.models.lifted import BasisConnection, Lifted
 
 
 class Model(eqx.Module):
@@ -265,72 +219,6 @@ def _run_model(model: Model, unit):
     return found
 
 
-class MatrixSum(Model):
-    """H(k) = Σ_j c_j(k) M_j: real functions of k times constant Hermitian matrices.
-
-    Most k.p models are such sums. The derivatives are then those of a few numbers instead of a
-    matrix, which makes H(k) and its slopes about three times as fast as for a plain `Model`.
-
-    ```python
-    class Rashba(js.models.MatrixSum):
-        mass: jax.Array
-        alpha: jax.Array
-
-        @property
-        def dimension(self):
-            return 2
-
-        @property
-        def matrices(self):
-            one, x, y, _ = PAULI
-            return np.array([one, x, y])
-
-        def coefficients(self, k):
-            return k @ k / (2 * self.mass), -self.alpha * k[1], self.alpha * k[0]
-
-        def spin(self):
-            return PAULI[1:]
-    ```
-    """
-
-    @property
-    @abstractmethod
-    def matrices(self) -> Complex[np.ndarray, "j n n"] | Complex[Array, "j n n"]:
-        """The M_j, Hermitian. A NumPy array: they are constants, and what vanishes costs nothing.
-
-        A JAX array where they depend on parameters of the model.
-        """
-
-    @abstractmethod
-    def coefficients(self, k: Float[Array, " d"]) -> Sequence[Float[Array, ""] | float]:
-        """The c_j(k), real, in eV."""
-
-    def __call__(self, k):
-        return jnp.tensordot(self._row(k), self.matrices, axes=1, precision="highest")
-
-    def tile(self, k):
-        at_one = lambda k: (self._row(k), jax.jacfwd(self._row)(k))  # noqa: E731
-        row, slopes = jax.vmap(at_one, in_axes=-1, out_axes=-1)(k)
-        # Kept, for each of the n² elements would compute all of them again.
-        rows = keep(jnp.concatenate([row[:, None], slopes], axis=1))
-        matrices = self.matrices
-        total = jax.lax.complex(_combined(matrices.real, rows), _combined(matrices.imag, rows))
-        return total[0], total[1:]
-
-    def _row(self, k: Float[Array, " d"]) -> Float[Array, " j"]:
-        return jnp.stack([_as_float(c) for c in self.coefficients(k)])
-
-
-def _combined(matrices: np.ndarray | Array, rows: Float[Array, "j c K"]) -> Float[Array, "c n n K"]:
-    """Σ_j rows_j M_j, without constant matrices that vanish."""
-    terms = [
-        row[:, None, None] * jnp.asarray(m, row.dtype)[..., None]
-        for m, row in zip(matrices, rows, strict=True)
-        if not isinstance(m, np.ndarray) or np.any(m)
-    ]
-    return sum(terms, start=jnp.zeros((*rows.shape[1:2], *matrices.shape[1:], rows.shape[-1])))
-
-
 def hamiltonian_at(model: Model, k: Float[Array, " d"]) -> Inexact[Array, "n n"]:
     """H(k) of a model as an array, which it may give as nested lists or in integers."""
     hamiltonian = jnp.asarray(model(k))
@@ -358,7 +246,7 @@ def _as_scale(scale: object) -> Array:
     if not number or np.shape(scale) != () or (known and not np.isfinite(scale)):
         what = f"of type {type(scale).__name__}" if not number else repr(scale)
         raise ValueError(f"Argument `scale` must be one finite real number, but is {what}.")
-    return _as_float(scale)
+    return as_float(scale)
 
 
 @jax.ensure_compile_time_eval()
@@ -367,7 +255,7 @@ def _copy_as_float(value: object) -> Array:
     return jnp.array(value, dtype=jnp.result_type(float))
 
 
-def _as_float(value: object) -> Array:
+def as_float(value: object) -> Array:
     """An array, with a known value inside the user's jit too."""
     return jnp.asarray(value, dtype=jnp.result_type(float))
 

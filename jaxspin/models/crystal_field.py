@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxspin.algebra import PAULI
-from jaxspin.models.base import MatrixSum, parameter
+from jaxspin.engine.small_matrices import PAULI
+from jaxspin.models.base import parameter
+from jaxspin.models.matrix_sum import MatrixSum
 
 #: Directions of the invariant vectors A, B, C between the orbital and the two functions of the
 #: doublet, (3, 2, 2): the solutions of Eqs. (A13) to (A15). The signs are those of (A19), (A20).

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.polynomial import legendre
 
-from jaxspin.derivative_rules import with_derivative
+from jaxspin.engine.derivative_rules import with_derivative
 
 
 class Subbands(eqx.Module):

@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Complex, Float
 
-from jaxspin.algebra import is_traced, shortened, spin_matrices
-from jaxspin.models.base import MatrixSum
+from jaxspin.engine.programs import program
+from jaxspin.engine.small_matrices import is_traced, spin_matrices
+from jaxspin.engine.terminal import warn_user
+from jaxspin.engine.tolerances import ZEEMAN
+from jaxspin.engine.validate import shortened
 from jaxspin.models.envelopes import Legendre, Subbands, galerkin, variational
-from jaxspin.programs import program
-from jaxspin.terminal import warn_user
-from jaxspin.tolerances import ZEEMAN
+from jaxspin.models.matrix_sum import MatrixSum
 from jaxspin.units import FREE_ELECTRON
 
 #: Luttinger parameters (γ1, γ2, γ3), Liu, Cullen and Culcer, PRB 108, 195434 (2023), Table I, which

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from jaxspin.algebra import PAULI, is_traced
+from jaxspin.engine.small_matrices import PAULI, is_traced
 from jaxspin.models.base import Model, parameter
 
 # `highest`: in single precision a GPU would by default leave three digits of a phase.

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from jaxspin import checks
-from jaxspin.lattice import reciprocal_vectors
-from jaxspin.meshes import Path
+from jaxspin.meshes.lattice import reciprocal_vectors
+from jaxspin.meshes.path import Path
+from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
 from jaxspin.plot.checks import check_number
 from jaxspin.plot.style import GUIDE, PALETTE, axes_or_new, styled
@@ -31,7 +31,7 @@ def bands(model: Model, path: Path, *, number: int = 300, axes: Axes | None = No
     Raises:
         ValueError: the path has another dimension than the model; other bad input.
     """
-    checks.check_model(model)
+    model_checks.check_model(model)
     _check_path(model, path)
     check_number(number)
     k, distance, ticks = path.sample(number, model.lattice)
@@ -67,7 +67,7 @@ def bands_against(
     Raises:
         ValueError: the model has no lattice, or `k` and `energies` do not fit.
     """
-    checks.check_model(model)
+    model_checks.check_model(model)
     k, energies = np.asarray(k, float), np.asarray(energies, float)
     _check_points(model, k, energies)
     cartesian = k @ np.asarray(reciprocal_vectors(model.lattice))

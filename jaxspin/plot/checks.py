@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from jaxspin.algebra import is_traced
-from jaxspin.results import Response
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.responses.response import Response
 
 
 def check_response(response) -> None:

@@ -12,7 +12,7 @@ from jaxspin.fitting import Data, Fit, Gate
 from jaxspin.fitting.data import Curve
 from jaxspin.plot.style import PALETTE, styled
 from jaxspin.plot.texts import tex, typeset
-from jaxspin.results import Response
+from jaxspin.responses.response import Response
 
 
 def fit(

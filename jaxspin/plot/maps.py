@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import AsinhNorm, Normalize
 
-from jaxspin import checks
-from jaxspin.lattice import reciprocal_vectors
+from jaxspin.meshes.lattice import reciprocal_vectors
+from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
 from jaxspin.plot.checks import check_number
 from jaxspin.plot.style import axes_or_new, colour_bar, magnitude, styled, symmetric
@@ -44,7 +44,7 @@ def curvature_map(
         ValueError: a model that is not two-dimensional, a band that is not there, no `extent`
             for a continuum model; other bad input.
     """
-    checks.check_model(model)
+    model_checks.check_model(model)
     _check_curvature_arguments(model, extent)
     check_number(number)
     zone = _brillouin_zone(model)

@@ -6,11 +6,11 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from jaxspin.algebra import is_traced
 from jaxspin.disorder import Contribution, DisorderedResponse
+from jaxspin.engine.small_matrices import is_traced
 from jaxspin.plot.style import GUIDE, PALETTE, SAME, axes_or_new, magnitude, styled
 from jaxspin.plot.texts import ENERGY, component_labels, tex, typeset
-from jaxspin.results import Response
+from jaxspin.responses.response import Response
 
 
 def contributions(

@@ -6,11 +6,11 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
-from jaxspin.adaptive import Refinement
+from jaxspin.integration.adaptive import Refinement
 from jaxspin.plot.checks import check_response
 from jaxspin.plot.style import axes_or_new, colour_bar, styled
 from jaxspin.plot.texts import K_X, K_Y
-from jaxspin.results import Response
+from jaxspin.responses.response import Response
 
 
 def refinement(response: Response, *, axes: Axes | None = None) -> Axes:

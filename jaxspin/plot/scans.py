@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from jaxspin.plot.checks import check_response
 from jaxspin.plot.style import GUIDE, PALETTE, SAME, axes_or_new, magnitude, styled
 from jaxspin.plot.texts import ENERGY, component_labels, tex, typeset
-from jaxspin.results import Response
+from jaxspin.responses.response import Response
 
 
 def scan(

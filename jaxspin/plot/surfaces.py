@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from jaxspin import checks
 from jaxspin.disorder import Disorder
 from jaxspin.disorder.contributions import extrinsic
-from jaxspin.disorder.shell import shell
+from jaxspin.disorder.fermi_states import shell
+from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
 from jaxspin.plot.style import PALETTE, axes_or_new, colour_bar, magnitude, styled, symmetric
 from jaxspin.plot.texts import K_X, K_Y
@@ -103,7 +103,7 @@ _ARROWS = {"velocity": _velocity, "spin": _spin, "extrinsic velocity": _extrinsi
 
 
 def _check_fermi_surface(model, surface, show, disorder) -> None:
-    checks.check_model(model)
+    model_checks.check_model(model)
     check_surface(surface)
     if model.dimension != 2:
         raise ValueError(f"Argument `model` must have dimension 2, but has {model.dimension}.")

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from jaxspin import units
-from jaxspin.algebra import diagonal_of_product
+from jaxspin.engine.small_matrices import diagonal_of_product
 from jaxspin.quantities.axes import FIELD, FLOW
 from jaxspin.quantities.observable import Observable, Weights, antisymmetric, diagonal
 from jaxspin.quantities.quantity import Quantity

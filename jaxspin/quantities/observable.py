@@ -21,13 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from jaxspin.algebra import (
-    dagger,
-    diagonal_of_product,
-    matmul,
-)
-from jaxspin.compiled import keep, staged
-from jaxspin.spectrum import Bands
+from jaxspin.band_structure.bands import Bands
+from jaxspin.engine.small_matrices import dagger, diagonal_of_product, matmul
+from jaxspin.engine.xla import keep, staged
 
 
 class Weights(eqx.Module):

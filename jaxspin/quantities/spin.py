@@ -3,11 +3,11 @@
 from jaxtyping import Array, Complex
 
 from jaxspin import units
-from jaxspin.algebra import anticommutator, diagonal_of_product
+from jaxspin.band_structure.bands import Bands
+from jaxspin.engine.small_matrices import anticommutator, diagonal_of_product
 from jaxspin.quantities.axes import FIELD, FLOW, SPIN
 from jaxspin.quantities.observable import Observable, Weights, diagonal
 from jaxspin.quantities.quantity import Quantity
-from jaxspin.spectrum import Bands
 
 
 class Torque(Observable):

@@ -5,8 +5,14 @@ from collections.abc import Iterable
 import jax.numpy as jnp
 
 from jaxspin import units
-from jaxspin.algebra import anticommutator, commutator, dagger, diagonal_of_product, matmul
-from jaxspin.compiled import keep
+from jaxspin.engine.small_matrices import (
+    anticommutator,
+    commutator,
+    dagger,
+    diagonal_of_product,
+    matmul,
+)
+from jaxspin.engine.xla import keep
 from jaxspin.quantities.axes import FIELD, FLOW, SPIN
 from jaxspin.quantities.observable import (
     Observable,

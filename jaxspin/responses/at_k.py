@@ -6,13 +6,16 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxspin import checks, geometry
-from jaxspin.band_structure import BandStructure, from_bands, move_k_first
+from jaxspin.band_structure import geometry
+from jaxspin.band_structure.band_structure import BandStructure, from_bands, move_k_first
+from jaxspin.band_structure.bands import Bands, solve
+from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
+from jaxspin.engine.programs import program
+from jaxspin.integration import checks
+from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
-from jaxspin.programs import program
 from jaxspin.quantities.observable import Observable
 from jaxspin.quantities.spin_hall import DEFINITIONS, NOT_GIVEN, check_definition
-from jaxspin.spectrum import Bands, Covariant, Degeneracy, solve
 
 
 def bands(
@@ -68,8 +71,8 @@ def quantum_metric(
         ValueError: the model has elements of the position operator, which do not tell what states
             beyond its bands contribute.
     """
-    checks.check_model(model)
-    checks.check_complete(model, "quantum metric")
+    model_checks.check_model(model)
+    model_checks.check_complete(model, "quantum metric")
     return _per_band(geometry.quantum_metric, model, k, degeneracy)
 
 
@@ -88,8 +91,8 @@ def orbital_moment(
         ValueError: the model has elements of the position operator, which do not tell what states
             beyond its bands contribute.
     """
-    checks.check_model(model)
-    checks.check_complete(model, "orbital moment")
+    model_checks.check_model(model)
+    model_checks.check_complete(model, "orbital moment")
     return _per_band(geometry.orbital_moment, model, k, degeneracy)
 
 
@@ -110,11 +113,11 @@ def spin_berry_curvature(
             downfolded model with "proper_published".
     """
     check_definition(definition, [name for name in DEFINITIONS if name != "kubo"])
-    checks.check_model(model)
+    model_checks.check_model(model)
     quantity = DEFINITIONS[definition]
     observable = quantity.observable
     if observable.every_band:
-        checks.check_every_band(model, quantity.name)
+        model_checks.check_every_band(model, quantity.name)
     return _per_band(_Sea(observable), model, k, degeneracy, **observable.needs)
 
 
@@ -149,14 +152,14 @@ def _at(
     Args:
         spin, needs: which fields of the bands are wanted, as `solve` takes it.
     """
-    checks.check_model(model)
-    k = checks.as_wave_vectors(model, k)
+    model_checks.check_model(model)
+    k = model_checks.as_wave_vectors(model, k)
     if spin:
-        checks.check_spin(model)
+        model_checks.check_spin(model)
     batch = k.shape[:-1]
     needs = {"spin": spin, **needs}
     flat = k.reshape(-1, k.shape[-1]).T
-    degeneracy = checks.choose_degeneracy(checks.sample_hamiltonians(model), degeneracy)
+    degeneracy = checks.choose_degeneracy(model_checks.sample_hamiltonians(model), degeneracy)
     checks.check_degeneracy(model, degeneracy)
     result = _solve_and_apply(function, model, flat, degeneracy, needs)
     checks.check_finite_bands(result, model, flat)
@@ -169,7 +172,7 @@ def _solve_and_apply(function, model, k, degeneracy, needs):
 
 
 def _has_spin(model) -> bool:
-    checks.check_spin_is_a_method(model)
+    model_checks.check_spin_is_a_method(model)
     try:
         eqx.filter_eval_shape(lambda k: model.spin_at(k), jnp.zeros((model.dimension, 1)))
     except ValueError:

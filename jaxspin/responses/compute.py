@@ -8,15 +8,15 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxspin import units
-from jaxspin.algebra import as_arrays, on_device
-from jaxspin.checks import check_splitting
-from jaxspin.error_estimates import COARSER_MESHES
-from jaxspin.integrate import Sums, integrate
-from jaxspin.origin import Origin, record_origin
-from jaxspin.problem import Problem, Run
+from jaxspin.engine.small_matrices import as_arrays, on_device
+from jaxspin.integration.checks import check_splitting
+from jaxspin.integration.error_estimates import COARSER_MESHES
+from jaxspin.integration.integrate import Sums, integrate
+from jaxspin.integration.problem import Problem, Run
+from jaxspin.integration.resolution import compare_groups, include_unresolved
 from jaxspin.quantities.quantity import Quantity
-from jaxspin.resolution import compare_groups, include_unresolved
-from jaxspin.results import Response
+from jaxspin.responses.origin import Origin, record_origin
+from jaxspin.responses.response import Response
 
 
 def compute(problem: Problem, run: Run = Run()) -> tuple[Response, ...]:  # noqa: B008  (immutable)

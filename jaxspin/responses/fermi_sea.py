@@ -15,23 +15,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxspin import checks, units
-from jaxspin.algebra import is_traced
-from jaxspin.checkpoint import CheckpointLike
-from jaxspin.levels import Levels
-from jaxspin.meshes import Mesh
+from jaxspin import units
+from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
+from jaxspin.engine.checkpoint import CheckpointLike
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.terminal import warn_user
+from jaxspin.engine.tolerances import TORQUE
+from jaxspin.integration import checks
+from jaxspin.integration.levels import Levels
+from jaxspin.integration.problem import Problem, Run
+from jaxspin.meshes.mesh import Mesh
+from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
-from jaxspin.problem import Problem, Run
 from jaxspin.quantities.charge import ANOMALOUS_HALL, CARRIER_DENSITY, DENSITY_OF_STATES
 from jaxspin.quantities.combine import OfBands, Restricted
 from jaxspin.quantities.quantity import Quantity
 from jaxspin.quantities.spin import EQUILIBRIUM_SPIN_CURRENT, TORQUE_DENSITY
 from jaxspin.quantities.spin_hall import DEFINITIONS, NOT_GIVEN, PIECES, check_definition
 from jaxspin.responses.compute import compute
-from jaxspin.results import Response
-from jaxspin.spectrum import Covariant, Degeneracy
-from jaxspin.terminal import warn_user
-from jaxspin.tolerances import TORQUE
+from jaxspin.responses.response import Response
 
 
 def anomalous_hall(
@@ -112,10 +114,10 @@ def spin_hall(
             with "proper_published" or "kubo", and other bad input, named before the sum starts.
     """
     check_definition(definition, DEFINITIONS)
-    checks.check_model(model)
+    model_checks.check_model(model)
     quantity = DEFINITIONS[definition]
     if quantity.observable.every_band:
-        checks.check_every_band(model, quantity.name)
+        model_checks.check_every_band(model, quantity.name)
     problem = Problem(quantity, model, mesh, levels, degeneracy, beside=(TORQUE_DENSITY,))
     response, torque = compute(problem, Run.of(progress, checkpoint))
     if definition != "conventional":
@@ -171,8 +173,8 @@ def spin_hall_pieces(
     Raises:
         ValueError: as `spin_hall`.
     """
-    checks.check_model(model)
-    checks.check_every_band(model, "parts of the proper spin Hall conductivity")
+    model_checks.check_model(model)
+    model_checks.check_every_band(model, "parts of the proper spin Hall conductivity")
     others = [DEFINITIONS[n] for n in ("proper_published", "proper_corrected", "conventional")]
     quantities = tuple(
         quantity.replace(observable=OfBands(quantity.observable))
@@ -260,8 +262,8 @@ def equilibrium_spin_current(
     Raises:
         ValueError: `bands` out of range or cutting a degenerate group; other bad input.
     """
-    checks.check_model(model)
-    degeneracy = checks.choose_degeneracy(checks.sample_hamiltonians(model), degeneracy)
+    model_checks.check_model(model)
+    degeneracy = checks.choose_degeneracy(model_checks.sample_hamiltonians(model), degeneracy)
     chosen = checks.check_bands(model, bands, degeneracy)
     quantities = tuple(EQUILIBRIUM_SPIN_CURRENT.values())
     if chosen is not None:

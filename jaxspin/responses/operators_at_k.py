@@ -6,14 +6,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxspin import checks
-from jaxspin.band_operators import Operators, collect_operators
-from jaxspin.density_matrices import DensityMatrix, solve_density_matrix
-from jaxspin.levels import Levels, fermi
+from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
+from jaxspin.band_structure.density_matrix import DensityMatrix, solve_density_matrix
+from jaxspin.band_structure.operators import Operators, collect_operators
+from jaxspin.engine.programs import program
+from jaxspin.integration import checks
+from jaxspin.integration.levels import Levels, fermi
+from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
-from jaxspin.programs import program
 from jaxspin.responses.at_k import bands
-from jaxspin.spectrum import Covariant, Degeneracy
 from jaxspin.units import BOLTZMANN
 
 
@@ -76,10 +77,10 @@ def density_matrix(
     density matrix of 2 bands at 2 k, levels (2,)
     """
     checks.check_is_model(model)
-    checks.check_every_band(model, "density matrix")
+    model_checks.check_every_band(model, "density matrix")
     checks.check_levels(levels)
     found = bands(model, k, degeneracy=degeneracy)
-    return _solve_at_each_k(model, checks.as_wave_vectors(model, k), levels, found)
+    return _solve_at_each_k(model, model_checks.as_wave_vectors(model, k), levels, found)
 
 
 @program

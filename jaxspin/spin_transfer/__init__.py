@@ -5,7 +5,7 @@ Take an exchange-split band (`ConductionBand` of a topological insulator, `Ferro
 `spin_transfer_torque`. Theory, units and limits: docs/spin-transfer-torque.md.
 """
 
-from jaxspin.spin_transfer.exchange import (
+from jaxspin.spin_transfer.exchange_models import (
     ConductionBand as ConductionBand,
     ExchangeModel as ExchangeModel,
     Ferromagnet as Ferromagnet,
@@ -20,7 +20,7 @@ from jaxspin.spin_transfer.response import (
     SpinTransferTorque as SpinTransferTorque,
     spin_transfer_torque as spin_transfer_torque,
 )
-from jaxspin.spin_transfer.slow import (
+from jaxspin.spin_transfer.slow_modes import (
     DropSlowModes as DropSlowModes,
     KeepSlowModes as KeepSlowModes,
     SlowModes as SlowModes,

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxspin.algebra import finite_reals, is_traced, shortened
-from jaxspin.checks import check_temperature
-from jaxspin.programs import program
-from jaxspin.spin_transfer.exchange import ExchangeModel, ScalarBand
-from jaxspin.spin_transfer.slow import SlowModes
+from jaxspin.engine.programs import program
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.validate import check_temperature, finite_reals, shortened
+from jaxspin.spin_transfer.exchange_models import ExchangeModel, ScalarBand
+from jaxspin.spin_transfer.slow_modes import SlowModes
 from jaxspin.surfaces.base import check_surface
 
 

@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxspin.algebra import structure_constants, traceless_matrices
-from jaxspin.spin_transfer.exchange import ExchangeModel
-from jaxspin.spin_transfer.slow import left_out, relaxation_rates, slow_projector, solve
+from jaxspin.engine.small_matrices import structure_constants, traceless_matrices
+from jaxspin.spin_transfer.exchange_models import ExchangeModel
+from jaxspin.spin_transfer.slow_modes import left_out, relaxation_rates, slow_projector, solve
 from jaxspin.surfaces import FermiSurface
 
 

@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxspin import units
-from jaxspin.algebra import finite_reals, is_traced, shortened
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.terminal import warn_user
+from jaxspin.engine.validate import finite_reals, shortened
 from jaxspin.spin_transfer.checks import check_vector
 from jaxspin.spin_transfer.transfer import Projection, Transfer
-from jaxspin.terminal import warn_user
 
 #: Bohr magneton, J/T.
 _BOHR_MAGNETON = units.BOHR_MAGNETON * units.ELEMENTARY_CHARGE**2 / units.HBAR / 1e20

@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Complex, Float, Int
 
-from jaxspin.algebra import is_traced
-from jaxspin.checks import check_energies
-from jaxspin.compiled import mapped
-from jaxspin.programs import program
-from jaxspin.results import shown
+from jaxspin.engine.programs import program
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.terminal import warn_user
+from jaxspin.engine.validate import check_energies
+from jaxspin.engine.xla import mapped
+from jaxspin.responses.response import shown
 from jaxspin.spin_transfer.checks import check_model, check_setting, check_vector
-from jaxspin.spin_transfer.exchange import ExchangeModel, ScalarBand
+from jaxspin.spin_transfer.exchange_models import ExchangeModel, ScalarBand
 from jaxspin.spin_transfer.kinetics import OnShell, Shell, Tensors, Transport, on_shell, shell
-from jaxspin.spin_transfer.slow import (
+from jaxspin.spin_transfer.slow_modes import (
     DropSlowModes,
     KeepSlowModes,
     SlowModes,
@@ -27,7 +28,6 @@ from jaxspin.spin_transfer.transfer import Transfer, along, transfer
 from jaxspin.surfaces import FermiSurface, Surface
 from jaxspin.surfaces.base import Finding
 from jaxspin.surfaces.thermal import Energies, energies_of_level, nodes_at, window_of
-from jaxspin.terminal import warn_user
 from jaxspin.units import BOLTZMANN, HBAR_EV_PS
 
 KEEP = KeepSlowModes()

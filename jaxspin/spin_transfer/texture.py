@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from jaxspin.algebra import is_traced, shortened
-from jaxspin.checks import check_energy
-from jaxspin.compiled import mapped
-from jaxspin.programs import program
+from jaxspin.engine.programs import program
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.validate import check_energy, shortened
+from jaxspin.engine.xla import mapped
 from jaxspin.spin_transfer.checks import check_model, check_setting, check_vector
-from jaxspin.spin_transfer.exchange import ExchangeModel
+from jaxspin.spin_transfer.exchange_models import ExchangeModel
 from jaxspin.spin_transfer.response import (
     KEEP,
     Level,
@@ -24,7 +24,7 @@ from jaxspin.spin_transfer.response import (
     setting_of,
     shells_at,
 )
-from jaxspin.spin_transfer.slow import SlowModes
+from jaxspin.spin_transfer.slow_modes import SlowModes
 from jaxspin.surfaces import Surface
 
 

@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin import units
-from jaxspin.algebra import is_traced
-from jaxspin.levels import Levels
-from jaxspin.results import Response
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.integration.levels import Levels
+from jaxspin.responses.response import Response
 from jaxspin.spin_transfer.kinetics import Tensors
 
 _SOURCE = (

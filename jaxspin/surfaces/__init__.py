@@ -6,6 +6,6 @@ Rays from one point (`FermiContour`, `FlowContour`, `FermiShell`), cells of a pe
 
 from jaxspin.surfaces.base import FermiSurface as FermiSurface, Surface as Surface
 from jaxspin.surfaces.broadened import BroadenedSurface as BroadenedSurface
-from jaxspin.surfaces.flow import FlowContour as FlowContour
+from jaxspin.surfaces.cyclotron import FlowContour as FlowContour
 from jaxspin.surfaces.marching import MarchingSquares as MarchingSquares
-from jaxspin.surfaces.star import FermiContour as FermiContour, FermiShell as FermiShell
+from jaxspin.surfaces.star_shaped import FermiContour as FermiContour, FermiShell as FermiShell

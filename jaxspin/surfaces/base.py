@@ -13,13 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from jaxspin.algebra import dagger, diagonal_of_product, is_traced, matmul, shortened
-from jaxspin.checks import check_energy, check_model, finite_reals
-from jaxspin.compiled import repeat
-from jaxspin.derivative_rules import differentiate_once
+from jaxspin.band_structure.bands import DEGENERATE_TO_ROUNDING
+from jaxspin.band_structure.eigensystem import eigensystem
+from jaxspin.engine.derivative_rules import differentiate_once
+from jaxspin.engine.programs import program
+from jaxspin.engine.small_matrices import dagger, diagonal_of_product, is_traced, matmul
+from jaxspin.engine.validate import check_energy, finite_reals, shortened
+from jaxspin.engine.xla import repeat
 from jaxspin.models.base import Model, number_of_bands
-from jaxspin.programs import program
-from jaxspin.spectrum import DEGENERATE_TO_ROUNDING, eigensystem
+from jaxspin.models.checks import check_model
 
 
 class FermiSurface(eqx.Module):

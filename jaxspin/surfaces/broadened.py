@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from jaxspin.checks import check_mesh
-from jaxspin.meshes import Mesh, plain
+from jaxspin.integration.checks import check_mesh
+from jaxspin.meshes.mesh import Mesh, plain
 from jaxspin.surfaces.base import (
     FermiSurface,
     Finding,

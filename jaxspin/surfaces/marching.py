@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxspin.algebra import shortened
-from jaxspin.compiled import repeat
-from jaxspin.lattice import reciprocal_vectors
+from jaxspin.engine.validate import shortened
+from jaxspin.engine.xla import repeat
+from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.base import number_of_bands
 from jaxspin.surfaces.base import (
     VAN_HOVE,

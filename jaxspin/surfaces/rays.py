@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from jaxspin.algebra import is_traced, shortened
-from jaxspin.lattice import reciprocal_vectors
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.validate import shortened
+from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.base import Model
 from jaxspin.surfaces.base import (
     VAN_HOVE,

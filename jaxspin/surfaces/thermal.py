@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxspin.compiled import mapped, repeat
+from jaxspin.engine.xla import mapped, repeat
 from jaxspin.models.base import Model
 from jaxspin.surfaces.base import FermiSurface, Finding, Outline, Surface, frozen, one_band
 from jaxspin.units import BOLTZMANN

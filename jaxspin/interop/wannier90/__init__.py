@@ -7,12 +7,12 @@
 from os import PathLike
 from typing import NamedTuple
 
+from jaxspin.engine.terminal import warn_user
 from jaxspin.interop.wannier90.geometry import Bands as Bands, PathPoint as PathPoint
 from jaxspin.interop.wannier90.report import Report as Report
 from jaxspin.interop.wannier90.seed import SpinOrder as SpinOrder, Tables as _Tables, tables
 from jaxspin.interop.wannier90.write import write as write
-from jaxspin.models.hopping import HoppingModel
-from jaxspin.terminal import warn_user
+from jaxspin.models.tight_binding import HoppingModel
 
 
 class Examined(NamedTuple):

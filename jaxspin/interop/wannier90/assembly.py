@@ -15,7 +15,7 @@ from jaxtyping import Complex, Float, Int
 
 from jaxspin.interop.wannier90.text import Cell, wrong
 from jaxspin.interop.wannier90.wsvec import Shifts
-from jaxspin.models.bloch import opposite
+from jaxspin.models.bloch_sums import opposite
 
 Block = Complex[np.ndarray, "c n n"]
 Mesh = tuple[int, int, int]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from jaxspin.engine.terminal import printable
 from jaxspin.interop.wannier90.geometry import Bands, PathPoint
-from jaxspin.terminal import printable
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Complex, Float, Int
 
+from jaxspin.engine.progress import count_bytes
 from jaxspin.interop.wannier90 import assembly, geometry, hamiltonian as layout, spin, wsvec
 from jaxspin.interop.wannier90.assembly import Mesh, Sum
 from jaxspin.interop.wannier90.chk import Chk, read_chk
@@ -20,7 +21,6 @@ from jaxspin.interop.wannier90.geometry import Win
 from jaxspin.interop.wannier90.hamiltonian import Header
 from jaxspin.interop.wannier90.report import Report
 from jaxspin.interop.wannier90.text import Advance, Cell, Lines, wrong
-from jaxspin.progress import count_bytes
 
 #: What a user can say about the order of pure-spin Wannier functions.
 SpinOrder = Literal["interlaced", "block", "unknown"]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Complex, Float
 
-from jaxspin.algebra import PAULI
+from jaxspin.engine.small_matrices import PAULI
 from jaxspin.interop.wannier90.assembly import Sum
 from jaxspin.interop.wannier90.chk import Chk
 from jaxspin.interop.wannier90.records import open_records

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Complex, Float
 
 from jaxspin.interop.orbitals import check_hopping
-from jaxspin.models.hopping import HoppingModel
+from jaxspin.models.tight_binding import HoppingModel
 
 
 def write(

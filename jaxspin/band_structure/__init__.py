@@ -1,0 +1,1 @@
+"""The bands at one k: energies, degenerate groups, derivatives, geometry."""

@@ -1,0 +1,105 @@
+"""Degenerate groups of bands: which bands belong together."""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Complex, Float
+
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.validate import finite_reals
+
+
+class Degeneracy(eqx.Module):
+    """How degenerate bands are treated: which pairs of bands count as one group."""
+
+    @abstractmethod
+    def threshold(self, energies: Float[Array, "n K"]) -> Float[Array, "..."]:
+        """Neighbouring bands split by no more than this (eV) belong to one group."""
+
+
+class Covariant(Degeneracy):
+    """Bands closer than `tolerance` (eV) form a group, and the group transforms as a whole.
+
+    Berry connections run between groups only, operators keep their blocks inside a group, and
+    the members share the mean energy of the group for their occupation. Where the members are
+    degenerate every result is invariant under a random unitary inside each group. Groups chain:
+    neighbours closer than the tolerance belong together. Physically the tolerance stands for ħ/τ;
+    splittings below it are not resolved. In arithmetic of finite precision it is at least 64
+    rounding errors of the largest energy at that k.
+
+    Without a tolerance it is 1e-6 eV; the public functions take 1e-5 of the size of the bands where
+    that is below 0.1 eV (`for_bands`).
+    """
+
+    tolerance: float | Float[Array, ""] | None = None
+
+    def __check_init__(self):
+        if self.tolerance is None or is_traced(self.tolerance):
+            return
+        if np.ndim(self.tolerance) or not finite_reals(self.tolerance) or self.tolerance < 0:
+            raise ValueError(
+                f"Argument `tolerance` must be an energy in eV, at least 0, "
+                f"but is {self.tolerance!r}."
+            )
+
+    def threshold(self, energies):
+        scale = jax.lax.stop_gradient(jnp.max(jnp.abs(energies), axis=0))
+        tolerance = _TOLERANCE if self.tolerance is None else self.tolerance
+        return jnp.maximum(tolerance, 64 * jnp.finfo(scale.dtype).eps * scale)
+
+    def for_bands(self, hamiltonians: Complex[Array, "K n n"]) -> "Covariant":
+        """The same with the tolerance for a model of such H(k) where none was given.
+
+        The size of the bands is √2 times the norm of H less the mean energy of all k, where it is
+        largest: of two bands their splitting, or twice how far they move together with k.
+        """
+        if self.tolerance is not None:
+            return self
+        h = jax.lax.stop_gradient(hamiltonians)
+        n = h.shape[-1]
+        mean = jnp.mean(jnp.trace(h, axis1=1, axis2=2)) / n
+        size = jnp.sqrt(2 * jnp.max(jnp.sum(jnp.abs(h - mean * jnp.eye(n)) ** 2, (1, 2))))
+        if not is_traced(size) and not 0 < size < _TOLERANCE / _OF_THE_SIZE:
+            return Covariant(_TOLERANCE)
+        narrow = jnp.minimum(_TOLERANCE, _OF_THE_SIZE * size)
+        return Covariant(jnp.where(size > 0, narrow, _TOLERANCE))
+
+
+_TOLERANCE = 1e-6  # eV
+
+_OF_THE_SIZE = 1e-5  # of the bands: models of more than 0.1 eV have the same tolerance
+
+
+class Strict(Degeneracy):
+    """Every band stands for itself, however close its neighbour.
+
+    This is the band-diagonal formula as printed by Liu, Cullen and Culcer (2023). It is
+    discontinuous where bands become degenerate, and does not exist where they are: an exact
+    degeneracy is an error.
+    """
+
+    def threshold(self, energies):
+        return -jnp.ones(energies.shape[1:], energies.dtype)
+
+
+def groups(energies: Float[Array, "n K"], degeneracy: Degeneracy) -> Bool[Array, "n n K"]:
+    """Which bands belong to one degenerate group: chains of neighbours within the threshold."""
+    split = jnp.diff(energies, axis=0) > degeneracy.threshold(energies)
+    first = jnp.zeros((1, *split.shape[1:]), int)
+    label = jnp.concatenate([first, jnp.cumsum(split, axis=0)])
+    return label[:, None] == label[None, :]
+
+
+def group_mean(energies: Float[Array, "n K"], same: Bool[Array, "n n K"]) -> Float[Array, "n K"]:
+    """Mean energy of the group of each band. The sum is written out (see `require_unlifted`)."""
+    terms = (jnp.where(inside, e, 0) for e, inside in zip(energies, same, strict=True))
+    return sum(terms) / jnp.sum(same, axis=0)
+
+
+def inverse_gap(energies: Float[Array, "n K"], same: Bool[Array, "n n K"]) -> Float[Array, "n n K"]:
+    """1/(ε_m - ε_n) between groups, and 0 inside them; no infinity, so derivatives are finite."""
+    difference = energies[:, None] - energies[None, :]
+    return jnp.where(same, 0, 1 / jnp.where(same, 1, difference))

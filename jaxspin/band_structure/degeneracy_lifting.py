@@ -1,0 +1,131 @@
+"""A check in the derivative rule of eigensystems: a change of H must not split a group of bands.
+
+The rule is exact only then. `require_unlifted` says so at once. A long sum says so at its end:
+`nan_if_lifted` makes the change NaN where it splits a group, and `require_finite_derivative` is an
+error where a derivative is NaN.
+XLA on CPU makes a loop one kernel only where nothing inside calls back, and without reductions of
+many numbers, which it hands to a library.
+
+A derivative rule must be linear, and a check is not. So these are primitives of their own that JAX
+is told to be linear: forward mode runs them on the change itself, second derivatives on the change
+of the change, and their transposes, in reverse mode, on what can be known there.
+"""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array, Bool, Complex, Float
+
+from jaxspin.engine.derivative_rules import with_derivative
+from jaxspin.engine.small_matrices import dagger, diagonal_of_product
+from jaxspin.engine.tolerances import UNSPLIT
+
+_SPLITS = (
+    "The derivative was asked with respect to a parameter that splits bands which are degenerate "
+    "(within the tolerance of `Covariant`). The rule for derivatives covers parameters that keep "
+    "the degeneracy. Differentiate at a point where the bands are split by more than the "
+    "tolerance, or use a finite difference."
+)
+_SPOILT = (
+    "The derivative is not a number, though the value is one. Where bands are degenerate on the "
+    f"mesh: {_SPLITS} Where none are: the derivative of H(k) itself is not a number at some k."
+)
+_REVERSE = (
+    "Reverse-mode differentiation was asked at degenerate bands, where it cannot be checked that "
+    "the parameters keep the degeneracy. Use forward mode (jax.jvp, jax.jacfwd)."
+)
+
+
+def require_unlifted(
+    change: Complex[Array, "*b n n K"], same: Bool[Array, "*b n n K"]
+) -> Complex[Array, "*b n n K"]:
+    """`change` (dH in the band basis) unaltered, with a run-time error if it splits a group.
+
+    Inside each group of degenerate bands (`same`) dH must be a multiple of the identity, to 1e-6
+    of the largest Frobenius norm of dH on the tile. Each dH of a batch is measured by itself, for
+    parameters have units of their own. In reverse mode dH is not known, and any degenerate group
+    is an error.
+    """
+    return _unsplit.bind(change, same)
+
+
+def nan_if_lifted(
+    change: Complex[Array, "*b n n K"], same: Bool[Array, "*b n n K"]
+) -> Complex[Array, "*b n n K"]:
+    """`change`, NaN on the whole tile if it splits a group there (see `require_unlifted`)."""
+    return _spoilt.bind(change, same)
+
+
+def _unspoilt_jvp(primals, tangents):
+    (sums,), (change,) = primals, tangents
+    return sums, _number.bind(change, sums)
+
+
+@with_derivative(_unspoilt_jvp)
+def require_finite_derivative(sums: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`sums` unaltered, whose derivative is a run-time error where `nan_if_lifted` made it NaN."""
+    return sums
+
+
+def _splits(change, same) -> Bool[Array, "*b"]:
+    """Whether, inside a group, there are different numbers on the diagonal, or any beside it."""
+    diagonal = jnp.einsum("...mmk->...mk", change).real
+    apart = diagonal[..., :, None, :] - diagonal[..., None, :, :]
+    beside = jnp.where(jnp.eye(same.shape[-2], dtype=bool)[..., None], 0, change)
+    squares = jnp.sum(diagonal_of_product(change, dagger(change)).real, axis=-2)
+    small = UNSPLIT.of(squares) * jnp.max(squares, axis=-1)[..., None, None, None]
+    split = (apart**2 > small) | (beside.real**2 + beside.imag**2 > small)
+    return jnp.any(same & split, axis=(-3, -2, -1))
+
+
+def _refused_if_split(change, same):
+    return eqx.error_if(change, jnp.any(_splits(change, same)), _SPLITS)
+
+
+def _nan_if_split(change, same):
+    return jnp.where(_splits(change, same)[..., None, None, None], jnp.nan, change)
+
+
+def _refused_if_degenerate(cotangent, same):
+    return eqx.error_if(cotangent, jnp.any(jnp.sum(same, axis=-2) > 1), _REVERSE)
+
+
+def _refused_if_nan(change, sums):
+    return eqx.error_if(change, jnp.any(jnp.isnan(change) & ~jnp.isnan(sums)), _SPOILT)
+
+
+def _linear(name: str, function: Callable, transposed: Callable) -> Primitive:
+    """`function(change, known)` as a primitive that JAX takes to be linear in `change`."""
+    primitive = Primitive(name)
+
+    def jvp(primals, tangents):
+        change, known = primals
+        moved = ad.instantiate_zeros(tangents[0])
+        return primitive.bind(change, known), primitive.bind(moved, known)
+
+    def transpose(cotangent, change, known):
+        return transposed(ad.instantiate_zeros(cotangent), known), None
+
+    def batch(arguments, axes):
+        size = next(x.shape[a] for x, a in zip(arguments, axes, strict=True) if a is not None)
+        front = (
+            jnp.broadcast_to(x, (size, *x.shape)) if a is None else jnp.moveaxis(x, a, 0)
+            for x, a in zip(arguments, axes, strict=True)
+        )
+        return primitive.bind(*front), 0
+
+    primitive.def_impl(function)
+    primitive.def_abstract_eval(lambda change, known: change)
+    mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
+    ad.primitive_jvps[primitive] = jvp
+    ad.primitive_transposes[primitive] = transpose
+    batching.primitive_batchers[primitive] = batch
+    return primitive
+
+
+_unsplit = _linear("unsplit", _refused_if_split, _refused_if_degenerate)
+_spoilt = _linear("spoilt", _nan_if_split, _refused_if_degenerate)
+_number = _linear("number", _refused_if_nan, lambda cotangent, sums: cotangent)

@@ -1,0 +1,3 @@
+"""The command line and its input files."""
+
+from jaxspin.cli.commands import app as app

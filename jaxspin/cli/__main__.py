@@ -1,0 +1,5 @@
+"""`python -m jaxspin.cli`."""
+
+from jaxspin.cli.commands import app
+
+app()

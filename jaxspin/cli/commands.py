@@ -1,0 +1,358 @@
+"""The command line: `jaxspin scan`, `jaxspin bands`, `jaxspin check`, `jaxspin info`."""
+
+import contextlib
+import os
+import platform
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+import typer
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from jaxspin import plot
+from jaxspin.cli import input_files
+from jaxspin.engine import files
+from jaxspin.engine.terminal import printable
+from jaxspin.interop import wannier90, wannierberri
+from jaxspin.meshes.lattice import reciprocal_vectors
+from jaxspin.meshes.path import Path as KPath
+from jaxspin.models.tight_binding import HoppingModel
+from jaxspin.responses import at_k
+from jaxspin.responses.response import Response
+
+app = typer.Typer(
+    help="Spin and charge transport of electrons in crystals, from a Hamiltonian H(k).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_DPI = 300
+
+File = Annotated[Path | None, typer.Argument(help="Input file, TOML.", show_default=False)]
+Example = Annotated[
+    str | None,
+    typer.Option(help=f"A built-in input instead of a file: {', '.join(input_files.EXAMPLES)}."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Where results go: a folder, or a path without ending."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite results of other inputs.")]
+Kept = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        help="A file for the sums so far; after an interruption the same command goes on from it.",
+    ),
+]
+Show = Annotated[bool, typer.Option("--show", help="Print the input and stop.")]
+
+
+@app.command()
+def scan(
+    file: File = None,
+    example: Example = None,
+    output: Output = None,
+    force: Force = False,
+    checkpoint: Kept = None,
+    show: Show = False,
+) -> None:
+    """Compute a response against Fermi energy and temperature; write it and a figure of it.
+
+    Results carry the input that made them. An existing file is overwritten only if it carries the
+    same input, or with --force.
+    """
+    with _problems():
+        source = _source(file, example)
+        if show:
+            typer.echo(printable(source.text), nl=False)
+            return
+        job = input_files.scan(source)
+        stem = _stem(job.stem, output)
+        targets = [_files(f"{stem}{ending}") for ending in job.runs]
+        _protect([path for pair in targets for path in pair], job.record, force)
+        for (ending, keywords), (numbers, picture) in zip(job.runs.items(), targets, strict=True):
+            start = time.perf_counter()
+            with _kept(checkpoint, ending) as file:
+                response = job.function(
+                    job.model, job.mesh, job.levels, checkpoint=file, **keywords
+                )
+            response = response.to(job.units)
+            response.value.block_until_ready()
+            seconds = time.perf_counter() - start
+            _save_response(response, numbers, job.record)
+            axes = plot.scan(response, components=job.components)
+            _save_figure(axes, picture, job.record)
+            _summary(response, job.mesh.size, seconds, (numbers, picture))
+
+
+@app.command()
+def bands(
+    file: File = None,
+    example: Example = None,
+    output: Output = None,
+    force: Force = False,
+    show: Show = False,
+) -> None:
+    """Draw the band structure along the path of the input file."""
+    with _problems():
+        source = _source(file, example)
+        if show:
+            typer.echo(printable(source.text), nl=False)
+            return
+        model, path, number, stem, record = input_files.bands(source)
+        picture = Path(f"{_stem(stem, output)}_bands.png")
+        _protect([picture], record, force)
+        axes = plot.bands(model, path, number=number)
+        _save_figure(axes, picture, record)
+        _say(f"wrote {picture}")
+
+
+@app.command()
+def check(
+    seedname: Annotated[str, typer.Argument(help="Path and name of the files, without endings.")],
+    spin_order: Annotated[
+        str | None,
+        typer.Option(help="interlaced, block or unknown, where the files do not say it."),
+    ] = None,
+    output: Output = None,
+    force: Force = False,
+) -> None:
+    """Read Wannier90 files, say what is in them and how good it is, and draw the bands.
+
+    The bands are compared with those of Wannier90 (_band.dat), and the Berry curvatures with those
+    of WannierBerri, where these are there.
+    """
+    with _problems():
+        model, report = wannier90.examine(seedname, spin_order=spin_order)
+        _say(str(report))
+        record = f"jaxspin check {seedname}"
+        picture = Path(f"{_stem(Path(seedname).name, output)}_bands.png")
+        _protect([picture], record, force)
+        axes = _checked_bands(model, report)
+        if axes is not None:
+            _save_figure(axes, picture, record)
+            _say(f"wrote {picture}")
+        _compare_with_wannierberri(model)
+
+
+@app.command()
+def info() -> None:
+    """Versions, devices and precision: what to say in a bug report."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_row("python", platform.python_version())
+    for package in ("jaxspin", "jax", "jaxlib", "numpy", "equinox"):
+        table.add_row(package, metadata.version(package))
+    for device in jax.devices():
+        table.add_row("device", f"{device.platform}: {device.device_kind}")
+    table.add_row("precision", "double" if jnp.zeros(()).dtype == "float64" else "single")
+    _console().print(table, highlight=False)
+
+
+# --- input ----------------------------------------------------------------------------------------
+
+
+def _source(file: Path | None, example: str | None) -> input_files.Source:
+    if file is not None and example is None:
+        return input_files.read(file)
+    if example is not None and file is None:
+        return input_files.example(example)
+    raise ValueError(
+        "Give either an input file or --example NAME. "
+        "`jaxspin scan --example bi2se3 --show` prints an input to start from."
+    )
+
+
+@contextlib.contextmanager
+def _problems() -> Iterator[None]:
+    """Errors in the input end in one line and exit code 2; warnings are printed at the end."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            _complain(f"error: {error}")
+            raise typer.Exit(2) from error
+        finally:
+            ours = [w for w in caught if not issubclass(w.category, DeprecationWarning)]
+            for message in dict.fromkeys(str(w.message) for w in ours):
+                _complain(f"warning: {message}")
+
+
+@contextlib.contextmanager
+def _kept(checkpoint: Path | None, ending: str) -> Iterator[Path | None]:
+    """The checkpoint of one of the results; after Ctrl-C, how to go on."""
+    if checkpoint is None:
+        yield None
+        return
+    file = checkpoint.with_name(f"{checkpoint.stem}{ending}{checkpoint.suffix}")
+    try:
+        yield file
+    except KeyboardInterrupt:
+        advice = f"interrupted. The sums so far are in {file}; the same command goes on from there."
+        _complain(advice)
+        raise
+
+
+# --- check ----------------------------------------------------------------------------------------
+
+
+def _checked_bands(model: HoppingModel, report: wannier90.Report) -> Axes | None:
+    """The bands along the path of the files; says how far they are from those of Wannier90."""
+    legs = report.path or ()
+    corners = {point.label: point.k for leg in legs for point in leg}
+    if report.bands is not None:
+        k, energies = report.bands
+        own = at_k.bands(model, jnp.asarray(k @ np.asarray(reciprocal_vectors(model.lattice))))
+        difference = np.max(np.abs(np.asarray(own.energies) - energies))
+        _say(f"bands: largest difference from _band.dat {difference:.1e} eV")
+        return plot.bands_against(model, k, energies, corners=corners)
+    if not legs:
+        _say("bands: not drawn, for neither .win has a kpoint_path nor is there a _band.dat")
+        return None
+    points = [legs[0][0]]
+    for start, end in legs:
+        points += [start, end] if start != points[-1] else [end]
+    path = KPath([point.k for point in points], [point.label for point in points])
+    return plot.bands(model, path)
+
+
+def _compare_with_wannierberri(model: HoppingModel) -> None:
+    """Says how far both codes are from each other at three k, or that WannierBerri is not there."""
+    k = np.random.default_rng(1).uniform(size=(3, 3))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # those of the other package
+            differences = wannierberri.compare(model, k)
+    except ImportError:
+        _say("WannierBerri: not compared, for it is not installed")
+        return
+    for difference in differences:
+        _say(f"WannierBerri, 3 k-points: {difference}")
+
+
+# --- output ---------------------------------------------------------------------------------------
+
+
+def _stem(stem: str, output: Path | None) -> Path:
+    """Path of the results without their ending."""
+    if output is None:
+        path = Path(stem)
+    elif output.is_dir():
+        path = output / Path(stem).name
+    else:
+        path = output
+    if not path.parent.is_dir():
+        raise ValueError(f"The results go into a folder that is not there: {path.parent}.")
+    return path.with_suffix("") if path.suffix in (".nc", ".png") else path
+
+
+def _files(stem: str) -> tuple[Path, Path]:
+    return Path(f"{stem}.nc"), Path(f"{stem}.png")
+
+
+def _protect(paths: list[Path], record: str, force: bool) -> None:
+    """No result of another input is overwritten."""
+    for path in paths:
+        if path.exists() and not force and _record(path) != record:
+            raise ValueError(
+                f"{path} exists and comes from another input. "
+                "Use --output to write elsewhere, or --force to overwrite it."
+            )
+
+
+def _record(path: Path) -> str | None:
+    """The input that a result carries; None if it carries none."""
+    try:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                return image.info.get("Comment")
+    except (OSError, ValueError):
+        return None
+    return files.read_text(path, "input")
+
+
+def _save_response(response: Response, path: Path, record: str) -> None:
+    notes = {"input": record, "jaxspin_version": metadata.version("jaxspin")}
+    response.write(response, path, overwrite=True, notes=notes)  # `_protect` has looked at it
+
+
+def _save_figure(axes: Axes, path: Path, record: str) -> None:
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # for the type checker: axes we made have one
+    software = f"jaxspin {metadata.version('jaxspin')}"
+    figure.savefig(path, dpi=_DPI, metadata={"Software": software, "Comment": record})
+    pyplot.close(figure)
+
+
+def _summary(response: Response, points: int, seconds: float, files: tuple[Path, ...]) -> None:
+    lines = [
+        repr(response),
+        f"  mesh     {points:,} k-points in {seconds:.1f} s, compilation included",
+        f"wrote {' and '.join(map(str, files))}",
+    ]
+    _say("\n".join(lines))
+
+
+def _say(text: str) -> None:
+    _console().print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def _complain(text: str) -> None:
+    text = printable(text, sys.stderr)
+    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    return Console()
+
+
+# --- start ----------------------------------------------------------------------------------------
+
+
+@app.callback()
+def _start() -> None:
+    matplotlib.use("agg")  # figures go to files; no window system is needed
+    _keep_what_is_compiled()
+
+
+def _keep_what_is_compiled() -> None:
+    """Let JAX keep compiled programs on disk, so that the next run does not compile them again.
+
+    Where JAX_COMPILATION_CACHE_DIR, or the user's own setting of JAX, names a folder, it is that
+    one. A folder that cannot be made is no reason to stop.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        folder = _cache_folder()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+    # The smallest pieces are compiled about as fast as they are read.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def _cache_folder() -> Path:
+    """Where programs of this user keep what they can make again: LOCALAPPDATA on Windows,
+    XDG_CACHE_HOME elsewhere, or its default."""
+    named = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME")
+    return (Path(named) if named else Path.home() / ".cache") / "jaxspin"
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,547 @@
+"""Input files: TOML to a model, a mesh, levels and a quantity, ready to run.
+
+```toml
+[model]
+name = "TopologicalInsulator.bi2se3"   # a class of jaxspin.models, or one of its constructors
+exchange = [0.0, 0.0, 0.01]            # its arguments by name
+# or a class of your own: file = "my_model.py" (next to this file) and class = "MyModel"
+# or Wannier90 files: wannier90 = "Pt" (next to this file), with spin_order where they do not say it
+
+[mesh]
+type = "Space"                         # Grid, Disk, Ball, Plane, Space
+scale = [0.0793, 0.0793, 0.2020]       # its arguments by name
+radial = 192
+polar = 96
+azimuthal = 8
+
+[levels]
+mu = { start = -0.3, stop = 0.6, number = 181 }   # eV; or a number, or a list
+temperature = [0, 300]                 # K; a number or a list
+
+[quantity]
+name = "spin_hall"
+definition = "proper_corrected"        # arguments by name; a list gives one result each
+degeneracy = { type = "Covariant", tolerance = 1e-6 }
+units = "hbar/2e S/m"
+
+[output]                               # may be left out
+path = "bi2se3"                        # bi2se3.nc and bi2se3.png
+components = ["zx^y", "xy^z"]          # flow field ^ spin; what the figure shows
+
+[path]                                 # for `jaxspin bands`
+points = [[0.2, 0.0, 0.0], [0.0, 0.0, 0.0]]
+labels = ["$k_x = 0.2$", "G"]
+number = 300
+```
+
+Which keys a table takes follows from the signature of what it constructs. Whatever is wrong is a
+`ValueError` that names the key, its table, and what is allowed.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import importlib.util
+import inspect
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path as FilePath
+from types import ModuleType
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxspin import models, plot, units
+from jaxspin.band_structure.degeneracy import Covariant, Strict
+from jaxspin.integration.levels import Levels
+from jaxspin.interop import wannier90
+from jaxspin.meshes import mesh
+from jaxspin.meshes.mesh import Mesh
+from jaxspin.meshes.path import Path as KPath
+from jaxspin.models.base import Model
+from jaxspin.quantities.quantity import Quantity
+from jaxspin.quantities.spin_hall import DEFINITIONS
+from jaxspin.responses.fermi_sea import RESPONSES, Listed
+from jaxspin.responses.response import Response
+
+#: The built-in examples, by name.
+EXAMPLES = {
+    "bi2se3": """\
+# Spin Hall conductivity of bulk Bi2Se3 against the Fermi energy.
+#     jaxspin scan bi2se3.toml
+#     jaxspin bands bi2se3.toml
+
+[model]
+name = "TopologicalInsulator.bi2se3"
+# Any argument by name, for example a Zeeman energy (eV):
+# exchange = [0.0, 0.0, 0.01]
+
+[mesh]
+# All of k-space. The scale (1/angstrom) is where the bands have their structure:
+# sqrt(|M0|/M2) in the plane and sqrt(|M0|/M1) along z.
+type = "Space"
+scale = [0.0793, 0.0793, 0.2020]
+radial = 192
+polar = 96
+azimuthal = 8
+
+[levels]
+mu = { start = -0.3, stop = 0.6, number = 181 } # eV
+temperature = [0, 300]                          # K
+
+[quantity]
+name = "spin_hall"
+# "conventional", "proper_published", "proper_corrected", "kubo", or a list of them.
+definition = "proper_corrected"
+units = "hbar/2e S/m"
+
+[output]
+path = "bi2se3"               # bi2se3.nc and bi2se3.png
+components = ["zx^y", "xy^z"] # flow field ^ spin
+
+[path]
+# 1/angstrom for a continuum model, units of the reciprocal vectors for a lattice model.
+points = [[0.15, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.3]]
+labels = ["$k_x$ = 0.15/Å", "G", "$k_z$ = 0.3/Å"]
+"""
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """An input file: its tables, and what is needed to find the files it names."""
+
+    text: str
+    tables: Mapping[str, Any]
+    #: Where files named in it are looked for.
+    folder: FilePath
+    #: Path of the results without their ending, where [output] does not say.
+    stem: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A scan that is ready to run."""
+
+    model: Model
+    mesh: Mesh
+    levels: Levels
+    #: The function of jaxspin to call.
+    function: Callable[..., Response]
+    #: Its keyword arguments, once for each result, by the ending of the result's name.
+    runs: Mapping[str, Mapping[str, Any]]
+    #: Units of the results.
+    units: str
+    #: What the figure shows; None leaves the choice to `plot.scan`.
+    components: list[str] | None
+    #: Path of the results without their ending.
+    stem: str
+    #: The input, and the file of the user's own model if there is one, for the results to carry.
+    record: str
+
+
+_TABLES = ("model", "mesh", "levels", "quantity", "output", "path")
+_MESHES = {name: getattr(mesh, name) for name in ("Grid", "Disk", "Ball", "Plane", "Space")}
+_DEGENERACIES = {"Covariant": Covariant, "Strict": Strict}
+
+
+def read(path: FilePath) -> Source:
+    """The input file at `path`.
+
+    Raises:
+        ValueError: no such file, no TOML in it, unknown tables.
+    """
+    if not path.is_file():
+        raise ValueError(f"Argument `file` must be an input file, but {path} is not there.")
+    try:
+        text = path.read_text(encoding="utf-8")
+        return _source(text, path.parent, path.stem)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"Argument `file` must be TOML, but {path} is not: {error}.") from error
+
+
+def example(name: str) -> Source:
+    """A built-in example.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    if name not in EXAMPLES:
+        raise ValueError(
+            f"Argument `example` must be {_one_of(EXAMPLES)}, but is {name!r}."
+            + _did_you_mean(name, EXAMPLES)
+        )
+    return _source(EXAMPLES[name], FilePath(), name)
+
+
+def scan(source: Source) -> Job:
+    """What `jaxspin scan` runs. Everything that can be checked without the sum is checked.
+
+    Raises:
+        ValueError: a missing table, an unknown key, a wrong value.
+    """
+    tables = source.tables
+    model, code = _model(_table(tables, "model"), source.folder)
+    listed, runs, unit = _quantity(_table(tables, "quantity"), model)
+    stem, components = _output(tables.get("output", {}), source.stem)
+    _check_components(components, listed.quantity, model)
+    return Job(
+        model=model,
+        mesh=_typed("mesh", _table(tables, "mesh"), _MESHES),
+        levels=_levels(_table(tables, "levels")),
+        function=lambda *inputs, **keywords: listed.part(listed.function(*inputs, **keywords)),
+        runs=runs,
+        units=unit,
+        components=components,
+        stem=stem,
+        record=source.text + code,
+    )
+
+
+def bands(source: Source) -> tuple[Model, KPath, int, str, str]:
+    """What `jaxspin bands` draws: model, path, number of k-points, stem of the files, record.
+
+    Raises:
+        ValueError: a missing table, an unknown key, a wrong value.
+    """
+    model, code = _model(_table(source.tables, "model"), source.folder)
+    entries = dict(_table(source.tables, "path"))
+    number = entries.pop("number", 300)
+    if not isinstance(number, int) or isinstance(number, bool) or number < 2:
+        raise ValueError(
+            f"Key `number` in table [path] must be an integer above 1, but is {number!r}."
+        )
+    path = _construct("path", KPath, entries, more=("number",))
+    stem, _ = _output(source.tables.get("output", {}), source.stem)
+    return model, path, number, stem, source.text + code
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def _source(text: str, folder: FilePath, stem: str) -> Source:
+    tables = tomllib.loads(text)
+    for name, entries in tables.items():
+        if name not in _TABLES:
+            raise ValueError(
+                f"Table [{name}] is unknown.{_did_you_mean(name, _TABLES)} "
+                f"Allowed: {', '.join(f'[{table}]' for table in _TABLES)}."
+            )
+        if not isinstance(entries, dict):
+            raise ValueError(f"[{name}] must be a table, but is {entries!r}.")
+    return Source(text, tables, folder, stem)
+
+
+def _table(tables: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    if name not in tables:
+        raise ValueError(f"The input file must have a table [{name}], but has none.")
+    return tables[name]
+
+
+def _model(entries: Mapping[str, Any], folder: FilePath) -> tuple[Model, str]:
+    """The model, and what tells it from another that the same input could mean: the code of the
+    user's own file, or the digest of Wannier90 files."""
+    rest = dict(entries)
+    if "wannier90" in rest:
+        return _wannier90(rest, folder)
+    if "file" not in rest:
+        if "class" in rest:
+            raise ValueError("Key `class` in table [model] needs the key `file` beside it.")
+        constructors = _constructors()
+        constructor = _required("model", rest, "name", constructors)
+        return _construct("model", constructor, rest, more=("name",)), ""
+    if "name" in rest:
+        raise ValueError("Table [model] must have either `name` or `file`, but has both.")
+    path = folder / _text("model", "file", rest.pop("file"))
+    if not path.is_file():
+        raise ValueError(f"Key `file` in table [model] must be a file, but {path} is not there.")
+    constructor = _required("model", rest, "class", _own_models(_import(path), path))
+    model = _construct("model", constructor, rest, more=("file", "class"))
+    return model, f"\n# {path.name}\n{path.read_text(encoding='utf-8')}"
+
+
+def _wannier90(entries: dict[str, Any], folder: FilePath) -> tuple[Model, str]:
+    for key in entries:
+        _check_known("model", key, ("wannier90", "spin_order"))
+    seed = folder / _text("model", "wannier90", entries["wannier90"])
+    order = entries.get("spin_order")
+    try:
+        model = _renamed("model", lambda: wannier90.read(seed, spin_order=order))
+    except FileNotFoundError as error:
+        raise ValueError(f"Key `wannier90` in table [model]: {error}") from error
+    digest = hashlib.sha256()
+    for array in jax.tree.leaves(model):
+        digest.update(np.ascontiguousarray(array).data)
+    return model, f"\n# {seed.name}: sha256 of the model {digest.hexdigest()}\n"
+
+
+def _constructors() -> dict[str, Callable[..., Model]]:
+    """The models of jaxspin that an input file can describe, and their named constructors."""
+    found: dict[str, Callable[..., Model]] = {}
+    for name, cls in vars(models).items():
+        if not (inspect.isclass(cls) and issubclass(cls, Model)) or inspect.isabstract(cls):
+            continue
+        if cls in (models.Sum, models.Scaled, models.WithSpin):  # made of other models
+            continue
+        found[name] = cls
+        for attribute, value in vars(cls).items():
+            if isinstance(value, classmethod) and not attribute.startswith("_"):
+                found[f"{name}.{attribute}"] = getattr(cls, attribute)
+    return found
+
+
+def _import(path: FilePath) -> ModuleType:
+    """The user's file, as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(
+            f"Key `file` in table [model] must be a Python file, but is {path.name!r}."
+        )
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's file raises
+        raise ValueError(
+            f"Key `file` in table [model]: {path} fails with {type(error).__name__}: {error}."
+        ) from error
+    return module
+
+
+def _own_models(module: ModuleType, path: FilePath) -> dict[str, type[Model]]:
+    found = {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isclass(value)
+        and issubclass(value, Model)
+        and not inspect.isabstract(value)
+        and value.__module__ == module.__name__
+    }
+    if not found:
+        raise ValueError(
+            f"Key `file` in table [model] must hold a subclass of jaxspin.Model that defines "
+            f"dimension, __call__ and spin, but {path} holds none."
+        )
+    return found
+
+
+def _levels(entries: Mapping[str, Any]) -> Levels:
+    rest = dict(entries)
+    mu = rest.get("mu")
+    if isinstance(mu, dict):
+        rest["mu"] = _construct("levels.mu", _evenly_spaced, mu)
+    return _construct("levels", Levels, rest)
+
+
+def _evenly_spaced(start: float, stop: float, number: int) -> list[float]:
+    if not isinstance(number, int) or number < 1:
+        raise ValueError(f"Argument `number` must be a positive integer, but is {number!r}.")
+    return np.linspace(start, stop, number).tolist()
+
+
+def _quantity(
+    entries: Mapping[str, Any], model: Model
+) -> tuple[Listed, dict[str, dict[str, Any]], str]:
+    """The quantity, its keyword arguments for each run, and its units."""
+    rest = dict(entries)
+    listed = _required("quantity", rest, "name", RESPONSES)
+    default = listed.quantity.unit(model.dimension)
+    unit = _text("quantity", "units", rest.pop("units", default))
+    _renamed("quantity", lambda: units.conversion(default, unit))
+    known = {
+        name: parameter
+        for name, parameter in inspect.signature(listed.function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in ("progress", "checkpoint")
+    }
+    _check_keys("quantity", rest, known, ("name", "units"))
+    if "degeneracy" in rest:
+        rest["degeneracy"] = _typed("quantity.degeneracy", rest["degeneracy"], _DEGENERACIES)
+    if "bands" in rest:
+        rest["bands"] = _indices("quantity", "bands", rest["bands"])
+    if "definition" not in known:
+        return listed, {"": rest}, unit
+    definitions = rest.pop("definition", None)
+    several = definitions if isinstance(definitions, list) else [definitions]
+    for definition in several:
+        _pick("quantity", "definition", definition, DEFINITIONS)
+    if not several or len(set(several)) < len(several):
+        raise ValueError(
+            "Key `definition` in table [quantity] must hold each definition once, "
+            f"but is {definitions!r}."
+        )
+    ending = (lambda d: f"_{d}") if isinstance(definitions, list) else (lambda d: "")
+    return listed, {ending(d): {"definition": d, **rest} for d in several}, unit
+
+
+def _output(entries: Mapping[str, Any], stem: str) -> tuple[str, list[str] | None]:
+    for key in entries:
+        _check_known("output", key, ("path", "components"))
+    components = entries.get("components")
+    return _text("output", "path", entries.get("path", stem)), components
+
+
+def _check_components(components, quantity: Quantity, model: Model) -> None:
+    if components is None:
+        return
+    axes = tuple(axis.name for axis in quantity.axes)
+    allowed = plot.component_labels(axes, model.dimension)
+    if not quantity.axes:
+        raise ValueError(
+            "Key `components` in table [output] must be left out: this quantity has none."
+        )
+    if not isinstance(components, list) or not components:
+        raise ValueError(
+            "Key `components` in table [output] must be a list of labels such as "
+            f"{list(allowed)[1]!r}, but is {components!r}."
+        )
+    for label in components:
+        _pick("output", "components", label, allowed)
+
+
+# --- keys and values ------------------------------------------------------------------------------
+
+
+def _typed(table: str, entries: Any, types: Mapping[str, Callable[..., Any]]) -> Any:
+    """A table with the key `type`, constructed."""
+    if not isinstance(entries, dict):
+        raise ValueError(f"[{table}] must be a table with the key `type`, but is {entries!r}.")
+    rest = dict(entries)
+    return _construct(table, _required(table, rest, "type", types), rest, more=("type",))
+
+
+def _construct(
+    table: str,
+    constructor: Callable[..., Any],
+    entries: Mapping[str, Any],
+    more: tuple[str, ...] = (),
+) -> Any:
+    """Call the constructor with the entries of a table, after checking them.
+
+    Args:
+        more: keys of the table that are not for the constructor, for the message.
+    """
+    known = _parameters(constructor)
+    _check_keys(table, entries, known, more)
+    for key, value in entries.items():
+        _check_kind(table, key, value, known[key])
+    return _renamed(table, lambda: constructor(**entries))
+
+
+def _parameters(constructor: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The arguments a constructor takes by name. One that passes the rest on to its class
+    (`**changes`) takes the arguments of the class too."""
+    parameters = inspect.signature(constructor).parameters
+    named = {k: p for k, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
+    if len(named) < len(parameters):
+        fields = inspect.signature(getattr(constructor, "__self__")).parameters  # noqa: B009
+        given = {k: p.replace(default=None) for k, p in fields.items() if p.default is p.empty}
+        named = {**fields, **given, **named}
+    return named
+
+
+def _check_keys(table: str, entries, known: Mapping[str, inspect.Parameter], more) -> None:
+    for key in entries:
+        _check_known(table, key, (*more, *known))
+    needed = [key for key, parameter in known.items() if parameter.default is parameter.empty]
+    for key in needed:
+        if key not in entries:
+            raise ValueError(
+                f"Table [{table}] must have the key `{key}`, but has not. "
+                f"Needed: {', '.join((*more[:1], *needed))}."
+            )
+
+
+def _check_known(table: str, key: str, allowed: Iterable[str]) -> None:
+    allowed = list(allowed)
+    if key not in allowed:
+        raise ValueError(
+            f"Key `{key}` in table [{table}] is unknown.{_did_you_mean(key, allowed)} "
+            f"Allowed: {', '.join(allowed)}."
+        )
+
+
+def _check_kind(table: str, key: str, value: Any, parameter: inspect.Parameter) -> None:
+    """Text, true/false and numbers are where they belong, so that nothing fails far away.
+
+    What belongs follows from the annotation and the default; numbers where those say nothing.
+    """
+    words = set(re.findall(r"\w+", str(parameter.annotation))) | {type(parameter.default).__name__}
+    kinds: dict[str, tuple[type, ...]] = {}
+    if "str" in words:
+        kinds["text"] = (str,)
+    if "bool" in words:
+        kinds["true or false"] = (bool,)
+    if not kinds or words & {"int", "float", "Array", "ArrayLike"}:
+        kinds["a number or a list of numbers"] = (int, float)
+    leaves = list(_leaves(value))
+    if any(all(type(leaf) in types for leaf in leaves) for types in kinds.values()):
+        return
+    expected = " or ".join(kinds)
+    raise ValueError(f"Key `{key}` in table [{table}] must be {expected}, but is {value!r}.")
+
+
+def _leaves(value: Any) -> Iterable[Any]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _required(table: str, entries: dict[str, Any], key: str, options: Mapping[str, Any]) -> Any:
+    """Take `key` out of the entries and look its value up."""
+    if key not in entries:
+        raise ValueError(
+            f"Table [{table}] must have the key `{key}`, but has not. Allowed: {_list(options)}."
+        )
+    return _pick(table, key, entries.pop(key), options)
+
+
+def _pick(table: str, key: str, value: Any, options: Mapping[str, Any]) -> Any:
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(
+            f"Key `{key}` in table [{table}] must be {_one_of(options)}, but is {value!r}."
+            + _did_you_mean(value, options)
+        )
+    return options[value]
+
+
+def _text(table: str, key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"Key `{key}` in table [{table}] must be text, but is {value!r}.")
+    return value
+
+
+def _indices(table: str, key: str, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(item) is int for item in value):
+        raise ValueError(
+            f"Key `{key}` in table [{table}] must be a list of integers, but is {value!r}."
+        )
+    return tuple(value)
+
+
+def _renamed(table: str, call: Callable[[], Any]) -> Any:
+    """`call()`, with errors about an argument turned into errors about a key of the table."""
+    try:
+        return call()
+    except ValueError as error:
+        message = re.sub(r"^Argument (`\w+`)", rf"Key \1 in table [{table}]", str(error))
+        prefix = "" if message.startswith("Key ") else f"Table [{table}]: "
+        raise ValueError(prefix + message) from error
+    except TypeError as error:
+        raise ValueError(f"Table [{table}]: {error}") from error
+
+
+def _list(options: Iterable[str]) -> str:
+    return ", ".join(map(repr, options))
+
+
+def _one_of(options: Iterable[str]) -> str:
+    options = list(options)
+    return f"one of {_list(options)}" if len(options) > 1 else _list(options)
+
+
+def _did_you_mean(word: Any, options: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(word), list(options), n=1)
+    return f" Did you mean `{close[0]}`?" if close else ""

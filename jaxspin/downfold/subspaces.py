@@ -1,0 +1,191 @@
+"""What stays in an effective model: the reference functions, and the bands that are theirs."""
+
+import operator
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxspin.downfold.block_diagonalization import Blocks, isometry, spectrum
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.validate import shortened
+from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
+
+
+def _copy(at):
+    """A wave vector of the user's, copied, or None."""
+    return None if at is None else jnp.array(at, dtype=jnp.result_type(float))
+
+
+class Keep(eqx.Module):
+    """What stays in an effective model: functions of the basis, or bands."""
+
+    #: The wave vector at which functions and bands are assigned to each other, 1/Å; k = 0 if None.
+    at: eqx.AbstractVar[Float[Array, " d"] | None]
+
+    @abstractmethod
+    def blocks(self, model: Model) -> Blocks:
+        """The reference functions of the kept and the other blocks, and their bands."""
+
+
+class Functions(Keep):
+    """Functions of the basis of the model, by index. At `at` they are what the bands consist of.
+
+    The kept bands are those with most weight on the kept functions at the wave vector `at` (1/Å;
+    k = 0 where it is not given), and the same ones, counted from the lowest, at every k.
+
+    `others` are further blocks, which perturbation theory treats apart from each other: what
+    couples any two blocks is the perturbation. Functions that are not named are one more block.
+    """
+
+    kept: tuple[int, ...] = eqx.field(static=True, converter=lambda kept: _indices(kept, "kept"))
+    others: tuple[tuple[int, ...], ...] = eqx.field(
+        static=True, default=(), converter=lambda others: _groups(others)
+    )
+    at: Float[Array, " d"] | None = eqx.field(default=None, converter=_copy)
+
+    def blocks(self, model):
+        n = number_of_bands(model)
+        groups = _partition([self.kept, *self.others], n)
+        weights = jnp.abs(_bands_at(model, self.at)[1]) ** 2
+        free, bands = jnp.ones(n, bool), []
+        for group in groups:
+            weight = jnp.where(free, jnp.sum(weights[np.array(group)], axis=0), -1.0)
+            chosen = jnp.sort(jnp.argsort(-weight)[: len(group)])
+            free = free.at[chosen].set(False)
+            bands.append(chosen)
+        frame = jnp.eye(n, dtype=complex)[:, np.concatenate(groups)]
+        return Blocks(frame, jnp.concatenate(bands), tuple(map(len, groups)))
+
+
+class Lowest(Keep):
+    """The lowest bands. Their eigenvectors at `at` (1/Å; k = 0) are the reference functions."""
+
+    number: int = eqx.field(static=True, converter=lambda number: _index(number, "number"))
+    at: Float[Array, " d"] | None = eqx.field(default=None, converter=_copy)
+
+    def blocks(self, model):
+        n = number_of_bands(model)
+        _check_number(self.number, n)
+        return _of_bands(model, np.arange(n), self.number, self.at)
+
+
+class Window(Keep):
+    """The bands with energies from `low` to `high` (eV) at `at` (1/Å; k = 0), at every k.
+
+    Their eigenvectors there are the reference functions.
+    """
+
+    low: float = eqx.field(static=True)
+    high: float = eqx.field(static=True)
+    at: Float[Array, " d"] | None = eqx.field(default=None, converter=_copy)
+
+    def blocks(self, model):
+        if is_traced(model):
+            raise ValueError(
+                "Argument `keep` must be Lowest(m) or indices inside jit, grad and vmap, where "
+                "the number of bands in a Window is not known, but is a Window."
+            )
+        energies = np.asarray(_bands_at(model, self.at)[0])
+        inside = (energies >= self.low) & (energies <= self.high)
+        _check_number(int(inside.sum()), len(energies))
+        order = np.concatenate([np.flatnonzero(inside), np.flatnonzero(~inside)])
+        return _of_bands(model, order, int(inside.sum()), self.at)
+
+
+def as_keep(keep: Keep | Sequence[int]) -> Keep:
+    """Indices are functions of the basis.
+
+    Raises:
+        ValueError: `keep` is neither.
+    """
+    if isinstance(keep, Keep):
+        return keep
+    if np.iterable(keep):
+        return Functions(_indices(keep, "keep"))
+    raise ValueError(
+        "Argument `keep` must be indices of basis functions, or Functions, Lowest or Window, "
+        f"but is {keep!r}."
+    )
+
+
+def _groups(others) -> tuple[tuple[int, ...], ...]:
+    if not np.iterable(others):
+        raise ValueError(
+            f"Argument `others` must be tuples of indices of basis functions, but is {others!r}."
+        )
+    return tuple(_indices(group, "others") for group in others)
+
+
+def _indices(values, argument: str) -> tuple[int, ...]:
+    if not np.iterable(values):
+        raise ValueError(
+            f"Argument `{argument}` must be indices of basis functions, one tuple for each block, "
+            f"but has {values!r}."
+        )
+    return tuple(_index(value, argument) for value in values)
+
+
+def _index(value, argument: str) -> int:
+    """NumPy's integers too; a mask of booleans is not meant."""
+    try:
+        if not isinstance(value, bool | np.bool_):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise ValueError(f"Argument `{argument}` must be of integers, but has {shortened(value)}.")
+
+
+def _bands_at(model, at):
+    """Energies and eigenvectors at one k, as constants."""
+    return tuple(x[..., 0] for x in spectrum(_hamiltonian_at(model, at)))
+
+
+def _hamiltonian_at(model, at):
+    k = jnp.zeros(model.dimension) if at is None else jnp.asarray(at, float)
+    if k.shape != (model.dimension,):
+        raise ValueError(
+            f"Argument `at` must have shape {(model.dimension,)}, but has shape {k.shape}."
+        )
+    return hamiltonian_at(model, k).astype(complex)[..., None]
+
+
+def _of_bands(model, order, number, at) -> Blocks:
+    """Eigenvectors at one k as reference functions, in this order of the bands.
+
+    They follow a change of the model by the rotation of least action.
+    """
+    frame = _bands_at(model, at)[1][:, order]
+    if is_traced(model):
+        hamiltonian = _hamiltonian_at(model, at)
+        turned = np.roll(order, -number)
+        parts = [
+            isometry(hamiltonian, part, spectrum(hamiltonian, jnp.asarray(bands)))[..., 0]
+            for part, bands in ((frame[:, :number], order), (frame[:, number:], turned))
+        ]
+        frame = jnp.concatenate(parts, axis=1)
+    return Blocks(frame, jnp.asarray(order), (number, len(order) - number))
+
+
+def _partition(groups: Sequence[Sequence[int]], n: int) -> list[list[int]]:
+    """The groups, and what is in none of them."""
+    named = [i for group in groups for i in group]
+    if not all(0 <= i < n for i in named) or len(set(named)) < len(named) or not all(groups):
+        raise ValueError(
+            f"Argument `keep` must be different indices of basis functions from 0 to {n - 1}, "
+            f"but is {groups[0]!r}" + (f" with others {groups[1:]!r}." if groups[1:] else ".")
+        )
+    _check_number(len(groups[0]), n)
+    rest = [i for i in range(n) if i not in named]
+    return [list(group) for group in (*groups, rest) if group]
+
+
+def _check_number(number, n) -> None:
+    if not 0 < number < n:
+        raise ValueError(
+            f"Argument `keep` must leave at least one band and remove at least one of {n}, "
+            f"but keeps {number}."
+        )

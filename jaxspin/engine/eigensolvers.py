@@ -1,0 +1,454 @@
+"""Eigensystems of tiles of small Hermitian matrices: which algorithm, and the algorithms.
+
+A tile is (n, n, K), the k axis last (see `algebra`). LAPACK solves one small matrix at a time and
+reaches a few per cent of what a core can do; the solvers here treat the K matrices as lanes of one
+vector. None of them is ever differentiated: the derivative rule stands in `spectrum`.
+
+`compiled` says what `keep`, `staged` and `fused` are for. Here `keep` stands wherever a copy that
+differs in its last digits would do harm: where rounding noise is normalised (a reflector from a
+cancelled column, a rotation from a cancelled bulge) the copies would have nothing in common, and
+the basis would not be orthogonal.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+from jaxtyping import Array, Complex, Float
+
+from jaxspin.engine.xla import fused, keep, staged
+
+_LANES = (
+    64  # matrices in one kernel; measured at n = 3, 4, 8: 32 is 0.6 to 0.7, 256 0.7 to 1 as fast
+)
+_VENDOR_BATCH = 32768  # GPU libraries reject or overflow on larger batches (reports up to 65535)
+
+Eigensystem = tuple[Float[Array, "n K"], Complex[Array, "n n K"]]
+
+
+@custom_vmap
+def eigh(hamiltonian: Complex[Array, "n n K"]) -> Eigensystem:
+    """Energies, ascending, and eigenvectors, as columns, of each Hermitian matrix.
+
+    The matrix is (H + H†)/2. One with a NaN or an infinity has NaN energies and eigenvectors,
+    as has one for which the iteration did not converge (none is known).
+    """
+    if hamiltonian.shape[-1] == 1:
+        return library(hamiltonian)  # no lanes to fill, and nothing to compile
+    return solver(len(hamiltonian), jax.default_backend())(hamiltonian)
+
+
+@eigh.def_vmap
+def _eigh_of_batch(size, in_batched, hamiltonian):
+    """More matrices are more lanes: the batch joins the k axis."""
+    if not in_batched[0]:
+        return eigh(hamiltonian), (False, False)
+    n, tile = hamiltonian.shape[1], hamiltonian.shape[-1]
+    energies, basis = eigh(jnp.moveaxis(hamiltonian, 0, -2).reshape(n, n, size * tile))
+    apart = (
+        jnp.moveaxis(energies.reshape(n, size, tile), -2, 0),
+        jnp.moveaxis(basis.reshape(n, n, size, tile), -2, 0),
+    )
+    return apart, (True, True)
+
+
+def solver(n: int, backend: str) -> Callable[[Complex[Array, "n n K"]], Eigensystem]:
+    """The algorithm for n bands on a backend."""
+    largest = SOLVERS.get(backend, SOLVERS["gpu"])
+    return next(algorithm for size, algorithm in largest if n <= size)
+
+
+def is_library(n: int) -> bool:
+    """Whether the solver for n bands is a library's, called from the compiled code."""
+    return solver(n, jax.default_backend()) is library
+
+
+# --------------------------------------------------------------------------- scaling
+
+
+@staged
+def _scale(h):
+    """The power of two below max|H| of each lane, within the normal numbers; NaN if not finite."""
+    hr, hi = h.real, h.imag
+    largest = jnp.zeros_like(hr[0, 0])
+    for i in range(len(hr)):
+        for j in range(i + 1):
+            largest = jnp.maximum(largest, jnp.maximum(abs(hr[i, j]), abs(hi[i, j])))
+    limits = jnp.finfo(hr.dtype)
+    bits = jnp.int64 if hr.dtype == jnp.float64 else jnp.int32
+    exponent = ((1 << (limits.bits - 1)) - 1) - ((1 << limits.nmant) - 1)
+    bounded = jnp.clip(largest, 4 * limits.tiny, limits.max / 4)
+    masked = jax.lax.bitcast_convert_type(bounded, bits) & bits(exponent)
+    scale = jax.lax.bitcast_convert_type(masked, hr.dtype)
+    return jnp.where(jnp.isfinite(largest), scale, jnp.nan)
+
+
+@staged
+def _scaled(h, scale):
+    """Real and imaginary part of (H + H†)/2 by its scale, 1 ≤ max|H| < 2; 0 if not finite."""
+    half = jnp.where(scale == scale, 0.5 / scale, 0)
+
+    def part(a, b):
+        return jnp.where(scale == scale, a + b, 0) * half
+
+    real, imaginary = h.real, h.imag
+    return (
+        part(real, jnp.swapaxes(real, 0, 1)),
+        part(imaginary, -jnp.swapaxes(imaginary, 0, 1)),
+    )
+
+
+def _negligible(dtype) -> float:
+    """Squares below this are dropped: far below rounding of 1, far above underflow."""
+    return 1e-290 if dtype == jnp.float64 else 1e-30
+
+
+# --------------------------------------------------------------------------- Householder
+
+
+def _sum(terms):
+    """A sum that is written out."""
+    terms = list(terms)
+    return sum(terms[1:], start=terms[0])
+
+
+@staged
+def _reflector(ar, ai):
+    """First column of A below the diagonal, x = e^{iφ}(|x_0|, ...): the reflection 1 - τ v v†
+    that turns it into -e^{iφ} (|x|, 0, ..., 0), and the modulus and phase of that."""
+    xr, xi = ar[1:, 0], ai[1:, 0]
+    squares = xr**2 + xi**2
+    square = _sum(squares)
+    significant = square > _negligible(ar.dtype)
+    norm = jnp.sqrt(jnp.where(significant, square, 0))
+    pointed = significant & (squares[0] > _negligible(ar.dtype))
+    head = jnp.sqrt(jnp.where(pointed, squares[0], 1))
+    cosine, sine = jnp.where(pointed, xr[0] / head, 1), jnp.where(pointed, xi[0] / head, 0)
+    first = (jnp.arange(len(xr)) == 0)[:, None]
+    vr, vi = xr + jnp.where(first, cosine * norm, 0), xi + jnp.where(first, sine * norm, 0)
+    weight = norm * (norm + jnp.where(pointed, head, 0))
+    tau = jnp.where(significant, 1 / jnp.where(significant, weight, 1), 0)
+    return (vr, vi, tau), ar[0, 0], norm, -cosine, -sine
+
+
+@staged
+def _image(ar, ai, reflector):
+    """τ A v, of the block below the first row."""
+    vr, vi, tau = reflector
+    columns = range(1, len(ar))
+    real = _sum(ar[1:, j] * vr[j - 1] - ai[1:, j] * vi[j - 1] for j in columns)
+    imaginary = _sum(ar[1:, j] * vi[j - 1] + ai[1:, j] * vr[j - 1] for j in columns)
+    return tau * real, tau * imaginary
+
+
+@staged
+def _direction(image, reflector):
+    """w = τAv - (τ/2)(v†τAv) v, such that the reflected A is A - v w† - w v†."""
+    (pr, pi), (vr, vi, tau) = image, reflector
+    overlap = tau / 2 * _sum(vr * pr + vi * pi)
+    return pr - overlap * vr, pi - overlap * vi
+
+
+@staged
+def _reflected(ar, ai, reflector, direction):
+    """A - v w† - w v†, the block that is left."""
+    (vr, vi, _), (wr, wi) = reflector, direction
+
+    def outer(a, b):
+        return a[:, None] * b[None]
+
+    real = (outer(vr, wr) + outer(vi, wi)) + (outer(wr, vr) + outer(wi, vi))
+    imaginary = (outer(vi, wr) - outer(vr, wi)) + (outer(wi, vr) - outer(wr, vi))
+    return keep(ar[1:, 1:] - real), keep(ai[1:, 1:] - imaginary)
+
+
+@staged
+def _last(ar, ai):
+    """The final 2x2 block: diagonal, and modulus and phase of what stands below it."""
+    square = ar[1, 0] ** 2 + ai[1, 0] ** 2
+    significant = square > _negligible(ar.dtype)
+    norm = jnp.sqrt(jnp.where(significant, square, 1))
+    cosine, sine = ar[1, 0] / norm, ai[1, 0] / norm
+    return (
+        (ar[0, 0], ar[1, 1]),
+        jnp.where(significant, norm, 0),
+        jnp.where(significant, cosine, 1),
+        jnp.where(significant, sine, 0),
+    )
+
+
+def _tridiagonal(ar, ai):
+    """Diagonal, moduli and phases of the off-diagonal, and the reflectors."""
+    diagonal, moduli, phases, reflectors = [], [], [], []
+    while len(ar) > 2:
+        reflector, corner, modulus, *phase = _reflector(ar, ai)
+        direction = _direction(_image(ar, ai, reflector), reflector)
+        ar, ai = _reflected(ar, ai, reflector, direction)
+        diagonal.append(corner)
+        moduli.append(modulus)
+        phases.append(phase)
+        reflectors.append(reflector)
+    corners, modulus, *phase = _last(ar, ai)
+    return [*diagonal, *corners], [*moduli, modulus], [*phases, phase], reflectors
+
+
+# --------------------------------------------------------------------------- implicit QL
+
+
+@staged
+def _shift(d, e):
+    """Wilkinson's shift of the first unsplit block: the eigenvalue of its first 2x2 nearer to its
+    first diagonal element."""
+    here, there, between = d[-2], d[-1], e[-1]
+    for i in reversed(range(len(e) - 1)):
+        first = e[i] != 0
+        here, there = jnp.where(first, d[i], here), jnp.where(first, d[i + 1], there)
+        between = jnp.where(first, e[i], between)
+    delta = (there - here) / 2
+    root = jnp.sqrt(delta**2 + between**2)
+    denominator = delta + jnp.where(delta < 0, -root, root)
+    return here - between**2 / jnp.where(denominator == 0, 1, denominator)
+
+
+@staged
+def _rotation(previous, shift, d, d_next, e, e_next):
+    """One rotation of a QL sweep, from the bottom of T upwards.
+
+    `previous` is (bulge g, sine, cosine, correction p) of the rotation before; it is forgotten
+    where e_next = 0, for there another block begins. Where e = 0 the rotation is the identity.
+    """
+    g, s, c, p = previous
+    inside = e_next != 0
+    s, c, g = jnp.where(inside, s, 1), jnp.where(inside, c, 1), jnp.where(inside, g, d_next - shift)
+    f, b = s * e, c * e
+    square = f**2 + g**2
+    turns = (e != 0) & (square > _negligible(g.dtype))
+    inverse = 1 / jnp.sqrt(jnp.where(turns, square, 1))
+    s, c = jnp.where(turns, f * inverse, 0), jnp.where(turns, g * inverse, 1)
+    q = (d - (d_next - p)) * s + 2 * c * b
+    modulus = jnp.where(turns, square * inverse, 0)
+    e_next = jnp.where(inside, jnp.where(e == 0, g, modulus), 0)
+    return (keep(c * q - b), s, c, s * q), d_next - p + s * q, e_next
+
+
+@staged
+def _rotated(upper, lower, s, c):
+    """The two columns of Z that a rotation mixes."""
+    return s * upper + c * lower, c * upper - s * lower
+
+
+def _split(d, e):
+    """Off-diagonal elements within the rounding errors of H (1 ≤ max|H| < 2) become zeros."""
+    eps = jnp.finfo(d[0].dtype).eps
+    within = [abs(x) <= eps * (1 + abs(d[i]) + abs(d[i + 1])) for i, x in enumerate(e)]
+    return [jnp.where(zero, 0, x) for zero, x in zip(within, e, strict=True)]
+
+
+def _sweep(d, e, z):
+    """One QL sweep over every block, with the shift of the first one that is not diagonal."""
+    shift = _shift(d, e)
+    zero, lower = jnp.zeros_like(shift), z[-1]
+    step, e = (zero, zero, zero, zero), [*e, zero]
+    new_d, new_e, new_z = list(d), list(e), list(z)
+    for i in reversed(range(len(d) - 1)):
+        step, new_d[i + 1], new_e[i + 1] = _rotation(step, shift, d[i], d[i + 1], e[i], e[i + 1])
+        new_z[i + 1], lower = _rotated(z[i], lower, *step[1:3])
+    new_d[0], new_e[0], new_z[0] = d[0] - step[3], jnp.where(e[0] != 0, step[0], 0), lower
+    return new_d, _split(new_d, new_e[:-1]), new_z
+
+
+def _while_any(d, e, z):
+    """Sweeps until every off-diagonal element of every lane is zero.
+
+    Each lane works on its own first block, so that none waits for another. Of n rows the sweeps
+    leave out the first n/4 when those are done in all lanes, and so on; leaving them out one by
+    one is 1 % faster at n = 8 and 12, and takes 1.5 and 2.6 times as long to compile.
+    """
+    n, sweeps = len(d), 0
+    rows = max(1, n // 4)
+
+    def unfinished(state):
+        sweeps, (_, e, _) = state
+        return (sweeps < 30 * n) & jnp.any(_sum(abs(x) for x in e[:rows]) != 0)
+
+    for top in range(0, n - 1, rows):
+        part = (d[top:], e[top:], z[top:])
+        sweeps, part = jax.lax.while_loop(
+            unfinished, lambda state: (state[0] + 1, _sweep(*state[1])), (sweeps, part)
+        )
+        d[top:], e[top:], z[top:] = part
+    return d, e, z
+
+
+def _fixed(d, e, z):
+    """A few more sweeps than any of 20,000 matrices, many of them degenerate, was seen to need:
+    7, 10, 16, 21, 31 at n = 3, 4, 6, 8, 12. No question goes back to the host."""
+    sweeps = 3 * len(d) + 4
+    return jax.lax.fori_loop(0, sweeps, lambda _, state: _sweep(*state), (d, e, z))
+
+
+# --------------------------------------------------------------------------- back to the basis
+
+
+@staged
+def _ranks(d):
+    """Position of each eigenvalue in ascending order."""
+    n = range(len(d))
+    before = [[(d[j] < d[i]) if j > i else (d[j] <= d[i]) for j in n if j != i] for i in n]
+    return [_sum(b.astype(d[0].dtype) for b in row) for row in before]
+
+
+@staged
+def _sorted(d, z, ranks, scale):
+    """Energies and the columns of Z in ascending order, Z as (row, column, K)."""
+    place = jnp.arange(len(d), dtype=scale.dtype)[:, None]
+    energies = _sum(jnp.where(r == place, x, 0) for r, x in zip(ranks, d, strict=True))
+    columns = _sum(jnp.where(r == place, x[:, None], 0) for r, x in zip(ranks, z, strict=True))
+    return energies * scale, columns
+
+
+@staged
+def _phases(phases, scale):
+    """Phase of each basis state in which the off-diagonal is real and positive; NaN without H."""
+    one = jnp.where(scale == scale, 1, jnp.nan).astype(scale.dtype)
+    real, imaginary = [one], [one * 0]
+    for c, s in phases:
+        a, b = real[-1], imaginary[-1]
+        real.append(a * c - b * s)
+        imaginary.append(a * s + b * c)
+    return real, imaginary
+
+
+@staged
+def _phased(columns, phases):
+    real, imaginary = jnp.stack(phases[0]), jnp.stack(phases[1])
+    return columns * real[:, None], columns * imaginary[:, None]
+
+
+@staged
+def _overlap(ur, ui, reflector):
+    """τ v†U, of the rows that v reaches."""
+    vr, vi, tau = reflector
+    rows = range(len(vr))
+    first = len(ur) - len(vr)
+    real = _sum(vr[i] * ur[first + i] + vi[i] * ui[first + i] for i in rows)
+    imaginary = _sum(vr[i] * ui[first + i] - vi[i] * ur[first + i] for i in rows)
+    return tau * real, tau * imaginary
+
+
+@staged
+def _unreflected(ur, ui, reflector, overlap):
+    """U - v (τ v†U)."""
+    (vr, vi, _), (wr, wi) = reflector, overlap
+    rows = slice(len(ur) - len(vr), None)
+    x, y = vr[:, None], vi[:, None]
+    real, imaginary = ur[rows] - x * wr + y * wi, ui[rows] - x * wi - y * wr
+    return ur.at[rows].set(real), ui.at[rows].set(imaginary)
+
+
+def _householder_ql(hamiltonian, iterate):
+    """U = (reflections)(phases) Z, with Z the real eigenvectors of the tridiagonal matrix."""
+    n = len(hamiltonian)
+    scale = _scale(hamiltonian)
+    hr, hi = _scaled(hamiltonian, scale)
+    d, e, phases, reflectors = _tridiagonal(hr, hi)
+    identity = jnp.eye(n, dtype=hr.dtype)[..., None]
+    z = [jnp.broadcast_to(column, hr[0].shape) for column in identity]
+    d, e, z = iterate(d, _split(d, e), z)
+    left = _sum(abs(x) for x in e)
+    scale = jnp.where(left == 0, scale, jnp.nan)
+    energies, columns = _sorted(d, z, _ranks(d), scale)
+    ur, ui = _phased(columns, _phases(phases, scale))
+    for reflector in reversed(reflectors):
+        ur, ui = _unreflected(ur, ui, reflector, _overlap(ur, ui, reflector))
+    return energies, jax.lax.complex(ur, ui)
+
+
+_householder_ql_kernel = fused(partial(_householder_ql, iterate=_while_any))
+
+
+# --------------------------------------------------------------------------- the solvers
+
+
+def closed_form(hamiltonian: Complex[Array, "n n K"]) -> Eigensystem:
+    """n = 1 and 2."""
+    if len(hamiltonian) > 1:
+        scale = _scale(hamiltonian)
+        energies, real, imaginary = _two_levels(*_scaled(hamiltonian, scale), scale)
+        real, imaginary = jnp.stack(real), jnp.stack(imaginary)
+        basis = jax.lax.complex(real, imaginary).reshape(hamiltonian.shape)
+        return jnp.stack(energies), basis
+    energies = hamiltonian[0].real
+    exists = jnp.where(jnp.isfinite(energies), 1, jnp.nan).astype(energies.dtype)
+    return energies * exists, exists[None].astype(hamiltonian.dtype)
+
+
+@staged
+def _two_levels(hr, hi, scale):
+    """Energies m -+ r of ((m + h, x*), (x, m - h)), r² = h² + |x|². With (c, s) ~ (|h| + r, x),
+    sums without cancellation, the columns are (-s*, c), (c, s), or (c, -s), (s*, c) if h < 0."""
+    mean, half = (hr[0, 0] + hr[1, 1]) / 2, (hr[0, 0] - hr[1, 1]) / 2
+    xr, xi = hr[1, 0], hi[1, 0]
+    radius = jnp.sqrt(half**2 + xr**2 + xi**2)
+    square = (abs(half) + radius) ** 2 + xr**2 + xi**2
+    mixed = square > _negligible(hr.dtype)
+    inverse = 1 / jnp.sqrt(jnp.where(mixed, square, 1))
+    exists = jnp.where(scale == scale, 1, jnp.nan).astype(scale.dtype)
+    cosine = jnp.where(mixed, (abs(half) + radius) * inverse, exists)
+    up, zero = half >= 0, 0 * exists
+    sr, si = jnp.where(mixed, xr * inverse, zero), jnp.where(mixed, xi * inverse, zero)
+    real = (
+        *(jnp.where(up, -sr, cosine), jnp.where(up, cosine, sr)),
+        *(jnp.where(up, cosine, -sr), jnp.where(up, sr, cosine)),
+    )
+    imaginary = (
+        *(jnp.where(up, si, zero), jnp.where(up, zero, -si)),
+        *(jnp.where(up, zero, -si), jnp.where(up, si, zero)),
+    )
+    return ((mean - radius) * scale, (mean + radius) * scale), real, imaginary
+
+
+def householder_ql(hamiltonian: Complex[Array, "n n K"]) -> Eigensystem:
+    """Householder tridiagonalisation and implicit QL, all matrices of a tile at once.
+
+    Golub and Van Loan, Matrix Computations, 8.3. Real rotations act on real columns, and the
+    reflections are applied to the result.
+    """
+    if jax.default_backend() != "cpu":
+        return _householder_ql(hamiltonian, _fixed)
+    return _in_parts(_householder_ql_kernel, hamiltonian, _LANES)
+
+
+def library(hamiltonian: Complex[Array, "n n K"]) -> Eigensystem:
+    """LAPACK on a CPU, the vendor's batched solver elsewhere."""
+
+    def solve(part):
+        energies, basis = jnp.linalg.eigh(jnp.moveaxis(part, -1, 0))
+        return jnp.moveaxis(energies, 0, -1), jnp.moveaxis(basis, 0, -1)
+
+    if jax.default_backend() == "cpu":
+        return solve(hamiltonian)
+    return _in_parts(solve, hamiltonian, _VENDOR_BATCH)
+
+
+def _in_parts(solve, hamiltonian: Complex[Array, "n n K"], most: int) -> Eigensystem:
+    """`solve`, applied to at most `most` matrices at a time; zero matrices fill the last part."""
+    n, tile = hamiltonian.shape[1:]
+    if tile <= most:
+        return solve(hamiltonian)
+    parts = -(-tile // most)
+    size = -(-tile // (8 * parts)) * 8  # whole vectors
+    filled = jnp.pad(hamiltonian, ((0, 0), (0, 0), (0, parts * size - tile)))
+    split = jnp.moveaxis(filled.reshape(n, n, parts, size), -2, 0)
+    energies, basis = jax.lax.map(solve, split)
+    energies, basis = jnp.moveaxis(energies, 0, -2), jnp.moveaxis(basis, 0, -2)
+    return energies.reshape(n, -1)[:, :tile], basis.reshape(n, n, -1)[..., :tile]
+
+
+#: The largest n that each algorithm is used for.
+SOLVERS = {
+    "cpu": ((2, closed_form), (12, householder_ql), (float("inf"), library)),
+    "gpu": ((2, closed_form), (12, householder_ql), (float("inf"), library)),
+}

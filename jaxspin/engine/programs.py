@@ -1,0 +1,150 @@
+"""Compiled programs: one for each function, structure of its arguments and code that these run.
+
+`jax.jit` knows a program again by the class and the static fields of its arguments. It would go on
+with the one of a model whose module global or class attribute has since changed. Here what a
+user's code does (`identity`) is part of the key. The programs used last are kept, as many as the
+process has room for.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from functools import cached_property, partial, update_wrapper
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from jaxspin.engine.identity import Unidentified, code_of, digest, is_tracing
+
+#: Number of compiled programs that are kept, at most.
+CAPACITY = 128
+#: Number of memory mappings of the process beyond which the oldest programs are dropped. A sum over
+#: a mesh has 170 to 240, one for each part of its machine code; Linux allows 65530 in all.
+MAPPINGS = 4000
+#: Number of programs that are kept whatever other mappings the process has: those of a few calls.
+LEAST = 16
+
+
+class Program:
+    """A function compiled at its first call, and again for arguments that need another program.
+
+    Arrays among the arguments are variables; anything else is constant.
+
+    Args:
+        options: of `jax.jit`.
+    """
+
+    def __init__(self, function: Callable, **options: Any):
+        update_wrapper(self, function)
+        self._function, self._options = function, options
+
+    def __call__(self, *arguments, code: str | None = None):
+        """Call the function.
+
+        Args:
+            code: digest of the user's code that the arguments run, where it is known already.
+        """
+        if is_tracing():
+            return self._function(*arguments)
+        leaves, structure = jax.tree.flatten(arguments)
+        arrays = [leaf for leaf in leaves if eqx.is_array(leaf)]
+        rest = [None if eqx.is_array(leaf) else leaf for leaf in leaves]
+        fresh = _Compiled(self._function, structure, rest, self._options)
+        return self._kept(fresh, arguments, arrays, code)(arrays)
+
+    def _kept(self, fresh: "_Compiled", arguments, arrays, code) -> "_Compiled":
+        """The program of an earlier call, where it does the same."""
+        kinds = tuple(map(jax.typeof, arrays))
+        try:
+            code = code_of(arguments) if code is None else code
+            key = (self, fresh.structure, fresh.constants, kinds, code)
+            hash(key)
+        except (Unidentified, TypeError):  # code of unknown kind, or a constant that may change
+            return self._kept_for_trace(fresh, arrays, kinds)
+        return _programs.keep(key, fresh)
+
+    def _kept_for_trace(self, fresh: "_Compiled", arrays, kinds) -> "_Compiled":
+        """The same where only the trace of the whole function tells."""
+        try:
+            key = (self, kinds, digest(fresh.jitted.trace(arrays).jaxpr))
+        except Unidentified:
+            return fresh
+        found = _programs.keep(key, fresh)
+        found.result = fresh.result  # constants that no operation depends on
+        return found
+
+
+class _Compiled:
+    """One program: a function of a list of arrays."""
+
+    def __init__(self, function: Callable, structure, rest: list, options: dict[str, Any]):
+        self.structure = structure
+        #: With their types, for 1 and True are equal.
+        self.constants = tuple((type(x), x) for x in rest)
+        self._function, self._rest, self._options = function, rest, options
+        #: Structure and constants of the result, known once it is traced.
+        self.result: tuple[Any, Any] | None = None
+
+    @cached_property
+    def jitted(self):
+        """The function for `jax.jit`."""
+
+        def flat(arrays):
+            numbers = iter(arrays)
+            leaves = [next(numbers) if x is None else x for x in self._rest]
+            result = self._function(*jax.tree.unflatten(self.structure, leaves))
+            variables, rest = eqx.partition(result, eqx.is_array)
+            numbers, structure = jax.tree.flatten(variables)
+            self.result = structure, rest
+            return numbers
+
+        flat.__name__ = flat.__qualname__ = self._function.__name__
+        return jax.jit(flat, **self._options)
+
+    def __call__(self, arrays: list):
+        numbers = self.jitted(arrays)
+        structure, rest = self.result
+        return eqx.combine(jax.tree.unflatten(structure, numbers), rest)
+
+
+class _Programs:
+    """The programs used last, those of all functions together."""
+
+    def __init__(self):
+        self._kept: OrderedDict[Hashable, _Compiled] = OrderedDict()
+        self._lock = threading.Lock()  # sums call from several threads
+
+    def keep(self, key: Hashable, fresh: _Compiled) -> _Compiled:
+        """The program kept under the key, or the fresh one, which is kept from now on."""
+        with self._lock:
+            if key not in self._kept:
+                self._make_room()
+            found = self._kept.setdefault(key, fresh)
+            self._kept.move_to_end(key)
+            return found
+
+    def _make_room(self) -> None:
+        """Drop the oldest programs where one more were too many."""
+        number = len(self._kept)
+        while number >= CAPACITY or (number >= LEAST and count_mappings() > MAPPINGS):
+            _, oldest = self._kept.popitem(last=False)
+            oldest.jitted.clear_cache()
+            number = len(self._kept)
+
+
+def count_mappings() -> int:
+    """Number of memory mappings of this process; 0 where the system does not tell."""
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+_programs = _Programs()
+
+
+def program(function: Callable | None = None, **options: Any):
+    """Decorate a function to be compiled (`Program`), with options of `jax.jit`."""
+    return partial(program, **options) if function is None else Program(function, **options)

@@ -1,0 +1,166 @@
+"""Small matrices: Pauli and spin-j matrices, products that carry a trailing k axis.
+
+Throughout the package, matrices on a tile of K k-points have shape (n, n, K), and a vector of
+them (3, n, n, K): components lead, the k axis is last. Code reads as if for one k.
+"""
+
+from functools import cache
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float, Inexact
+
+from jaxspin.engine.xla import staged
+
+_UNROLL = 24  # largest sum that is written out term by term; above it a library product is faster
+
+#: The Pauli matrices (identity, x, y, z), shape (4, 2, 2).
+PAULI: Complex[np.ndarray, "4 2 2"] = np.array(
+    [[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]]
+)
+
+
+def spin_matrices(twice_spin: int) -> Complex[np.ndarray, "3 n n"]:
+    """Spin operators of spin J = `twice_spin`/2 in units of ħ/2, basis m = J, J-1, ..., -J.
+
+    For J = 1/2 these are the Pauli matrices; in general they are 2J_x, 2J_y, 2J_z, with
+    [S_x, S_y] = 2i S_z and S·S = 4J(J+1).
+
+    Returns:
+        Array (3, 2J+1, 2J+1).
+    Raises:
+        ValueError: `twice_spin` is not a positive integer.
+
+    >>> import numpy as np
+    >>> bool(np.allclose(spin_matrices(1), PAULI[1:]))
+    True
+    """
+    if not isinstance(twice_spin, int) or twice_spin < 1:
+        raise ValueError(
+            f"Argument `twice_spin` must be a positive integer (2J), but is {twice_spin!r}."
+        )
+    j = twice_spin / 2
+    m = j - np.arange(twice_spin + 1)
+    raising = np.diag(np.sqrt(j * (j + 1) - m[1:] * (m[1:] + 1)), 1).astype(complex)
+    lowering = raising.conj().T
+    return np.array([raising + lowering, -1j * (raising - lowering), 2 * np.diag(m)])
+
+
+def dagger(a: Inexact[Array, "*c n m K"]) -> Inexact[Array, "*c m n K"]:
+    """Hermitian conjugate of each matrix."""
+    return jnp.conj(transpose(a))
+
+
+def transpose(a: Inexact[Array, "*c n m K"]) -> Inexact[Array, "*c m n K"]:
+    """Transpose of each matrix."""
+    return jnp.swapaxes(a, -3, -2)
+
+
+def matmul(a: Inexact[Array, "*c n l #K"], b: Inexact[Array, "*e l m #K"]) -> Inexact[Array, "..."]:
+    """Matrix products for each k; leading component axes broadcast.
+
+    Written as a sum over the middle index, so that a tile is one vectorised loop over k instead
+    of many tiny products, and kept in memory for whatever uses it.
+    """
+    return _matmul(a, b)
+
+
+def product(
+    a: Inexact[Array, "*c n l #K"], b: Inexact[Array, "*e l m #K"]
+) -> Inexact[Array, "..."]:
+    """`matmul` as a part of whatever uses it."""
+    size = a.shape[-2]
+    if size > _UNROLL:
+        return jnp.einsum("...nlk,...lmk->...nmk", a, b)
+    terms = (a[..., :, l, None, :] * b[..., None, l, :, :] for l in range(1, size))
+    return sum(terms, start=a[..., :, 0, None, :] * b[..., None, 0, :, :])
+
+
+_matmul = staged(product)
+
+
+def sandwich(
+    basis: Inexact[Array, "n m #K"], a: Inexact[Array, "*c n n #K"]
+) -> Inexact[Array, "*c m m K"]:
+    """U†aU for each k: an operator in the basis of the columns of U."""
+    return _onto(basis, matmul(a, basis))
+
+
+@staged
+def _onto(basis, a):
+    """U†a, without writing U† down."""
+    return product(dagger(basis), a)
+
+
+def commutator(
+    a: Inexact[Array, "*c n n #K"], b: Inexact[Array, "*e n n #K"]
+) -> Inexact[Array, "..."]:
+    """[a, b] = ab - ba for each k."""
+    return matmul(a, b) - matmul(b, a)
+
+
+def anticommutator(
+    a: Inexact[Array, "*c n n #K"], b: Inexact[Array, "*e n n #K"]
+) -> Inexact[Array, "..."]:
+    """{a, b} = ab + ba for each k."""
+    return matmul(a, b) + matmul(b, a)
+
+
+def diagonal_of_product(
+    a: Inexact[Array, "*c n l #K"], b: Inexact[Array, "*e l n #K"]
+) -> Inexact[Array, "..."]:
+    """Diagonal of the product ab for each k, without the rest of it: (..., n, K)."""
+    size = a.shape[-2]
+    if size > _UNROLL:
+        return jnp.sum(a * transpose(b), axis=-2)
+    terms = (a[..., :, l, :] * b[..., l, :, :] for l in range(1, size))
+    return sum(terms, start=a[..., :, 0, :] * b[..., 0, :, :])
+
+
+def is_traced(*trees: object) -> bool:
+    """Whether any leaf is being traced by jit, grad or vmap, so that its value is not known."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree_util.tree_leaves(trees))
+
+
+def as_arrays(*arrays: object) -> tuple[ModuleType, tuple]:
+    """JAX and its arrays where one is traced; NumPy, which compiles nothing, where none is."""
+    xp = jnp if is_traced(arrays) else np
+    stack = lambda x: xp.stack(x) if isinstance(x, list) else xp.asarray(x)  # noqa: E731
+    return xp, tuple(map(stack, arrays))
+
+
+def on_device(array: object) -> Array:
+    """An array as one of JAX.
+
+    `jnp.asarray` compiles a program of 1.4 MB for each shape, which JAX keeps for ever.
+    """
+    return array if isinstance(array, jax.Array) else jax.device_put(array)
+
+
+@cache
+def traceless_matrices(n: int) -> Complex[np.ndarray, "c n n"]:
+    """Hermitian matrices λ without trace, Tr λ_a λ_b = 2 δ_ab; for n = 2 the Pauli matrices.
+
+    >>> traceless_matrices(3).shape
+    (8, 3, 3)
+    """
+    pairs = [(i, j) for j in range(n) for i in range(j)]
+    matrices = np.zeros((n * n - 1, n, n), dtype=complex)
+    for at, (i, j) in enumerate(pairs):
+        matrices[2 * at, i, j] = matrices[2 * at, j, i] = 1
+        matrices[2 * at + 1, i, j], matrices[2 * at + 1, j, i] = -1j, 1j
+    for level in range(1, n):
+        diagonal = np.r_[np.ones(level), -level, np.zeros(n - level - 1)]
+        matrices[2 * len(pairs) + level - 1] = np.diag(diagonal) * np.sqrt(2 / level / (level + 1))
+    return matrices
+
+
+@cache
+def structure_constants(n: int) -> Float[np.ndarray, "c c c"]:
+    """f_abc of [λ_a, λ_b] = 2i Σ_c f_abc λ_c; for n = 2 the antisymmetric ε_abc."""
+    basis = traceless_matrices(n)
+    products = np.einsum("aij,bjk->abik", basis, basis)
+    commutators = products - products.swapaxes(0, 1)
+    return np.einsum("abij,cji->abc", commutators, basis).imag / 4

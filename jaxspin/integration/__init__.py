@@ -1,0 +1,1 @@
+"""Sums over a mesh, at many levels, with their errors."""

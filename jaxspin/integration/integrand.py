@@ -1,0 +1,82 @@
+"""The integrand at one point of a mesh: what it computes, by its trace and by its values."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxspin.band_structure.bands import solve
+from jaxspin.engine.checkpoint import describe, rounded
+from jaxspin.engine.identity import Unidentified, code_of, digest, operations, trace
+from jaxspin.engine.programs import program
+from jaxspin.meshes.mesh import Mesh
+
+
+def integrand_code(observable, model, mesh: Mesh, degeneracy) -> str:
+    """Digest of the user's code in an integrand, by which a compiled sum is known again.
+
+    Numbers of the model and of the mesh are variables of it.
+
+    Raises:
+        Unidentified: the code holds a number that jit, grad or vmap are tracing.
+    """
+    parts = observable, model, mesh.coordinates, degeneracy
+    try:
+        return code_of(parts)
+    except Unidentified:  # an observable or a mesh of the user's
+        arrays, rest = eqx.partition(parts, eqx.is_array)
+        at = lambda arrays, u: _integrand(*eqx.combine(arrays, rest), u)  # noqa: E731
+        return digest(trace(at, arrays, _middle(mesh)))
+
+
+def describe_code(observable, model, mesh: Mesh, degeneracy) -> dict[str, str]:
+    """What an integrand computes, for a file or another process, part by part.
+
+    Raises:
+        ValueError: a part calls Python functions that JAX cannot look into.
+    """
+    k = jax.ShapeDtypeStruct((model.dimension,), jnp.result_type(float))
+    tile = jax.ShapeDtypeStruct((model.dimension, 1), jnp.result_type(float))
+    parts = {
+        "model.__call__": (model, k),
+        "model.tile": (model.tile, tile),
+        **({"model.spin_at": (model.spin_at, tile)} if observable.spin else {}),
+        "integrand": (
+            lambda u: _integrand(observable, model, mesh.coordinates, degeneracy, u),
+            _middle(mesh),
+        ),
+    }
+    return {name: operations(*part) for name, part in parts.items()}
+
+
+def describe_values(observable, model) -> dict[str, str]:
+    """Values of the matrices of a model at a few k, for a file or another process.
+
+    Rounded to 10⁻⁸ of the largest, because another processor rounds differently.
+    """
+    values = jax.tree.leaves(_lifted_values(observable, model))
+    return describe(
+        **{"values at three k": [rounded(x, np.max(np.abs(x), initial=0)) for x in values]}
+    )
+
+
+@program
+def _lifted_values(observable, model):
+    """H(k), its slopes, the spin operator and the connection at a few k."""
+    k = jnp.asarray(np.random.default_rng(20231119).uniform(-1, 1, size=(model.dimension, 3)))
+    model = model.prepared()
+    lifted = model.lift(k, spin=observable.spin, curl=observable.beyond and model.external_terms)
+    return lifted.hamiltonian, lifted.slopes, lifted.spin, lifted.connection
+
+
+def _integrand(observable, model, coordinates, degeneracy, u):
+    """Weights of the bands at one point."""
+    model = model.prepared()
+    nodes = coordinates([x[None] for x in u], [jnp.ones(1)] * len(u), model.lattice)
+    box = [x[None] for x in u] if coordinates.periodic else None
+    bands = solve(model, nodes.k.reshape(-1, 1), degeneracy, box=box, **observable.needs)
+    return nodes, bands.levels, observable(bands)
+
+
+def _middle(mesh: Mesh) -> list[float]:
+    return [0.5] * len(mesh.shape)

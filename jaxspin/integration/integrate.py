@@ -1,0 +1,550 @@
+"""The sum over a mesh: the only code that knows a mesh exists.
+
+The mesh is cut into boxes, each small enough for the processor's cache (a tile). A compiled loop
+computes the bands of one tile after the other and what they weigh; every thousand k-points the
+weights are added to the sums of every level. Nothing else is kept, so memory does not grow with
+the mesh. Outside of jit the loop runs in segments of a fraction of a second. Every segment starts
+from zero and the segments are added in their order, so that it does not matter which device
+computed which, or whether the run was interrupted in between.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from importlib.metadata import version
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxspin.band_structure.bands import Bands, solve
+from jaxspin.band_structure.degeneracy import Degeneracy, group_mean
+from jaxspin.band_structure.degeneracy_lifting import (
+    nan_if_lifted,
+    require_finite_derivative,
+)
+from jaxspin.engine import distributed
+from jaxspin.engine.checkpoint import PartialSums, describe
+from jaxspin.engine.devices import in_order, lanes
+from jaxspin.engine.forward_mode import along_all, moving
+from jaxspin.engine.programs import program
+from jaxspin.engine.progress import track
+from jaxspin.engine.small_matrices import as_arrays, is_traced, on_device
+from jaxspin.engine.xla import staged
+from jaxspin.integration.adaptive import Refinement, refine
+from jaxspin.integration.checks import check_finite_sums
+from jaxspin.integration.error_estimates import (
+    Extremes,
+    coarser_meshes,
+    estimate_error,
+    has_fermi_surface,
+    is_noisy,
+    no_extremes,
+    noise_law,
+)
+from jaxspin.integration.integrand import describe_code, describe_values, integrand_code
+from jaxspin.integration.occupation_sums import OccupationSum, scans
+from jaxspin.integration.problem import Problem, Run
+from jaxspin.integration.tiles import lay_out, segment_length, tables_of_rules
+from jaxspin.meshes.coordinates import Coordinates
+from jaxspin.meshes.mesh import Adaptive, Mesh
+from jaxspin.models.base import Model
+from jaxspin.quantities.combine import Differentiated
+from jaxspin.quantities.observable import Observable
+from jaxspin.symmetry.symmetric import Symmetric
+from jaxspin.symmetry.tensors import averaged
+
+
+class Sums(eqx.Module):
+    """A response summed over a mesh, and what was met on the way."""
+
+    #: The sums at each level, (*levels.shape, components).
+    value: Float[Array, "*levels c"]
+    #: Their estimated error (see `error_estimates`).
+    error: Float[Array, "*levels c"]
+    #: Smallest splitting between two degenerate groups met on the mesh, eV; of a downfolded model
+    #: also between kept and removed bands.
+    smallest_splitting: Float[Array, ""]
+    #: Number of coarser meshes that the sums were compared with; absent for an adaptive mesh.
+    compared: Int[Array, ""] | None = None
+    #: Where the points of an adaptive mesh went.
+    refinement: Refinement | None = None
+
+
+class Sum(eqx.Module):
+    """Everything that is fixed while the tiles of a mesh are summed."""
+
+    observable: Observable
+    model: Model
+    degeneracy: Degeneracy
+    #: Energies below which every state counts as filled, and above which as empty.
+    window: tuple[Float[Array, ""], Float[Array, ""]]
+    #: How the Fermi sea is accumulated (the first `seas`), and the Fermi surface.
+    plan: tuple[OccupationSum, ...]
+    seas: int = eqx.field(static=True)
+    coordinates: Coordinates
+    #: Nodes and widths along each coordinate, filled up with nodes of no width.
+    nodes: tuple[Float[Array, " L"], ...]
+    widths: tuple[Float[Array, " L"], ...]
+    #: How many nodes of the full rule each node stands for.
+    times: tuple[Float[Array, " L"], ...]
+    #: Number of boxes along each coordinate.
+    counts: Int[Array, " c"]
+    #: The sides of a box: a box is a tile.
+    box: tuple[int, ...] = eqx.field(static=True)
+    #: Number of tiles whose weights are added to the sums at once.
+    block: int = eqx.field(static=True)
+    #: What meets a change of H that splits degenerate bands: `require_unlifted` or `nan_if_lifted`.
+    check: Callable[[Array, Array], Array] = eqx.field(static=True)
+
+
+def integrate(problem: Problem, run: Run = Run()) -> Sums:  # noqa: B008  (immutable)
+    """Σ_k Σ_m [f(ε_m) W_m + f'(ε_m) W'_m] for every level, with an error estimate.
+
+    Raises:
+        ValueError: a checkpoint that is not of this sum, or of one that is being differentiated;
+            numbers that are not finite, with the k and the bands.
+        RuntimeError: another process has died or ended (see `distributed`).
+    """
+    mesh, complete = problem.mesh, average_over_group(problem)
+    if isinstance(mesh, Symmetric):
+        with jax.ensure_compile_time_eval():  # which nodes are kept is structure
+            problem = problem.replace(mesh=mesh.folded(problem.model.lattice))
+    if isinstance(mesh, Adaptive):
+        with jax.ensure_compile_time_eval():  # cells depend on numbers, which must be known
+            sums = _refined(problem, run)
+    elif is_traced(problem):
+        _refuse_checkpoint(run)
+        sums = _compared(problem, complete, *_sum_at_once(problem))
+    else:
+        sums = _compared(problem, complete, *_sum_in_segments(problem, run))
+    check_finite_sums(sums, problem.model, problem.mesh)
+    return sums
+
+
+def average_over_group(problem: Problem) -> Callable[[Array], Array]:
+    """What is left to do with sums over the nodes that a `Symmetric` mesh keeps: the average over
+    its group. Nothing for any other mesh."""
+    if not isinstance(problem.mesh, Symmetric):
+        return lambda sums: sums
+    return averaged(problem.mesh.operations, problem.all_quantities, problem.model.dimension)
+
+
+def _refuse_checkpoint(run: Run) -> None:
+    if run.checkpoint is not None:
+        raise ValueError(
+            "Argument `checkpoint` must be None inside jit, grad and vmap, "
+            f"but is {run.checkpoint!r}."
+        )
+
+
+def _sum_at_once(problem: Problem):
+    """As `_sum_in_segments`, in one computation that a derivative goes through."""
+    observable = problem.observable
+    if observable.smooth and problem.levels.warm:
+        problem = problem.observe(Differentiated(observable))
+    layout = lay_out(problem, (problem.mesh, *coarser_meshes(problem.mesh)))
+    return _both(_Held.of(problem), layout)
+
+
+@jax.ensure_compile_time_eval()  # inside a user's jit of other things, once and for all
+def _sum_in_segments(problem: Problem, run: Run):
+    """The sums over a mesh and coarser ones; which levels are noisy; the number of coarser meshes;
+    the extremes on the mesh."""
+    mesh, levels = problem.mesh, problem.levels
+    meshes = coarser_meshes(mesh)
+    layout = lay_out(problem, (mesh, *meshes))
+    about = cache(partial(_about, problem, layout))
+    if distributed.size() > 1:  # what cannot be compared is refused before the sum
+        about()
+    partial_sums = PartialSums(run.checkpoint, about)
+    code = integrand_code(problem.observable, problem.model, mesh, problem.degeneracy)
+    known = partial_sums, about, code, layout.matrix_size
+    quietly = lambda stage, other: _sum(  # noqa: E731
+        problem, layout, other, _Segments(stage, *known, 0, run.label, False)
+    )
+    first, edges = quietly("coarser", meshes[0])
+    shown = _Segments("mesh", *known, mesh.size, run.label, run.progress)
+    fine, extremes = _sum(problem, layout, mesh, shown)
+    metal = has_fermi_surface(extremes, edges, levels, mesh.domain == "periodic")
+    noisy, coarse = is_noisy(fine, first, metal, levels), [first]
+    if np.any(noisy):
+        coarse += [quietly(f"coarser {i}", x)[0] for i, x in enumerate(meshes[1:], 1)]
+    partial_sums.finish()
+    return fine, coarse, noisy, len(coarse), extremes
+
+
+def sum_over_meshes(problem: Problem, meshes: Sequence[Mesh]) -> list[tuple[Array, Extremes]]:
+    """The sums over several meshes of one domain, without errors, by one compiled program."""
+    layout = lay_out(problem, tuple(meshes))
+    code = integrand_code(problem.observable, problem.model, meshes[0], problem.degeneracy)
+    nothing = PartialSums(None, dict)
+    quiet = _Segments("", nothing, dict, code, layout.matrix_size, 0, "", False)
+    return [_sum(problem, layout, mesh, quiet) for mesh in meshes]
+
+
+@jax.ensure_compile_time_eval()
+def _compared(problem: Problem, complete, fine, coarse, noisy, compared, extremes) -> Sums:
+    """Sums over a mesh with their error, from those over coarser meshes."""
+    mesh, levels = problem.mesh, problem.levels
+    law = noise_law(problem.observable, problem.weights)
+    meshes, fine = coarser_meshes(mesh)[: len(coarse)], complete(fine)
+    coarse = [complete(one) for one in coarse]
+    levels, extremes = jax.tree.map(_frozen, (levels, extremes))
+    error = estimate_error(mesh, meshes, _frozen(fine), coarse, noisy, levels, law, extremes)
+    return Sums(fine, on_device(error), extremes.splitting, jnp.asarray(compared, int))
+
+
+def _refined(problem: Problem, run: Run) -> Sums:
+    if run.checkpoint is not None:
+        raise ValueError("Argument `checkpoint` must be None for an Adaptive mesh.")
+    value, error, splitting, refinement = refine(problem)
+    weights, shape = problem.weights, problem.levels.shape
+    value, error = (weights.complete(jnp.asarray(x).reshape(*shape, -1)) for x in (value, error))
+    return Sums(value, jnp.abs(error), jnp.asarray(splitting), refinement=refinement)
+
+
+def _about(problem: Problem, layout: "_Layout") -> dict[str, str]:
+    """What a checkpoint, and the sums of other processes, must agree in."""
+    observable, model, mesh = problem.observable, problem.model, problem.mesh
+    levels, degeneracy = problem.levels, problem.degeneracy
+    return {
+        "jaxspin": version("jaxspin"),
+        **describe(
+            quantity=observable, model=model, mesh=mesh, levels=levels, degeneracy=degeneracy
+        ),
+        **describe_code(observable, model, mesh, degeneracy),
+        **describe_values(observable, model),
+        "tile": " x ".join(map(str, layout.box)),
+        "tiles in a block": str(layout.block),
+        "blocks in a segment": str(segment_length(layout.box, layout.block)),
+    }
+
+
+def _sum(problem: Problem, layout: "_Layout", mesh: Mesh, add):
+    """The sum over `mesh`, and what was met on it; `add` makes the totals of all blocks."""
+    task = _prepare(problem, layout, mesh)
+    totals, extremes = add(task.job, task.start, task.blocks)
+    return task.finish(totals), extremes
+
+
+class _Task(NamedTuple):
+    """A sum over one mesh, to be done by the loop over its blocks."""
+
+    job: Sum
+    #: Empty totals, and no extremes.
+    start: tuple
+    blocks: int
+    #: The sums at each level from the totals.
+    finish: Callable
+
+
+def _prepare(problem: Problem, layout: "_Layout", mesh: Mesh) -> _Task:
+    levels, shape = problem.levels, layout.weights
+    size = math.prod(shape.sea.shape[:-2])
+    cells = mesh.domain != "periodic"  # on a uniform grid, points count as points
+    sea = scans(levels, cells)
+    surface = () if shape.surface is None else scans(levels, cells, derivative=True)
+    plan = tuple(scan for _, scan in (*sea, *surface))
+    (nodes, widths, times), counts = tables_of_rules(mesh, layout)
+    job = Sum(
+        observable=problem.observable,
+        model=problem.model,
+        degeneracy=problem.degeneracy,
+        window=levels.window,
+        plan=plan,
+        seas=len(sea),
+        coordinates=mesh.coordinates,
+        nodes=nodes,
+        widths=widths,
+        times=times,
+        counts=on_device(np.asarray(counts)),
+        box=layout.box,
+        block=layout.block,
+        check=layout.check,
+    )
+    traced = is_traced(problem, mesh)
+    lanes = math.prod(layout.box)
+    totals = tuple(
+        scan.start(size, lanes) if traced else scan.start_known(size, lanes) for scan in plan
+    )
+
+    def finish(totals):
+        known = not is_traced(plan, totals)
+        finished = [
+            scan.finish_known(total) if known else scan.finish(total)
+            for scan, total in zip(plan, totals, strict=True)
+        ]
+        value = _in_order(sea, finished[: len(sea)])
+        if surface:
+            value = value + _in_order(surface, finished[len(sea) :])
+        return on_device(shape.complete(value).reshape(*levels.shape, -1))
+
+    start = totals, no_extremes(shape.sea.shape[-2])
+    return _Task(job, start, -(-math.prod(counts) // layout.block), finish)
+
+
+class _Held(eqx.Module):
+    """A problem for a custom derivative, which traces all arrays that it is given: levels and
+    meshes whose numbers are known are hidden in functions, so that they stay known."""
+
+    problem: Problem
+    levels: Callable
+    mesh: Callable
+
+    @classmethod
+    def of(cls, problem: Problem) -> "_Held":
+        """Hide what is known of a problem."""
+        hidden = (_hide_known(problem.levels), _hide_known(problem.mesh))
+        return cls(problem.replace(levels=None, mesh=None), *hidden)
+
+    def release(self) -> Problem:
+        """The problem again."""
+        return self.problem.replace(levels=self.levels(), mesh=self.mesh())
+
+
+def _hide_known(tree) -> Callable:
+    """A function that gives `tree`, whose numbers stay known: custom derivatives trace arrays."""
+    return jax.tree_util.Partial(lambda tree: tree, tree) if is_traced(tree) else lambda: tree
+
+
+def _plainly_both(held: _Held, layout: "_Layout"):
+    """The sums over a mesh and coarser ones, and what was met, in one computation."""
+    problem = held.release()
+    fine, extremes = _sum(problem, layout, problem.mesh, _at_once)
+    frozen, fine_value, edges = jax.tree.map(_frozen, (problem, fine, extremes))
+    others = _coarser_at_once(frozen, layout, fine_value, edges)
+    return fine, *others, edges
+
+
+def _frozen(leaf):
+    """A leaf that does not change with what is differentiated by; known numbers stay known."""
+    return jax.lax.stop_gradient(leaf) if is_traced(leaf) else leaf
+
+
+def _coarser_at_once(problem: Problem, layout: "_Layout", fine, extremes):
+    """The sums over the coarser meshes, one after the other in the same code; which levels are
+    noisy; the number of meshes, which is one where no level is.
+    """
+    mesh, levels = problem.mesh, problem.levels
+    meshes = coarser_meshes(mesh)
+    tasks = [_prepare(problem, layout, other) for other in meshes]
+    where = lambda job: (job.nodes, job.widths, job.times, job.counts)  # noqa: E731
+    tables = jax.tree.map(lambda *rows: jnp.stack(rows), *(where(task.job) for task in tasks))
+    blocks = jnp.asarray([task.blocks for task in tasks])
+
+    def find_noisy(first, edges):
+        metal = has_fermi_surface(extremes, edges, levels, mesh.domain == "periodic")
+        return is_noisy(fine, first, metal, levels)
+
+    def is_wanted(state):
+        number, _, noisy = state
+        return (number == 0) | (jnp.any(noisy) & (number < len(meshes)))
+
+    def add(state):
+        number, coarse, noisy = state
+        job = eqx.tree_at(where, tasks[0].job, jax.tree.map(lambda rows: rows[number], tables))
+        totals, edges = _add_blocks(job, tasks[0].start, 0, blocks[number])
+        value = tasks[0].finish(totals)
+        noisy = jnp.where(number == 0, find_noisy(value, edges), noisy)
+        return number + 1, coarse.at[number].set(value), noisy
+
+    empty = jnp.zeros((len(meshes), *fine.shape), fine.dtype)
+    start = jnp.asarray(0), empty, jnp.zeros(levels.shape, bool)
+    number, coarse, noisy = jax.lax.while_loop(is_wanted, add, start)
+    return coarse, *(x.astype(fine.dtype) for x in (noisy, number))  # only numbers have tangents
+
+
+_both = eqx.filter_custom_jvp(_plainly_both)
+
+# A number of the model costs about 1.3 sums in forward mode. Reverse mode costs 50 sums whatever
+# their number, two minutes of compilation, and memory in proportion to the mesh.
+_FORWARD = 32
+
+
+@_both.def_jvp
+def _both_jvp(primals, tangents):
+    if moving(tangents) > _FORWARD:
+        return eqx.filter_jvp(_plainly_both, primals, tangents)
+    return along_all(_both_to_differentiate, primals, tangents)
+
+
+def _both_to_differentiate(held: _Held, layout: "_Layout"):
+    """The same, with smaller tiles, for the tangents lie beside, and a check after the loop."""
+    problem = held.release()
+    meshes = problem.mesh, *coarser_meshes(problem.mesh)
+    layout = lay_out(problem, meshes, parts=2, check=nan_if_lifted)
+    fine, *others = _plainly_both(held, layout)
+    return require_finite_derivative(fine), *others
+
+
+def _at_once(job: Sum, start, blocks: int):
+    """All blocks in one computation, as a derivative needs it."""
+    return _add_blocks(job, start, 0, blocks)
+
+
+class _Segments(NamedTuple):
+    """All blocks, some thousand k-points at a time, on all devices and processes."""
+
+    stage: str
+    partial_sums: PartialSums
+    about: Callable[[], dict[str, str]]
+    code: str | None
+    matrix_size: int
+    points: int
+    label: str
+    progress: bool | None
+
+    def __call__(self, job: Sum, start, blocks: int):
+        length = segment_length(job.box, job.block)
+        state = self.partial_sums.resume(self.stage, start)
+        mine = range(0, blocks, length)[distributed.rank() :: distributed.size()]
+        devices = lanes(self.matrix_size)
+        placed = {device: jax.device_put(_arrays((job, start)), device) for device in set(devices)}
+
+        def segment(first, device):
+            count = min(length, blocks - first)
+            with jax.default_device(device):
+                where = jnp.asarray(first), jnp.asarray(count)
+                arguments = eqx.combine(placed[device], (job, start))
+                part = _compiled()(*arguments, *where, code=self.code)
+                return jax.block_until_ready(part)
+
+        parts = in_order(segment, mine[state[0] :], devices)
+        size = -(-self.points // max(1, len(mine)))
+        progress = self.progress if distributed.rank() == 0 else False
+        try:
+            for part in track(parts, size, self.points, state[0], self.label, progress):
+                done, totals = state
+                state = done + 1, _merge(totals, jax.device_put(part, devices[0]))
+                self.partial_sums.keep(self.stage, *state, now=state[0] == len(mine))
+                distributed.check()
+        except BaseException:  # Ctrl-C too
+            self.partial_sums.keep(self.stage, *state, now=True)
+            raise
+        return distributed.total(_anywhere(state[1]), _merge, self.about)
+
+
+def _anywhere(tree):
+    """The arrays of a sum, no longer tied to the device where they were added."""
+    return jax.tree.map(lambda x: on_device(np.asarray(x)), tree)
+
+
+def _arrays(tree):
+    return eqx.filter(tree, eqx.is_array)
+
+
+@program
+def _merge(a, b):
+    (sums_a, extremes_a), (sums_b, extremes_b) = a, b
+    return jax.tree.map(jnp.add, sums_a, sums_b), extremes_a.merge(extremes_b)
+
+
+def _add_blocks(job: Sum, totals, first, count):
+    """`totals` with the blocks first, ..., first + count - 1 added."""
+    job = eqx.tree_at(lambda job: job.model, job, job.model.prepared())
+    kinds = ["sea"] * job.seas + ["surface"] * (len(job.plan) - job.seas)
+    later = {kind for scan, kind in zip(job.plan, kinds, strict=True) if not scan.one_by_one}
+
+    def added(totals, tiles, one_by_one):
+        levels, spread, weights = tiles
+        return tuple(
+            scan.add(total, levels, spread, weights[kind])
+            if scan.one_by_one == one_by_one
+            else total
+            for scan, kind, total in zip(job.plan, kinds, totals, strict=True)
+        )
+
+    def tile(carry, number):
+        totals, met = carry
+        levels, spread, weights, extremes = _tile(job, number)
+        totals = added(totals, (levels, spread, weights), True)
+        kept = (levels, spread, {kind: weights[kind] for kind in later}) if later else None
+        return (totals, met.merge(extremes)), kept
+
+    def block(number, carry):
+        numbers = number * job.block + jnp.arange(job.block)
+        (totals, met), tiles = jax.lax.scan(tile, carry, numbers)
+        return (added(totals, tiles, False) if later else totals), met
+
+    return jax.lax.fori_loop(first, first + count, block, totals)
+
+
+def _compiled():
+    return _add_blocks_on_cpu if jax.default_backend() == "cpu" else _add_blocks_compiled
+
+
+_add_blocks_compiled = program(_add_blocks)
+
+_add_blocks_on_cpu = program(_add_blocks, compiler_options={"xla_cpu_prefer_vector_width": 512})
+
+
+def _tile(job: Sum, number):
+    """Levels, spreads and weights of the bands on one tile, and the extremes there."""
+    inside = number < jnp.prod(job.counts)
+    u, widths, times = _box(job, number)
+    cells = any(scan.fills_cells for scan in job.plan)
+    nodes = lambda *box: _nodes(job, inside, cells, *box)  # noqa: E731
+    k, weight, edges = staged(nodes)(u, widths, times)
+    box = [x.reshape(-1) for x in u] if job.coordinates.periodic else None
+    wanted = {"box": box, "check": job.check, **job.observable.needs}
+    bands = solve(job.model, k, job.degeneracy, **wanted)
+    spread = staged(_spread)(bands, edges) if cells else jnp.zeros_like(bands.levels)
+    low, high = job.window
+    bands = bands.settled(low - spread / 2, high + spread / 2)
+    weights = job.observable(bands)
+    found = {"sea": weights.sea, "surface": weights.surface}
+    found = {kind: staged(_flat)(w, weight) for kind, w in found.items() if w is not None}
+    return bands.levels, spread, found, jax.lax.stop_gradient(_extremes(bands, weight != 0))
+
+
+def _extremes(bands: Bands, inside: Bool[Array, " K"]) -> Extremes:
+    """What the nodes that are inside the mesh add to the extremes."""
+    return Extremes(
+        jnp.min(jnp.where(inside, bands.splitting, jnp.inf)),
+        jnp.min(jnp.where(inside, bands.levels, jnp.inf), axis=-1),
+        jnp.max(jnp.where(inside, bands.levels, -jnp.inf), axis=-1),
+    )
+
+
+def _nodes(job: Sum, inside, cells: bool, u, widths, times):
+    """k, weights and, where cells are filled, edges of the points of a box."""
+    nodes = job.coordinates(u, widths, job.model.lattice)
+    weight = nodes.weight * math.prod(times)
+    flat = lambda x, axes: x.reshape(*x.shape[:axes], -1)  # noqa: E731
+    edges = flat(nodes.edges, 2) if cells else None
+    return flat(nodes.k, 1), jnp.where(inside, flat(weight, 0), 0), edges
+
+
+def _box(job: Sum, number) -> tuple[list[Array], list[Array], list[Array]]:
+    """Coordinates, widths and times of the sides of one box, each along its own axis."""
+    u, widths, times, dimensions = [], [], [], len(job.box)
+    for axis in reversed(range(dimensions)):
+        number, place = number // job.counts[axis], number % job.counts[axis]
+        shape = [1] * dimensions
+        shape[axis] = job.box[axis]
+        for table, cut in ((job.nodes, u), (job.widths, widths), (job.times, times)):
+            part = jax.lax.dynamic_slice_in_dim(table[axis], place * job.box[axis], job.box[axis])
+            cut.append(part.reshape(shape))
+    return u[::-1], widths[::-1], times[::-1]
+
+
+def _spread(bands: Bands, edges: Float[Array, "c d K"]) -> Float[Array, "n K"]:
+    """How much each energy varies over the cell of its point: root sum of squares over edges."""
+    velocity = jnp.einsum("immK->imK", bands.velocity).real
+    velocity = jax.vmap(group_mean, in_axes=(0, None))(velocity, bands.same)
+    return jnp.sqrt(jnp.sum(jnp.einsum("ciK,imK->cmK", edges, velocity) ** 2, axis=0))
+
+
+def _flat(weights: Float[Array, "*c n K"], weight: Float[Array, " K"]) -> Float[Array, "c n K"]:
+    return (weights * weight).reshape(-1, *weights.shape[-2:])
+
+
+def _in_order(plan, finished: list[Array]) -> Float[Array, "t e c"]:
+    """The results of several scans, put back in the order of the temperatures."""
+    order = np.concatenate([np.asarray(indices) for indices, _ in plan])
+    xp, arrays = as_arrays(*finished)
+    return xp.concatenate(arrays)[np.argsort(order)]

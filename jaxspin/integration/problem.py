@@ -1,0 +1,133 @@
+"""What is computed, and how: the problem, with its checks at the door, and the run."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from jaxspin.band_structure.bands import solve
+from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
+from jaxspin.engine.checkpoint import Checkpoint, CheckpointLike, as_checkpoint
+from jaxspin.integration import checks
+from jaxspin.integration.levels import Levels
+from jaxspin.meshes.mesh import Adaptive, Mesh
+from jaxspin.models import checks as model_checks
+from jaxspin.models.base import Model
+from jaxspin.quantities.combine import stack
+from jaxspin.quantities.observable import Observable, Weights
+from jaxspin.quantities.quantity import Quantity
+from jaxspin.symmetry.symmetric import Symmetric
+
+
+def _as_tuple(quantities: "Quantity | tuple[Quantity, ...]") -> "tuple[Quantity, ...]":
+    return (quantities,) if isinstance(quantities, Quantity) else tuple(quantities)
+
+
+class Problem(eqx.Module):
+    """Quantities of a model, summed over a mesh at some levels, in one pass.
+
+    >>> import jaxspin as js
+    >>> from jaxspin.quantities.charge import ANOMALOUS_HALL
+    >>> model = js.models.QiWuZhang(A=1.0, m=-1.0)
+    >>> problem = Problem(ANOMALOUS_HALL, model, js.Grid((8, 8)), js.Levels(0.0)).check()
+    >>> problem.quantities[0].name, problem.observable.spin
+    ('anomalous Hall conductivity', False)
+    """
+
+    quantities: tuple[Quantity, ...] = eqx.field(converter=_as_tuple)
+    model: Model
+    mesh: Mesh | Adaptive | Symmetric
+    levels: Levels
+    degeneracy: Degeneracy = Covariant()
+    #: Quantities that are summed beside those asked for, and need not converge where these do.
+    beside: tuple[Quantity, ...] = ()
+    #: The tolerance of degeneracy that the model has where none is given; `check` finds it.
+    usual: Covariant = Covariant()
+
+    @property
+    def all_quantities(self) -> tuple[Quantity, ...]:
+        """Those asked for, then those beside: the order of the components of the sums."""
+        return self.quantities + self.beside
+
+    @property
+    def observable(self) -> Observable:
+        """The weights of all quantities, laid end to end."""
+        return stack(quantity.observable for quantity in self.all_quantities)
+
+    @property
+    def observable_asked_for(self) -> Observable:
+        """The weights of the quantities that are asked for."""
+        return stack(quantity.observable for quantity in self.quantities)
+
+    def replace(self, **changes) -> "Problem":
+        """The problem with some of its fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def observe(self, observable: Observable) -> "Problem":
+        """The problem with one quantity, of another observable."""
+        quantity = self.quantities[0].replace(observable=observable)
+        return self.replace(quantities=quantity, beside=())
+
+    @property
+    def weights(self) -> Weights:
+        """Shapes of the weights, without computing them."""
+        k = jax.ShapeDtypeStruct((self.model.dimension, 1), jnp.result_type(float))
+        observable = self.observable
+        return eqx.filter_eval_shape(
+            lambda k: observable(solve(self.model, k, self.degeneracy, **observable.needs)), k
+        )
+
+    def check(self) -> "Problem":
+        """The problem with its tolerance of degeneracy chosen, after every check at the door.
+
+        Raises:
+            ValueError: naming the argument, for bad input of any kind.
+        """
+        model, mesh, observable = self.model, self.mesh, self.observable
+        model_checks.check_model(model)
+        checks.check_mesh(model, mesh)
+        checks.check_levels(self.levels)
+        self._check_dimension()
+        if observable.spin:
+            model_checks.check_spin(model)
+        hamiltonians = model_checks.sample_hamiltonians(model)
+        usual = checks.choose_degeneracy(hamiltonians, Covariant())
+        degeneracy = checks.choose_degeneracy(hamiltonians, self.degeneracy)
+        checks.check_degeneracy(model, degeneracy)
+        checks.check_tolerance(hamiltonians, degeneracy)
+        checks.check_tail(self.observable_asked_for, model, mesh, self.levels, degeneracy)
+        if isinstance(mesh, Symmetric):
+            checks.check_symmetry(observable, self.all_quantities, model, mesh, degeneracy)
+        return self.replace(degeneracy=degeneracy, usual=usual)
+
+    def _check_dimension(self) -> None:
+        dimension = self.model.dimension
+        for quantity in self.all_quantities:
+            if dimension < quantity.least_dimension:
+                allowed = " or ".join(str(d) for d in range(quantity.least_dimension, 4))
+                raise ValueError(
+                    f"Argument `model` must have dimension {allowed} for the {quantity.name}, "
+                    f"but has dimension {dimension}."
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """How a problem is computed: what is shown and what is kept on the way."""
+
+    #: Show a progress bar; None shows it where standard error is a terminal.
+    progress: bool | None = None
+    #: Where the sums so far are kept, to go on from after an interruption (docs/running.md).
+    checkpoint: Checkpoint | None = None
+    #: What the progress bar says.
+    label: str = "integrating"
+
+    @classmethod
+    def of(cls, progress: bool | None, checkpoint: CheckpointLike) -> "Run":
+        """The run with a progress bar and a checkpoint as public functions take them.
+
+        Raises:
+            ValueError: `checkpoint` is neither a path, nor a `Checkpoint`, nor None.
+        """
+        return cls(progress, as_checkpoint(checkpoint))

@@ -1,0 +1,121 @@
+"""Resolution of fixed meshes: near degeneracies that are narrower than the spacing of the nodes."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxspin.band_structure.degeneracy import Covariant
+from jaxspin.engine.small_matrices import is_traced, on_device
+from jaxspin.engine.terminal import warn_user
+from jaxspin.integration.integrate import Sums, average_over_group
+from jaxspin.integration.near_degeneracies import GapSearch, NearDegeneracies
+from jaxspin.integration.problem import Problem
+from jaxspin.meshes.mesh import Adaptive, Mesh
+from jaxspin.symmetry.symmetric import Symmetric
+
+# A peak of width w between nodes a distance h apart is summed with an error of exp(-2π w/h) of it,
+# which the comparison with a coarser mesh sees while that is small. Peaks of w < h/4 are looked at.
+_WIDE = 4.0
+_NOTABLE = 0.01  # part of a response whose loss between the nodes is worth a warning
+_GROSS = 0.5  # ... even if the error says so already
+
+
+@jax.ensure_compile_time_eval()
+def include_unresolved(sums: Sums, problem: Problem) -> Sums:
+    """The sums, their error with that of near degeneracies between the nodes of a fixed mesh.
+
+    It warns of the worst, where that is a hundredth of the response and more than its error, or
+    half of the response whatever the error. Where numbers are traced nothing is known, and nothing
+    is done.
+    """
+    mesh = _unreduced(problem.mesh)
+    if problem.observable.smooth or isinstance(mesh, Adaptive) or is_traced(sums, problem):
+        return sums
+    near, missing = _find_unresolved(problem, mesh)
+    if not len(missing):
+        return sums
+    average = average_over_group(problem)
+    missing = np.abs(np.asarray(average(problem.weights.complete(missing))))
+    missing = missing.reshape(-1, *sums.value.shape)
+    claimed, size = np.max(np.asarray(sums.error)), np.max(np.abs(np.asarray(sums.value)))
+    each = np.max(missing.reshape(len(missing), -1), axis=1)
+    worst = int(np.argmax(each))
+    if each[worst] > max(min(claimed, _GROSS * size), _NOTABLE * size):
+        _warn(near, worst)
+    error = np.asarray(sums.error) + np.sum(missing, axis=0)
+    return eqx.tree_at(lambda sums: sums.error, sums, on_device(error))
+
+
+@jax.ensure_compile_time_eval()
+def compare_groups(smallest: Array, problem: Problem) -> dict[str, Array]:
+    """Relative change of a sum if small splittings were treated in the other way, for `info`.
+
+    Where pairs of bands that were met split by less than 5 meV (5000 times the default tolerance)
+    counted as separate, "change_if_grouped" is the change with that tolerance; where a tolerance
+    above the default was given, "change_if_separate" that with the default. It is that of a sum
+    over a few hundred nodes, and left out below a hundredth.
+    """
+    observable = problem.observable_asked_for
+    if observable.smooth or is_traced(smallest, problem):
+        return {}
+    usual = float(problem.usual.tolerance)
+    tolerance = float(getattr(problem.degeneracy, "tolerance", 0.0))
+    if tolerance > usual:
+        name, other = "change_if_separate", usual
+    elif float(smallest) <= _MILLIVOLTS * usual:
+        name, other = "change_if_grouped", _MILLIVOLTS * usual
+    else:
+        return {}
+    mesh = _unreduced(problem.mesh)
+    fixed = mesh.mesh if isinstance(mesh, Adaptive) else mesh
+    search = GapSearch(observable, problem.model, fixed, problem.levels, problem.degeneracy)
+    here, there = (search.sample(Covariant(jnp.asarray(t))) for t in (tolerance, other))
+    size = max(np.max(np.abs(here)), np.max(np.abs(there)))
+    change = np.max(np.abs(here - there)) / size if size > 0 else 0.0
+    return {name: jnp.asarray(change)} if change > _NOTABLE else {}
+
+
+_MILLIVOLTS = 5e3  # 5 meV in units of the default tolerance
+
+
+def _unreduced(mesh: Mesh | Adaptive | Symmetric) -> Mesh | Adaptive:
+    """The mesh of the whole domain."""
+    return mesh.mesh if isinstance(mesh, Symmetric) else mesh
+
+
+def _find_unresolved(problem: Problem, mesh: Mesh):
+    """Near degeneracies between the nodes, and their content that the nodes miss, (L, level, c)."""
+    observable, degeneracy = problem.observable, problem.degeneracy
+    search = GapSearch(observable, problem.model, mesh, problem.levels, degeneracy)
+    near, nothing = search.find(), np.zeros((0, 1, 1))
+    if not len(near.gap):
+        return near, nothing
+    found = search.neighbours(near, _widths(mesh, near.u), search.zero)
+    ratio = np.max(np.sqrt(np.maximum(found.growth**2 - 1, 0)), axis=1)
+    narrow = found.matters & (ratio > _WIDE)
+    if not np.any(narrow):
+        return near, nothing
+    near = near.select(narrow)
+    content = search.content(near, found.distance[narrow], 0.0)
+    return near, content * np.exp(-2 * np.pi / ratio[narrow])[:, None, None]
+
+
+def _widths(mesh: Mesh, u: Float[np.ndarray, "L d"]) -> Float[np.ndarray, "L d"]:
+    """Widths of the cells of a mesh that hold these points of the unit cube."""
+    columns = []
+    for rule, x in zip(mesh.rules, u.T, strict=True):
+        away = np.abs(rule.nodes - x[:, None])
+        columns.append(rule.widths[np.argmin(np.minimum(away, 1 - away), axis=1)])
+    return np.stack(columns, axis=1)
+
+
+def _warn(near: NearDegeneracies, worst: int) -> None:
+    k = ", ".join(f"{x:.4g}" for x in near.k[worst])
+    warn_user(
+        f"The mesh does not resolve the gap of {near.gap[worst]:.2g} eV between bands "
+        f"{near.band[worst]} and {near.band[worst] + 1} at k = ({k}) 1/Å: between its nodes the "
+        "gap widens and narrows again. The error in the result allows for what may be missing. Use "
+        "Adaptive(mesh, rtol), a finer mesh or a higher temperature."
+    )

@@ -1,0 +1,109 @@
+"""How a mesh is cut into boxes, tiles, blocks and segments."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Array
+
+from jaxspin.band_structure.degeneracy_lifting import (
+    require_unlifted,
+)
+from jaxspin.engine.small_matrices import on_device
+from jaxspin.integration.problem import Problem
+from jaxspin.meshes.mesh import Mesh
+from jaxspin.quantities.observable import Weights
+
+_SEGMENT = 2**16  # k-points between two looks at the clock
+_SMALL = 8  # bands; above it tiles of 64 are faster than those of 128 (measured at 18)
+_TILE_ELEMENTS = 2**17  # numbers in one matrix of a tile, 2 MB
+_BLOCK = 1024  # k-points whose weights are added to the sums at once
+_BLOCK_ELEMENTS = 2**15  # and at most so many numbers, a quarter of a megabyte
+
+
+class Layout(NamedTuple):
+    """How a mesh and the coarser ones are cut: alike, so that both run the same compiled code."""
+
+    #: The sides of a box.
+    box: tuple[int, ...]
+    #: Number of tiles in a block.
+    block: int
+    #: Number of boxes along each coordinate for which the tables have room.
+    room: tuple[int, ...]
+    #: What meets a change of H that splits degenerate bands: `require_unlifted` or `nan_if_lifted`.
+    check: Callable[[Array, Array], Array]
+    #: Size of the largest matrices of the model; not asked again, because it takes a trace of H.
+    matrix_size: int
+    #: Shapes of the weights; not asked again for the same reason.
+    weights: Weights
+
+
+def lay_out(
+    problem: Problem, meshes: tuple[Mesh, ...], parts: int = 1, check=require_unlifted
+) -> Layout:
+    """Tiles are one of so many parts of the usual size."""
+    mesh, weights, matrix_size = meshes[0], problem.weights, problem.model.matrix_size
+    bands = weights.sea.shape[-2]
+    tile = tile_size(matrix_size, mesh.domain == "periodic")
+    box = sides(mesh.shape, max(1, tile // parts))
+    points, numbers = math.prod(box), bands * math.prod(weights.sea.shape[:-2])
+    tiles = math.prod(-(-n // side) for n, side in zip(mesh.shape, box, strict=True))
+    block = max(1, min(_BLOCK // points, _BLOCK_ELEMENTS // (points * numbers), tiles))
+    longest = map(max, zip(*(mesh.shape for mesh in meshes), strict=True))
+    boxes = (-(-n // side) for n, side in zip(longest, box, strict=True))
+    room = tuple(2 ** math.ceil(math.log2(n)) for n in boxes)
+    return Layout(box, block, room, check, matrix_size, weights)
+
+
+def segment_length(box: tuple[int, ...], block: int) -> int:
+    """Number of blocks in a segment."""
+    return max(1, _SEGMENT // (block * math.prod(box)))
+
+
+def tile_size(bands: int, periodic: bool) -> int:
+    """k-points in a tile. The products of small matrices like their operands in the fastest cache;
+    hopping models, on periodic meshes, share work between the points of a box. Of hundreds of
+    bands a few dozen matrices of the tile have to fit into memory."""
+    if bands > _SMALL:
+        return int(np.clip(_TILE_ELEMENTS // bands**2, 1, 64))
+    if periodic:
+        return int(np.clip(8192 // bands**2, 128, 512))
+    return int(np.clip(1024 // bands**2, 64, 256))
+
+
+def sides(shape: tuple[int, ...], tile: int) -> tuple[int, ...]:
+    """Sides of the boxes, of at most `tile` points, that cover a mesh with the least waste.
+
+    A box of a multiple of 8 points fills the lanes of the processor; each box costs about as much
+    as 8 more points. Hopping models like the last side best at 16 to 32.
+    """
+
+    def cost(box):
+        lanes = -(-math.prod(box) // 8) * 8
+        boxes = math.prod(-(-n // side) for n, side in zip(shape, box, strict=True))
+        return boxes * (lanes + 8), abs(box[-1] - 32)
+
+    return min(_boxes(shape, tile), key=cost)
+
+
+def _boxes(shape: tuple[int, ...], tile: int) -> Iterator[tuple[int, ...]]:
+    if not shape:
+        yield ()
+        return
+    for side in range(1, min(shape[0], tile) + 1):
+        for rest in _boxes(shape[1:], tile // side):
+            yield (side, *rest)
+
+
+def tables_of_rules(mesh: Mesh, layout: Layout):
+    """Nodes, widths and times along each coordinate, and numbers of boxes."""
+    rows, counts = [], []
+    for rule, side, room in zip(mesh.rules, layout.box, layout.room, strict=True):
+        number = len(rule.nodes)
+        counts.append(-(-number // side))
+        fill = lambda x, value, n=room * side - number: on_device(  # noqa: E731
+            np.append(x, np.full(n, value))
+        )
+        rows.append((fill(rule.nodes, 0.5), fill(rule.widths, 0.0), fill(rule.times, 1.0)))
+    return tuple(zip(*rows, strict=True)), counts

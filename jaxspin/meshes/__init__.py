@@ -1,0 +1,1 @@
+"""Points of k-space and their weights."""

@@ -1,0 +1,259 @@
+"""Checks of a model before anything is traced: H(k), its shape, lattice and spin."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex
+
+from jaxspin.engine import tolerances
+from jaxspin.engine.programs import program
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.terminal import warn_user
+from jaxspin.engine.tracing import look_at
+from jaxspin.engine.validate import as_numbers, finite_reals
+from jaxspin.meshes.lattice import reciprocal_vectors
+from jaxspin.meshes.path import Path
+from jaxspin.models.base import (
+    check_is_model,
+    hamiltonian_at,
+    method_for_property,
+    number_of_bands,
+)
+
+SAMPLES = 5
+
+
+@jax.ensure_compile_time_eval()
+def check_model(model) -> None:
+    """`model` is a Model whose H(k) is finite and Hermitian, with a spin operator that fits.
+
+    Raises:
+        ValueError: naming what is wrong and at which k.
+    """
+    check_is_model(model)
+    _check_lattice(model)
+    d, name = model.dimension, type(model).__name__
+    program = look_at(
+        hamiltonian_at,
+        model,
+        jax.ShapeDtypeStruct((d,), float),
+        argument="model",
+        what="H(k)",
+        where=f"{name}.__call__",
+        wanted=f"must take k of shape ({d},), as its dimension says",
+    )
+    shape = program.out_avals[0].shape
+    if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
+        raise ValueError(
+            f"Argument `model` must return a square matrix H(k), but returns shape {shape}."
+        )
+    if is_traced(model):
+        return
+    k = jnp.stack([jnp.zeros(d), *sample_points(model)])
+    for one, hamiltonian in zip(k, jax.vmap(lambda k: hamiltonian_at(model, k))(k), strict=True):
+        _check_hamiltonian(np.asarray(hamiltonian), one)
+
+
+@jax.ensure_compile_time_eval()
+def check_spin(model) -> None:
+    """The spin operator of `model` is three finite Hermitian matrices of the size of H(k).
+
+    Raises:
+        ValueError: naming what is wrong.
+    """
+    check_spin_is_a_method(model)
+    name, n, d = type(model).__name__, number_of_bands(model), model.dimension
+    program = look_at(
+        lambda model, k: model.spin_at(k),
+        model,
+        jax.ShapeDtypeStruct((d, 1), float),
+        argument="model",
+        what="its spin operator",
+        where=f"{name}.spin",
+        wanted="must have a spin operator for this quantity",
+    )
+    shape = program.out_avals[0].shape
+    if shape[:-1] != (3, n, n):
+        raise ValueError(
+            f"Argument `model` must have a spin operator of shape {(3, n, n)}, "
+            f"but it has shape {shape[:-1]}."
+        )
+    if is_traced(model):
+        return
+    spin = np.asarray(_spin_at(model, jnp.stack(sample_points(model), axis=-1)))
+    if not np.allclose(spin, spin.conj().swapaxes(1, 2), atol=tolerances.GIVEN.of(spin)):
+        raise ValueError("Argument `model` must have a Hermitian spin operator, but does not.")
+    if spin.shape[-1] == 1 and not model.downfolded:  # others are projected, and smaller
+        _check_normalisation(name, spin[..., 0])
+
+
+def check_spin_is_a_method(model) -> None:
+    """`spin` of `model` can be called.
+
+    Raises:
+        ValueError: it is a property or a field.
+    """
+    if not callable(model.spin):
+        raise ValueError(
+            f"Argument `model` must have `spin` as a method, but {type(model).__name__}.spin is a "
+            "property or a field. Write `def spin(self)` without @property."
+        )
+
+
+@program
+def _spin_at(model, k):
+    return model.spin_at(k)
+
+
+def _check_normalisation(name: str, spin: np.ndarray) -> None:
+    """Warn of a spin that is a multiple of one in units of ħ/2, such as σ/2.
+
+    Pauli matrices have the square 1, and spins of any size obey [s_x, s_y] = 2i s_z.
+    """
+    squares = np.einsum("snm,sml->snl", spin, spin)
+    identity = np.eye(spin.shape[-1])
+    norms = np.trace(squares, axis1=1, axis2=2).real / len(identity)
+    rounding = tolerances.SPIN_ALGEBRA.of(spin)
+    like_pauli = np.allclose(squares, norms[:, None, None] * identity, atol=rounding)
+    x, y, z = spin
+    commutator, size = x @ y - y @ x, np.sum(np.abs(z) ** 2)
+    factor = np.sum(commutator * z.conj()).imag / (2 * size) if size else 0.0
+    like_spin = factor and np.allclose(commutator, 2j * factor * z, atol=rounding * abs(factor))
+    factor = factor if like_spin else np.sqrt(norms.max()) if like_pauli else 1.0
+    if factor and abs(abs(factor) - 1) > _PROJECTED:
+        warn_user(
+            f"The spin operator of {name} is {abs(factor):.3g} times one in units of ħ/2, in which "
+            f"[s_x, s_y] = 2i s_z and Pauli matrices have the square 1: its largest mean square is "
+            f"{norms.max():.3g}. Every spin quantity is {abs(factor):.3g} times what its unit says."
+        )
+
+
+_PROJECTED = 0.05  # by which spins between Wannier functions may be smaller
+
+
+def check_complete(model, quantity: str) -> None:
+    """A sum over the bands of `model` is the whole of a quantity.
+
+    Raises:
+        ValueError: the model has elements of the position operator, hence states beyond its bands,
+            and what they contribute is not among its matrix elements; it is downfolded.
+    """
+    check_every_band(model, quantity)
+    if model.external_terms:
+        raise ValueError(
+            f"Argument `model` must have no elements of the position operator for the {quantity}, "
+            "for then states beyond its bands contribute what these elements do not tell. "
+            "`without_external_terms()` of a HoppingModel gives the part of its own bands."
+        )
+
+
+def check_every_band(model, quantity: str) -> None:
+    """`model` has all its bands, for a quantity that dressed operators of a few do not give.
+
+    Raises:
+        ValueError: it is downfolded.
+    """
+    if model.downfolded:
+        raise ValueError(
+            f"Argument `model` must have all its bands for the {quantity}, which needs those that "
+            "downfolding removes, but is downfolded. Give the full model."
+        )
+
+
+@jax.ensure_compile_time_eval()
+def as_wave_vectors(model, k) -> Array:
+    """`k` as an array (..., d) of real, finite numbers.
+
+    Raises:
+        ValueError: it is none, or has another dimension than the model.
+    """
+    if isinstance(k, Path):
+        raise ValueError(
+            "Argument `k` must be wave vectors in an array of shape (..., d), but is a Path. "
+            "`path.sample(number, model.lattice)[0]` gives them."
+        )
+    d = model.dimension
+    k = k if is_traced(k) else as_numbers("k", k, f"with a last axis of length {d}")
+    if k.ndim == 0 or k.shape[-1] != d:
+        raise ValueError(
+            f"Argument `k` must have a last axis of length {d}, the dimension of the model, "
+            f"but has shape {k.shape}."
+        )
+    if not is_traced(k) and not np.all(np.isfinite(k)):
+        raise ValueError("Argument `k` must be finite, but is not.")
+    return jnp.asarray(k, dtype=jnp.result_type(float))
+
+
+def sample_hamiltonians(model) -> Complex[Array, "K n n"]:
+    """H at the few k of the checks."""
+    at_all = jax.vmap(lambda k: hamiltonian_at(model, k))
+    if is_traced(model):
+        return at_all(jnp.stack(sample_points(model)))
+    with jax.ensure_compile_time_eval():
+        return at_all(jnp.stack(sample_points(model)))
+
+
+def sample_points(model) -> list:
+    """A few k of the size of a Brillouin zone, the same at every call."""
+    random = np.random.default_rng(20231119).uniform(-1, 1, size=(SAMPLES, model.dimension))
+    return [jnp.asarray(k) for k in random]
+
+
+_SHORTEST = 1e-3  # Å; shorter lattice vectors are in metres, or not lengths
+
+
+def _check_lattice(model) -> None:
+    """The lattice is one row for each direction, and spans a volume."""
+    lattice, d = model.lattice, model.dimension
+    if lattice is None:
+        return
+    if callable(lattice):
+        raise ValueError(method_for_property(model, "lattice"))
+    if np.shape(lattice) != (d, d):
+        raise ValueError(
+            f"Argument `model` must have a lattice of shape {(d, d)}, one row for each vector, "
+            f"but it has shape {np.shape(lattice)}."
+        )
+    if is_traced(lattice):
+        return
+    if not finite_reals(lattice):
+        raise ValueError("Argument `model` must have a lattice of finite numbers, but does not.")
+    rows = np.asarray(lattice, dtype=float)
+    lengths = np.linalg.norm(rows, axis=1)
+    if abs(np.linalg.det(rows)) <= 1e-6 * np.prod(lengths):
+        raise ValueError(
+            "Argument `model` must have lattice vectors that span a cell, but their determinant "
+            f"is {np.linalg.det(rows):.3g}."
+        )
+    if lengths.min() < _SHORTEST:
+        raise ValueError(
+            "Argument `model` must have lattice vectors in Å, but one has the length "
+            f"{lengths.min():.3g}, which looks like metres: 1 m is 1e10 Å."
+        )
+
+
+def _check_hamiltonian(h, k) -> None:
+    if not np.all(np.isfinite(h)):
+        raise ValueError(
+            f"Argument `model` must return finite numbers, but H(k) is not at k = {np.asarray(k)}."
+        )
+    asymmetry, size = np.max(np.abs(h - h.conj().T)), max(np.max(np.abs(h)), 1e-300)
+    if asymmetry > tolerances.HERMITIAN.of(h) * size:
+        raise ValueError(
+            f"Argument `model` must return a Hermitian H(k), but |H - H†| is {asymmetry:.1e} eV "
+            f"at k = {np.asarray(k)}."
+        )
+
+
+def check_periodic(model) -> None:
+    """Bands repeat with the reciprocal lattice."""
+    k = sample_points(model)[0]
+    here = np.linalg.eigvalsh(np.asarray(hamiltonian_at(model, k)))
+    for i, step in enumerate(np.asarray(reciprocal_vectors(model.lattice))):
+        there = np.linalg.eigvalsh(np.asarray(hamiltonian_at(model, k + step)))
+        rounding = tolerances.PERIODIC.of(here) * max(1.0, np.max(np.abs(here)))
+        if not np.allclose(here, there, atol=rounding):
+            raise ValueError(
+                "Argument `model` must be periodic, since it has a lattice, but its bands change "
+                f"by {np.max(np.abs(here - there)):.1e} eV along reciprocal vector {i}."
+            )

@@ -1,0 +1,55 @@
+"""A model on a tile of k-points: H, its slopes, the spin and the connection of its basis."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Complex, Float, Inexact
+
+from jaxspin.engine.small_matrices import dagger, matmul
+from jaxspin.models.remote import Removed
+
+
+class BasisConnection(NamedTuple):
+    """How the basis functions of a model change with k, beyond the phases of their centres.
+
+    `connection`: A_mn = i⟨m|∂n⟩, Å, (d, n, n, K), Hermitian. `curl`: ∂_a A_b − ∂_b A_a of the pairs
+    a < b, Å², (p, n, n, K); covariant derivatives where the phases are left out of the basis.
+    """
+
+    connection: Complex[Array, "d n n K"]
+    curl: Complex[Array, "p n n K"] | None
+
+    def velocity(
+        self, hamiltonian: Complex[Array, "n n K"], slopes: Inexact[Array, "d n n K"]
+    ) -> Complex[Array, "d n n K"]:
+        """ħ times the velocity, ∂H − i[A, H], eV Å."""
+        product = matmul(self.connection, hamiltonian)
+        return slopes - 1j * (product - dagger(product))
+
+    def curvature(self) -> Complex[Array, "p n n K"]:
+        """That of the space of the basis functions, ∂_a A_b − ∂_b A_a − i[A_a, A_b], Å².
+
+        It is what a sum over all states has beyond the sum over the bands of the model: the terms
+        Ω̄ and, with the others, A x A of Wang et al., PRB 74, 195118 (2006), Eq. (27).
+        """
+        a, b = np.triu_indices(len(self.connection), 1)
+        product = matmul(self.connection[a], self.connection[b])
+        return self.curl - 1j * (product - dagger(product))
+
+
+class Lifted(NamedTuple):
+    """A model at many k, the k axis last."""
+
+    #: H, eV, and ∂H/∂k_i, eV Å.
+    hamiltonian: Inexact[Array, "n n K"]
+    slopes: Inexact[Array, "d n n K"]
+    #: Units of ħ/2, with a last axis of length 1 where all k have the same.
+    spin: Complex[Array, "3 n n K"] | None
+    connection: BasisConnection | None
+    #: The spin current less ½{s, v}, eV Å, (d, 3, n, n, K): what is lost where s and v are
+    #: projected on a part of the states. None where nothing is, or where it is not known.
+    current: Complex[Array, "d 3 n n K"] | None = None
+    #: Only from a downfolded model, and where it was asked for.
+    removed: Removed | None = None
+    #: Only from a downfolded model: the smallest gap between kept and removed bands, eV.
+    apart: Float[Array, " K"] | None = None

@@ -1,0 +1,332 @@
+"""What a calculation returns: numbers with axes, units, formula and error, and files of them."""
+
+import json
+from collections.abc import Mapping
+from os import PathLike
+from typing import Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import xarray
+from jaxtyping import Array, Float
+
+from jaxspin import units as unit
+from jaxspin.engine import files
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.terminal import printable
+from jaxspin.integration.adaptive import Refinement
+from jaxspin.integration.error_estimates import name_rule
+from jaxspin.integration.levels import Levels
+from jaxspin.quantities.axes import AXES
+from jaxspin.responses import schema
+from jaxspin.responses.origin import Origin
+
+_CARTESIAN = ("x", "y", "z")
+Label = Literal["x", "y", "z"]
+
+
+class Response(eqx.Module):
+    """A response at each level, with what is needed to read it.
+
+    It is a pytree: it passes through jit, vmap and derivatives, and `value` is differentiable.
+    """
+
+    #: The response, axes as named in `axes`.
+    value: Float[Array, "..."]
+    #: Estimated error of `value` (docs/conventions.md, "Error estimate"), same shape; NaN where
+    #: there is no estimate.
+    error: Float[Array, "..."]
+    #: The Fermi energies (eV) and temperatures (K).
+    levels: Levels
+    #: Numbers met on the way: "smallest_splitting" (eV), "degeneracy_tolerance" (eV), ...
+    info: dict[str, Array]
+    #: Names of the axes of `value`, e.g. ("mu", "flow", "field", "spin").
+    axes: tuple[str, ...] = eqx.field(static=True)
+    #: The unit of `value`, e.g. "hbar/2e S/m".
+    units: str = eqx.field(static=True)
+    #: Name of the quantity, with the definition used.
+    name: str = eqx.field(static=True)
+    #: The formula that was summed.
+    formula: str = eqx.field(static=True)
+    #: Where the formula comes from.
+    source: str = eqx.field(static=True)
+    #: Symbol of the quantity in figures, in LaTeX.
+    symbol: str = eqx.field(static=True, default="R")
+    #: Labels of components already selected, e.g. "z x y".
+    selected: str = eqx.field(static=True, default="")
+    #: Model, mesh, levels, degeneracy, versions and date, as texts.
+    origin: Origin = eqx.field(static=True, default=Origin())
+    #: Where the points of an adaptive mesh went; a file does not keep it.
+    refinement: Refinement | None = None
+
+    @property
+    def error_rule(self) -> str:
+        """The rule by which `error` was estimated, in words; empty where there is none to name."""
+        return name_rule(self.info)
+
+    def to(self, units: str) -> "Response":
+        """The same response in other units.
+
+        Conductivities: "S/m", "S/cm" in 3D and "S", "e^2/h" in 2D. Spin conductivities:
+        "hbar/2e S/m", "hbar/2e S/cm", "hbar/e S/m", "hbar/e S/cm" in 3D and "hbar/2e S",
+        "hbar/e S", "hbar/2e e^2/h", "hbar/e e^2/h", "e/8pi", "e/4pi", "e/2pi" in 2D. The other
+        quantities: docs/conventions.md. Other spellings of the same unit, those of the figures
+        among them, are understood: "(ħ/e) S/cm". A two-dimensional response never turns into a
+        three-dimensional one: that needs a thickness.
+
+        Raises:
+            ValueError: `units` does not measure this quantity; the message lists what does.
+        """
+        factor = unit.conversion(self.units, units)
+        value, error = self.value * factor, self.error * factor
+        return self.replace(value=value, error=error, units=unit.canonical(units))
+
+    def component(
+        self,
+        *,
+        flow: Label | None = None,
+        field: Label | None = None,
+        second_field: Label | None = None,
+        spin: Label | None = None,
+        orbital: Label | None = None,
+        gradient: Label | None = None,
+        magnetization: Label | None = None,
+    ) -> "Response":
+        """One Cartesian component: the response without the axes that are named.
+
+        Axes that `jax.vmap` has put in front of those in `axes` stay.
+
+        Raises:
+            ValueError: the response has no such axis, or the axis no such component.
+        """
+        chosen = {
+            "flow": flow,
+            "field": field,
+            "second_field": second_field,
+            "spin": spin,
+            "orbital": orbital,
+            "gradient": gradient,
+            "magnetization": magnetization,
+        }
+        response = self
+        for axis, label in chosen.items():
+            if label is not None:
+                response = response._select(axis, label)
+        return response
+
+    def _select(self, axis: str, label: str) -> "Response":
+        if axis not in self.axes:
+            raise ValueError(
+                f"Argument `{axis}` must be left out, for this response has the axes {self.axes}."
+            )
+        kept = self.axes.index(axis)
+        position = kept - len(self.axes)  # from the end: `vmap` puts its axes in front
+        allowed = _CARTESIAN[: self.value.shape[position]]
+        if label not in allowed:
+            raise ValueError(
+                f"Argument `{axis}` must be one of {', '.join(map(repr, allowed))}, "
+                f"but is {label!r}."
+            )
+        take = lambda array: jnp.take(array, allowed.index(label), axis=position)  # noqa: E731
+        axes = self.axes[:kept] + self.axes[kept + 1 :]
+        selected = f"{self.selected}, {axis} {label}".strip(", ")
+        return self.replace(
+            value=take(self.value), error=take(self.error), axes=axes, selected=selected
+        )
+
+    def replace(self, **changes) -> "Response":
+        """The response with some of its fields changed."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return Response(**{**fields, **changes})
+
+    def to_xarray(self) -> xarray.DataArray:
+        """The value as a labelled array; units, formula, source and info in its attributes.
+
+        The estimated error is the coordinate "error".
+
+        Raises:
+            ValueError: the response is one of many (from `jax.vmap`), or inside jit.
+        """
+        _check_concrete(self)
+        error = (self.axes, np.asarray(self.error))
+        return xarray.DataArray(
+            np.asarray(self.value),
+            dims=self.axes,
+            coords={**self._coordinates(), "error": error},
+            name=self.name,
+            attrs=self._attributes(),
+        )
+
+    def save(self, path: str | PathLike, *, overwrite: bool = False) -> None:
+        """Write a netCDF file with all metadata. `jaxspin.load` reads it back.
+
+        For a table in CSV: `response.to_xarray().to_dataframe("value").to_csv("out.csv")`.
+
+        Args:
+            path: ends in .nc, .nc4, .h5 or .hdf5.
+            overwrite: replace a file that is there.
+        Raises:
+            ValueError: another ending, a file that is there, a folder that is not; a response that
+                is one of many (from `jax.vmap`), inside jit, or inconsistent.
+        """
+        write(self, path, overwrite=overwrite)
+
+    def _coordinates(self) -> dict[str, tuple]:
+        size = dict(zip(self.axes, self.value.shape, strict=True))
+        labels = {
+            axis: (axis, list(_CARTESIAN[: size[axis]])) for axis in size.keys() & AXES.keys()
+        }
+        numbers = {
+            "mu": ("mu", np.asarray(self.levels.mu), {"units": "eV"}),
+            "temperature": ("temperature", np.asarray(self.levels.temperatures), {"units": "K"}),
+        }
+        return labels | {axis: numbers[axis] for axis in self.axes if axis in numbers}
+
+    def _attributes(self) -> dict[str, str]:
+        info = {key: np.asarray(value).tolist() for key, value in self.info.items()}
+        return {
+            "quantity": self.name,
+            "units": self.units,
+            "formula": self.formula,
+            "source": self.source,
+            "symbol": self.symbol,
+            "selected": self.selected,
+            "axes": json.dumps(self.axes),
+            "info": json.dumps(info),
+            "origin": json.dumps(self.origin.texts),
+            "temperature_is_scalar": json.dumps(self.levels.temperature.ndim == 0),
+        }
+
+    def __repr__(self) -> str:
+        if is_traced(self):
+            return f"Response({self.name}, axes={self.axes}, units={self.units!r}, traced)"
+        heading = f"{self.name}, {self.selected}" if self.selected else self.name
+        axes = ("mapped",) * (self.value.ndim - len(self.axes)) + self.axes
+        shape = ", ".join(f"{a} {n}" for a, n in zip(axes, self.value.shape, strict=True))
+        kelvin = _range(self.levels.temperatures, "K")
+        lines = [
+            f"{heading}  [{self.units}]",
+            f"  formula  {self.formula}",
+            f"  source   {self.source}",
+            f"  axes     ({shape})",
+            f"  levels   {_range(self.levels.mu, 'eV')}; T = {kelvin}",
+            f"  largest  {_largest(self.value, axes, self.levels)}",
+            f"  error    {_error(self.error, self.units, self.error_rule)}",
+        ]
+        lines += [f"  {key}  {shown(value)}" for key, value in self.info.items()]
+        return printable("\n".join(lines))
+
+    __str__ = __repr__
+
+
+def write(
+    response: Response,
+    path: str | PathLike,
+    *,
+    overwrite: bool = False,
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Write a response as `Response.save`, with more texts beside it, which the hash leaves out.
+
+    Raises:
+        ValueError: as `Response.save`.
+    """
+    place = schema.check_new_file(path, overwrite)
+    _check_concrete(response)
+    contents = _contents(response)
+    try:
+        schema.response_fields(contents)
+    except files.UnusableFile as error:
+        raise ValueError(f"This response cannot be saved, for it {error}.") from error
+    texts = {"created_by": "jaxspin", files.HASH: files.content_hash(contents)}
+    variables = {name: (contents.axes[name], array) for name, array in contents.arrays.items()}
+    texts = {**(notes or {}), **contents.texts, **texts}
+    dataset = xarray.Dataset(variables, response._coordinates(), texts)
+    dataset["value"].attrs = response._attributes()
+    files.write_netcdf(place, dataset)
+
+
+def load(path: str | PathLike) -> Response:
+    """Read a response that `Response.save` wrote.
+
+    Raises:
+        ValueError: no such file, or none that `Response.save` wrote as it is: another format,
+            damaged, changed, or with its numbers elsewhere. The message names the file and says
+            what is wrong.
+    """
+    place = schema.as_path(path)
+    try:
+        contents = files.read_netcdf(place, schema.ARRAYS, (*schema.TEXTS, *schema.STAMPS))
+        schema.check_creator(contents.texts.pop("created_by"))
+        fields = schema.response_fields(contents)
+        schema.check_coordinates(place, fields["axes"], fields["levels"])
+        files.verify_hash(contents)
+    except files.UnusableFile as error:
+        raise ValueError(
+            f"Argument `path` must be a file saved by jaxspin (`Response.save`), but {place} "
+            f"{error}."
+        ) from error
+    return Response(**fields)
+
+
+def _check_concrete(response: Response) -> None:
+    if is_traced(response):
+        raise ValueError("A response inside jit, vmap or a derivative has no numbers yet to save.")
+    if response.value.ndim != len(response.axes):
+        raise ValueError(
+            f"A response must have the axes {response.axes}, but this one has shape "
+            f"{response.value.shape}. Of many, from `jax.vmap`, take one: "
+            "jax.tree.map(lambda leaf: leaf[0], many)."
+        )
+
+
+def _contents(response: Response) -> files.Contents:
+    """What a file holds of a response."""
+    arrays = {
+        "value": np.asarray(response.value),
+        "error": np.asarray(response.error),
+        "mu_all": np.asarray(response.levels.mu),
+        "temperature_all": np.asarray(response.levels.temperatures),
+    }
+    axes = {"value": response.axes, "error": response.axes}
+    axes |= {"mu_all": ("any_mu",), "temperature_all": ("any_temperature",)}
+    return files.Contents(arrays, response._attributes(), axes)
+
+
+def shown(value) -> str:
+    """A number with four digits, or from where to where several are."""
+    low, high = f"{np.min(value):.4g}", f"{np.max(value):.4g}"
+    return low if low == high else f"from {low} to {high}"
+
+
+def _error(error, suffix: str, rule: str) -> str:
+    if np.all(np.isnan(error)):
+        return "not estimated"
+    source = f"estimated from {rule}" if rule else "estimated"
+    return f"at most {shown(np.nanmax(error))} {suffix} ({source})"
+
+
+def _range(values, suffix: str) -> str:
+    text = shown(values)
+    several = f"{values.size} " if text.startswith("from") else ""
+    return f"{several}{text} {suffix}"
+
+
+def _largest(value: Array, axes: tuple[str, ...], levels: Levels) -> str:
+    """The largest element and where it is."""
+    array = np.asarray(value)
+    if np.all(np.isnan(array)):
+        return "no finite value"
+    where = np.unravel_index(np.nanargmax(np.abs(array)), array.shape)
+    names = []
+    for axis, i in zip(axes, where, strict=True):
+        if axis in AXES:
+            names.append(f"{axis} {_CARTESIAN[i]}")
+        elif axis == "mu":
+            names.append(f"mu {shown(levels.mu[..., i])} eV")
+        elif axis == "temperature":
+            names.append(f"T {shown(levels.temperatures[i])} K")
+        else:
+            names.append(f"{axis} {i}")
+    return f"{array[where]:.8g}" + (f" at {', '.join(names)}" if names else "")

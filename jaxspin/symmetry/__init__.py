@@ -1,0 +1,16 @@
+"""Symmetries of a crystal, and meshes reduced by them.
+
+Nothing is reduced unless it is asked for: `Symmetric(mesh, operations)` sums one node of each set
+of nodes that the operations take into each other, as often as the set has members, and averages
+the result over the group. Every operation is first compared with the model at random k.
+"""
+
+from jaxspin.symmetry.operations import (
+    INVERSION as INVERSION,
+    TIME_REVERSAL as TIME_REVERSAL,
+    Operation as Operation,
+    group as group,
+    mirror as mirror,
+    rotation as rotation,
+)
+from jaxspin.symmetry.symmetric import Symmetric as Symmetric

@@ -1,0 +1,232 @@
+"""Symmetries of a crystal, and meshes reduced by them.
+
+Nothing is reduced unless it is asked for: `Symmetric(mesh, operations)` sums one node of each set
+of nodes that the operations take into each other, as often as the set has members, and averages
+the result over the group. Every operation is first compared with the model at random k
+(`checks.check_symmetry`).
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterable
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxspin.engine.descriptions import describe_fields
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.tolerances import ROTATION
+from jaxspin.engine.validate import shortened
+from jaxspin.meshes.coordinates import Reflection
+from jaxspin.meshes.mesh import Mesh, plain
+from jaxspin.meshes.quadrature import Rule
+from jaxspin.symmetry.operations import Operation, generate_group
+
+
+class Symmetric(eqx.Module):
+    """A mesh reduced by symmetries of the model, which are checked against it at random k.
+
+    The result is that of `mesh` to rounding, at every temperature, from fewer points: each
+    operation that is independent of the others halves their number (a rotation of order n divides
+    it by n). A model without one of the symmetries is refused. Each operation must take every
+    coordinate of the mesh to itself; see docs/conventions.md for which do.
+
+    Args:
+        mesh: a Grid, Disk, Ball, Plane or Space.
+        operations: what `jaxspin.symmetry` has, such as `TIME_REVERSAL` or `rotation(3)`.
+
+    >>> import jaxspin as js
+    >>> mesh = js.Symmetric(js.Grid((64, 64)), [js.symmetry.INVERSION])
+    >>> model = js.models.QiWuZhang(A=1.0, m=-1.0)
+    >>> mesh.folded(model.lattice).shape
+    (33, 64)
+    >>> hall = js.anomalous_hall(model, mesh, js.Levels(0.0))
+    >>> round(float(hall.to("e^2/h").component(flow="y", field="x").value[0]), 6)
+    1.0
+    """
+
+    mesh: Mesh
+    operations: tuple[Operation, ...]
+
+    def __init__(self, mesh: Mesh, operations: Operation | Iterable[Operation]):
+        self.mesh = plain(mesh)
+        several = (operations,) if isinstance(operations, Operation) else operations
+        several = tuple(several) if np.iterable(several) else ()
+        if not several or not all(isinstance(one, Operation) for one in several):
+            raise ValueError(
+                "Argument `operations` must be operations of jaxspin.symmetry, at least one, "
+                f"but is {shortened(operations)}."
+            )
+        self.operations = several
+
+    def __repr__(self) -> str:
+        return describe_fields(self)
+
+    @property
+    def dimension(self) -> int:
+        """Dimension of k."""
+        return self.mesh.dimension
+
+    @property
+    def domain(self) -> str:
+        """That of the mesh."""
+        return self.mesh.domain
+
+    def folded(self, lattice: Float[Array, "d d"] | None = None) -> "Folded":
+        """The reduced mesh, for a model of this lattice.
+
+        Raises:
+            ValueError: naming the operation that mixes coordinates, or that takes a node to where
+                there is none.
+        """
+        coordinates, actions = self.mesh.coordinates, []
+        for operation in self.operations:
+            action = _reflections(operation, self.mesh, lattice)
+            if action is None and is_traced(self.mesh, lattice):
+                raise ValueError(
+                    "Argument `operations` must be of a mesh and lattice that are known, but "
+                    f"here they are being traced, and {operation.name} depends on them."
+                )
+            if action is None:
+                raise ValueError(
+                    f"Argument `operations` must act on each coordinate of the "
+                    f"{type(self.mesh).__name__} alone, but {operation.name} does not. "
+                    f"{coordinates.foldable}"
+                )
+            if _permutations(self.mesh, action) is None:
+                raise ValueError(
+                    f"Argument `operations` must take the nodes of the {type(self.mesh).__name__} "
+                    f"to each other, but {operation.name} does not, for its counts are "
+                    f"{self.mesh.shape}. {coordinates.foldable}"
+                )
+            actions.append(action)
+        return Folded(self.mesh, tuple(actions))
+
+
+def _reflections(operation: Operation, mesh: Mesh, lattice) -> tuple[Reflection, ...] | None:
+    d = mesh.dimension
+    matrix = np.array(operation.matrix)
+    if np.any(np.abs(matrix[:d, d:]) > ROTATION.of()):  # out of the plane
+        return None
+    return mesh.coordinates.reflections(operation.on_k(d), lattice)
+
+
+class Folded(Mesh):
+    """One node of each set that some maps of the unit cube take into each other.
+
+    The first coordinate is folded by all maps, the next by those that leave every node of the
+    first in place, and so on: what is left is a product of rules again. That is exact for an
+    integrand that goes over into its image under each map.
+    """
+
+    mesh: Mesh
+    #: How each map acts on each coordinate.
+    actions: tuple[tuple[Reflection, ...], ...] = eqx.field(static=True)
+
+    @property
+    def shape(self):
+        return tuple(len(kept) for kept, _ in self._kept)
+
+    @property
+    def dimension(self):
+        return self.mesh.dimension
+
+    @property
+    def domain(self):
+        return self.mesh.domain
+
+    @property
+    def coordinates(self):
+        return self.mesh.coordinates
+
+    @property
+    def rules(self):
+        return tuple(
+            Rule(rule.nodes[kept], rule.widths[kept], times)
+            for rule, (kept, times) in zip(self.mesh.rules, self._kept, strict=True)
+        )
+
+    def coarser(self):
+        """The coarser rule of the full mesh, with the nearest number of angles that folds."""
+        return self._fold(self.mesh.coarser())
+
+    def much_coarser(self):
+        """The much coarser rules of the full mesh, each with a number of angles that folds."""
+        return tuple(self._fold(mesh) for mesh in self.mesh.much_coarser())
+
+    def _fold(self, coarser: Mesh) -> "Folded":
+        # Twice the number of angles always folds, so there is one.
+        nearest = min(
+            (mesh for mesh in _near(coarser, self.mesh) if self._folds(mesh)),
+            key=lambda mesh: abs(mesh.shape[-1] - coarser.shape[-1]),
+        )
+        return Folded(nearest, self.actions)
+
+    def _folds(self, mesh: Mesh) -> bool:
+        return all(_permutations(mesh, action) is not None for action in self.actions)
+
+    @property
+    def _kept(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        return _orbits(_shape_and_nodes(self.mesh), self.actions)
+
+
+def _near(coarser: Mesh, mesh: Mesh) -> Iterable[Mesh]:
+    """`coarser`, and the same with other numbers of angles, but not with that of `mesh`."""
+    yield coarser
+    names = {field.name for field in dataclasses.fields(coarser)}
+    for name in names & {"angular", "azimuthal"}:
+        number = getattr(mesh, name)
+        for count in range(5, 2 * max(number, 5) + 1):
+            if count != number:
+                yield dataclasses.replace(coarser, **{name: count})
+
+
+def _shape_and_nodes(mesh: Mesh):
+    return tuple(tuple(rule.nodes.tolist()) for rule in mesh.rules)
+
+
+def _permutations(mesh: Mesh, action: tuple[Reflection, ...]):
+    found = [
+        _permutation(rule.nodes, reflection)
+        for rule, reflection in zip(mesh.rules, action, strict=True)
+    ]
+    return None if any(one is None for one in found) else tuple(found)
+
+
+def _permutation(nodes: np.ndarray, reflection: Reflection) -> np.ndarray | None:
+    """Where u -> sign u + offset (modulo 1) takes each node; None where to none."""
+    sign, offset = reflection
+    nodes = np.asarray(nodes)
+    if (sign, offset) == (1, 0.0):
+        return np.arange(len(nodes))
+    order = np.argsort(nodes % 1)
+    images, places = (sign * nodes + offset) % 1, (nodes % 1)[order]
+    around = np.concatenate([places[-1:] - 1, places, places[:1] + 1])
+    after = np.clip(np.searchsorted(around, images), 1, len(around) - 1)
+    nearer = after - (images - around[after - 1] < around[after] - images)
+    if np.max(np.abs(around[nearer] - images)) > 1e-4 / len(nodes) ** 2:
+        return None
+    return order[(nearer - 1) % len(nodes)]
+
+
+@functools.lru_cache(maxsize=16)
+def _orbits(nodes, actions) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each coordinate, the nodes that are kept and how many each of them stands for."""
+    maps = [
+        tuple(_permutation(x, one) for x, one in zip(nodes, action, strict=True))
+        for action in actions
+    ]
+    group = generate_group(
+        tuple(np.arange(len(x)) for x in nodes),
+        maps,
+        lambda a, b: tuple(x[y] for x, y in zip(a, b, strict=True)),
+        lambda a: b"|".join(x.tobytes() for x in a),
+    )
+    found = []
+    for axis, x in enumerate(nodes):
+        first = np.min([element[axis] for element in group], axis=0)
+        kept, times = np.unique(first, return_counts=True)
+        found.append((kept, times.astype(float)))
+        group = [g for g in group if np.array_equal(g[axis], np.arange(len(x)))]
+    return found
