@@ -49,10 +49,10 @@ from jaxspin.disorder import (
     disordered_response as disordered_response,
 )
 from jaxspin.downfold import (
+    BasisFunctions as BasisFunctions,
     EffectiveModel as EffectiveModel,
-    Functions as Functions,
-    Lowest as Lowest,
-    Window as Window,
+    EnergyWindow as EnergyWindow,
+    LowestBands as LowestBands,
     downfold as downfold,
     validity as validity,
 )
@@ -100,8 +100,8 @@ from jaxspin.surfaces import (
     FermiContour as FermiContour,
     FermiShell as FermiShell,
     FermiSurface as FermiSurface,
+    FermiSurfaceRule as FermiSurfaceRule,
     FlowContour as FlowContour,
     MarchingSquares as MarchingSquares,
-    Surface as Surface,
 )
 from jaxspin.symmetry.symmetric import Symmetric as Symmetric

@@ -123,7 +123,7 @@ def refusals():
         "symmetry": lambda: js.anomalous_hall(RASHBA, folded, WARM),
         "matrix": lambda: js.MatrixDisorder([skew]),
         "rotation": lambda: js.symmetry.Operation("none", np.diag([1, 1, 1.001])),
-        "touching": lambda: js.downfold(BI2SE3, js.Lowest(1)),
+        "touching": lambda: js.downfold(BI2SE3, js.LowestBands(1)),
         "strict": lambda: js.anomalous_hall(BI2SE3, ball, levels, degeneracy=js.Strict()),
     }
     for name, call in calls.items():

@@ -20,7 +20,7 @@ MODELS = {
 }
 #: As many k as bands or directions, one, none, several axes.
 BATCHES = ((), (1,), (2,), (4,), (2, 3), (0,))
-GAUGE_INVARIANT = ("energies", "levels", "same", "groups", "gap", "inverse_gap", "splitting")
+GAUGE_INVARIANT = ("energies", "levels", "degenerate", "groups", "gap", "inverse_gap", "splitting")
 GAUGE_INVARIANT += ("berry_curvature",)
 MATRICES = ("velocity", "spin", "berry_connection", "connection", "drive")
 
@@ -44,8 +44,8 @@ def properties(bands) -> dict[str, jax.Array]:
     """All that a `BandStructure` says which no choice of basis changes."""
     found = {name: getattr(bands, name) for name in GAUGE_INVARIANT}
     matrices = {name: getattr(bands, name) for name in MATRICES}
-    matrices["inside"] = bands.inside(bands.velocity)
-    matrices["between"] = bands.between(bands.velocity)
+    matrices["inside"] = bands.intraband(bands.velocity)
+    matrices["between"] = bands.interband(bands.velocity)
     present = {name: matrix for name, matrix in matrices.items() if matrix is not None}
     return found | {name: in_orbitals(bands, matrix) for name, matrix in present.items()}
 
@@ -90,14 +90,14 @@ def test_numbers_of_a_massive_dirac_cone():
 def test_groups_at_degenerate_bands():
     bands = js.bands(MODELS["pairs"], wave_vectors((4,)))
     np.testing.assert_array_equal(bands.groups, [[0, 0, 1, 1]] * 4)
-    assert float(jnp.max(jnp.abs(bands.inside(bands.berry_connection)))) == 0
+    assert float(jnp.max(jnp.abs(bands.intraband(bands.berry_connection)))) == 0
 
 
 def test_operator_without_the_axes_of_the_batch():
     bands = js.bands(MODELS["two bands"], wave_vectors((2,)))
     for operator in (np.eye(2), np.ones((3, 2, 2)), np.ones((2, 3))):
         with pytest.raises(ValueError, match="`operator` must have the k axes"):
-            bands.inside(operator)
+            bands.intraband(operator)
 
 
 def test_prints_itself():

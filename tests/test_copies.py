@@ -32,7 +32,7 @@ CASES = {
         lambda x: js.models.WithSpin(js.models.QiWuZhang(A=1.0, m=-1.0), x),
         np.array(js.PAULI[1:]),
     ),
-    "kept at": (lambda x: js.Lowest(1, at=x), [0.1, 0.2]),
+    "kept at": (lambda x: js.LowestBands(1, at=x), [0.1, 0.2]),
 }
 
 

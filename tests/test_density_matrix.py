@@ -231,8 +231,8 @@ def test_pieces_of_the_proper_current(summed):
         np.asarray(piece.value) / js.units.per_natural(piece.units)
         for piece in (pieces.J1, pieces.J2, pieces.I1, pieces.I2)
     )
-    close(spin_current(density, bands.inside(bands.spin)), j1)
-    close(spin_current(density, bands.between(bands.spin)), j2)
+    close(spin_current(density, bands.intraband(bands.spin)), j1)
+    close(spin_current(density, bands.interband(bands.spin)), j2)
     close(torque_dipole(density, "both_from_field"), i1)
     close(torque_dipole(density, "both_from_motion")[SMOOTH], i2[SMOOTH], rtol=5e-6)
 

@@ -31,7 +31,7 @@ blocks[2] = blocks[1].conj().T
 model = js.HoppingModel(np.eye(2), [(0, 0), (1, 1), (-1, -1)], blocks, np.zeros((14, 2)), None)
 density = js.carrier_density(model, js.Grid((96, 96)), js.Levels(np.linspace(-1, 1, 11)))
 np.save(sys.argv[1], density.value)
-sys.stdout.write(str(len(devices.lanes(14))))
+sys.stdout.write(str(len(devices.workers(14))))
 """
 
 
@@ -99,8 +99,8 @@ def test_a_thread_for_each_core(monkeypatch):
     monkeypatch.setenv("JAXSPIN_THREADS", "5")
     assert devices.threads() == 5
     if jax.default_backend() == "cpu" and jax.local_device_count() == 1:
-        assert len(devices.lanes(4)) == 5
-        assert len(devices.lanes(100)) == 1  # LAPACK
+        assert len(devices.workers(4)) == 5
+        assert len(devices.workers(100)) == 1  # LAPACK
 
 
 @pytest.mark.parametrize("bad", ["0", "-1", "2.5", "all", " "])
@@ -114,22 +114,22 @@ def test_the_default_device_is_the_only_one():
     device = jax.local_devices()[0]
     for chosen in (device, device.platform):
         with jax.default_device(chosen):
-            assert set(devices.lanes(4)) == {device}
+            assert set(devices.workers(4)) == {device}
 
 
 # Numbers stand for devices from here on.
 
 
 @pytest.mark.usefixtures("unchecked_annotations")
-@pytest.mark.parametrize("lanes", [1, 2, 5])
-def test_results_come_in_order(lanes):
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_results_come_in_order(workers):
     def slow(item, lane):
         time.sleep(0.02 if item % 3 == 0 else 0)
         return item, lane
 
-    results = list(devices.in_order(slow, range(20), list(range(lanes))))
+    results = list(devices.in_order(slow, range(20), list(range(workers))))
     assert [item for item, _ in results] == list(range(20))
-    assert {lane for _, lane in results} <= set(range(lanes))
+    assert {lane for _, lane in results} <= set(range(workers))
 
 
 @pytest.mark.usefixtures("unchecked_annotations")
@@ -149,8 +149,8 @@ def test_a_lane_has_one_item_at_a_time():
 
 
 @pytest.mark.usefixtures("unchecked_annotations")
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_an_error_in_a_lane_comes_out(lanes):
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_error_in_a_lane_comes_out(workers):
     begun = []
 
     def failing(item, lane):
@@ -159,7 +159,7 @@ def test_an_error_in_a_lane_comes_out(lanes):
             raise FloatingPointError("in segment 4")
         return item
 
-    results = devices.in_order(failing, range(1000), list(range(lanes)))
+    results = devices.in_order(failing, range(1000), list(range(workers)))
     with pytest.raises(FloatingPointError, match="in segment 4"):
         list(results)
     assert len(begun) < 20

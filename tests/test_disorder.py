@@ -18,8 +18,8 @@ from jaxspin.engine.small_matrices import PAULI
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models import MassiveDirac, QiWuZhang, Rashba
 from jaxspin.models.base import parameter
-from jaxspin.surfaces import FermiSurface, Surface
-from jaxspin.surfaces.base import Finding
+from jaxspin.surfaces import FermiSurface, FermiSurfaceRule
+from jaxspin.surfaces.base import Diagnostic
 from jaxspin.surfaces.thermal import window_of
 
 # Of a warped cone, whose table has no spins: test_sea_of_a_warped_cone_is_warned_of.
@@ -345,7 +345,7 @@ def test_no_range_is_scalar_disorder(table):
 # --- other routes ---------------------------------------------------------------------------------
 
 
-class Fixed(Surface):
+class Fixed(FermiSurfaceRule):
     """Given nodes."""
 
     surface: FermiSurface
@@ -732,7 +732,7 @@ def test_thermal_average_at_the_onset_of_a_band():
 
 def test_what_a_thermal_window_reaches_is_refused_with_the_temperature():
     text = "comes close to a van Hove point."
-    finding = Finding(jnp.array([True]), jnp.zeros((2, 1)), jnp.zeros(1, int), text)
+    finding = Diagnostic(jnp.array([True]), jnp.zeros((2, 1)), jnp.zeros(1, int), text)
     with pytest.raises(ValueError, match=r"van Hove point\. .* at 900 K reaches 1\.55 eV"):
         finding.refuse(window_of(900.0))
     with pytest.raises(ValueError, match=r"van Hove point\.$"):

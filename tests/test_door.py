@@ -57,7 +57,7 @@ CALLS = {
     "bands of a chain": (lambda k: js.bands(CHAIN, k).energies, np.array([[0.1], [0.2]])),
     "curvature": (lambda k: js.berry_curvature(CHERN, k), np.array([0.1, 0.2])),
     "a downfolded model": (
-        lambda k: js.bands(js.downfold(DEGENERATE, js.Window(-3.0, 0.0)), k).energies,
+        lambda k: js.bands(js.downfold(DEGENERATE, js.EnergyWindow(-3.0, 0.0)), k).energies,
         np.array([0.1, 0.2]),
     ),
     "disorder made inside": (lambda x: x * js.ScalarDisorder(0.1).strength, 1.0),

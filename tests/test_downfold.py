@@ -380,9 +380,9 @@ def test_derivatives_at_degenerate_points(order):
         a, b, bt, kx, ky = x
         model = js.models.CrystalFieldC4v(1.0, a, b, bt, 0.5, 0.07, -0.05, 0.04)
         two = js.downfold(model, (0, 1), order=order)
-        lifted = two.lift(jnp.stack([kx, ky])[:, None], spin=True, curl=True, removed=True)
+        lifted = two.lift(jnp.stack([kx, ky])[:, None], spin=True, curl=True, remote=True)
         parts = (lifted.hamiltonian, lifted.slopes, lifted.spin, lifted.current)
-        parts += (*lifted.connection, *lifted.removed)
+        parts += (*lifted.connection, *lifted.remote)
         return jnp.concatenate([part.ravel() for part in parts])
 
     x = jnp.array([0.3, 0.0, 0.1, 0.0, 0.0])
@@ -465,10 +465,10 @@ def test_reverse_mode_of_a_response():
 
 def test_lowest_and_window_have_the_same_bands():
     expected = np.linalg.eigvalsh(FULL(K))
-    for keep in ((0, 1), js.Lowest(2), js.Window(-1.0, 0.5)):
+    for keep in ((0, 1), js.LowestBands(2), js.EnergyWindow(-1.0, 0.5)):
         found = matrix(js.downfold(FULL, keep), K)
         np.testing.assert_allclose(np.linalg.eigvalsh(found), expected[:2], atol=1e-13)
-    upper = matrix(js.downfold(FULL, js.Window(0.5, 2.0)), K)
+    upper = matrix(js.downfold(FULL, js.EnergyWindow(0.5, 2.0)), K)
     np.testing.assert_allclose(np.linalg.eigvalsh(upper), expected[2:], atol=1e-13)
 
 
@@ -480,7 +480,7 @@ def test_reference_functions_follow_the_model():
 
     def both(b):
         model = eqx.tree_at(lambda m: m.b, FULL, b)
-        return jnp.trace(js.downfold(model, js.Lowest(2))(K)), jnp.sum(energies(model, K)[:2])
+        return jnp.trace(js.downfold(model, js.LowestBands(2))(K)), jnp.sum(energies(model, K)[:2])
 
     (two, full), slopes = jax.jit(lambda b: jax.jvp(both, (b,), (1.0,)))(0.2)
     np.testing.assert_allclose(two, full, atol=1e-13)
@@ -489,7 +489,7 @@ def test_reference_functions_follow_the_model():
 
 def test_three_blocks_and_two_are_two_expansions():
     """The exact model of the kept block does not depend on how the rest is cut; orders do."""
-    cut = js.Functions((0, 1), others=((2, 3),))
+    cut = js.BasisFunctions((0, 1), others=((2, 3),))
     split = FULL + Shift()
     exact, other = (matrix(js.downfold(split, keep), K) for keep in ((0, 1), cut))
     np.testing.assert_allclose(exact, other, atol=1e-13)
@@ -583,7 +583,7 @@ def with_position(model):
 def test_every_band_gives_what_it_gives_in_the_full_model():
     """Pairs with removed bands included, with elements of the position operator."""
     model = with_position(random_hopping(4, 2, seed=1, spread=3.0))
-    kept = js.downfold(model, js.Lowest(2, at=jnp.array([0.1, 0.2])))
+    kept = js.downfold(model, js.LowestBands(2, at=jnp.array([0.1, 0.2])))
     points = jnp.asarray(np.random.default_rng(3).normal(size=(4, 2)))
     (energies, full), (kept_energies, two) = (weights(m, points) for m in (model, kept))
     np.testing.assert_allclose(kept_energies, energies[:, :2], atol=1e-13)
@@ -613,7 +613,7 @@ def test_sums_over_a_mesh():
     every = combine.Stacked((KNOWN, charge.CarrierNumber(), charge.DensityOfStates()))
     mesh, levels = js.Grid((8, 8)), js.Levels([0.0, 0.5], 300.0)
     full, two = (
-        total(every, m, mesh, levels).value for m in (model, js.downfold(model, js.Lowest(2)))
+        total(every, m, mesh, levels).value for m in (model, js.downfold(model, js.LowestBands(2)))
     )
     np.testing.assert_allclose(two, full, atol=1e-12)
     assert np.all(full[:, -2:] > 0)
@@ -717,11 +717,11 @@ class Crossing(js.Model):
         ((0, 6), None, "from 0 to 5"),
         ((0, 0), None, "different indices"),
         (0, None, "but is 0"),
-        (js.Lowest(0), None, "keeps 0"),
-        (js.Lowest(6), None, "keeps 6"),
-        (js.Window(5.0, 6.0), None, "keeps 0"),
-        (js.Window(-5.0, 6.0), None, "keeps 6"),
-        (js.Lowest(1), None, r"touch: the gap is .* eV at k = \[0. 0.\]"),
+        (js.LowestBands(0), None, "keeps 0"),
+        (js.LowestBands(6), None, "keeps 6"),
+        (js.EnergyWindow(5.0, 6.0), None, "keeps 0"),
+        (js.EnergyWindow(-5.0, 6.0), None, "keeps 6"),
+        (js.LowestBands(1), None, r"touch: the gap is .* eV at k = \[0. 0.\]"),
         ((0, 1), -1, "`order` must be None or an integer"),
         ((0, 1), 2.0, "`order` must be None or an integer"),
     ],
@@ -737,11 +737,14 @@ def test_bad_choice(keep, order, text, unchecked_annotations):
         (lambda: (True, False), "`keep` must be of integers, but has True"),
         (lambda: np.array([True, False]), "`keep` must be of integers"),
         (lambda: (0, 1.0), "`keep` must be of integers, but has 1.0"),
-        (lambda: js.Lowest(True), "`number` must be of integers, but has True"),
-        (lambda: js.Functions((0, 1), others=(2, 3)), "`others` must be indices .* but has 2"),
-        (lambda: js.Functions((0, 1), others=2), "`others` must be tuples of indices"),
-        (lambda: js.Lowest(2, at=jnp.zeros(3)), r"`at` must have shape \(2,\), but has shape \(3,"),
-        (lambda: js.Functions((0, 1), at=jnp.zeros(())), r"`at` must have shape \(2,\)"),
+        (lambda: js.LowestBands(True), "`number` must be of integers, but has True"),
+        (lambda: js.BasisFunctions((0, 1), others=(2, 3)), "`others` must be indices .* but has 2"),
+        (lambda: js.BasisFunctions((0, 1), others=2), "`others` must be tuples of indices"),
+        (
+            lambda: js.LowestBands(2, at=jnp.zeros(3)),
+            r"`at` must have shape \(2,\), but has shape \(3,",
+        ),
+        (lambda: js.BasisFunctions((0, 1), at=jnp.zeros(())), r"`at` must have shape \(2,\)"),
     ],
 )
 def test_bad_keep(keep, text, unchecked_annotations):
@@ -750,10 +753,10 @@ def test_bad_keep(keep, text, unchecked_annotations):
 
 
 def test_integers_of_numpy():
-    two = js.downfold(D, js.Lowest(np.int64(2)), order=np.int64(2))
+    two = js.downfold(D, js.LowestBands(np.int64(2)), order=np.int64(2))
     assert two.blocks.sizes == (2, 4)
     assert two.rotation.order == 2
-    assert js.Functions(np.array([0, 1])).kept == (0, 1)
+    assert js.BasisFunctions(np.array([0, 1])).kept == (0, 1)
 
 
 @pytest.mark.parametrize("use", ["columns", "spin_current", "dressed"])
@@ -766,7 +769,7 @@ def test_k_of_the_wrong_shape(use, unchecked_annotations):
 def test_bands_that_touch_on_a_mesh():
     """Touching points that `downfold` did not meet: no NaN, and near ones are in `info`."""
     touching = js.models.QiWuZhang(A=1.0, m=-2.0)
-    one, levels = js.downfold(touching, js.Lowest(1, at=jnp.array([3.0, 1.0]))), js.Levels(0.0)
+    one, levels = js.downfold(touching, js.LowestBands(1, at=jnp.array([3.0, 1.0]))), js.Levels(0.0)
     for model in (one, one.undressed()):
         with pytest.raises(ValueError, match=r"kept and removed bands apart .* gap is 0.0e\+00 eV"):
             js.carrier_density(model, js.Grid((4, 4)), levels)
@@ -796,7 +799,7 @@ def test_functions_orthogonal_to_the_bands():
 
 
 def test_bands_that_touch():
-    at_crossing = js.Lowest(1, at=jnp.array([0.5]))
+    at_crossing = js.LowestBands(1, at=jnp.array([0.5]))
     with pytest.raises(
         ValueError, match=r"removed bands touch: the gap is 0.0e\+00 eV at k = \[0.5\]"
     ):
@@ -845,7 +848,7 @@ def test_against_pymablock(others):
     """Order by order, from what `to_pymablock` hands over."""
     pymablock = pytest.importorskip("pymablock")
     split = FULL + Shift()
-    two = js.downfold(split, js.Functions((0, 1), others=others), order=4)
+    two = js.downfold(split, js.BasisFunctions((0, 1), others=others), order=4)
     problem = js.interop.pymablock.to_pymablock(two, K)
     theirs, *_ = pymablock.block_diagonalize(**problem)
     low = np.asarray(two.blocks.frame).conj().T[:2] @ problem["subspace_eigenvectors"][0]

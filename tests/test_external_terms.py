@@ -230,15 +230,15 @@ def test_every_way_of_summing_has_them(tmp_path):
 
 def traces(bands):
     """What is the same in every gauge, with the curvature from beyond the basis."""
-    return (*gauge_invariant(bands), jnp.einsum("pmmk->pmk", bands.beyond))
+    return (*gauge_invariant(bands), jnp.einsum("pmmk->pmk", bands.external_curvature))
 
 
 def test_box_and_scattered_points_agree(form):
     u = [jnp.linspace(0.1, 0.5, 3), jnp.linspace(-0.3, 0.3, 4)]
     points = jnp.stack([x.ravel() for x in jnp.meshgrid(*u, indexing="ij")])
     k = reciprocal_vectors(PART.lattice).T @ points
-    got = traces(solve(PART, k, Covariant(), box=u, beyond=True))
-    for a, b in zip(got, traces(solve(PART, k, Covariant(), beyond=True)), strict=True):
+    got = traces(solve(PART, k, Covariant(), box=u, external_curvature=True))
+    for a, b in zip(got, traces(solve(PART, k, Covariant(), external_curvature=True)), strict=True):
         assert_same(a, b)
 
 
@@ -246,7 +246,7 @@ def test_site_phases_are_a_choice_of_basis():
     """With the whole position operator given, centres only name the phases of the basis."""
     k = jnp.asarray(np.random.default_rng(2).normal(size=(2, 6)))
     moved = eqx.tree_at(lambda m: m.centres, PART, jnp.zeros_like(PART.centres))
-    here, there = (traces(solve(m, k, Covariant(), beyond=True)) for m in (PART, moved))
+    here, there = (traces(solve(m, k, Covariant(), external_curvature=True)) for m in (PART, moved))
     for a, b in zip(here, there, strict=True):
         assert_same(a, b)
 
@@ -262,7 +262,7 @@ def test_origin_is_free():
         ),
     )
     k = jnp.asarray(np.random.default_rng(2).normal(size=(2, 6)))
-    here, there = (traces(solve(m, k, Covariant(), beyond=True)) for m in (PART, moved))
+    here, there = (traces(solve(m, k, Covariant(), external_curvature=True)) for m in (PART, moved))
     for a, b in zip(here, there, strict=True):
         assert_same(a, b)
 
@@ -270,7 +270,9 @@ def test_origin_is_free():
 def test_periodic_in_the_reciprocal_lattice():
     k = jnp.asarray(np.random.default_rng(2).normal(size=(2, 6)))
     step = reciprocal_vectors(PART.lattice)[0][:, None]
-    here, there = (traces(solve(PART, q, Covariant(), beyond=True)) for q in (k, k + step))
+    here, there = (
+        traces(solve(PART, q, Covariant(), external_curvature=True)) for q in (k, k + step)
+    )
     for a, b in zip(here, there, strict=True):
         assert_same(a, b)
 

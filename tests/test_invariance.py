@@ -250,9 +250,9 @@ def rotated(bands, w) -> Bands:
         bands,
         (jnp.einsum("abk,bck->ack", bands.basis, w), turn(bands.velocity), turn(bands.spin)),
     )
-    if bands.beyond is None:
+    if bands.external_curvature is None:
         return turned
-    return eqx.tree_at(lambda b: b.beyond, turned, turn(bands.beyond))
+    return eqx.tree_at(lambda b: b.external_curvature, turned, turn(bands.external_curvature))
 
 
 def random_gauge(rng, same) -> np.ndarray:
@@ -282,7 +282,7 @@ def gauge(request, rng):
     """Group sums of the weights at random k, and of those in another gauge, and both weights."""
     model, size = GAUGE[request.param]
     bands = solved(model, jnp.asarray(rng.uniform(-0.3, 0.3, size=(model.dimension, 5))))
-    same = np.asarray(bands.same)
+    same = np.asarray(bands.degenerate)
     assert np.all(same.sum(axis=1) == size)
     return bands, rotated(bands, random_gauge(rng, same))
 
@@ -290,7 +290,7 @@ def gauge(request, rng):
 def test_gauge(gauge):
     """Phases of the bands, and unitaries inside degenerate groups, change no group's weight."""
     here, there = map(weights, gauge)
-    same = np.asarray(gauge[0].same)
+    same = np.asarray(gauge[0].degenerate)
     for name, weight in here.items():
         expected = over_groups(same, weight)
         scale = max(np.max(np.abs(weight)), 1e-3)
@@ -303,7 +303,7 @@ def test_weight_of_one_band_of_a_pair_does_change(rng):
     """Negative control."""
     model = GAUGE["Bi2Se3 without exchange"][0]
     bands = solved(model, jnp.asarray(rng.uniform(-0.3, 0.3, size=(3, 5))))
-    other = rotated(bands, random_gauge(rng, np.asarray(bands.same)))
+    other = rotated(bands, random_gauge(rng, np.asarray(bands.degenerate)))
     here, there = (weights(b)["anomalous_hall"] for b in (bands, other))
     assert np.max(np.abs(here - there)) > 1e-2 * np.max(np.abs(here))
 
@@ -332,7 +332,7 @@ def test_identities_of_the_parts(name, rng):
     """At every k and for every occupation, hence for the weights of each group of bands."""
     model = IDENTITY_MODELS[name]
     bands = solved(model, jnp.asarray(rng.uniform(-1, 1, size=(model.dimension, 5))))
-    same, weight = np.asarray(bands.same), weights(bands)
+    same, weight = np.asarray(bands.degenerate), weights(bands)
     j1, j2, i1, i2 = (over_groups(same, piece) for piece in weight["pieces"])
     a, b, conventional = (over_groups(same, weight[name]) for name in (A, B, CONVENTIONAL))
     scale = max(np.max(np.abs(piece)) for piece in (j1, j2, i2))

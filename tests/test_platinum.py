@@ -110,9 +110,9 @@ def test_all_components_are_those_of_a_numpy_loop(model, matrices):
     k = u @ np.asarray(reciprocal_vectors(model.lattice))
     bands = solve(model, jnp.asarray(k.T), PAIRS)
     ours = np.asarray(spin_hall.ConventionalSpinHall()(bands).full)
-    ours = over_groups(np.asarray(bands.same), ours.reshape(3, 3, 3, *bands.energies.shape))
+    ours = over_groups(np.asarray(bands.degenerate), ours.reshape(3, 3, 3, *bands.energies.shape))
     expected = np.moveaxis(weights(*at(matrices, u)), (0, 1), (-1, -2))
-    expected = over_groups(np.asarray(bands.same), expected)
+    expected = over_groups(np.asarray(bands.degenerate), expected)
     np.testing.assert_allclose(ours, expected, atol=1e-10 * np.max(np.abs(expected)))
 
 
@@ -131,10 +131,10 @@ def test_pairs_in_another_gauge(model):
     """Kramers partners mixed at random: no definition notices, and single bands do."""
     u = np.array([[0.25, 0.5, 0.75], [0.25, 0.25, 0.5], [0.0, 0.0, 0.25]])
     k = jnp.asarray((u @ np.asarray(reciprocal_vectors(model.lattice))).T)
-    bands = solve(model, k, PAIRS, beyond=True)
+    bands = solve(model, k, PAIRS, external_curvature=True)
     # Partners at one energy: the 10⁻⁵ eV between them are the digits of the files.
     bands = eqx.tree_at(lambda b: b.energies, bands, bands.levels)
-    same = np.asarray(bands.same)
+    same = np.asarray(bands.degenerate)
     assert np.all(same.sum(axis=1) % 2 == 0)
     turned = rotated(bands, random_gauge(np.random.default_rng(6), same))
     for observable in (

@@ -362,12 +362,12 @@ CALLS = {
     "hopping: no centres": (lambda: hopping(centres=None), "centres", "numbers"),
     # --- effective models
     "downfold: no model": (lambda: js.downfold(3, (0,)), "model", "int"),
-    "downfold: all": (lambda: js.downfold(KANE_MELE, js.Lowest(4)), "keep"),
+    "downfold: all": (lambda: js.downfold(KANE_MELE, js.LowestBands(4)), "keep"),
     "downfold: text": (lambda: js.downfold(KANE_MELE, "lowest"), "keep", "integers"),
     "downfold: None": (lambda: js.downfold(KANE_MELE, None), "keep", "None"),
     "downfold: beyond": (lambda: js.downfold(KANE_MELE, (0, 7)), "keep"),
     "downfold: order": (lambda: js.downfold(KANE_MELE, (0, 1), order=1.5), "order", "integer"),
-    "Lowest: floats": (lambda: js.Lowest(2.0), "number", "integers"),
+    "Lowest: floats": (lambda: js.LowestBands(2.0), "number", "integers"),
     "validity of a model": (lambda: js.validity(KANE_MELE, GRID), "model", "EffectiveModel"),
     # --- Fermi energy
     "fermi_energy: text": (lambda: js.fermi_energy(LATTICE, GRID, "half"), "density", "'half'"),

@@ -1,6 +1,6 @@
 """The bands at wave vectors of a user: the k axes first, whatever their number.
 
-Inside the package the k axis is last (`spectrum.Bands`); here nothing depends on where it is.
+Inside the package the k axis is last (`bands.Bands`); here nothing depends on where it is.
 """
 
 import dataclasses
@@ -42,23 +42,23 @@ class BandStructure(eqx.Module):
     #: Column m is the eigenvector of band m, (*batch, n, n).
     basis: Complex[Array, "*batch n n"]
     #: Whether two bands belong to one degenerate group, (*batch, n, n).
-    same: Bool[Array, "*batch n n"]
+    degenerate: Bool[Array, "*batch n n"]
     #: ħ times the velocity in the band basis, ∂H/∂k − i[A, H], eV Å, (*batch, d, n, n).
     velocity: Complex[Array, "*batch d n n"]
     #: Spin in the band basis, units of ħ/2, (*batch, 3, n, n); None without a spin operator.
     spin: Complex[Array, "*batch 3 n n"] | None
     #: Berry curvature of states beyond the basis functions for the pairs a < b of directions, Å²,
     #: (*batch, p, n, n); None without elements of the position operator.
-    beyond: Complex[Array, "*batch p n n"] | None
+    external_curvature: Complex[Array, "*batch p n n"] | None
     #: Spin current less ½{s, v} of a downfolded model, eV Å, (*batch, d, 3, n, n); None elsewhere.
     current_beyond: Complex[Array, "*batch d 3 n n"] | None
     #: Smallest gap to the removed bands of a downfolded model, eV, (*batch); None elsewhere.
-    apart: Float[Array, "*batch"] | None
+    remote_gap: Float[Array, "*batch"] | None
 
     @property
     def groups(self) -> Int[Array, "*batch n"]:
         """Index of the degenerate group of each band, from 0 upwards, (*batch, n)."""
-        begins = jnp.argmax(self.same, axis=-1) == jnp.arange(self.energies.shape[-1])
+        begins = jnp.argmax(self.degenerate, axis=-1) == jnp.arange(self.energies.shape[-1])
         return jnp.cumsum(begins, axis=-1) - 1
 
     @property
@@ -87,7 +87,7 @@ class BandStructure(eqx.Module):
         return self.berry_connection
 
     @property
-    def drive(self) -> Complex[Array, "*batch d n n"]:
+    def active_connection(self) -> Complex[Array, "*batch d n n"]:
         """Berry connection of the pairs that a field can mix: all of them, without occupations."""
         return self.berry_connection
 
@@ -159,32 +159,32 @@ class BandStructure(eqx.Module):
         basis = self.basis.reshape(*self._batch, *others, *self.basis.shape[-2:])
         return _multiply(_multiply(basis, operator), jnp.conj(jnp.swapaxes(basis, -1, -2)))
 
-    def inside(self, operator: Inexact[Array, "*batch_c n n"]) -> Inexact[Array, "*batch_c n n"]:
+    def intraband(self, operator: Inexact[Array, "*batch_c n n"]) -> Inexact[Array, "*batch_c n n"]:
         """The part of an operator inside the degenerate groups.
 
         Raises:
             ValueError: `operator` lacks the axes of the batch in front, or is no (n, n) matrix.
         """
-        return self._evaluate(lambda bands: bands.inside(self._to_last_axis(operator)))
+        return self._evaluate(lambda bands: bands.intraband(self._to_last_axis(operator)))
 
-    def between(self, operator: Inexact[Array, "*batch_c n n"]) -> Inexact[Array, "*batch_c n n"]:
+    def interband(self, operator: Inexact[Array, "*batch_c n n"]) -> Inexact[Array, "*batch_c n n"]:
         """The part of an operator between the degenerate groups.
 
         Raises:
             ValueError: `operator` lacks the axes of the batch in front, or is no (n, n) matrix.
         """
-        return self._evaluate(lambda bands: bands.between(self._to_last_axis(operator)))
+        return self._evaluate(lambda bands: bands.interband(self._to_last_axis(operator)))
 
     def _evaluate(self, function: Callable[[Bands], Array]) -> Array:
         """`function` of the bands with one k axis, the last, with the k axes moved to the front."""
         flat = jax.tree.map(lambda x: _flatten_batch(x, self._batch), vars(self))
-        return move_k_first(function(Bands(open=~flat["same"], **flat)), self._batch)
+        return move_k_first(function(Bands(active=~flat["degenerate"], **flat)), self._batch)
 
     def _to_last_axis(self, operator: Inexact[Array, "*batch_c n n"]) -> Array:
         return _flatten_batch(self._check_batch(operator), self._batch)
 
     def _check_batch(self, operator) -> Array:
-        operator, shape = jnp.asarray(operator), self.same.shape
+        operator, shape = jnp.asarray(operator), self.degenerate.shape
         axes = len(self._batch)
         if operator.shape[:axes] != shape[:axes] or operator.shape[axes:][-2:] != shape[-2:]:
             raise ValueError(

@@ -1,6 +1,6 @@
 """Eigensystems of H(k) on a tile of k-points, and everything else in the band basis.
 
-The k axis is last (see `algebra`): energies are (n, K), matrices (n, n, K), the velocity
+The k axis is last (see `small_matrices`): energies are (n, K), matrices (n, n, K), the velocity
 (d, n, n, K).
 """
 
@@ -20,8 +20,8 @@ from jaxspin.band_structure.degeneracy import (
 )
 from jaxspin.band_structure.degeneracy_lifting import require_unlifted
 from jaxspin.band_structure.eigensystem import allow_any, band_basis
-from jaxspin.engine.xla import staged
-from jaxspin.models.remote import Removed
+from jaxspin.engine.xla import separate_kernel
+from jaxspin.models.remote import RemoteStates
 
 #: Groups of bands that are degenerate to rounding, in any unit of energy. For what does not depend
 #: on groups itself, but its derivative on the gaps between them.
@@ -38,10 +38,10 @@ class Bands(eqx.Module):
     #: Column m is the eigenvector of band m, (n, n, K).
     basis: Complex[Array, "n n K"]
     #: Whether two bands belong to one degenerate group, (n, n, K).
-    same: Bool[Array, "n n K"]
+    degenerate: Bool[Array, "n n K"]
     #: Whether the occupations of two bands can differ: not in one group, and not both filled or
     #: both empty at every level of the scan, (n, n, K). Sums over (f_m - f_n) take these pairs.
-    open: Bool[Array, "n n K"]
+    active: Bool[Array, "n n K"]
     #: ∂H/∂k − i[A, H] in the band basis (ħ times the velocity), eV Å, (d, n, n, K).
     velocity: Complex[Array, "d n n K"]
     #: Spin in the band basis, units of ħ/2, (3, n, n, K); absent where it was not asked for.
@@ -49,35 +49,35 @@ class Bands(eqx.Module):
     #: Berry curvature that comes from states beyond the basis functions of the model, for the
     #: pairs a < b of directions, Å², (p, n, n, K); absent where the model has no external terms,
     #: or where it was not asked for.
-    beyond: Complex[Array, "p n n K"] | None = None
+    external_curvature: Complex[Array, "p n n K"] | None = None
     #: Spin current less ½{s, v} in the band basis, eV Å, (d, 3, n, n, K): what ½{s, v} lacks in a
     #: downfolded model; absent elsewhere.
     current_beyond: Complex[Array, "d 3 n n K"] | None = None
     #: What a field drives through the removed bands of a downfolded model, in the band basis;
     #: absent elsewhere, or where it was not asked for.
-    removed: Removed | None = None
+    remote: RemoteStates | None = None
     #: H less the level of each group, inside the groups, eV, (n, n, K): zero, but its derivative is
     #: how a change of H splits the groups. Absent where it was not asked for.
-    offset: Complex[Array, "n n K"] | None = None
+    group_splitting: Complex[Array, "n n K"] | None = None
     #: Smallest gap between these bands and the removed ones of a downfolded model, eV, (K,);
     #: absent elsewhere.
-    apart: Float[Array, " K"] | None = None
+    remote_gap: Float[Array, " K"] | None = None
 
     @property
     def gap(self) -> Float[Array, "n n K"]:
         """ε_m - ε_n between groups, and 0 inside a group."""
-        return jnp.where(self.same, 0, self.energies[:, None] - self.energies[None, :])
+        return jnp.where(self.degenerate, 0, self.energies[:, None] - self.energies[None, :])
 
     @property
     def splitting(self) -> Float[Array, " K"]:
         """The smallest one between two groups, or from a group to a removed band, eV."""
-        splitting = jnp.min(jnp.where(self.same, jnp.inf, jnp.abs(self.gap)), axis=(0, 1))
-        return splitting if self.apart is None else jnp.minimum(splitting, self.apart)
+        splitting = jnp.min(jnp.where(self.degenerate, jnp.inf, jnp.abs(self.gap)), axis=(0, 1))
+        return splitting if self.remote_gap is None else jnp.minimum(splitting, self.remote_gap)
 
     @property
     def inverse_gap(self) -> Float[Array, "n n K"]:
         """1/(ε_m - ε_n) between groups, and 0 inside a group."""
-        return inverse_gap(self.energies, self.same)
+        return inverse_gap(self.energies, self.degenerate)
 
     @property
     def connection(self) -> Complex[Array, "d n n K"]:
@@ -85,11 +85,11 @@ class Bands(eqx.Module):
         return -1j * self.velocity * self.inverse_gap
 
     @property
-    def drive(self) -> Complex[Array, "d n n K"]:
+    def active_connection(self) -> Complex[Array, "d n n K"]:
         """The Berry connection of open pairs, which a field mixes with weight f_m - f_n."""
-        return jnp.where(self.open, self.connection, 0)
+        return jnp.where(self.active, self.connection, 0)
 
-    def settled(self, low: Float[Array, "..."], high: Float[Array, "..."]) -> "Bands":
+    def restrict_to_window(self, low: Float[Array, "..."], high: Float[Array, "..."]) -> "Bands":
         """The same bands, pairs closed that lie both below `low` or both above `high` (eV).
 
         Closing them keeps the large terms of nearly degenerate partners, which cancel exactly in
@@ -97,15 +97,15 @@ class Bands(eqx.Module):
         """
         side = jnp.where(self.levels < low, -1, 0) + jnp.where(self.levels > high, 1, 0)
         closed = side[:, None] * side[None, :] == 1
-        return eqx.tree_at(lambda bands: bands.open, self, self.open & ~closed)
+        return eqx.tree_at(lambda bands: bands.active, self, self.active & ~closed)
 
-    def inside(self, operator: Complex[Array, "*c n n K"]) -> Complex[Array, "*c n n K"]:
+    def intraband(self, operator: Complex[Array, "*c n n K"]) -> Complex[Array, "*c n n K"]:
         """The part of an operator inside the degenerate groups (the band-diagonal part)."""
-        return jnp.where(self.same, operator, 0)
+        return jnp.where(self.degenerate, operator, 0)
 
-    def between(self, operator: Complex[Array, "*c n n K"]) -> Complex[Array, "*c n n K"]:
+    def interband(self, operator: Complex[Array, "*c n n K"]) -> Complex[Array, "*c n n K"]:
         """The part of an operator between degenerate groups (the band-off-diagonal part)."""
-        return jnp.where(self.same, 0, operator)
+        return jnp.where(self.degenerate, 0, operator)
 
 
 def solve(
@@ -114,20 +114,21 @@ def solve(
     degeneracy: Degeneracy,
     spin: bool = True,
     box: Sequence[Float[Array, " _"]] | None = None,
-    beyond: bool = False,
-    removed: bool = False,
-    offset: bool = False,
+    external_curvature: bool = False,
+    remote: bool = False,
+    group_splitting: bool = False,
     check: Callable[[Array, Array], Array] = require_unlifted,
 ) -> Bands:
     """The bands of a model on a tile of k-points.
 
     Args:
-        spin, beyond, removed, offset: whether these fields of `Bands` are wanted. With `offset` a
-            derivative may be along a dH that splits a group, which is an error without.
+        spin, external_curvature, remote, group_splitting: whether these fields of `Bands` are
+            wanted. With `group_splitting` a derivative may be along a dH that splits a group, which
+            is an error without.
         box: the values of each u_i, where the tile is the box of k = Σ_i u_i b_i (`Model.box`).
         check: what meets a dH that splits a group: `require_unlifted` or `nan_if_lifted`.
     """
-    lifted = model.lift(k, box, spin=spin, curl=beyond, removed=removed)
+    lifted = model.lift(k, box, spin=spin, curl=external_curvature, remote=remote)
     hamiltonian, slopes = lifted.hamiltonian.astype(complex), lifted.slopes
     connection = lifted.connection
     if connection is not None:
@@ -135,34 +136,36 @@ def solve(
     operators = {
         "velocity": slopes,
         "spin": lifted.spin,
-        "beyond": connection.curvature() if connection is not None and beyond else None,
+        "external_curvature": connection.curvature()
+        if connection is not None and external_curvature
+        else None,
         "current_beyond": lifted.current,
-        "removed": lifted.removed,
-        "offset": hamiltonian if offset else None,
+        "remote": lifted.remote,
+        "group_splitting": hamiltonian if group_splitting else None,
     }
-    check = allow_any if offset else check
+    check = allow_any if group_splitting else check
     energies, basis, operators = band_basis(hamiltonian, operators, degeneracy, check)
-    levels, same = staged(lambda energies: _levels(energies, degeneracy))(energies)
-    if offset:
-        operators["offset"] = _offset(operators["offset"], levels, same)
+    levels, degenerate = separate_kernel(lambda energies: _levels(energies, degeneracy))(energies)
+    if group_splitting:
+        operators["group_splitting"] = _offset(operators["group_splitting"], levels, degenerate)
     return Bands(
         energies=energies,
         levels=levels,
         basis=basis,
-        same=same,
-        open=~same,
-        apart=lifted.apart,
+        degenerate=degenerate,
+        active=~degenerate,
+        remote_gap=lifted.remote_gap,
         **operators,
     )
 
 
-def _offset(hamiltonian, levels, same):
+def _offset(hamiltonian, levels, degenerate):
     """H - level inside the groups, less its own value."""
     identity = jnp.eye(len(levels))[..., None]
-    inside = jnp.where(same, hamiltonian - identity * levels, 0)
-    return inside - jax.lax.stop_gradient(inside)
+    blocks = jnp.where(degenerate, hamiltonian - identity * levels, 0)
+    return blocks - jax.lax.stop_gradient(blocks)
 
 
 def _levels(energies, degeneracy):
-    same = groups(energies, degeneracy)
-    return group_mean(energies, same), same
+    degenerate = groups(energies, degeneracy)
+    return group_mean(energies, degenerate), degenerate

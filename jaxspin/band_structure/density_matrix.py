@@ -111,7 +111,7 @@ def solve_density_matrix(
     """
     basis, derivative = bands.basis, differentiate_velocity(model, k)
     elements = _Elements(
-        degenerate=bands.same,
+        degenerate=bands.degenerate,
         inverse_gap=bands.inverse_gap,
         velocity=bands.velocity,
         connection=bands.berry_connection,

@@ -12,7 +12,7 @@ from jaxspin.band_structure.degeneracy_lifting import require_unlifted
 from jaxspin.engine.derivative_rules import with_derivative
 from jaxspin.engine.eigensolvers import eigh
 from jaxspin.engine.small_matrices import dagger, matmul, sandwich
-from jaxspin.engine.xla import staged
+from jaxspin.engine.xla import separate_kernel
 
 
 def eigensystem(
@@ -62,7 +62,7 @@ def allow_any(change: Array, same: Array) -> Array:
     return change
 
 
-@staged
+@separate_kernel
 def _mixing(change, gaps):
     """X of `band_basis`."""
     return -change * gaps
@@ -72,7 +72,7 @@ def _turned(mixing, operator, change):
     return None if operator is None else _rotated(mixing, operator, change)
 
 
-@staged
+@separate_kernel
 def _rotated(mixing, operator, change):
     """U†(dO)U + [O, X]; with O Hermitian and X anti-Hermitian, [O, X] = OX + (OX)†."""
     half = matmul(operator, mixing)

@@ -26,10 +26,10 @@ def berry_curvature(bands: Bands) -> Float[Array, "d d n K"]:
     """
     r = bands.connection
     curvature = -2 * diagonal_of_product(r[:, None], r[None, :]).imag
-    if bands.beyond is None:
+    if bands.external_curvature is None:
         return curvature
     a, b = np.triu_indices(len(r), 1)
-    beyond = jnp.einsum("pmmk->pmk", bands.beyond).real
+    beyond = jnp.einsum("pmmk->pmk", bands.external_curvature).real
     return curvature.at[a, b].add(beyond).at[b, a].add(-beyond)
 
 
@@ -54,7 +54,7 @@ class GroupMean(eqx.Module):
     tensor: Callable[[Bands], Array]
 
     def __call__(self, bands: Bands) -> Float[Array, "n ... K"]:
-        mean = bands.same / jnp.sum(bands.same, axis=1, keepdims=True)
+        mean = bands.degenerate / jnp.sum(bands.degenerate, axis=1, keepdims=True)
         averaged = jnp.sum(mean * self.tensor(bands)[..., None, :, :], axis=-2)
         return jnp.moveaxis(averaged, -2, 0)
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import lineax
 from jaxtyping import Array, Float
 
-from jaxspin.disorder.fermi_states import Shell, as_vector
+from jaxspin.disorder.fermi_states import FermiStates, as_vector
 from jaxspin.engine.tolerances import COLLISION
 
 
@@ -183,7 +183,7 @@ class IterativeScattering(RangedScattering):
         return jnp.full(1, jnp.nan)  # would need all pairs in memory
 
 
-def scattering_rate(shell: Shell, scattering: Scattering) -> Float[Array, " a"]:
+def scattering_rate(shell: FermiStates, scattering: Scattering) -> Float[Array, " a"]:
     """2Γ = ħ/τ of each state in the Born approximation, eV; 1 in empty slots."""
     vectors = as_vector(shell.projector)
     return _rate(vectors, scattering.average(vectors), shell.weight)

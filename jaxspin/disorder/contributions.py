@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
 from jaxspin.disorder.collision import Scattering
-from jaxspin.disorder.fermi_states import Shell, as_matrix, as_vector
+from jaxspin.disorder.fermi_states import FermiStates, as_matrix, as_vector
 from jaxspin.engine.small_matrices import dagger, diagonal_of_product, product
 
 
@@ -28,7 +28,7 @@ class Parts(eqx.Module):
     charge: Float[Array, ""]
 
 
-def parts(shell: Shell, scattering: Scattering) -> Parts:
+def parts(shell: FermiStates, scattering: Scattering) -> Parts:
     """The contributions of the Fermi surface."""
     operators = measured(shell)
     values = shell.expectation(operators)
@@ -54,14 +54,14 @@ def parts(shell: Shell, scattering: Scattering) -> Parts:
     )
 
 
-def measured(shell: Shell) -> Complex[Array, "o n n a"]:
+def measured(shell: FermiStates) -> Complex[Array, "o n n a"]:
     """The operators that are measured: the current −∂H and the spin."""
     spin = jnp.broadcast_to(shell.spin, (3, *shell.slopes.shape[1:]))
     return jnp.concatenate([-shell.slopes, spin])
 
 
 def extrinsic(
-    shell: Shell, scattering: Scattering, operators: Complex[Array, "o n n a"]
+    shell: FermiStates, scattering: Scattering, operators: Complex[Array, "o n n a"]
 ) -> Float[Array, "o a"]:
     """γ_a[O] = 2π {Tr(P_a 𝒲[Ξ]) − Tr(B_a[O] 𝒲[ρ̂])}, Ξ = Σ_a w_a B_a[O].
 
@@ -77,7 +77,7 @@ def extrinsic(
 
 
 def skew_source(
-    shell: Shell, scattering: Scattering, n: Float[Array, "j a"]
+    shell: FermiStates, scattering: Scattering, n: Float[Array, "j a"]
 ) -> Float[Array, "j a"]:
     """J_sk,a = 2π {2 Re Tr(P_a 𝒲[ρ̂] S_a) − Tr(P_a 𝒲[Σ_a w_a S_a])}, the skew collision term.
 
@@ -100,7 +100,7 @@ def skew_source(
 
 
 def third_source(
-    shell: Shell, scattering: Scattering, n: Float[Array, "j a"]
+    shell: FermiStates, scattering: Scattering, n: Float[Array, "j a"]
 ) -> Float[Array, "j a"]:
     """4π²κ₃ Im Tr(P_a ρ̂ N̂), the golden rule to third order in a potential without range."""
     weighted = shell.projector * shell.weight

@@ -32,7 +32,7 @@ from jax.scipy.special import erf
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from jaxspin.band_structure.bands import DEGENERATE_TO_ROUNDING, Bands, solve
-from jaxspin.disorder.fermi_states import Shell
+from jaxspin.disorder.fermi_states import FermiStates
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.meshes.mesh import Ball, Disk, Grid, Mesh, Plane, Space
 from jaxspin.models.base import Model, hamiltonian_at
@@ -56,7 +56,7 @@ class FermiSea(eqx.Module):
     mesh: Mesh
 
     def __call__(
-        self, model: Model, on_shell: Shell, band: Int[Array, " a"], mu: Float[Array, ""]
+        self, model: Model, on_shell: FermiStates, band: Int[Array, " a"], mu: Float[Array, ""]
     ) -> tuple[Float[Array, "o d"], Float[Array, "o d"], Bool[Array, ""]]:
         """The response of the sea, its estimated error (from fewer points on the mesh and on the
         rays), and whether the rays had where to start."""

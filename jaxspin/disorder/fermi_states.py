@@ -17,7 +17,7 @@ from jaxspin.models.base import Model
 from jaxspin.surfaces import FermiSurface
 
 
-class Shell(eqx.Module):
+class FermiStates(eqx.Module):
     """The states a = (k, band) of a Fermi surface, the axis a last."""
 
     k: Float[Array, "d a"]
@@ -49,12 +49,12 @@ class Shell(eqx.Module):
         return (mixed - dagger(mixed)) / 2j
 
 
-def shell(model: Model, surface: FermiSurface) -> Shell:
+def shell(model: Model, surface: FermiSurface) -> FermiStates:
     """The states of a model on the nodes of its Fermi surface."""
     hamiltonian, slopes = model.tile(surface.k)
     _, projector, resolvent, gap = level(hamiltonian.astype(complex), surface.band)
     empty = surface.weight == 0
-    return Shell(
+    return FermiStates(
         k=surface.k,
         weight=surface.weight,
         gap=jnp.where(empty, jnp.inf, gap),

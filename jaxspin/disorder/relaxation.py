@@ -12,7 +12,7 @@ from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
-from jaxspin.surfaces import Surface
+from jaxspin.surfaces import FermiSurfaceRule
 from jaxspin.surfaces.base import check_surface
 
 
@@ -59,7 +59,7 @@ def _relaxation(model, nodes, disorder) -> tuple[Relaxation, Float[Array, ""]]:
 
 
 def relaxation(
-    model: Model, surface: Surface, mu: Float[ArrayLike, ""], disorder: Disorder
+    model: Model, surface: FermiSurfaceRule, mu: Float[ArrayLike, ""], disorder: Disorder
 ) -> Relaxation:
     """How the states at the Fermi energy `mu` (eV) are scattered.
 

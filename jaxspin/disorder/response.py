@@ -13,7 +13,7 @@ from jaxspin import units
 from jaxspin.disorder.collision import Scattering, scattering_rate, without_charge
 from jaxspin.disorder.contributions import parts
 from jaxspin.disorder.fermi_sea import FermiSea, default_mesh, fermi_sea
-from jaxspin.disorder.fermi_states import Shell, check_gap, shell
+from jaxspin.disorder.fermi_states import FermiStates, check_gap, shell
 from jaxspin.disorder.scatterers import DENSE_STATES, Disorder, check_disorder
 from jaxspin.disorder.torque import SpinOrbitTorque, spin_orbit_torque
 from jaxspin.engine import validate
@@ -28,8 +28,8 @@ from jaxspin.meshes.mesh import Mesh
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model, number_of_bands
 from jaxspin.responses.response import Response, shown
-from jaxspin.surfaces import Surface
-from jaxspin.surfaces.base import Finding, check_surface
+from jaxspin.surfaces import FermiSurfaceRule
+from jaxspin.surfaces.base import Diagnostic, check_surface
 from jaxspin.surfaces.thermal import Energies, energies_of_level, nodes_at, window_of
 from jaxspin.units import BOLTZMANN
 
@@ -116,7 +116,7 @@ class DisorderedResponse(eqx.Module):
 
 def disordered_response(
     model: Model,
-    surface: Surface,
+    surface: FermiSurfaceRule,
     mu: Float[ArrayLike, "*e"],
     disorder: Disorder,
     *,
@@ -188,7 +188,9 @@ class _Average(eqx.Module):
 
 
 @program
-def _respond(model, surface, mu, disorder, thermal, mesh) -> tuple[_Average, tuple[Finding, ...]]:
+def _respond(
+    model, surface, mu, disorder, thermal, mesh
+) -> tuple[_Average, tuple[Diagnostic, ...]]:
     """Every level, the axis of levels first, and what to look at on the Fermi surfaces."""
     model = model.prepared()
     energies = mapped(lambda level: energies_of_level(surface, model, level, thermal), mu)
@@ -222,7 +224,7 @@ def _joined(x: Float[Array, "m e *d a"]) -> Float[Array, "*d _"]:
 _NUMBERS = 2_000_000  # of states x pairs in memory at a time: some 100 MB
 
 
-def _at_energy(model, on_shell: Shell, band, disorder, whole: FermiSea, energy) -> _Level:
+def _at_energy(model, on_shell: FermiStates, band, disorder, whole: FermiSea, energy) -> _Level:
     scattering = disorder.scattering(on_shell)
     width = jnp.where(on_shell.occupied, scattering_rate(on_shell, scattering), 0)
     intrinsic, error, starts = whole(model, on_shell, band, energy)
@@ -408,7 +410,7 @@ def _check(model, surface, mu, disorder, temperature, sea) -> None:
         checks.check_mesh(model, sea)
 
 
-def _check_result(average: _Average, findings: tuple[Finding, ...], mu, temperature) -> None:
+def _check_result(average: _Average, findings: tuple[Diagnostic, ...], mu, temperature) -> None:
     """What only the calculation can know."""
     if is_traced(average, findings):
         return

@@ -21,7 +21,7 @@ from jaxspin.disorder.collision import (
     Scattering,
     correlations,
 )
-from jaxspin.disorder.fermi_states import Shell, as_matrix, as_vector
+from jaxspin.disorder.fermi_states import FermiStates, as_matrix, as_vector
 from jaxspin.engine.identity import run_operations
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import EVEN, GIVEN, PERIODIC_DISORDER
@@ -35,7 +35,7 @@ class Disorder(eqx.Module):
     """Random impurities, the same on average everywhere."""
 
     @abstractmethod
-    def scattering(self, shell: Shell) -> Scattering:
+    def scattering(self, shell: FermiStates) -> Scattering:
         """How they couple the states of a Fermi surface."""
 
     @abstractmethod

@@ -14,9 +14,9 @@ from jaxspin.downfold.effective import (
     UndressedModel as UndressedModel,
 )
 from jaxspin.downfold.subspaces import (
-    Functions as Functions,
+    BasisFunctions as BasisFunctions,
+    EnergyWindow as EnergyWindow,
     Keep as Keep,
-    Lowest as Lowest,
-    Window as Window,
+    LowestBands as LowestBands,
 )
 from jaxspin.downfold.validity import Validity as Validity, validity as validity

@@ -1,4 +1,4 @@
-"""Unitary rotations that decouple blocks of a Hamiltonian, on tiles (k axis last, see `algebra`).
+"""Unitary rotations that decouple blocks of a Hamiltonian, on tiles, the k axis last.
 
 The rotation of least action is U = X (X†X)^(-1/2), X = Σ_b P_b R_b R_b†, with P_b the projector on
 the bands of block b and R_b its reference functions: of all rotations that decouple the blocks it

@@ -28,7 +28,7 @@ def downfold(
     of `model` exactly where `order` is None.
 
     Args:
-        keep: indices of basis functions, or `Functions`, `Lowest`, `Window`.
+        keep: indices of basis functions, or `BasisFunctions`, `LowestBands`, `EnergyWindow`.
         order: of perturbation theory in what couples the blocks. Errors are of order n + 2 for
             even n and two blocks, and odd orders add nothing.
     Returns:

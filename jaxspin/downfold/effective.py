@@ -18,10 +18,10 @@ from jaxspin.downfold.block_diagonalization import (
     spectrum,
 )
 from jaxspin.engine.small_matrices import anticommutator, commutator, dagger, matmul, sandwich
-from jaxspin.engine.xla import staged
+from jaxspin.engine.xla import separate_kernel
 from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
 from jaxspin.models.lifted import BasisConnection, Lifted
-from jaxspin.models.remote import Removed
+from jaxspin.models.remote import RemoteStates
 
 Operator = Callable[[Float[Array, " d"]], Array] | Array | np.ndarray
 
@@ -133,10 +133,10 @@ class EffectiveModel(Model):
     def basis_connection(self, k, box=None, *, curl=False):
         return self.lift(k, spin=False, curl=curl).connection
 
-    def lift(self, k, box=None, *, spin, curl, removed=False):
-        return staged(partial(self._lift, spin=spin, curl=curl, removed=removed))(k)
+    def lift(self, k, box=None, *, spin, curl, remote=False):
+        return separate_kernel(partial(self._lift, spin=spin, curl=curl, remote=remote))(k)
 
-    def _lift(self, k, spin, curl, removed):
+    def _lift(self, k, spin, curl, remote):
         hamiltonian, slopes = self._full(k)
         own = self.model.basis_connection(k, curl=curl) if self.model.external_terms else None
         (columns, effective), (changes, effective_slopes) = self._derivatives(hamiltonian, slopes)
@@ -148,7 +148,7 @@ class EffectiveModel(Model):
             effective_slopes,
             None,
             BasisConnection(connection, of_connection),
-            apart=self.rotation.gap(hamiltonian, self.blocks),
+            remote_gap=self.rotation.gap(hamiltonian, self.blocks),
         )
         if not spin:
             return lifted
@@ -159,7 +159,7 @@ class EffectiveModel(Model):
         return lifted._replace(
             spin=dressed.spin,
             current=dressed.current - _SpinAndCurrent.of(dressed.spin, velocity).current,
-            removed=self._removed(hamiltonian, columns, leaving, full) if removed else None,
+            remote=self._removed(hamiltonian, columns, leaving, full) if remote else None,
         )
 
     # --- pieces ----------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ class EffectiveModel(Model):
             curvature = curvature + self._dress(columns, own.curvature())
         return curvature + 1j * commutator(connection[a], connection[b])
 
-    def _removed(self, hamiltonian, columns, leaving, full: "_SpinAndCurrent") -> Removed:
+    def _removed(self, hamiltonian, columns, leaving, full: "_SpinAndCurrent") -> RemoteStates:
         """With Y of HY − YH_eff = X, ⟨r|Y|m⟩ = −⟨r|v|m⟩/(ε_m − ε_r)² for r removed:
         −X†sT − T†sX is 2 Im s R, and −i(T†jY − Y†j T) is −2 Im j v/(ε_m − ε_r)². With an order Y
         is from the basis E of the kept bands, E E†T, for only of these the equation has a solution.
@@ -231,7 +231,7 @@ class EffectiveModel(Model):
         y = matmul(resolvent(hamiltonian, kept, source, bands), part)
         torque = -matmul(dagger(t), matmul(full.spin, leaving[:, None]))
         current = -1j * matmul(dagger(t), matmul(full.current[:, None], y[None, :, None]))
-        return Removed(torque + dagger(torque), current + dagger(current))
+        return RemoteStates(torque + dagger(torque), current + dagger(current))
 
 
 class _SpinAndCurrent(NamedTuple):
@@ -299,7 +299,7 @@ class UndressedModel(Model):
     def spin_at(self, k, box=None):
         return self._bare(self.effective.model.spin_at(k))
 
-    def lift(self, k, box=None, *, spin, curl, removed=False):
+    def lift(self, k, box=None, *, spin, curl, remote=False):
         lifted = self.effective.lift(k, spin=False, curl=False)
         return lifted._replace(connection=None, spin=self.spin_at(k) if spin else None)
 

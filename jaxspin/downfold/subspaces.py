@@ -31,7 +31,7 @@ class Keep(eqx.Module):
         """The reference functions of the kept and the other blocks, and their bands."""
 
 
-class Functions(Keep):
+class BasisFunctions(Keep):
     """Functions of the basis of the model, by index. At `at` they are what the bands consist of.
 
     The kept bands are those with most weight on the kept functions at the wave vector `at` (1/Å;
@@ -61,7 +61,7 @@ class Functions(Keep):
         return Blocks(frame, jnp.concatenate(bands), tuple(map(len, groups)))
 
 
-class Lowest(Keep):
+class LowestBands(Keep):
     """The lowest bands. Their eigenvectors at `at` (1/Å; k = 0) are the reference functions."""
 
     number: int = eqx.field(static=True, converter=lambda number: _index(number, "number"))
@@ -73,7 +73,7 @@ class Lowest(Keep):
         return _of_bands(model, np.arange(n), self.number, self.at)
 
 
-class Window(Keep):
+class EnergyWindow(Keep):
     """The bands with energies from `low` to `high` (eV) at `at` (1/Å; k = 0), at every k.
 
     Their eigenvectors there are the reference functions.
@@ -105,7 +105,7 @@ def as_keep(keep: Keep | Sequence[int]) -> Keep:
     if isinstance(keep, Keep):
         return keep
     if np.iterable(keep):
-        return Functions(_indices(keep, "keep"))
+        return BasisFunctions(_indices(keep, "keep"))
     raise ValueError(
         "Argument `keep` must be indices of basis functions, or Functions, Lowest or Window, "
         f"but is {keep!r}."

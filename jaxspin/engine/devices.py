@@ -20,7 +20,7 @@ from jaxspin.engine import eigensolvers
 S, T = TypeVar("S"), TypeVar("T")
 
 
-def lanes(bands: int) -> list[jax.Device]:
+def workers(bands: int) -> list[jax.Device]:
     """The device of each lane, for models of so many bands.
 
     All local devices, or the one that `jax.default_device` names. A single CPU device stands for
@@ -55,18 +55,18 @@ def threads() -> int:
 
 
 def in_order(
-    compute: Callable[[S, jax.Device], T], items: Iterable[S], lanes: list[jax.Device]
+    compute: Callable[[S, jax.Device], T], items: Iterable[S], workers: list[jax.Device]
 ) -> Iterator[T]:
     """compute(item, device) for each item, on all lanes at once, results in the order of items.
 
     At most two results for each lane wait to be taken.
     """
-    if len(lanes) == 1:
+    if len(workers) == 1:
         for item in items:
-            yield compute(item, lanes[0])
+            yield compute(item, workers[0])
         return
     free: queue.SimpleQueue[jax.Device] = queue.SimpleQueue()
-    for device in lanes:
+    for device in workers:
         free.put(device)
 
     def run(item: S) -> T:
@@ -77,10 +77,10 @@ def in_order(
             free.put(device)
 
     waiting: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(len(lanes)) as pool:
+    with ThreadPoolExecutor(len(workers)) as pool:
         try:
             for item in items:
-                if len(waiting) == 2 * len(lanes):
+                if len(waiting) == 2 * len(workers):
                     yield waiting.popleft().result()
                 waiting.append(pool.submit(run, item))
             while waiting:

@@ -1,13 +1,13 @@
 """Eigensystems of tiles of small Hermitian matrices: which algorithm, and the algorithms.
 
-A tile is (n, n, K), the k axis last (see `algebra`). LAPACK solves one small matrix at a time and
-reaches a few per cent of what a core can do; the solvers here treat the K matrices as lanes of one
-vector. None of them is ever differentiated: the derivative rule stands in `spectrum`.
+A tile is (n, n, K), the k axis last (see `small_matrices`). LAPACK solves one small matrix at a
+time and reaches a few per cent of what a core can do; the solvers here treat the K matrices as
+lanes of one vector. None is ever differentiated: the derivative rule stands in `eigensystem`.
 
-`compiled` says what `keep`, `staged` and `fused` are for. Here `keep` stands wherever a copy that
-differs in its last digits would do harm: where rounding noise is normalised (a reflector from a
-cancelled column, a rotation from a cancelled bulge) the copies would have nothing in common, and
-the basis would not be orthogonal.
+`xla` says what `materialize`, `separate_kernel` and `single_kernel` are for. Here `materialize`
+stands wherever a copy that differs in its last digits would do harm: where rounding noise is
+normalised (a reflector from a cancelled column, a rotation from a cancelled bulge) the copies would
+have nothing in common, and the basis would not be orthogonal.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Complex, Float
 
-from jaxspin.engine.xla import fused, keep, staged
+from jaxspin.engine.xla import materialize, separate_kernel, single_kernel
 
 _LANES = (
     64  # matrices in one kernel; measured at n = 3, 4, 8: 32 is 0.6 to 0.7, 256 0.7 to 1 as fast
@@ -68,7 +68,7 @@ def is_library(n: int) -> bool:
 # --------------------------------------------------------------------------- scaling
 
 
-@staged
+@separate_kernel
 def _scale(h):
     """The power of two below max|H| of each lane, within the normal numbers; NaN if not finite."""
     hr, hi = h.real, h.imag
@@ -85,7 +85,7 @@ def _scale(h):
     return jnp.where(jnp.isfinite(largest), scale, jnp.nan)
 
 
-@staged
+@separate_kernel
 def _scaled(h, scale):
     """Real and imaginary part of (H + H†)/2 by its scale, 1 ≤ max|H| < 2; 0 if not finite."""
     half = jnp.where(scale == scale, 0.5 / scale, 0)
@@ -114,7 +114,7 @@ def _sum(terms):
     return sum(terms[1:], start=terms[0])
 
 
-@staged
+@separate_kernel
 def _reflector(ar, ai):
     """First column of A below the diagonal, x = e^{iφ}(|x_0|, ...): the reflection 1 - τ v v†
     that turns it into -e^{iφ} (|x|, 0, ..., 0), and the modulus and phase of that."""
@@ -133,7 +133,7 @@ def _reflector(ar, ai):
     return (vr, vi, tau), ar[0, 0], norm, -cosine, -sine
 
 
-@staged
+@separate_kernel
 def _image(ar, ai, reflector):
     """τ A v, of the block below the first row."""
     vr, vi, tau = reflector
@@ -143,7 +143,7 @@ def _image(ar, ai, reflector):
     return tau * real, tau * imaginary
 
 
-@staged
+@separate_kernel
 def _direction(image, reflector):
     """w = τAv - (τ/2)(v†τAv) v, such that the reflected A is A - v w† - w v†."""
     (pr, pi), (vr, vi, tau) = image, reflector
@@ -151,7 +151,7 @@ def _direction(image, reflector):
     return pr - overlap * vr, pi - overlap * vi
 
 
-@staged
+@separate_kernel
 def _reflected(ar, ai, reflector, direction):
     """A - v w† - w v†, the block that is left."""
     (vr, vi, _), (wr, wi) = reflector, direction
@@ -161,10 +161,10 @@ def _reflected(ar, ai, reflector, direction):
 
     real = (outer(vr, wr) + outer(vi, wi)) + (outer(wr, vr) + outer(wi, vi))
     imaginary = (outer(vi, wr) - outer(vr, wi)) + (outer(wi, vr) - outer(wr, vi))
-    return keep(ar[1:, 1:] - real), keep(ai[1:, 1:] - imaginary)
+    return materialize(ar[1:, 1:] - real), materialize(ai[1:, 1:] - imaginary)
 
 
-@staged
+@separate_kernel
 def _last(ar, ai):
     """The final 2x2 block: diagonal, and modulus and phase of what stands below it."""
     square = ar[1, 0] ** 2 + ai[1, 0] ** 2
@@ -197,7 +197,7 @@ def _tridiagonal(ar, ai):
 # --------------------------------------------------------------------------- implicit QL
 
 
-@staged
+@separate_kernel
 def _shift(d, e):
     """Wilkinson's shift of the first unsplit block: the eigenvalue of its first 2x2 nearer to its
     first diagonal element."""
@@ -212,7 +212,7 @@ def _shift(d, e):
     return here - between**2 / jnp.where(denominator == 0, 1, denominator)
 
 
-@staged
+@separate_kernel
 def _rotation(previous, shift, d, d_next, e, e_next):
     """One rotation of a QL sweep, from the bottom of T upwards.
 
@@ -230,10 +230,10 @@ def _rotation(previous, shift, d, d_next, e, e_next):
     q = (d - (d_next - p)) * s + 2 * c * b
     modulus = jnp.where(turns, square * inverse, 0)
     e_next = jnp.where(inside, jnp.where(e == 0, g, modulus), 0)
-    return (keep(c * q - b), s, c, s * q), d_next - p + s * q, e_next
+    return (materialize(c * q - b), s, c, s * q), d_next - p + s * q, e_next
 
 
-@staged
+@separate_kernel
 def _rotated(upper, lower, s, c):
     """The two columns of Z that a rotation mixes."""
     return s * upper + c * lower, c * upper - s * lower
@@ -292,7 +292,7 @@ def _fixed(d, e, z):
 # --------------------------------------------------------------------------- back to the basis
 
 
-@staged
+@separate_kernel
 def _ranks(d):
     """Position of each eigenvalue in ascending order."""
     n = range(len(d))
@@ -300,7 +300,7 @@ def _ranks(d):
     return [_sum(b.astype(d[0].dtype) for b in row) for row in before]
 
 
-@staged
+@separate_kernel
 def _sorted(d, z, ranks, scale):
     """Energies and the columns of Z in ascending order, Z as (row, column, K)."""
     place = jnp.arange(len(d), dtype=scale.dtype)[:, None]
@@ -309,7 +309,7 @@ def _sorted(d, z, ranks, scale):
     return energies * scale, columns
 
 
-@staged
+@separate_kernel
 def _phases(phases, scale):
     """Phase of each basis state in which the off-diagonal is real and positive; NaN without H."""
     one = jnp.where(scale == scale, 1, jnp.nan).astype(scale.dtype)
@@ -321,13 +321,13 @@ def _phases(phases, scale):
     return real, imaginary
 
 
-@staged
+@separate_kernel
 def _phased(columns, phases):
     real, imaginary = jnp.stack(phases[0]), jnp.stack(phases[1])
     return columns * real[:, None], columns * imaginary[:, None]
 
 
-@staged
+@separate_kernel
 def _overlap(ur, ui, reflector):
     """τ v†U, of the rows that v reaches."""
     vr, vi, tau = reflector
@@ -338,7 +338,7 @@ def _overlap(ur, ui, reflector):
     return tau * real, tau * imaginary
 
 
-@staged
+@separate_kernel
 def _unreflected(ur, ui, reflector, overlap):
     """U - v (τ v†U)."""
     (vr, vi, _), (wr, wi) = reflector, overlap
@@ -366,7 +366,7 @@ def _householder_ql(hamiltonian, iterate):
     return energies, jax.lax.complex(ur, ui)
 
 
-_householder_ql_kernel = fused(partial(_householder_ql, iterate=_while_any))
+_householder_ql_kernel = single_kernel(partial(_householder_ql, iterate=_while_any))
 
 
 # --------------------------------------------------------------------------- the solvers
@@ -385,7 +385,7 @@ def closed_form(hamiltonian: Complex[Array, "n n K"]) -> Eigensystem:
     return energies * exists, exists[None].astype(hamiltonian.dtype)
 
 
-@staged
+@separate_kernel
 def _two_levels(hr, hi, scale):
     """Energies m -+ r of ((m + h, x*), (x, m - h)), r² = h² + |x|². With (c, s) ~ (|h| + r, x),
     sums without cancellation, the columns are (-s*, c), (c, s), or (c, -s), (s*, c) if h < 0."""

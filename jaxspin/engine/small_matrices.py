@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Inexact
 
-from jaxspin.engine.xla import staged
+from jaxspin.engine.xla import separate_kernel
 
 _UNROLL = 24  # largest sum that is written out term by term; above it a library product is faster
 
@@ -78,7 +78,7 @@ def product(
     return sum(terms, start=a[..., :, 0, None, :] * b[..., None, 0, :, :])
 
 
-_matmul = staged(product)
+_matmul = separate_kernel(product)
 
 
 def sandwich(
@@ -88,7 +88,7 @@ def sandwich(
     return _onto(basis, matmul(a, basis))
 
 
-@staged
+@separate_kernel
 def _onto(basis, a):
     """U†a, without writing U† down."""
     return product(dagger(basis), a)

@@ -4,14 +4,14 @@ XLA on CPU computes a cheap value again in each loop, and each element of a loop
 rounds it differently there when it contracts a*b + c. A product of matrices that 27 components
 share would be computed hundreds of times.
 
-* `keep` has one array computed once.
-* `staged` has a function compiled apart, with its results in memory.
-* `fused` has a function with all its stages and loops compiled into a single kernel, where each
-  line of it would otherwise be a kernel of its own, with its launch.
+* `materialize` has one array computed once.
+* `separate_kernel` has a function compiled apart, with its results in memory.
+* `single_kernel` has a function with all its stages and loops compiled into a single kernel, where
+  each line of it would otherwise be a kernel of its own, with its launch.
 * `repeat` and `mapped` are loops that are not made one kernel, for long arrays.
 
-The attributes that all but `keep` set are hints: a version of XLA that does not know them gives the
-same numbers, slower.
+The attributes that all but `materialize` set are hints: a version of XLA that does not know them
+gives the same numbers, slower.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Inexact
 
 
-def keep(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+def materialize(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
     """`x`, computed once.
 
     XLA on CPU computes a cheap value again in every loop that uses it; a product of matrices that
@@ -32,7 +32,7 @@ def keep(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
     such that the compiler cannot know. Exact, NaN included.
     """
     if jnp.iscomplexobj(x):
-        return jax.lax.complex(keep(x.real), keep(x.imag))
+        return jax.lax.complex(materialize(x.real), materialize(x.imag))
     return x / jnp.where(x == x, 1.0, 2.0).astype(x.dtype)
 
 
@@ -57,12 +57,12 @@ def _hinted(function: Callable, **hints: str) -> Callable:
 
 
 #: A function whose results are computed once and stand in memory.
-staged = partial(_hinted, inlineable="false", xla_cpu_small_call="false")
+separate_kernel = partial(_hinted, inlineable="false", xla_cpu_small_call="false")
 #: A function that becomes one kernel, loops and stages included. XLA's threshold for doing this by
 #: itself is a kilobyte; with a kernel launch for every few lines of a stage it is 2 times slower.
 #: It must not hold scatters, custom calls or reductions other than to a scalar (XLA ends the
 #: process: "fusion kind not implemented").
-fused = partial(_hinted, inlineable="false", xla_cpu_small_call="true")
+single_kernel = partial(_hinted, inlineable="false", xla_cpu_small_call="true")
 
 
 def repeat(times: int, step: Callable, state):

@@ -1,7 +1,7 @@
 """Adaptive refinement: cells of a mesh are halved where the error is, until a tolerance is met.
 
-A null rule (see `cells`) says how well a cell is resolved along each axis. Halving a cell along an
-axis shows what that number was worth, parent against children, and the children inherit this
+A null rule (see `cubature`) says how well a cell is resolved along each axis. Halving a cell along
+an axis shows what that number was worth, parent against children, and the children inherit this
 calibration. The cells with the largest errors are halved along their worst axes, a batch at a
 time, for all levels and components at once; the error of an integral is the sum of those of its
 cells.

@@ -444,5 +444,5 @@ def _at_distance(observable, model, mesh, levels, degeneracy, distance):
 # Called once, on a few dozen k: what counts is the time to compile.
 @program(compiler_options={"xla_backend_optimization_level": 0})
 def _weights(observable, model, k, degeneracy, window):
-    bands = solve(model, k, degeneracy, **observable.needs).settled(*window)
+    bands = solve(model, k, degeneracy, **observable.needs).restrict_to_window(*window)
     return bands.levels, observable(bands).sea.reshape(-1, *bands.levels.shape)

@@ -19,7 +19,7 @@ from numpy.polynomial import legendre, polynomial
 from jaxspin.band_structure.bands import Bands, solve
 from jaxspin.band_structure.degeneracy import Degeneracy
 from jaxspin.engine.programs import program
-from jaxspin.engine.xla import keep
+from jaxspin.engine.xla import materialize
 from jaxspin.integration.levels import fermi
 from jaxspin.meshes.coordinates import Coordinates
 from jaxspin.quantities.observable import Observable
@@ -113,7 +113,7 @@ def integrals(
     stretch, towards = _stretch(boxes, nodes, axes, infinite)
     bands = _settled(bands, energies, occupations, stretch)
     weights = observable(bands)
-    common = (energies, bands.same, occupations, weight, ratios, stretch, towards)
+    common = (energies, bands.degenerate, occupations, weight, ratios, stretch, towards)
     value, cut = _summed(weights.sea, False, *common)
     if weights.surface is not None:
         more, cut = _summed(weights.surface, True, *common)
@@ -171,7 +171,7 @@ def _settled(bands: Bands, energies, occupations: Occupations, stretch) -> Bands
     empty = _range((energies - high) * stretch)[0] > 0
     spread = lambda x: jnp.repeat(x, stretch.shape[1], axis=-1)  # noqa: E731
     closed = (filled[:, None] & filled[None, :]) | (empty[:, None] & empty[None, :])
-    return eqx.tree_at(lambda b: b.open, bands, bands.open & ~spread(closed))
+    return eqx.tree_at(lambda b: b.active, bands, bands.active & ~spread(closed))
 
 
 def _summed(
@@ -197,7 +197,7 @@ def _summed(
     cut = cut & (jnp.arange(cut.shape[1]) < occupations.mu.size * occupations.cold)
     occupied = occupied * weight  # (rule, e, n, B, q)
     rules, levels = occupied.shape[:2]
-    left = jnp.moveaxis(keep(occupied), 3, 0).reshape(cells, rules * levels, n * number)
+    left = jnp.moveaxis(materialize(occupied), 3, 0).reshape(cells, rules * levels, n * number)
     right = jnp.moveaxis(tensor.reshape(-1, n, cells, number), (2, 0), (0, 3))
     value = left @ right.reshape(cells, n * number, -1)
     return value.reshape(cells, rules, levels, -1), cut

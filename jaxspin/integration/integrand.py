@@ -65,7 +65,9 @@ def _lifted_values(observable, model):
     """H(k), its slopes, the spin operator and the connection at a few k."""
     k = jnp.asarray(np.random.default_rng(20231119).uniform(-1, 1, size=(model.dimension, 3)))
     model = model.prepared()
-    lifted = model.lift(k, spin=observable.spin, curl=observable.beyond and model.external_terms)
+    lifted = model.lift(
+        k, spin=observable.spin, curl=observable.external_curvature and model.external_terms
+    )
     return lifted.hamiltonian, lifted.slopes, lifted.spin, lifted.connection
 
 

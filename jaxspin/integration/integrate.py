@@ -28,12 +28,12 @@ from jaxspin.band_structure.degeneracy_lifting import (
 )
 from jaxspin.engine import distributed
 from jaxspin.engine.checkpoint import PartialSums, describe
-from jaxspin.engine.devices import in_order, lanes
+from jaxspin.engine.devices import in_order, workers
 from jaxspin.engine.forward_mode import along_all, moving
 from jaxspin.engine.programs import program
 from jaxspin.engine.progress import track
 from jaxspin.engine.small_matrices import as_arrays, is_traced, on_device
-from jaxspin.engine.xla import staged
+from jaxspin.engine.xla import separate_kernel
 from jaxspin.integration.adaptive import Refinement, refine
 from jaxspin.integration.checks import check_finite_sums
 from jaxspin.integration.error_estimates import (
@@ -48,7 +48,7 @@ from jaxspin.integration.error_estimates import (
 from jaxspin.integration.integrand import describe_code, describe_values, integrand_code
 from jaxspin.integration.occupation_sums import OccupationSum, scans
 from jaxspin.integration.problem import Problem, Run
-from jaxspin.integration.tiles import lay_out, segment_length, tables_of_rules
+from jaxspin.integration.tiles import Layout, lay_out, segment_length, tables_of_rules
 from jaxspin.meshes.coordinates import Coordinates
 from jaxspin.meshes.mesh import Adaptive, Mesh
 from jaxspin.models.base import Model
@@ -207,7 +207,7 @@ def _refined(problem: Problem, run: Run) -> Sums:
     return Sums(value, jnp.abs(error), jnp.asarray(splitting), refinement=refinement)
 
 
-def _about(problem: Problem, layout: "_Layout") -> dict[str, str]:
+def _about(problem: Problem, layout: Layout) -> dict[str, str]:
     """What a checkpoint, and the sums of other processes, must agree in."""
     observable, model, mesh = problem.observable, problem.model, problem.mesh
     levels, degeneracy = problem.levels, problem.degeneracy
@@ -224,7 +224,7 @@ def _about(problem: Problem, layout: "_Layout") -> dict[str, str]:
     }
 
 
-def _sum(problem: Problem, layout: "_Layout", mesh: Mesh, add):
+def _sum(problem: Problem, layout: Layout, mesh: Mesh, add):
     """The sum over `mesh`, and what was met on it; `add` makes the totals of all blocks."""
     task = _prepare(problem, layout, mesh)
     totals, extremes = add(task.job, task.start, task.blocks)
@@ -242,7 +242,7 @@ class _Task(NamedTuple):
     finish: Callable
 
 
-def _prepare(problem: Problem, layout: "_Layout", mesh: Mesh) -> _Task:
+def _prepare(problem: Problem, layout: Layout, mesh: Mesh) -> _Task:
     levels, shape = problem.levels, layout.weights
     size = math.prod(shape.sea.shape[:-2])
     cells = mesh.domain != "periodic"  # on a uniform grid, points count as points
@@ -311,7 +311,7 @@ def _hide_known(tree) -> Callable:
     return jax.tree_util.Partial(lambda tree: tree, tree) if is_traced(tree) else lambda: tree
 
 
-def _plainly_both(held: _Held, layout: "_Layout"):
+def _plainly_both(held: _Held, layout: Layout):
     """The sums over a mesh and coarser ones, and what was met, in one computation."""
     problem = held.release()
     fine, extremes = _sum(problem, layout, problem.mesh, _at_once)
@@ -325,7 +325,7 @@ def _frozen(leaf):
     return jax.lax.stop_gradient(leaf) if is_traced(leaf) else leaf
 
 
-def _coarser_at_once(problem: Problem, layout: "_Layout", fine, extremes):
+def _coarser_at_once(problem: Problem, layout: Layout, fine, extremes):
     """The sums over the coarser meshes, one after the other in the same code; which levels are
     noisy; the number of meshes, which is one where no level is.
     """
@@ -372,7 +372,7 @@ def _both_jvp(primals, tangents):
     return along_all(_both_to_differentiate, primals, tangents)
 
 
-def _both_to_differentiate(held: _Held, layout: "_Layout"):
+def _both_to_differentiate(held: _Held, layout: Layout):
     """The same, with smaller tiles, for the tangents lie beside, and a check after the loop."""
     problem = held.release()
     meshes = problem.mesh, *coarser_meshes(problem.mesh)
@@ -402,7 +402,7 @@ class _Segments(NamedTuple):
         length = segment_length(job.box, job.block)
         state = self.partial_sums.resume(self.stage, start)
         mine = range(0, blocks, length)[distributed.rank() :: distributed.size()]
-        devices = lanes(self.matrix_size)
+        devices = workers(self.matrix_size)
         placed = {device: jax.device_put(_arrays((job, start)), device) for device in set(devices)}
 
         def segment(first, device):
@@ -488,16 +488,16 @@ def _tile(job: Sum, number):
     u, widths, times = _box(job, number)
     cells = any(scan.fills_cells for scan in job.plan)
     nodes = lambda *box: _nodes(job, inside, cells, *box)  # noqa: E731
-    k, weight, edges = staged(nodes)(u, widths, times)
+    k, weight, edges = separate_kernel(nodes)(u, widths, times)
     box = [x.reshape(-1) for x in u] if job.coordinates.periodic else None
     wanted = {"box": box, "check": job.check, **job.observable.needs}
     bands = solve(job.model, k, job.degeneracy, **wanted)
-    spread = staged(_spread)(bands, edges) if cells else jnp.zeros_like(bands.levels)
+    spread = separate_kernel(_spread)(bands, edges) if cells else jnp.zeros_like(bands.levels)
     low, high = job.window
-    bands = bands.settled(low - spread / 2, high + spread / 2)
+    bands = bands.restrict_to_window(low - spread / 2, high + spread / 2)
     weights = job.observable(bands)
     found = {"sea": weights.sea, "surface": weights.surface}
-    found = {kind: staged(_flat)(w, weight) for kind, w in found.items() if w is not None}
+    found = {kind: separate_kernel(_flat)(w, weight) for kind, w in found.items() if w is not None}
     return bands.levels, spread, found, jax.lax.stop_gradient(_extremes(bands, weight != 0))
 
 
@@ -535,7 +535,7 @@ def _box(job: Sum, number) -> tuple[list[Array], list[Array], list[Array]]:
 def _spread(bands: Bands, edges: Float[Array, "c d K"]) -> Float[Array, "n K"]:
     """How much each energy varies over the cell of its point: root sum of squares over edges."""
     velocity = jnp.einsum("immK->imK", bands.velocity).real
-    velocity = jax.vmap(group_mean, in_axes=(0, None))(velocity, bands.same)
+    velocity = jax.vmap(group_mean, in_axes=(0, None))(velocity, bands.degenerate)
     return jnp.sqrt(jnp.sum(jnp.einsum("ciK,imK->cmK", edges, velocity) ** 2, axis=0))
 
 

@@ -313,7 +313,7 @@ def _points(coordinates, lattice, u):
 @_quickly
 def _density(observable, model, levels, window, degeneracy, k):
     """Σ_m f(ε_m) W_m of each independent component, (level, c, K)."""
-    bands = solve(model, k, degeneracy, **observable.needs).settled(*window)
+    bands = solve(model, k, degeneracy, **observable.needs).restrict_to_window(*window)
     sea = observable(bands).sea.reshape(-1, *bands.levels.shape)
     mu, temperatures = levels
     thermal = BOLTZMANN * jnp.maximum(temperatures, 1e-6)[:, None, None, None]

@@ -16,7 +16,7 @@ from jaxspin.engine.descriptions import describe_fields
 from jaxspin.engine.identity import is_overridden, run_operations
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import GIVEN
-from jaxspin.engine.xla import staged
+from jaxspin.engine.xla import separate_kernel
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.lifted import BasisConnection, Lifted
 
@@ -160,7 +160,7 @@ class Model(eqx.Module):
         *,
         spin: bool,
         curl: bool,
-        removed: bool = False,
+        remote: bool = False,
     ) -> Lifted:
         """All that the bands are made of, at many k, from the methods above.
 
@@ -168,14 +168,16 @@ class Model(eqx.Module):
 
         Args:
             box: given where the k are those of `box`.
-            spin, curl, removed: whether the spin operator, the curl of the connection, and what
+            spin, curl, remote: whether the spin operator, the curl of the connection, and what
                 goes through removed bands are wanted.
         """
-        hamiltonian, slopes = staged(self.tile)(k) if box is None else staged(self.box)(box)
+        hamiltonian, slopes = (
+            separate_kernel(self.tile)(k) if box is None else separate_kernel(self.box)(box)
+        )
         connection = None
         if self.external_terms:
-            connection = staged(partial(self.basis_connection, curl=curl))(k, box)
-        operator = staged(self.spin_at)(k, box) if spin else None
+            connection = separate_kernel(partial(self.basis_connection, curl=curl))(k, box)
+        operator = separate_kernel(self.spin_at)(k, box) if spin else None
         return Lifted(hamiltonian, slopes, operator, connection)
 
     def __add__(self, other: "Model") -> "Sum":
@@ -337,9 +339,9 @@ class Sum(Model):
     def basis_connection(self, k, box=None, *, curl=False):
         return self.first.basis_connection(k, curl=curl)
 
-    def lift(self, k, box=None, *, spin, curl, removed=False):
+    def lift(self, k, box=None, *, spin, curl, remote=False):
         lifted = self.first.lift(k, spin=spin, curl=curl)
-        hamiltonian, slopes = staged(self.second.tile)(k)
+        hamiltonian, slopes = separate_kernel(self.second.tile)(k)
         return lifted._replace(
             hamiltonian=lifted.hamiltonian + hamiltonian, slopes=lifted.slopes + slopes
         )
@@ -394,13 +396,15 @@ class Scaled(Model):
     def basis_connection(self, k, box=None, *, curl=False):
         return self.model.basis_connection(k, box, curl=curl)
 
-    def lift(self, k, box=None, *, spin, curl, removed=False):
-        lifted = self.model.lift(k, box, spin=spin, curl=curl, removed=removed)
+    def lift(self, k, box=None, *, spin, curl, remote=False):
+        lifted = self.model.lift(k, box, spin=spin, curl=curl, remote=remote)
         return lifted._replace(
             hamiltonian=self.scale * lifted.hamiltonian,
             slopes=self.scale * lifted.slopes,
             current=None if lifted.current is None else self.scale * lifted.current,
-            apart=None if lifted.apart is None else jnp.abs(self.scale) * lifted.apart,
+            remote_gap=None
+            if lifted.remote_gap is None
+            else jnp.abs(self.scale) * lifted.remote_gap,
         )
 
     @property

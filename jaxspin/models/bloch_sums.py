@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from jaxspin.engine.xla import keep
+from jaxspin.engine.xla import materialize
 
 Cells = tuple[tuple[int, ...], ...]
 
@@ -74,7 +74,7 @@ class BlochSum(eqx.Module):
         if not separable(self.cells, [x.size for x in u]):
             return self.scattered(grid(u))
         reach = _reach(self.cells)
-        sides = [keep(_side_waves(x, r)) for x, r in zip(u, reach, strict=True)]
+        sides = [materialize(_side_waves(x, r)) for x, r in zip(u, reach, strict=True)]
         field = self.by_axis.reshape(1, 2 * reach[0] + 1, -1)
         for i in range(len(u) - 1):
             field = _sum_along(field, sides[i])
@@ -111,7 +111,7 @@ def box_with_slopes(
         matrices: those of `matrices_of_products`.
     """
     n, d, reach = len(centres), len(vectors), _reach(cells)
-    sides = [keep(_side_waves(x, r)) for x, r in zip(u, reach, strict=True)]
+    sides = [materialize(_side_waves(x, r)) for x, r in zip(u, reach, strict=True)]
     fields = [matrices.reshape(1, 2 * reach[0] + 1, -1)]
     for i in range(d - 1):
         fields = [*fields, _slope_along(fields[0], reach[i])]
@@ -124,7 +124,7 @@ def box_with_slopes(
     site_terms = (x.swapaxes(-1, -2)[..., None] * sites).reshape(by_angle.shape)
     slopes = dot(by_angle, vectors) + site_terms
     packed = jnp.concatenate([fields[0][None], jnp.moveaxis(slopes, -1, 0)])
-    return _unpacked(_last_sum(keep(packed), sides[-1]).reshape(1 + d, n, n, -1))
+    return _unpacked(_last_sum(materialize(packed), sides[-1]).reshape(1 + d, n, n, -1))
 
 
 def separable(cells: Cells, sides: Sequence[int]) -> bool:
@@ -188,13 +188,13 @@ def _waves(half: Cells, u: Sequence[Float[Array, "..."]]) -> Float[Array, "j K"]
     """
     sides = (_powers_at(x, r) for x, r in zip(u, np.array(half).T, strict=True))
     waves = math.prod(sides).reshape(len(half), -1)
-    return keep(jnp.concatenate([waves.real, waves[1:].imag]))
+    return materialize(jnp.concatenate([waves.real, waves[1:].imag]))
 
 
 def _powers_at(u: Float[Array, "..."], r: np.ndarray) -> Complex[Array, "h ..."]:
     """e^{2πi r u} for each integer r, of either sign."""
     largest = np.max(np.abs(r))
-    powers = keep(jnp.stack(_powers(u, largest)))
+    powers = materialize(jnp.stack(_powers(u, largest)))
     return jnp.concatenate([powers, powers[1:].conj()])[np.where(r >= 0, r, largest - r)]
 
 
@@ -228,7 +228,7 @@ def _slope_along(field: Float[Array, "P j M"], reach: int) -> Float[Array, "P j 
 def _sum_along(field: Float[Array, "P j M"], waves: Float[Array, "j N"]) -> Float[Array, "Q M"]:
     """Σ_j field_j w_j at each point of one side, (P N, M); written out, which is fastest."""
     terms = (field[:, j, None, :] * waves[j][:, None] for j in range(1, len(waves)))
-    return keep(sum(terms, start=field[:, 0, None, :] * waves[0][:, None])).reshape(
+    return materialize(sum(terms, start=field[:, 0, None, :] * waves[0][:, None])).reshape(
         -1, field.shape[-1]
     )
 
@@ -237,4 +237,4 @@ def _last_sum(field: Float[Array, "c P j M"], waves: Float[Array, "j N"]) -> Arr
     """The same along the last side, points last: (c, M, P, N)."""
     field = jnp.moveaxis(field, -1, 1)[..., None]
     terms = (field[..., j, :] * waves[j] for j in range(1, len(waves)))
-    return keep(sum(terms, start=field[..., 0, :] * waves[0]))
+    return materialize(sum(terms, start=field[..., 0, :] * waves[0]))

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, Inexact
 
 from jaxspin.engine.small_matrices import dagger, matmul
-from jaxspin.models.remote import Removed
+from jaxspin.models.remote import RemoteStates
 
 
 class BasisConnection(NamedTuple):
@@ -50,6 +50,6 @@ class Lifted(NamedTuple):
     #: projected on a part of the states. None where nothing is, or where it is not known.
     current: Complex[Array, "d 3 n n K"] | None = None
     #: Only from a downfolded model, and where it was asked for.
-    removed: Removed | None = None
+    remote: RemoteStates | None = None
     #: Only from a downfolded model: the smallest gap between kept and removed bands, eV.
-    apart: Float[Array, " K"] | None = None
+    remote_gap: Float[Array, " K"] | None = None

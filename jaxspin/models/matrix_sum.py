@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from jaxspin.engine.xla import keep
+from jaxspin.engine.xla import materialize
 from jaxspin.models.base import Model, as_float
 
 
@@ -59,7 +59,7 @@ class MatrixSum(Model):
         at_one = lambda k: (self._row(k), jax.jacfwd(self._row)(k))  # noqa: E731
         row, slopes = jax.vmap(at_one, in_axes=-1, out_axes=-1)(k)
         # Kept, for each of the n² elements would compute all of them again.
-        rows = keep(jnp.concatenate([row[:, None], slopes], axis=1))
+        rows = materialize(jnp.concatenate([row[:, None], slopes], axis=1))
         matrices = self.matrices
         total = jax.lax.complex(_combined(matrices.real, rows), _combined(matrices.imag, rows))
         return total[0], total[1:]

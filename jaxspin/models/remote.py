@@ -5,7 +5,7 @@ from typing import NamedTuple
 from jaxtyping import Array, Complex
 
 
-class Removed(NamedTuple):
+class RemoteStates(NamedTuple):
     """What a field drives through the bands that a downfolded model has not, on those it has.
 
     Operators whose diagonal in the band basis adds to the sums over pairs of bands (`quantities`).

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import shortened
-from jaxspin.engine.xla import keep
+from jaxspin.engine.xla import materialize
 from jaxspin.models import bloch_sums
 from jaxspin.models.base import Model
 from jaxspin.models.lifted import BasisConnection
@@ -245,7 +245,7 @@ class PreparedHopping(Model):
 
     def _with_site_phases(self, matrices: Complex[Array, "c n n K"], k: Float[Array, "d K"]):
         """Matrices of the basis of `box` in the basis of `tile`."""
-        site_phase = keep(jnp.exp(1j * bloch_sums.dot(self.model.centres, k)))
+        site_phase = materialize(jnp.exp(1j * bloch_sums.dot(self.model.centres, k)))
         return site_phase.conj()[:, None] * matrices * site_phase[None, :]
 
 

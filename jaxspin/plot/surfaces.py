@@ -12,13 +12,13 @@ from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
 from jaxspin.plot.style import PALETTE, axes_or_new, colour_bar, magnitude, styled, symmetric
 from jaxspin.plot.texts import K_X, K_Y
-from jaxspin.surfaces import Surface
+from jaxspin.surfaces import FermiSurfaceRule
 from jaxspin.surfaces.base import check_surface
 
 
 def fermi_surface(
     model: Model,
-    surface: Surface,
+    surface: FermiSurfaceRule,
     mu: float,
     *,
     show: str = "velocity",

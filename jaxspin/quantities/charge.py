@@ -33,14 +33,14 @@ class AnomalousHall(Observable):
     """-Ω_ab,m: σ_ab = -(e²/ħ) Σ f Ω_ab."""
 
     spin = False
-    beyond = True
+    external_curvature = True
 
     def __call__(self, bands):
-        r = bands.drive
+        r = bands.active_connection
         weights = antisymmetric(bands, lambda a, b: 2 * diagonal_of_product(r[a], r[b]).imag)
-        if bands.beyond is None:
+        if bands.external_curvature is None:
             return weights
-        beyond = diagonal(bands.beyond)
+        beyond = diagonal(bands.external_curvature)
         return Weights(weights.sea - beyond, expansion=weights.expansion)
 
 

@@ -57,15 +57,15 @@ class Differentiated(Observable):
     """A smooth observable in a sum that may be differentiated by what splits degenerate bands."""
 
     observable: Observable
-    offset = True
+    group_splitting = True
 
     @property
     def spin(self) -> bool:
         return self.observable.spin
 
     @property
-    def beyond(self) -> bool:
-        return self.observable.beyond
+    def external_curvature(self) -> bool:
+        return self.observable.external_curvature
 
     def __call__(self, bands):
         return self.observable(bands)
@@ -85,12 +85,12 @@ class Stacked(Observable):
         return all(observable.smooth for observable in self.observables)
 
     @property
-    def beyond(self) -> bool:
-        return any(observable.beyond for observable in self.observables)
+    def external_curvature(self) -> bool:
+        return any(observable.external_curvature for observable in self.observables)
 
     @property
-    def removed(self) -> bool:
-        return any(observable.removed for observable in self.observables)
+    def remote(self) -> bool:
+        return any(observable.remote for observable in self.observables)
 
     @property
     def filled_pairs(self) -> bool:
@@ -99,11 +99,11 @@ class Stacked(Observable):
     def __call__(self, bands):
         weights = [observable(bands) for observable in self.observables]
         sea = [w.sea.reshape(-1, *bands.energies.shape) for w in weights]
-        expansion, offset = [], 0
+        expansion, first = [], 0
         for w, s in zip(weights, sea, strict=True):
             own = w.expansion or [(i, 1) for i in range(len(s))]
-            expansion += [(offset + i, sign) for i, sign in own]
-            offset += len(s)
+            expansion += [(first + i, sign) for i, sign in own]
+            first += len(s)
         surface = None
         if any(w.surface is not None for w in weights):
             surface = jnp.concatenate(

@@ -3,7 +3,7 @@
 An observable takes `Bands` and returns `Weights`: a real tensor W_m for every band, so that the
 response is Σ_k Σ_m f(ε_m) W_m, plus, where the theory has one, a Fermi-surface tensor that goes
 with ∂f/∂ε. A sum over pairs with (f_m - f_n) is the same thing, W_m collecting the pairs of band
-m; pairs that are equally occupied at every level never enter (`Bands.open`).
+m; pairs that are equally occupied at every level never enter (`Bands.active`).
 
 Component axes lead: (flow a, field b, spin s, band m, k). Formulas are those of the theory of the
 proper spin current (docs/definitions.md) in units where ħ = e = 1 and the spin operator is in
@@ -23,7 +23,7 @@ from jaxtyping import Array, Complex, Float
 
 from jaxspin.band_structure.bands import Bands
 from jaxspin.engine.small_matrices import dagger, diagonal_of_product, matmul
-from jaxspin.engine.xla import keep, staged
+from jaxspin.engine.xla import materialize, separate_kernel
 
 
 class Weights(eqx.Module):
@@ -54,10 +54,10 @@ class Observable(eqx.Module):
 
     #: Whether the observable needs the spin operator of the model.
     spin: ClassVar[bool]
-    #: Whether it needs the curvature from beyond the basis functions (`Bands.beyond`).
-    beyond: ClassVar[bool] = False
-    #: Whether it needs what a field drives through removed bands (`Bands.removed`).
-    removed: ClassVar[bool] = False
+    #: Whether it needs the curvature from beyond the basis functions (`Bands.external_curvature`).
+    external_curvature: ClassVar[bool] = False
+    #: Whether it needs what a field drives through removed bands (`Bands.remote`).
+    remote: ClassVar[bool] = False
     #: Whether it needs removed bands themselves, so that a downfolded model cannot give it.
     every_band: ClassVar[bool] = False
 
@@ -67,13 +67,13 @@ class Observable(eqx.Module):
     #: Whether the sum is Tr f(H)O, O made of H, its slopes and the spin. It is then a smooth
     #: function of H where bands meet, and has derivatives by parameters that split them.
     smooth: ClassVar[bool] = False
-    #: Whether it needs how a change of H splits degenerate groups (`Bands.offset`).
-    offset: ClassVar[bool] = False
+    #: Whether it needs how a change of H splits degenerate groups (`Bands.group_splitting`).
+    group_splitting: ClassVar[bool] = False
 
     @property
     def needs(self) -> dict[str, bool]:
         """Which fields of `Bands` it needs, as `solve` takes it."""
-        fields = ("spin", "beyond", "removed", "offset")
+        fields = ("spin", "external_curvature", "remote", "group_splitting")
         return {name: getattr(self, name) for name in fields}
 
     @abstractmethod
@@ -89,22 +89,22 @@ def diagonal(operator: Complex[Array, "*c n n K"]) -> Float[Array, "*c n K"]:
 def spin_current(bands: Bands, spin: Complex[Array, "3 n n K"]) -> Complex[Array, "d 3 n n K"]:
     """½{s, ∂H} for each flow and spin component, eV Å."""
     product = 0.5 * matmul(spin, bands.velocity[:, None])
-    return keep(product + dagger(product))  # {s, v} = sv + (sv)†, both being Hermitian
+    return materialize(product + dagger(product))  # {s, v} = sv + (sv)†, both being Hermitian
 
 
 def linear_response(
     bands: Bands, current: Complex[Array, "d 3 n n K"]
 ) -> Float[Array, "d d 3 n K"]:
     """Tr(current ρ_E), with ρ_E,mn = R^b_mn (f_m - f_n)/(ε_m - ε_n), collected on bands (6)."""
-    drive = bands.drive * bands.inverse_gap
-    return -2 * diagonal_of_product(current[:, None], drive[None, :, None]).real
+    mixing = bands.active_connection * bands.inverse_gap
+    return -2 * diagonal_of_product(current[:, None], mixing[None, :, None]).real
 
 
 def antisymmetric(bands: Bands, weight: Callable[[int, int], Array]) -> Weights:
     """Weights antisymmetric in (flow a, field b), from those of the pairs a < b: (*c, n, K)."""
     d = bands.velocity.shape[0]
     pairs = [(a, b) for a in range(d) for b in range(a + 1, d)]
-    sea = jnp.stack([staged(partial(weight, a, b))() for a, b in pairs])
+    sea = jnp.stack([separate_kernel(partial(weight, a, b))() for a, b in pairs])
     others = math.prod(sea.shape[1:-2])
     sign = dict.fromkeys(pairs, 1) | {(b, a): -1 for a, b in pairs}
     place = {pair: i for i, pair in enumerate(pairs)}

@@ -17,12 +17,12 @@ class Torque(Observable):
     """
 
     spin = True
-    removed = True
+    remote = True
 
     def __call__(self, bands):
-        weights = 2 * diagonal_of_product(bands.drive[:, None], bands.spin).imag
-        if bands.removed is not None:
-            weights = weights + diagonal(bands.removed.torque)
+        weights = 2 * diagonal_of_product(bands.active_connection[:, None], bands.spin).imag
+        if bands.remote is not None:
+            weights = weights + diagonal(bands.remote.torque)
         return Weights(weights)
 
 
@@ -47,7 +47,7 @@ class TrivialSpinCurrent(Observable):
     smooth = True
 
     def __call__(self, bands):
-        return _spin_current_of(bands, bands.inside(bands.spin), None)
+        return _spin_current_of(bands, bands.intraband(bands.spin), None)
 
 
 class TopologicalSpinCurrent(Observable):
@@ -60,7 +60,7 @@ class TopologicalSpinCurrent(Observable):
     smooth = True
 
     def __call__(self, bands):
-        return _spin_current_of(bands, bands.between(bands.spin), bands.current_beyond)
+        return _spin_current_of(bands, bands.interband(bands.spin), bands.current_beyond)
 
 
 def _spin_current_of(
@@ -73,12 +73,12 @@ def _spin_current_of(
     sea = diagonal_of_product(spin, velocity).real
     if beyond is not None:
         sea = sea + diagonal(beyond)
-    if bands.offset is None:
+    if bands.group_splitting is None:
         return Weights(sea)
     current = 0.5 * anticommutator(spin, velocity)
     if beyond is not None:
         current = current + beyond
-    return Weights(sea, diagonal_of_product(bands.offset, current).real)
+    return Weights(sea, diagonal_of_product(bands.group_splitting, current).real)
 
 
 TORQUE_DENSITY = Quantity(

@@ -12,7 +12,7 @@ from jaxspin.engine.small_matrices import (
     diagonal_of_product,
     matmul,
 )
-from jaxspin.engine.xla import keep
+from jaxspin.engine.xla import materialize
 from jaxspin.quantities.axes import FIELD, FLOW, SPIN
 from jaxspin.quantities.observable import (
     Observable,
@@ -31,15 +31,15 @@ class ConventionalSpinHall(Observable):
     """The response of j = ½{s, v}: -2 Im Σ_n j^a_mn v^b_nm/(ε_m - ε_n)²."""
 
     spin = True
-    removed = True
+    remote = True
 
     def __call__(self, bands):
         current = spin_current(bands, bands.spin)
         if bands.current_beyond is not None:
             current = current + bands.current_beyond
         weights = linear_response(bands, current)
-        if bands.removed is not None:
-            weights = weights + diagonal(bands.removed.current)
+        if bands.remote is not None:
+            weights = weights + diagonal(bands.remote.current)
         return Weights(weights)
 
 
@@ -53,19 +53,19 @@ class ProperSpinHallCorrected(Observable):
 
     spin = True
     filled_pairs = True
-    beyond = True
+    external_curvature = True
 
     def __call__(self, bands):
-        r, inside = bands.connection, bands.inside(bands.spin)
+        r, inside = bands.connection, bands.intraband(bands.spin)
 
         def weight(a, b):  # i F_ab = R^b R^a - R^a R^b, and R^b R^a = (R^a R^b)†
             product = matmul(r[a], r[b])
             return diagonal_of_product(inside, dagger(product) - product).imag
 
         weights = antisymmetric(bands, weight)
-        if bands.beyond is None:
+        if bands.external_curvature is None:
             return weights
-        beyond = diagonal_of_product(inside, bands.beyond[:, None]).real
+        beyond = diagonal_of_product(inside, bands.external_curvature[:, None]).real
         return Weights(weights.sea + beyond, expansion=weights.expansion)
 
 
@@ -80,7 +80,7 @@ class ProperSpinHallPublished(Observable):
     every_band = True
 
     def __call__(self, bands):
-        r, inside = bands.connection, bands.inside(bands.spin)
+        r, inside = bands.connection, bands.intraband(bands.spin)
 
         def weight(a, b):
             return -2 * diagonal_of_product(matmul(r[a], inside), r[b]).imag
@@ -104,13 +104,13 @@ class KuboSpinHall(Observable):
     every_band = True
 
     def __call__(self, bands):
-        flow, field = bands.connection[:, None, None], bands.drive[None, :, None]
-        spin = bands.between(bands.spin)
-        scaled = keep(jnp.where(bands.open, spin * bands.inverse_gap, 0))
-        group_velocity = bands.inside(bands.velocity)[:, None, None]
+        flow, field = bands.connection[:, None, None], bands.active_connection[None, :, None]
+        spin = bands.interband(bands.spin)
+        scaled = materialize(jnp.where(bands.active, spin * bands.inverse_gap, 0))
+        group_velocity = bands.intraband(bands.velocity)[:, None, None]
         driven = anticommutator(bands.velocity[None, :], bands.connection[:, None])[:, :, None]
         sea = (
-            -diagonal_of_product(bands.between(anticommutator(bands.spin, flow)), field).imag
+            -diagonal_of_product(bands.interband(anticommutator(bands.spin, flow)), field).imag
             + diagonal_of_product(scaled, driven).real
             - diagonal_of_product(anticommutator(scaled, group_velocity), field).real
         )
@@ -125,7 +125,7 @@ class DiagonalSpinCurrent(Observable):
     every_band = True
 
     def __call__(self, bands):
-        return Weights(linear_response(bands, spin_current(bands, bands.inside(bands.spin))))
+        return Weights(linear_response(bands, spin_current(bands, bands.intraband(bands.spin))))
 
 
 class OffDiagonalSpinCurrent(Observable):
@@ -135,7 +135,7 @@ class OffDiagonalSpinCurrent(Observable):
     every_band = True
 
     def __call__(self, bands):
-        return Weights(linear_response(bands, spin_current(bands, bands.between(bands.spin))))
+        return Weights(linear_response(bands, spin_current(bands, bands.interband(bands.spin))))
 
 
 class DrivenTorqueDipole(Observable):
@@ -165,7 +165,7 @@ class EquilibriumTorqueDipole(Observable):
 
     def __call__(self, bands):
         flow, field = bands.connection[:, None, None], bands.connection[None, :, None]
-        derivative = bands.between(1j * commutator(field, bands.inside(bands.spin)))
+        derivative = bands.interband(1j * commutator(field, bands.intraband(bands.spin)))
         return Weights(diagonal_of_product(derivative, flow).real)
 
 

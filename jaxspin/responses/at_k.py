@@ -13,7 +13,7 @@ from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
 from jaxspin.engine.programs import program
 from jaxspin.integration import checks
 from jaxspin.models import checks as model_checks
-from jaxspin.models.base import Model
+from jaxspin.models.base import Model, check_is_model
 from jaxspin.quantities.observable import Observable
 from jaxspin.quantities.spin_hall import DEFINITIONS, NOT_GIVEN, check_definition
 
@@ -36,9 +36,16 @@ def bands(
     Raises:
         ValueError: `k` has another dimension than the model or is not finite.
     """
-    checks.check_is_model(model)
+    check_is_model(model)
     return from_bands(
-        *_at(_unchanged, model, k, degeneracy=degeneracy, spin=_has_spin(model), beyond=True)
+        *_at(
+            _unchanged,
+            model,
+            k,
+            degeneracy=degeneracy,
+            spin=_has_spin(model),
+            external_curvature=True,
+        )
     )
 
 
@@ -54,7 +61,7 @@ def berry_curvature(
     mean over the group. With elements of the position operator the curvature is that of the
     crystal, with what comes from states beyond the bands of the model.
     """
-    return _per_band(geometry.berry_curvature, model, k, degeneracy, beyond=True)
+    return _per_band(geometry.berry_curvature, model, k, degeneracy, external_curvature=True)
 
 
 def quantum_metric(

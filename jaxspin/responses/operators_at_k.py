@@ -13,7 +13,7 @@ from jaxspin.engine.programs import program
 from jaxspin.integration import checks
 from jaxspin.integration.levels import Levels, fermi
 from jaxspin.models import checks as model_checks
-from jaxspin.models.base import Model
+from jaxspin.models.base import Model, check_is_model
 from jaxspin.responses.at_k import bands
 from jaxspin.units import BOLTZMANN
 
@@ -76,7 +76,7 @@ def density_matrix(
     >>> js.density_matrix(model, [[0.1, 0.2], [0.3, 0.0]], js.Levels([0.0, 0.1], temperature=300))
     density matrix of 2 bands at 2 k, levels (2,)
     """
-    checks.check_is_model(model)
+    check_is_model(model)
     model_checks.check_every_band(model, "density matrix")
     checks.check_levels(levels)
     found = bands(model, k, degeneracy=degeneracy)

@@ -25,8 +25,8 @@ from jaxspin.spin_transfer.slow_modes import (
     are_slow,
 )
 from jaxspin.spin_transfer.transfer import Transfer, along, transfer
-from jaxspin.surfaces import FermiSurface, Surface
-from jaxspin.surfaces.base import Finding
+from jaxspin.surfaces import FermiSurface, FermiSurfaceRule
+from jaxspin.surfaces.base import Diagnostic
 from jaxspin.surfaces.thermal import Energies, energies_of_level, nodes_at, window_of
 from jaxspin.units import BOLTZMANN, HBAR_EV_PS
 
@@ -73,7 +73,7 @@ def _summary(result: SpinTransferTorque, name: str) -> str:
 
 def spin_transfer_torque(
     model: ExchangeModel,
-    surface: Surface,
+    surface: FermiSurfaceRule,
     mu: ArrayLike | Sequence,
     magnetization: ArrayLike | Sequence,
     scattering_time: Float[ArrayLike, ""],
@@ -203,7 +203,7 @@ class Level(eqx.Module):
 
 
 @program
-def _respond(model, surface, mu, m, setting) -> tuple[Level, tuple[Finding, ...]]:
+def _respond(model, surface, mu, m, setting) -> tuple[Level, tuple[Diagnostic, ...]]:
     """Every level, the axis of levels first, and what to look at on the Fermi surfaces."""
     model = model.prepared()
 
@@ -215,7 +215,7 @@ def _respond(model, surface, mu, m, setting) -> tuple[Level, tuple[Finding, ...]
     return levels, _last(findings)
 
 
-def shells_at(model, surface, mu, setting) -> tuple[Shells, tuple[Finding, ...]]:
+def shells_at(model, surface, mu, setting) -> tuple[Shells, tuple[Diagnostic, ...]]:
     """The shells of one level."""
     scalar = ScalarBand(model)
     energies = energies_of_level(surface, scalar, mu, setting.thermal)
@@ -230,7 +230,7 @@ def shells_at(model, surface, mu, setting) -> tuple[Shells, tuple[Finding, ...]]
     return Shells(shells, energies, density / middle, present, refused, misfit), findings
 
 
-def _last(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+def _last(findings: tuple[Diagnostic, ...]) -> tuple[Diagnostic, ...]:
     """Findings of a map over levels, their axis last."""
     return jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), findings)
 
@@ -319,7 +319,9 @@ def info_of(level: Level, scattering_time) -> dict[str, Array]:
 # --- what only the calculation can know -----------------------------------------------------------
 
 
-def check_result(level: Level, findings: tuple[Finding, ...], mu, slow_modes, temperature) -> None:
+def check_result(
+    level: Level, findings: tuple[Diagnostic, ...], mu, slow_modes, temperature
+) -> None:
     """The calculation holds; warnings where it hardly does.
 
     Raises:

@@ -25,7 +25,7 @@ from jaxspin.spin_transfer.response import (
     shells_at,
 )
 from jaxspin.spin_transfer.slow_modes import SlowModes
-from jaxspin.surfaces import Surface
+from jaxspin.surfaces import FermiSurfaceRule
 
 
 class TextureTorque(eqx.Module):
@@ -59,7 +59,7 @@ class TextureTorque(eqx.Module):
 
 def texture_torque(
     model: ExchangeModel,
-    surface: Surface,
+    surface: FermiSurfaceRule,
     mu: Float[ArrayLike, ""],
     texture: Float[ArrayLike, "3 *grid"],
     spacing: Sequence[float],

@@ -4,7 +4,7 @@ Rays from one point (`FermiContour`, `FlowContour`, `FermiShell`), cells of a pe
 (`MarchingSquares`), or every point of a mesh with a broadened delta function (`BroadenedSurface`).
 """
 
-from jaxspin.surfaces.base import FermiSurface as FermiSurface, Surface as Surface
+from jaxspin.surfaces.base import FermiSurface as FermiSurface, FermiSurfaceRule as FermiSurfaceRule
 from jaxspin.surfaces.broadened import BroadenedSurface as BroadenedSurface
 from jaxspin.surfaces.cyclotron import FlowContour as FlowContour
 from jaxspin.surfaces.marching import MarchingSquares as MarchingSquares

@@ -39,7 +39,7 @@ class FermiSurface(eqx.Module):
     weight: Float[Array, " a"]
 
 
-class Finding(eqx.Module):
+class Diagnostic(eqx.Module):
     """Something about a surface that makes a rule wrong on it, and where it was looked for."""
 
     found: Bool[Array, "*a"]
@@ -77,7 +77,7 @@ class Outline(eqx.Module):
     crossed: Bool[Array, ""]
 
 
-class Surface(eqx.Module):
+class FermiSurfaceRule(eqx.Module):
     """A rule for sums over the Fermi surface."""
 
     @abstractmethod
@@ -89,10 +89,12 @@ class Surface(eqx.Module):
         """
 
     @abstractmethod
-    def find(self, model: Model, mu: Float[Array, ""]) -> tuple[FermiSurface, tuple[Finding, ...]]:
+    def find(
+        self, model: Model, mu: Float[Array, ""]
+    ) -> tuple[FermiSurface, tuple[Diagnostic, ...]]:
         """The nodes, and what to look at before one trusts them; in jit, vmap and derivatives."""
 
-    def companion(self) -> "Surface | None":
+    def companion(self) -> "FermiSurfaceRule | None":
         """A rule of the same shape and accuracy with other nodes, for an estimate of the error.
 
         None, as here, leaves the error of the nodes unknown.
@@ -141,7 +143,7 @@ def _found(surface, model, mu):
     return surface.find(model.prepared(), mu)
 
 
-def nan_if_found(surface: FermiSurface, findings: tuple[Finding, ...]) -> FermiSurface:
+def nan_if_found(surface: FermiSurface, findings: tuple[Diagnostic, ...]) -> FermiSurface:
     """The same nodes, with weights NaN if anything was found."""
     wrong = jnp.array([jnp.any(finding.found) for finding in findings], bool).any()
     weight = jnp.where(wrong, jnp.nan, surface.weight)
@@ -154,7 +156,7 @@ def check_surface(surface) -> None:
     Raises:
         ValueError: it is not.
     """
-    if not isinstance(surface, Surface):
+    if not isinstance(surface, FermiSurfaceRule):
         raise ValueError(
             "Argument `surface` must be a Fermi-surface rule (FermiContour, FlowContour, "
             "MarchingSquares, FermiShell or BroadenedSurface), "
@@ -162,7 +164,7 @@ def check_surface(surface) -> None:
         )
 
 
-def check_dimension(rule: Surface, model: Model, dimension: int, instead: str) -> None:
+def check_dimension(rule: FermiSurfaceRule, model: Model, dimension: int, instead: str) -> None:
     """The model has the dimension of the rule.
 
     Raises:

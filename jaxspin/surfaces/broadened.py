@@ -9,9 +9,9 @@ from jaxtyping import Array, ArrayLike, Float
 from jaxspin.integration.checks import check_mesh
 from jaxspin.meshes.mesh import Mesh, plain
 from jaxspin.surfaces.base import (
+    Diagnostic,
     FermiSurface,
-    Finding,
-    Surface,
+    FermiSurfaceRule,
     all_bands,
     check_positive,
     edges_of_bands,
@@ -21,7 +21,7 @@ from jaxspin.surfaces.base import (
 _TILE = 4096  # k-points whose matrices are in memory at once
 
 
-class BroadenedSurface(Surface):
+class BroadenedSurface(FermiSurfaceRule):
     """Any surface in two or three dimensions: w = w_k δ_width(ε − mu) at every mesh point.
 
     With x = (ε − mu)/width, a Gaussian e^{−x²}/√π (order 0), and the expansions of Methfessel and
@@ -67,7 +67,7 @@ class BroadenedSurface(Surface):
         )
         where = jnp.broadcast_to(k[:, None], (len(k), n, points))
         bands = jnp.broadcast_to(jnp.arange(n)[:, None], (n, points))
-        return surface, (Finding(frozen(coarse), frozen(where), bands, text),)
+        return surface, (Diagnostic(frozen(coarse), frozen(where), bands, text),)
 
     def companion(self):
         """A width with three times the error, so that the difference is twice that of `width`."""

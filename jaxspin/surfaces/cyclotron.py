@@ -9,9 +9,9 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 from jaxspin.engine.tolerances import SERIES
 from jaxspin.engine.xla import repeat
 from jaxspin.surfaces.base import (
+    Diagnostic,
     FermiSurface,
-    Finding,
-    Surface,
+    FermiSurfaceRule,
     check_dimension,
     count,
     frozen,
@@ -31,7 +31,7 @@ from jaxspin.surfaces.star_shaped import check_center, circle
 _INVERSIONS = 12  # Newton steps for the angles of equal times; 5 reach rounding
 
 
-class FlowContour(Surface):
+class FlowContour(FermiSurfaceRule):
     """Contours in the plane that are star-shaped from `center`: nodes at equal times of the flow.
 
     An electron in a magnetic field runs along the contour by dk/dt = ẑ × ∂ε/∂k. In its time every
@@ -89,7 +89,7 @@ class FlowContour(Surface):
         weight = jnp.where(used, share * change, 0)
         k = positions(directions, frozen(self.search.center), found.radius)
         band = jnp.broadcast_to(jnp.arange(n)[:, None, None], found.radius.shape)
-        slow = Finding(
+        slow = Diagnostic(
             jnp.broadcast_to(unresolved & found.used, band.shape),
             k,
             band,

@@ -13,9 +13,9 @@ from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.base import number_of_bands
 from jaxspin.surfaces.base import (
     VAN_HOVE,
+    Diagnostic,
     FermiSurface,
-    Finding,
-    Surface,
+    FermiSurfaceRule,
     all_bands,
     bracketed_roots,
     check_dimension,
@@ -31,7 +31,7 @@ from jaxspin.surfaces.base import (
 )
 
 
-class MarchingSquares(Surface):
+class MarchingSquares(FermiSurfaceRule):
     """Any Fermi surface of a two-dimensional lattice model: open or closed, in any number of parts.
 
     The corners of the cells of a periodic mesh are below or above mu; the surface in a cell is
@@ -252,7 +252,7 @@ def _normal_lines(model, mu, foot, normal, band):
 _TURNED = 0.3
 
 
-def _findings(model, mu, k, normal, band, used, length, chords) -> tuple[Finding, ...]:
+def _findings(model, mu, k, normal, band, used, length, chords) -> tuple[Diagnostic, ...]:
     energy, velocity = one_band(model, k, band)
     slope, speed = jnp.sum(velocity * normal[:, None], axis=0), jnp.linalg.norm(velocity, axis=0)
     turned = jnp.abs(slope) < _TURNED * speed
@@ -261,9 +261,11 @@ def _findings(model, mu, k, normal, band, used, length, chords) -> tuple[Finding
     slow = standing(speed, by_band & used, axis=(1, 2)).any(axis=0)
     room = jnp.broadcast_to(chords.too_many, band.shape)
     return (
-        Finding(room, k, band, f"has more than the {len(chords.used)} chords that `chords` says."),
-        Finding(slow, k, band, VAN_HOVE),
-        Finding(
+        Diagnostic(
+            room, k, band, f"has more than the {len(chords.used)} chords that `chords` says."
+        ),
+        Diagnostic(slow, k, band, VAN_HOVE),
+        Diagnostic(
             used & (lost | turned),
             k,
             band,

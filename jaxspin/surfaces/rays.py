@@ -13,8 +13,8 @@ from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.base import Model
 from jaxspin.surfaces.base import (
     VAN_HOVE,
+    Diagnostic,
     FermiSurface,
-    Finding,
     Outline,
     all_bands,
     bracketed_roots,
@@ -265,7 +265,7 @@ def surface_of_rays(
 _GRAZING = 0.02
 
 
-def findings_on_rays(directions, center, found: Crossings, mu) -> tuple[Finding, ...]:
+def findings_on_rays(directions, center, found: Crossings, mu) -> tuple[Diagnostic, ...]:
     """What rules on rays cannot do: too many crossings, open surfaces, grazing rays."""
     n, roots, rays = found.radius.shape
     k, band = positions(directions, center, found.radius), _bands_of_slots(found.radius)
@@ -274,13 +274,13 @@ def findings_on_rays(directions, center, found: Crossings, mu) -> tuple[Finding,
     grazing = jnp.abs(found.slope) < _GRAZING * found.speed * jnp.linalg.norm(directions, axis=0)
     lost = unconverged(found.value, found.slope, found.radius, mu)
     return (
-        Finding(
+        Diagnostic(
             found.number > roots,
             end,
             band[:, 0],
             f"crosses a ray more often than the {roots} times that `roots` has room for.",
         ),
-        Finding(
+        Diagnostic(
             fewer,
             end,
             band[:, 0],
@@ -288,15 +288,15 @@ def findings_on_rays(directions, center, found: Crossings, mu) -> tuple[Finding,
             "direction crosses it less often than others do. Use MarchingSquares (2D, lattice) or "
             "BroadenedSurface, or another `center` or `reach`.",
         ),
-        Finding(
+        Diagnostic(
             found.used & lost,
             k,
             band,
             "was not found by Newton's iteration: two crossings of a ray are too close, or bands "
             "cross there. Use more `samples`.",
         ),
-        Finding(standing(found.speed, found.used, axis=2), k, band, VAN_HOVE),
-        Finding(
+        Diagnostic(standing(found.speed, found.used, axis=2), k, band, VAN_HOVE),
+        Diagnostic(
             found.used & grazing,
             k,
             band,

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.surfaces.base import FermiSurface, Surface, check_dimension, count, frozen
+from jaxspin.surfaces.base import FermiSurface, FermiSurfaceRule, check_dimension, count, frozen
 from jaxspin.surfaces.rays import (
     Search,
     frozen_crossings,
@@ -16,7 +16,7 @@ from jaxspin.surfaces.rays import (
 )
 
 
-class FermiContour(Surface):
+class FermiContour(FermiSurfaceRule):
     """Contours in the plane that are star-shaped from `center`: rays at equidistant angles.
 
     w = (2π/N) k / (|∂_k ε| (2π)²), the trapezoidal rule in the angle, for all radial roots of every
@@ -75,7 +75,7 @@ class FermiContour(Surface):
 _SCOUTS = 8  # rays for the outline: sheets that some rays do not cross are refused anyway
 
 
-class FermiShell(Surface):
+class FermiShell(FermiSurfaceRule):
     """Shells in space that are star-shaped from `center`.
 
     Rays at Gauss-Legendre nodes of cos θ and equidistant azimuths, with solid angles dΩ:

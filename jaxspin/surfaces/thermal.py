@@ -3,7 +3,7 @@
 σ(ε) has a kink, a step or a root where a Fermi surface appears, disappears or changes its number of
 sheets: at band edges and onsets. These energies are searched for, and the integral is taken between
 them, by Gauss-Legendre rules in variables in which it is smooth. A second rule of fewer nodes, with
-other nodes on the Fermi surface (`Surface.companion`), estimates the error.
+other nodes on the Fermi surface (`FermiSurfaceRule.companion`), estimates the error.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,14 @@ from jaxtyping import Array, Bool, Float
 
 from jaxspin.engine.xla import mapped, repeat
 from jaxspin.models.base import Model
-from jaxspin.surfaces.base import FermiSurface, Finding, Outline, Surface, frozen, one_band
+from jaxspin.surfaces.base import (
+    Diagnostic,
+    FermiSurface,
+    FermiSurfaceRule,
+    Outline,
+    frozen,
+    one_band,
+)
 from jaxspin.units import BOLTZMANN
 
 _WINDOW = 20.0  # kT from mu, or from the next band where mu is in a gap: 2e-9 of −f' is beyond
@@ -76,7 +83,7 @@ _NEGLIGIBLE = 1e-9  # of the largest share; what is left out is below the error 
 
 
 def energies_of_level(
-    surface: Surface, model: Model, mu: Float[Array, ""], thermal: Float[Array, ""] | None
+    surface: FermiSurfaceRule, model: Model, mu: Float[Array, ""], thermal: Float[Array, ""] | None
 ) -> Energies:
     """The energies of one level for kT in eV; None is T = 0, with mu alone for either rule."""
     if thermal is None:
@@ -189,8 +196,8 @@ def _extremum(model, sides: Outline):
 
 
 def nodes_at(
-    surface: Surface, model: Model, energies: Energies
-) -> tuple[FermiSurface, tuple[Finding, ...]]:
+    surface: FermiSurfaceRule, model: Model, energies: Energies
+) -> tuple[FermiSurface, tuple[Diagnostic, ...]]:
     """The nodes at energies of shape (levels, e), and the findings that matter, their axes last.
 
     Where something was found the weights are NaN if that matters, and 0 if not: inside jit that is
@@ -219,13 +226,13 @@ def _any_of_point(found: Bool[Array, "p *a"]) -> Bool[Array, " p"]:
     return jnp.any(found.reshape(len(found), -1), axis=1)
 
 
-def _relevant(finding: Finding, matters: Bool[Array, " p"]) -> Finding:
+def _relevant(finding: Diagnostic, matters: Bool[Array, " p"]) -> Diagnostic:
     """A finding at all points, their axis moved to the end, where it matters."""
     finding = jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), finding)
     return eqx.tree_at(lambda f: f.found, finding, finding.found & matters)
 
 
-def _of_rule(surface: Surface, number) -> Surface:
+def _of_rule(surface: FermiSurfaceRule, number) -> FermiSurfaceRule:
     """The rule, or with the number 1 its companion, which has the same shapes: one program."""
     arrays, rest = eqx.partition(surface, eqx.is_array)
     other = eqx.filter(surface.companion() or surface, eqx.is_array)
