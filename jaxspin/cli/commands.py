@@ -31,7 +31,7 @@ from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.meshes.path import Path as KPath
 from jaxspin.models.tight_binding import HoppingModel
 from jaxspin.responses import at_k
-from jaxspin.responses.response import Response
+from jaxspin.responses.response import Response, write
 
 app = typer.Typer(
     help="Spin and charge transport of electrons in crystals, from a Hamiltonian H(k).",
@@ -288,7 +288,7 @@ def _record(path: Path) -> str | None:
 
 def _save_response(response: Response, path: Path, record: str) -> None:
     notes = {"input": record, "jaxspin_version": metadata.version("jaxspin")}
-    response.write(response, path, overwrite=True, notes=notes)  # `_protect` has looked at it
+    write(response, path, overwrite=True, notes=notes)  # `_protect` has looked at it
 
 
 def _save_figure(axes: Axes, path: Path, record: str) -> None:

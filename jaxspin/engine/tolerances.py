@@ -2,7 +2,7 @@
 
 Rounding leaves 10⁻¹⁶ of a number in double precision, and 10⁻⁷ in single precision. A tolerance
 that tells rounding from a difference that means something is therefore two numbers. Those of single
-precision are such that the models of tests/every_response.py pass.
+precision are such that the models of tests/oracles/every_response.py pass.
 """
 
 from typing import NamedTuple

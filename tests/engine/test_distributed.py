@@ -57,7 +57,7 @@ def begin(folder: Path, number: int, script: str, pause: float = 0.0, environmen
                     [sys.executable, "-c", text, str(folder), str(pause), repr(where)],
                     env={
                         **os.environ,
-                        "TESTS": str(Path(__file__).parent),
+                        "TESTS": str(Path(__file__).parents[1] / "oracles"),
                         "JAXSPIN_THREADS": "1",
                         "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
                         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

@@ -1,7 +1,7 @@
 """A sum that is killed at random moments and started again, until it is done.
 
-`python tests/interrupted.py 50` kills 50 times and compares; the tests do it a few times. The other
-commands are what runs in the process that is killed.
+`python tests/oracles/interrupted.py 50` kills 50 times and compares; the tests do it a few times.
+The other commands are what runs in the process that is killed.
 """
 
 import os
@@ -27,7 +27,7 @@ def command(folder: Path, *arguments: object, **environment: object) -> dict:
             **os.environ,
             "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "PYTHONPATH": str(Path(__file__).parent.parent),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
             **{name: str(value) for name, value in environment.items()},
         },
         "stdout": subprocess.PIPE,

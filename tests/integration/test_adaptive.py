@@ -6,9 +6,9 @@ import warnings
 import jax
 import numpy as np
 import pytest
+from bi2se3 import COLUMNS, WIDTH, ZERO_TEMPERATURE, bi2se3
 from matplotlib import pyplot
 from systems import CONVENTIONAL, QUANTITIES, A, B, total
-from test_topological_insulator import COLUMNS, WIDTH, ZERO_TEMPERATURE, bi2se3
 
 import jaxspin as js
 from jaxspin import models

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from differences import central_difference
 from systems import CONVENTIONAL, KUBO, A, B, SquareLattice, measure
 
 import jaxspin as js
@@ -145,15 +146,6 @@ CASES = {
         (KUBO, "torque", "number", "states"),
     ),
 }
-STEPS = {1: 672, 2: -168, 3: 32, 4: -3}  # eighth-order central difference, over 840
-
-
-def central_difference(function, at, step):
-    """df/dx at x = `at`, for a scalar x."""
-    pairs = (
-        (weight, function(at + j * step), function(at - j * step)) for j, weight in STEPS.items()
-    )
-    return sum(weight * (plus - minus) for weight, plus, minus in pairs) / (840 * step)
 
 
 @pytest.mark.parametrize("name", CASES)

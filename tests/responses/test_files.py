@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray
-from test_results import assert_same, response
+from example_response import assert_same, response
 
 import jaxspin as js
 from jaxspin.engine import checkpoint as checkpoints, files

@@ -113,7 +113,7 @@ def test_ctrl_c_leaves_the_sums_so_far(tmp_path, monkeypatch):
 
 
 def test_killed_at_random_moments(tmp_path):
-    """`python tests/interrupted.py 50` does it 50 times."""
+    """`python tests/oracles/interrupted.py 50` does it 50 times."""
     done, resumed = kill_and_resume(tmp_path, kills=5, seed=1)
     assert done >= 1
     assert resumed >= 1

@@ -13,7 +13,7 @@ from jaxspin.integration import error_estimates
 from jaxspin.integration.error_estimates import coarser_meshes, estimate_error
 from jaxspin.meshes.mesh import Grid
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 CHERN = js.models.QiWuZhang(A=1.0, m=-1.0)  # bands from -3 to -1 and from 1 to 3
 GRID = js.Grid((24, 24))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_topological_insulator import WIDTH, bi2se3
+from bi2se3 import WIDTH, bi2se3
 
 import jaxspin as js
 from jaxspin import models

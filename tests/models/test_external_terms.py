@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gauge import traces as gauge_invariant
 from systems import random_hermitian
-from test_lifting import traces as gauge_invariant
 
 import jaxspin as js
 from jaxspin.band_structure.bands import solve

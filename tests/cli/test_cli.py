@@ -19,7 +19,7 @@ from jaxspin.cli import input_files
 from jaxspin.cli.commands import app
 from jaxspin.integration import integrate
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 TINY = """
 [model]

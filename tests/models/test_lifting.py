@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gauge import traces
 from systems import random_hermitian
 
 import jaxspin as js
@@ -43,16 +44,6 @@ def box_and_points(model, seed=1):
     u = [jnp.asarray(rng.uniform(size=size)) for size in SIDES[: model.dimension]]
     points = jnp.stack([x.ravel() for x in jnp.meshgrid(*u, indexing="ij")])
     return u, reciprocal_vectors(model.lattice).T @ points
-
-
-def traces(bands):
-    """Tr P_m V_a P_n V_b and Tr P_m S_s P_n V_b of all pairs of bands."""
-    v, s = bands.velocity, bands.spin
-    return (
-        jnp.einsum("amnk,bnmk->abmnk", v, v),
-        jnp.einsum("smnk,bnmk->sbmnk", s, v),
-        bands.energies,
-    )
 
 
 def assert_same(got, expected, tolerance=1e-11):

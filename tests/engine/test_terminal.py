@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from test_results import response
+from example_response import response
 
 import jaxspin as js
 from jaxspin.engine.terminal import printable, warn_user

@@ -12,7 +12,7 @@ import numpy as np
 from jaxspin.engine import tolerances
 from jaxspin.spin_transfer.slow_modes import are_conserved
 
-PROGRAM = Path(__file__).with_name("every_response.py")
+PROGRAM = Path(__file__).parents[1] / "oracles" / "every_response.py"
 
 
 def run(double: str) -> dict[str, list]:

@@ -7,9 +7,9 @@ The data are the public test case of Wannier90 and are not part of this project;
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import platinum
+import platinum_by_hand as platinum
 import pytest
-from test_invariance import over_groups, random_gauge, rotated
+from gauge import over_groups, random_gauge, rotated
 
 import jaxspin as js
 from jaxspin.band_structure.bands import solve

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gauge import over_groups, random_gauge, rotated
 from systems import (
     CONVENTIONAL,
     QUANTITIES,
@@ -237,37 +238,6 @@ def weights(bands: Bands) -> dict[str, jax.Array]:
 @eqx.filter_jit
 def solved(model, k, degeneracy=js.Covariant()) -> Bands:  # noqa: B008
     return solve(model, k, degeneracy)
-
-
-def rotated(bands, w) -> Bands:
-    """The same bands in the basis U W, for W that acts inside the groups."""
-
-    def turn(operator):
-        return jnp.einsum("abk,...ack,cdk->...bdk", w.conj(), operator, w)
-
-    turned = eqx.tree_at(
-        lambda b: (b.basis, b.velocity, b.spin),
-        bands,
-        (jnp.einsum("abk,bck->ack", bands.basis, w), turn(bands.velocity), turn(bands.spin)),
-    )
-    if bands.external_curvature is None:
-        return turned
-    return eqx.tree_at(lambda b: b.external_curvature, turned, turn(bands.external_curvature))
-
-
-def random_gauge(rng, same) -> np.ndarray:
-    """A random unitary inside each group of bands (n, n, K); a phase where a band is alone."""
-    n, _, count = same.shape
-    w = np.zeros((n, n, count), complex)
-    for k in range(count):
-        for group in np.unique(same[:, :, k], axis=0):
-            members = np.flatnonzero(group)
-            w[np.ix_(members, members, [k])] = random_unitary(rng, len(members))[:, :, None]
-    return w
-
-
-def over_groups(same, weight) -> np.ndarray:
-    return np.einsum("mnk,...nk->...mk", same, weight)
 
 
 GAUGE = {

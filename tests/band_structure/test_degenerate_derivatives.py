@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from differences import central_difference
 from systems import CONVENTIONAL, KUBO, A, B, SquareLattice, measure
-from test_derivatives import central_difference
 
 import jaxspin as js
 from jaxspin.band_structure.degeneracy_lifting import nan_if_lifted, require_unlifted

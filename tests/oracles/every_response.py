@@ -1,7 +1,7 @@
 """Every public response on small models and meshes, as a program that prints its numbers as JSON.
 
-`JAXSPIN_ENABLE_X64=0 python tests/every_response.py` does it in single precision. Warnings other
-than that of a torque density, which is not zero in these models, are errors.
+`JAXSPIN_ENABLE_X64=0 python tests/oracles/every_response.py` does it in single precision. Warnings
+other than that of a torque density, which is not zero in these models, are errors.
 """
 
 import json
