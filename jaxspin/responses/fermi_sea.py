@@ -213,7 +213,7 @@ def torque_density(
     Args:
         progress, checkpoint: as in `anomalous_hall`.
     Returns:
-        Response with axes (temperature?, mu, field, spin), units "e/2 Angstrom^(1-d)" per field.
+        Response with axes (temperature?, mu, spin, field), units "e/2 Angstrom^(1-d)" per field.
     """
     problem = Problem(TORQUE_DENSITY, model, mesh, levels, degeneracy)
     (response,) = compute(problem, Run.of(progress, checkpoint))

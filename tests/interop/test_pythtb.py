@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from systems import CONVENTIONAL, SYSTEMS, measure
 
 from jaxspin.engine.small_matrices import PAULI
 from jaxspin.interop.pythtb import from_pythtb, to_pythtb
@@ -200,3 +201,14 @@ def test_only_local_spin_one_half_goes_to_pythtb():
         to_pythtb(spinful(spin=block_order, centres=np.zeros((4, 2))))
     with pytest.raises(ValueError, match=r"two spins of each orbital at one place.*1e-08 Å"):
         to_pythtb(spinful(centres=[[0, 0], [1e-8, 0], [0.5, 0], [0.5, 0]]))
+
+
+def test_hall_effects_of_a_model_built_in_pythtb():
+    formula = SYSTEMS["Kane-Mele, scan"]
+    names = ("anomalous_hall", CONVENTIONAL)
+    imported, own = (
+        measure(model, formula.mesh, formula.levels, names)
+        for model in (from_pythtb(kane_mele()[0]), formula.model)
+    )
+    for name in names:
+        np.testing.assert_allclose(imported[name], own[name], atol=1e-13)

@@ -41,7 +41,7 @@ CONVENTIONAL, A, B, KUBO = "conventional", "proper_published", "proper_corrected
 QUANTITIES = {
     "anomalous_hall": (charge.AnomalousHall(), (-1, -1)),
     **{name: (chosen.observable, (-1, -1, 3)) for name, chosen in DEFINITIONS.items()},
-    "torque": (spin.Torque(), (-1, 3)),
+    "torque": (spin.Torque(), (3, -1)),
     "equilibrium": (
         combine.Stacked((spin.TrivialSpinCurrent(), spin.TopologicalSpinCurrent())),
         (2, -1, 3),
@@ -323,7 +323,7 @@ def _rashba(exchange: float) -> System:
         exact += [
             Exact(CONVENTIONAL, YX_Z, 1 + 0 * mu, **how),
             Exact(KUBO, YX_Z, -1 + 0 * mu, **how),
-            Exact("torque", (0, 1), split / (4 * np.pi), tolerance=1e-6, source="Edelstein"),
+            Exact("torque", (1, 0), split / (4 * np.pi), tolerance=1e-6, source="Edelstein"),
             Exact("states", (), m / np.pi + 0 * kappa2, tolerance=1e-4, source="constant"),
             Exact("equilibrium", (0, 0, 1), trivial, tolerance=1e-6, source=source),
             Exact("equilibrium", (1, 0, 1), topological, tolerance=1e-6, source=source),
@@ -375,7 +375,7 @@ def _parabolic_gas(temperature: float) -> System:
     exact = (
         Exact("number", (), number, tolerance=5e-6, source="closed form"),
         Exact("states", (), states, tolerance=1e-4, source="closed form"),
-        Exact("torque", (0, 1), 0 * mu, tolerance=1e-12, source="no coupling"),
+        Exact("torque", (1, 0), 0 * mu, tolerance=1e-12, source="no coupling"),
     )
     model = models.Rashba(kinetic=1 / (2 * m), velocity=0.0)
     tags = frozenset({"continuum", "degenerate"})

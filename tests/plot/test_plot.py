@@ -19,7 +19,7 @@ MU = np.linspace(-0.3, 0.3, 7)
 NAMES = {
     "spin Hall conductivity (conventional)": (("flow", "field", "spin"), "hbar/2e S/m"),
     "anomalous Hall conductivity": (("flow", "field"), "e^2/h"),
-    "torque density": (("field", "spin"), "e/2 Angstrom^-2"),
+    "torque density": (("spin", "field"), "e/2 Angstrom^-2"),
     "equilibrium spin current (total)": (("flow", "spin"), "eV Angstrom^-2"),
     "carrier density": ((), "1/Angstrom^3"),
     "density of states": ((), "1/(eV Angstrom^3)"),
