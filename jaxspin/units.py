@@ -7,6 +7,7 @@ dimensions and 2.434134806e-4 S in two.
 
 import math
 from collections.abc import Mapping
+from typing import Any, Literal
 
 #: Elementary charge, C.
 ELEMENTARY_CHARGE = 1.602176634e-19
@@ -60,12 +61,12 @@ _FAMILIES: dict[str, dict[str, float]] = {
 }
 
 
-def _product(unit: str, length: str, power: int) -> str:
+def _product(unit: str, length: str, power: int) -> Any:
     """The unit "unit length^power" as it is written."""
     return {0: unit, 1: f"{unit} {length}"}.get(power, f"{unit} {length}^{power}")
 
 
-def _quotient(unit: str, length: str, dimension: int) -> str:
+def _quotient(unit: str, length: str, dimension: int) -> Any:
     """The unit "unit/length^dimension" as it is written; `unit` is 1 or 1/energy."""
     per = length if dimension == 1 else f"{length}^{dimension}"
     return f"1/{per}" if unit == "1" else f"1/({unit.removeprefix('1/')} {per})"
@@ -101,60 +102,141 @@ def _families(dimension: int) -> list[dict[str, float]]:
 
 _FAMILIES |= {next(iter(family)): family for d in (1, 2, 3) for family in _families(d)}
 
+#: Every unit as it is written here, for type checkers; at run time `canonical` knows others.
+Unit = Literal[
+    "S/m",
+    "S/cm",
+    "e^2/hbar Angstrom^-1",
+    "S",
+    "e^2/hbar",
+    "e^2/h",
+    "hbar/2e S/m",
+    "hbar/2e S/cm",
+    "hbar/e S/m",
+    "hbar/e S/cm",
+    "hbar/2e S",
+    "hbar/e S",
+    "hbar/2e e^2/h",
+    "hbar/e e^2/h",
+    "e/8pi",
+    "e/4pi",
+    "e/2pi",
+    "hbar/2 V^-1",
+    "hbar V^-1",
+    "e/2",
+    "e",
+    "C",
+    "hbar eV^-2 Angstrom",
+    "hbar/2 eV^-2 Angstrom",
+    "hbar eV^-2 m",
+    "hbar/2 eV^-2 m",
+    "eV^-1 Angstrom",
+    "eV^-1 m",
+    "eV",
+    "J",
+    "1/Angstrom",
+    "1/cm",
+    "1/m",
+    "1/(eV Angstrom)",
+    "1/(eV cm)",
+    "1/(J m)",
+    "hbar/2 V^-1 Angstrom^-1",
+    "hbar V^-1 Angstrom^-1",
+    "hbar/2 V^-1 m^-1",
+    "hbar V^-1 m^-1",
+    "e/2 Angstrom^-1",
+    "e Angstrom^-1",
+    "C/m",
+    "hbar eV^-2",
+    "hbar/2 eV^-2",
+    "eV^-1",
+    "eV Angstrom^-1",
+    "eV m^-1",
+    "J m^-1",
+    "1/Angstrom^2",
+    "1/cm^2",
+    "1/m^2",
+    "1/(eV Angstrom^2)",
+    "1/(eV cm^2)",
+    "1/(J m^2)",
+    "hbar/2 V^-1 Angstrom^-2",
+    "hbar V^-1 Angstrom^-2",
+    "hbar/2 V^-1 m^-2",
+    "hbar V^-1 m^-2",
+    "e/2 Angstrom^-2",
+    "e Angstrom^-2",
+    "C/m^2",
+    "hbar eV^-2 Angstrom^-1",
+    "hbar/2 eV^-2 Angstrom^-1",
+    "hbar eV^-2 m^-1",
+    "hbar/2 eV^-2 m^-1",
+    "eV^-1 Angstrom^-1",
+    "eV^-1 m^-1",
+    "eV Angstrom^-2",
+    "eV m^-2",
+    "J m^-2",
+    "1/Angstrom^3",
+    "1/cm^3",
+    "1/m^3",
+    "1/(eV Angstrom^3)",
+    "1/(eV cm^3)",
+    "1/(J m^3)",
+]
 
-def charge_conductivity(dimension: int) -> str:
+
+def charge_conductivity(dimension: int) -> Unit:
     """Default unit of a charge conductivity: S/m in 3D, S in 2D (no thickness is invented)."""
     return "S/m" if dimension == 3 else "S"
 
 
-def spin_conductivity(dimension: int) -> str:
+def spin_conductivity(dimension: int) -> Unit:
     """Default unit of a spin conductivity: (ħ/2e) S/m in 3D, (ħ/2e) S in 2D."""
     return "hbar/2e S/m" if dimension == 3 else "hbar/2e S"
 
 
-def natural_conductivity(dimension: int) -> str:
+def natural_conductivity(dimension: int) -> Unit:
     """Unit of a charge conductivity as the integral has it: e²/ħ Å^(2−d)."""
     return "e^2/hbar Angstrom^-1" if dimension == 3 else "e^2/hbar"
 
 
-def spin_polarization(dimension: int) -> str:
+def spin_polarization(dimension: int) -> Unit:
     """Unit of a spin density per field: Pauli-normalised spins per volume and 1 eV/Å."""
     return _product("hbar/2 V^-1", "Angstrom", 1 - dimension)
 
 
-def torque(dimension: int) -> str:
+def torque(dimension: int) -> Unit:
     """Unit of a torque per volume and field: eV Å^(−d) for eE of 1 eV/Å."""
     return _product("e", "Angstrom", 1 - dimension)
 
 
-def spin_generation(dimension: int) -> str:
+def spin_generation(dimension: int) -> Unit:
     """Unit of the torque density Tr t ρ_E per field: half of that of `torque`, as s is σ."""
     return _product("e/2", "Angstrom", 1 - dimension)
 
 
-def spin_current(dimension: int) -> str:
+def spin_current(dimension: int) -> Unit:
     """Unit of the equilibrium spin current ħJ: eV Å^(1−d)."""
     return _product("eV", "Angstrom", 1 - dimension)
 
 
-def spin_transfer(dimension: int) -> str:
+def spin_transfer(dimension: int) -> Unit:
     """Unit of a spin density, ħ Å^(−d), per eE (eV/Å) and gradient of the exchange energy."""
     return _product("hbar eV^-2", "Angstrom", 2 - dimension)
 
 
-def spin_transfer_torque(dimension: int) -> str:
+def spin_transfer_torque(dimension: int) -> Unit:
     """Unit of a torque density, eV Å^(−d), per eE and gradient of the exchange energy."""
     return _product("eV^-1", "Angstrom", 2 - dimension)
 
 
-def density(dimension: int) -> str:
+def density(dimension: int) -> Unit:
     """Unit of a number density."""
     return _quotient("1", "Angstrom", dimension)
 
 
-def density_of_states(dimension: int) -> str:
+def density_of_states(dimension: int) -> Unit:
     """Unit of a density of states."""
-    return f"1/(eV Angstrom^{dimension})" if dimension > 1 else "1/(eV Angstrom)"
+    return _quotient("1/eV", "Angstrom", dimension)
 
 
 def add_family(family: Mapping[str, float]) -> None:
@@ -240,7 +322,7 @@ _INVERSE = {"cm^-1": "1/cm", "m^-1": "1/m", "Angstrom^-1": "1/Angstrom"} | {
 }
 
 
-def canonical(unit: str) -> str:
+def canonical(unit: str) -> Any:
     """The name of a unit in this package, from the ways in which it is written and typeset.
 
     A unit that is not known is returned as it is.

@@ -5,6 +5,7 @@ The k axis is last (see `small_matrices`): energies are (n, K), matrices (n, n, 
 """
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -28,6 +29,12 @@ from jaxspin.models.remote import RemoteStates
 DEGENERATE_TO_ROUNDING = Covariant(0.0)
 
 
+# An observable that sets `spin` has it: for type checkers it is always there.
+_Spin = Complex[Array, "3 n n K"]
+if not TYPE_CHECKING:
+    _Spin = _Spin | None
+
+
 class Bands(eqx.Module):
     """The bands on a tile of K k-points; a user gets a `BandStructure`, with the k axes first."""
 
@@ -45,7 +52,7 @@ class Bands(eqx.Module):
     #: ∂H/∂k − i[A, H] in the band basis (ħ times the velocity), eV Å, (d, n, n, K).
     velocity: Complex[Array, "d n n K"]
     #: Spin in the band basis, units of ħ/2, (3, n, n, K); absent where it was not asked for.
-    spin: Complex[Array, "3 n n K"] | None
+    spin: _Spin
     #: Berry curvature that comes from states beyond the basis functions of the model, for the
     #: pairs a < b of directions, Å², (p, n, n, K); absent where the model has no external terms,
     #: or where it was not asked for.

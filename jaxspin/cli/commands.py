@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -138,7 +138,7 @@ def check(
     of WannierBerri, where these are there.
     """
     with _problems():
-        model, report = wannier90.examine(seedname, spin_order=spin_order)
+        model, report = wannier90.examine(seedname, spin_order=cast(Any, spin_order))
         _say(str(report))
         record = f"jaxspin check {seedname}"
         picture = Path(f"{_stem(Path(seedname).name, output)}_bands.png")
@@ -336,7 +336,8 @@ def _keep_what_is_compiled() -> None:
     Where JAX_COMPILATION_CACHE_DIR, or the user's own setting of JAX, names a folder, it is that
     one. A folder that cannot be made is no reason to stop.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    # JAX makes the attributes of its configuration at run time.
+    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
         folder = _cache_folder()
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -133,7 +133,7 @@ class Job:
     #: Its keyword arguments, once for each result, by the ending of the result's name.
     runs: Mapping[str, Mapping[str, Any]]
     #: Units of the results.
-    units: str
+    units: units.Unit
     #: What the figure shows; None leaves the choice to `plot.scan`.
     components: list[str] | None
     #: Path of the results without their ending.
@@ -342,12 +342,12 @@ def _evenly_spaced(start: float, stop: float, number: int) -> list[float]:
 
 def _quantity(
     entries: Mapping[str, Any], model: Model
-) -> tuple[Listed, dict[str, dict[str, Any]], str]:
+) -> tuple[Listed, dict[str, dict[str, Any]], units.Unit]:
     """The quantity, its keyword arguments for each run, and its units."""
     rest = dict(entries)
     listed = _required("quantity", rest, "name", RESPONSES)
     default = listed.quantity.unit(model.dimension)
-    unit = _text("quantity", "units", rest.pop("units", default))
+    unit: Any = _text("quantity", "units", rest.pop("units", default))
     _renamed("quantity", lambda: units.conversion(default, unit))
     known = {
         name: parameter

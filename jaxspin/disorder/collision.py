@@ -8,6 +8,8 @@ are taken out of the inverse, and the solution holds no electrons, Σ w n = 0.
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -18,12 +20,17 @@ from jaxtyping import Array, Float
 from jaxspin.disorder.fermi_states import FermiStates, as_vector
 from jaxspin.engine.tolerances import COLLISION
 
+if TYPE_CHECKING:  # else a checker takes an abstract attribute for an argument of the constructor
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
+
 
 class Scattering(eqx.Module):
     """How the disorder couples the states of one Fermi surface."""
 
     #: Third cumulant of the disorder, ⟨U³⟩, eV³ Å^(2d).
-    third_cumulant: eqx.AbstractVar[Float[Array, ""]]
+    third_cumulant: AbstractVar[Float[Array, ""]]
 
     @property
     @abstractmethod
@@ -100,7 +107,7 @@ class LocalScattering(Scattering):
 class RangedScattering(Scattering):
     """Gaussian disorder of finite range: the population of each state is an unknown."""
 
-    weight: eqx.AbstractVar[Float[Array, " a"]]
+    weight: AbstractVar[Float[Array, " a"]]
 
     @property
     def third_cumulant(self):
@@ -148,7 +155,7 @@ class IterativeScattering(RangedScattering):
     k: Float[Array, "d a"]
     weight: Float[Array, " a"]
     vectors: Float[Array, "m a"]
-    correlator: eqx.Module
+    correlator: Callable[[Float[Array, " d"]], Float[Array, ""]]
 
     def average(self, vectors):
         flat = (vectors * self.weight).reshape(-1, len(self.weight))

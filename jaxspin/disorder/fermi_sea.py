@@ -23,6 +23,7 @@ rays are integrated over the whole domain on a mesh.
 
 import functools
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -184,7 +185,7 @@ def _on_rays(mesh: Mesh, ray) -> tuple[Float[Array, "j a"], Float[Array, "j 2 a"
     return t, weights[..., None] * (slope * t ** (mesh.dimension - 1))[:, None]
 
 
-def _gathered(mesh: Mesh, length, x):
+def _gathered(mesh: Any, length, x):
     """t(x) from 0 to 1 and its slope, with nodes gathered at k = 0, where gaps are small: equally
     dense in log(k + scale) where the scale of the structure there is known, else in the root."""
     if isinstance(mesh, Disk | Ball):

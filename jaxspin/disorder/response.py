@@ -1,22 +1,23 @@
 """The response of a disordered conductor to an electric field, by mechanism."""
 
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from jaxspin import units
-from jaxspin.disorder.collision import Scattering, scattering_rate, without_charge
+from jaxspin.disorder.collision import RangedScattering, Scattering, scattering_rate, without_charge
 from jaxspin.disorder.contributions import parts
 from jaxspin.disorder.fermi_sea import FermiSea, default_mesh, fermi_sea
 from jaxspin.disorder.fermi_states import FermiStates, check_gap, shell
 from jaxspin.disorder.scatterers import DENSE_STATES, Disorder, check_disorder
 from jaxspin.disorder.torque import SpinOrbitTorque, spin_orbit_torque
 from jaxspin.engine import validate
+from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import printable, warn_user
@@ -86,7 +87,7 @@ class DisorderedResponse(eqx.Module):
     )
 
     def spin_orbit_torque(
-        self, magnetization: Float[ArrayLike, " 3"], *, normal: Float[ArrayLike, " 3"] = (0, 0, 1)
+        self, magnetization: Numbers, *, normal: Numbers = (0, 0, 1)
     ) -> SpinOrbitTorque:
         """The torque M x ⟨σ⟩ on the spins of the carriers, H = ... + M·σ; on M it is the opposite.
 
@@ -117,10 +118,10 @@ class DisorderedResponse(eqx.Module):
 def disordered_response(
     model: Model,
     surface: FermiSurfaceRule,
-    mu: Float[ArrayLike, "*e"],
+    mu: Numbers,
     disorder: Disorder,
     *,
-    temperature: Float[ArrayLike, ""] = 0.0,
+    temperature: float | Float[Array, ""] = 0.0,
     sea: Mesh | None = None,
 ) -> DisorderedResponse:
     """Conductivity and spin density of a disordered conductor, with every mechanism by itself.
@@ -155,9 +156,10 @@ def disordered_response(
     _check(model, surface, mu, disorder, temperature, sea)
     if not is_traced(mu):  # in NumPy, so that the levels of the result are known under jit too
         mu = np.asarray(mu, dtype=jnp.result_type(float))
+    energies: Any = mu
     cold = not is_traced(temperature) and float(temperature) == 0
     thermal = None if cold else BOLTZMANN * jnp.asarray(temperature)
-    levels, findings = _respond(model, surface, jnp.atleast_1d(mu), disorder, thermal, sea)
+    levels, findings = _respond(model, surface, jnp.atleast_1d(energies), disorder, thermal, sea)
     _check_result(levels, findings, mu, temperature)
     return _assembled(levels, surface, model, mu, temperature)
 
@@ -252,12 +254,12 @@ def _slowest(scattering: Scattering, width: Float[Array, " a"]) -> Float[Array, 
     if scattering.unknowns > DENSE_STATES:
         return jnp.asarray(jnp.nan)
     if scattering.unknowns > _EIGENVALUES:
-        return _slowest_of_any(scattering, width)
+        return _slowest_of_any(cast(RangedScattering, scattering), width)
     rates = scattering.relaxation()
     return rates[1] if len(rates) > 1 else jnp.asarray(1.0)
 
 
-def _slowest_of_any(scattering: Scattering, width: Float[Array, " a"]) -> Float[Array, ""]:
+def _slowest_of_any(scattering: RangedScattering, width: Float[Array, " a"]) -> Float[Array, ""]:
     """0 but for rounding if a random source meets something conserved, else NaN."""
     random = jnp.asarray(np.random.default_rng(20231119).normal(size=(1, width.size)))
     source = without_charge(random * width, scattering.weight)
@@ -306,7 +308,7 @@ def _assembled(found: _Average, surface, model, mu, temperature) -> DisorderedRe
     names = (*DisorderedResponse.MECHANISMS, "total")
     values = {name: _of_name(found.mechanisms, name) for name in names}
     errors = _errors(found, known=surface.companion() is not None)
-    contributions = {
+    contributions: dict[str, Any] = {
         name: _contribution(name, values[name], errors[name], model.dimension, mu, temperature)
         for name in names
     }

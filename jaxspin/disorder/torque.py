@@ -3,9 +3,10 @@
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from jaxspin import units
+from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import finite_reals, shortened
 from jaxspin.responses.response import Response
@@ -25,7 +26,7 @@ class SpinOrbitTorque(eqx.Module):
 
 
 def spin_orbit_torque(
-    spin_density: Response, magnetization: Float[Array, " 3"], normal: Float[Array, " 3"]
+    spin_density: Response, magnetization: Numbers, normal: Numbers
 ) -> SpinOrbitTorque:
     """M x ⟨σ⟩, from (2/ħ) M x s with the true spin s = ħ⟨σ⟩/2: H = ... + M·σ.
 

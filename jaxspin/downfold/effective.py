@@ -143,11 +143,12 @@ class EffectiveModel(Model):
         connection = self._connection(columns, changes, own)
         leaving = self._leaving(columns, changes, own)
         of_connection = self._curl(columns, connection, leaving, own) if curl else None
+        changing = BasisConnection(connection, of_connection)
         lifted = Lifted(
             effective,
             effective_slopes,
             None,
-            BasisConnection(connection, of_connection),
+            changing,
             remote_gap=self.rotation.gap(hamiltonian, self.blocks),
         )
         if not spin:
@@ -155,7 +156,7 @@ class EffectiveModel(Model):
         full_velocity = slopes if own is None else own.velocity(hamiltonian, slopes)
         full = _SpinAndCurrent.of(self.model.spin_at(k), full_velocity)
         dressed = _SpinAndCurrent(*(self._dress(columns, operator) for operator in full))
-        velocity = lifted.connection.velocity(effective, effective_slopes)
+        velocity = changing.velocity(effective, effective_slopes)
         return lifted._replace(
             spin=dressed.spin,
             current=dressed.current - _SpinAndCurrent.of(dressed.spin, velocity).current,

@@ -3,6 +3,7 @@
 import operator
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -14,6 +15,11 @@ from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import shortened
 from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
 
+if TYPE_CHECKING:  # else a checker takes an abstract attribute for an argument of the constructor
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
+
 
 def _copy(at):
     """A wave vector of the user's, copied, or None."""
@@ -24,7 +30,7 @@ class Keep(eqx.Module):
     """What stays in an effective model: functions of the basis, or bands."""
 
     #: The wave vector at which functions and bands are assigned to each other, 1/Å; k = 0 if None.
-    at: eqx.AbstractVar[Float[Array, " d"] | None]
+    at: AbstractVar[Float[Array, " d"] | None]
 
     @abstractmethod
     def blocks(self, model: Model) -> Blocks:

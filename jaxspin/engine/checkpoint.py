@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -130,8 +131,9 @@ class PartialSums:
         return time.monotonic() - self._written >= self._seconds
 
     def _write(self) -> None:
+        path = cast(Path, self._path)  # `keep` has looked
         texts = {"about": json.dumps(self._about)}
-        files.write_archive(self._path, files.Contents(self._content, texts))
+        files.write_archive(path, files.Contents(self._content, texts))
 
     def _read(self) -> dict[str, np.ndarray]:
         if self._path is None or not self._path.exists():
@@ -221,7 +223,7 @@ def rounded(values, scale: float) -> np.ndarray:
     return np.round(np.asarray(values) / step) + 0.0  # -0 is 0
 
 
-def _fields(name: str, value: object) -> Iterator[tuple[str, str]]:
+def _fields(name: str, value: Any) -> Iterator[tuple[str, str]]:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         yield name, f"{type(value).__module__}.{type(value).__qualname__}"
         for field in dataclasses.fields(value):

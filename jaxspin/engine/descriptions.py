@@ -1,6 +1,8 @@
 """Objects in a line of text, with their numbers."""
 
 import dataclasses
+import sys
+from typing import Any
 
 import equinox as eqx
 import numpy as np
@@ -10,7 +12,7 @@ from jaxspin.engine.small_matrices import is_traced
 _MOST_NUMBERS = 12  # of an array that is written out
 
 
-def describe_fields(thing: object) -> str:
+def describe_fields(thing: Any) -> str:
     """A dataclass as the call that makes it, numbers written out.
 
     >>> @dataclasses.dataclass
@@ -37,7 +39,7 @@ def _describe(value: object) -> str:
     if array.size > _MOST_NUMBERS or array.dtype.kind not in "biufc":
         return _shape(array)
     numbers = np.array2string(
-        array, separator=", ", formatter={"all": "{:.6g}".format}, max_line_width=np.inf
+        array, separator=", ", formatter={"all": "{:.6g}".format}, max_line_width=sys.maxsize
     )
     return " ".join(numbers.split())
 

@@ -11,16 +11,19 @@ import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 
 from jaxspin.engine import eigensolvers
 
-S, T = TypeVar("S"), TypeVar("T")
+#: `jax.Device`, which type checkers do not know for a class.
+Device: TypeAlias = Any
+S = TypeVar("S")
+T = TypeVar("T")
 
 
-def workers(bands: int) -> list[jax.Device]:
+def workers(bands: int) -> list[Device]:
     """The device of each lane, for models of so many bands.
 
     All local devices, or the one that `jax.default_device` names. A single CPU device stands for
@@ -29,7 +32,8 @@ def workers(bands: int) -> list[jax.Device]:
     at once wait for each other for ever, those of two virtual CPU devices too (seen with 14 bands
     in 4 of 4 runs, jax 0.10.2).
     """
-    chosen = jax.config.jax_default_device
+    # JAX makes the attributes of its configuration at run time.
+    chosen = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     if isinstance(chosen, str):  # the name of a backend
         chosen = jax.local_devices(backend=chosen)[0]
     devices = jax.local_devices() if chosen is None else [chosen]
@@ -48,14 +52,15 @@ def threads() -> int:
     """
     asked = os.environ.get("JAXSPIN_THREADS", "")
     if not asked:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        known = hasattr(os, "sched_getaffinity")
+        return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     if not asked.isdigit() or int(asked) < 1:
         raise ValueError(f"JAXSPIN_THREADS must be a positive integer, but is {asked!r}.")
     return int(asked)
 
 
 def in_order(
-    compute: Callable[[S, jax.Device], T], items: Iterable[S], workers: list[jax.Device]
+    compute: Callable[[S, Device], T], items: Iterable[S], workers: list[Device]
 ) -> Iterator[T]:
     """compute(item, device) for each item, on all lanes at once, results in the order of items.
 
@@ -65,7 +70,7 @@ def in_order(
         for item in items:
             yield compute(item, workers[0])
         return
-    free: queue.SimpleQueue[jax.Device] = queue.SimpleQueue()
+    free: queue.SimpleQueue[Device] = queue.SimpleQueue()
     for device in workers:
         free.put(device)
 

@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -148,7 +148,7 @@ def _place(coordinator, processes, rank):
             "Arguments `coordinator`, `processes` and `rank` must be given together or not at "
             f"all, but are {coordinator!r}, {processes!r}, {rank!r}."
         )
-    if all(given) and not 0 <= rank < processes:
+    if rank is not None and processes is not None and not 0 <= rank < processes:
         raise ValueError(f"Argument `rank` must be from 0 to {processes - 1}, but is {rank!r}.")
     if coordinator is not None and not coordinator.rpartition(":")[2].isdigit():
         raise ValueError(f'Argument `coordinator` must be "host:port", but is {coordinator!r}.')
@@ -160,7 +160,7 @@ class _Group:
 
     def __init__(self, rank: int, size: int, timeout: float | int):
         self.rank, self.size, self.timeout = rank, size, timeout
-        self._store = _store()
+        self._store: Any = _store()
         self._others = [other for other in range(size) if other != rank]
         #: The last sign of life of each, and when it came.
         self._signs = dict.fromkeys(self._others, ("", time.monotonic()))
@@ -188,7 +188,8 @@ class _Group:
         file = io.BytesIO()
         texts = {f"about.{name}": np.asarray(text) for name, text in about.items()}
         leaves = {f"sums.{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(sums))}
-        np.savez(file, **texts, **leaves)
+        arrays: dict[str, Any] = {**texts, **leaves}
+        np.savez(file, **arrays)
         data, place = file.getvalue(), self._sums_of(self.rank)
         for i, first in enumerate(range(0, len(data), _PIECE)):
             self._store.key_value_set_bytes(f"{place}/{i}", data[first : first + _PIECE])

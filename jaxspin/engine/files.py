@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -126,7 +126,9 @@ def write_archive(path: Path, contents: Contents) -> None:
     texts = {**contents.texts, HASH: content_hash(contents)}
     new = partial_file(path)
     with new.open("wb") as file:
-        np.savez(file, **{n: np.asarray(text) for n, text in texts.items()}, **contents.arrays)
+        arrays: dict[str, Any] = {n: np.asarray(text) for n, text in texts.items()}
+        arrays |= contents.arrays
+        np.savez(file, **arrays)
         file.flush()
         os.fsync(file.fileno())
     os.replace(new, path)

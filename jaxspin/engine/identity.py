@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 
 import equinox as eqx
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
@@ -196,7 +197,7 @@ def _constant(value) -> str:
     return f"{array.dtype}{array.shape}{text}"
 
 
-def _hashed(data: str | np.ndarray) -> str:
+def _hashed(data: Any) -> str:
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()[:16]
 
 

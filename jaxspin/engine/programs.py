@@ -85,10 +85,10 @@ class _Compiled:
         self.constants = tuple((type(x), x) for x in rest)
         self._function, self._rest, self._options = function, rest, options
         #: Structure and constants of the result, known once it is traced.
-        self.result: tuple[Any, Any] | None = None
+        self.result: Any = None
 
     @cached_property
-    def jitted(self):
+    def jitted(self) -> Any:
         """The function for `jax.jit`."""
 
         def flat(arrays):

@@ -8,6 +8,7 @@ from functools import cache
 from types import ModuleType
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Inexact

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import equinox as eqx
 import jax
+import jax.core
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 

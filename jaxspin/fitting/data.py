@@ -68,7 +68,7 @@ class Data(eqx.Module):
     temperature: Float[np.ndarray, " r"]
     component: tuple[str, ...] = eqx.field(static=True)
     against: str = eqx.field(static=True)
-    units: str = eqx.field(static=True)
+    units: unit.Unit = eqx.field(static=True)
     density_units: str = eqx.field(static=True)
 
     def __init__(
@@ -290,7 +290,7 @@ class Data(eqx.Module):
             )
         if isinstance(density, Response):
             _check_same_levels(density, response)
-            density = density.to(f"1/Angstrom^{self._dimension}").value
+            density = density.to(unit.density(self._dimension)).value
         shape = (len(response.levels.temperatures), len(mu))
         if jnp.shape(density) not in (shape, shape[1:]):
             raise ValueError(
@@ -342,7 +342,7 @@ class Data(eqx.Module):
             )
         axes, value = response.axes, response.to(self.units).value
         rows = zip(*(label.replace("^", "") for label in self.component), strict=True)
-        letters = dict(zip(_SUBSCRIPTS, rows, strict=False))
+        letters: dict[str, tuple[str, ...]] = dict(zip(_SUBSCRIPTS, rows, strict=False))
         present = [axis for axis in axes if axis in _SUBSCRIPTS]
         if present and present != list(letters):
             raise ValueError(

@@ -178,8 +178,8 @@ class _Evaluate:
         cold = bool(np.any(temperatures == 0))
         warm = np.flatnonzero(temperatures > 0)
         thermal = jnp.asarray(BOLTZMANN * temperatures[warm])
-        window = tuple(map(jnp.asarray, levels.window))
-        occupations = Occupations(jnp.asarray(levels.mu), thermal, window, cold)
+        low, high = map(jnp.asarray, levels.window)
+        occupations = Occupations(jnp.asarray(levels.mu), thermal, (low, high), cold)
         self.fixed = (
             observable,
             model,

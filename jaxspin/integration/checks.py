@@ -5,6 +5,8 @@ on what is traced is computed at once (`ensure_compile_time_eval`), and checked.
 itself is traced its numbers are not known, and the checks on them are left out; shapes are known.
 """
 
+from typing import cast
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -106,7 +108,7 @@ def check_tolerance(hamiltonians, degeneracy) -> None:
     if traced or not isinstance(degeneracy, Covariant) or hamiltonians.shape[-1] == 1:
         return
     energies = np.linalg.eigvalsh(np.asarray(hamiltonians))
-    tolerance, width = float(degeneracy.tolerance), float(np.ptp(energies))
+    tolerance, width = float(cast(float, degeneracy.tolerance)), float(np.ptp(energies))
     splittings = np.diff(energies)
     if np.all(splittings <= tolerances.DEGENERATE.of(energies) * np.max(np.abs(energies))):
         return  # one band, degenerate by symmetry: there is nothing to take apart
@@ -236,9 +238,10 @@ def check_splitting(smallest, degeneracy) -> None:
     if is_traced(smallest):
         return
     if isinstance(degeneracy, Covariant) and smallest <= degeneracy.tolerance:
+        tolerance = float(cast(float, degeneracy.tolerance))
         raise ValueError(
             "Argument `model` must have kept and removed bands apart by more than the tolerance of "
-            f"{float(degeneracy.tolerance):g} eV on the mesh, but is downfolded, and the smallest "
+            f"{tolerance:g} eV on the mesh, but is downfolded, and the smallest "
             f"gap is {float(smallest):.1e} eV. `validity` says where; a shifted mesh may avoid it."
         )
     if float(smallest) == 0:

@@ -12,7 +12,7 @@ is of other seeds.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -137,7 +137,7 @@ def estimate_error(
     mesh: Mesh,
     meshes: Sequence[Mesh],
     fine: Float[Array, "*levels c"],
-    coarse: Float[Array, "m *levels c"],
+    coarse: Any,
     noisy: Bool[Array, "*levels"],
     levels: Levels,
     law: str,

@@ -25,7 +25,7 @@ def integrand_code(observable, model, mesh: Mesh, degeneracy) -> str:
         return code_of(parts)
     except Unidentified:  # an observable or a mesh of the user's
         arrays, rest = eqx.partition(parts, eqx.is_array)
-        at = lambda arrays, u: _integrand(*eqx.combine(arrays, rest), u)  # noqa: E731
+        at = lambda arrays, u: _integrand(*eqx.combine(arrays, rest), u=u)  # noqa: E731
         return digest(trace(at, arrays, _middle(mesh)))
 
 

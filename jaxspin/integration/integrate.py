@@ -543,7 +543,7 @@ def _flat(weights: Float[Array, "*c n K"], weight: Float[Array, " K"]) -> Float[
     return (weights * weight).reshape(-1, *weights.shape[-2:])
 
 
-def _in_order(plan, finished: list[Array]) -> Float[Array, "t e c"]:
+def _in_order(plan, finished: list) -> Float[Array, "t e c"]:
     """The results of several scans, put back in the order of the temperatures."""
     order = np.concatenate([np.asarray(indices) for indices, _ in plan])
     xp, arrays = as_arrays(*finished)

@@ -1,11 +1,14 @@
 """Levels: the Fermi energies and temperatures of a scan."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.descriptions import describe_fields
 from jaxspin.engine.small_matrices import as_arrays, is_traced, on_device
 from jaxspin.engine.validate import as_numbers, shortened
@@ -25,7 +28,7 @@ class Levels(eqx.Module):
     mu: Float[Array, " e"]
     temperature: Float[Array, "*t"]
 
-    def __init__(self, mu, temperature=0.0):
+    def __init__(self, mu: Numbers, temperature: Numbers = 0.0):
         self.mu = _numbers("mu", mu)
         if self.mu.ndim == 0:
             self.mu = self.mu.reshape(1)
@@ -61,7 +64,7 @@ class Levels(eqx.Module):
         return on_device(xp.min(mu) - reach), on_device(xp.max(mu) + reach)
 
 
-def _numbers(name: str, value):
+def _numbers(name: str, value) -> Any:
     """Concrete numbers stay NumPy, so that their values can choose shapes under jit."""
     if is_traced(value):
         return jnp.asarray(value)

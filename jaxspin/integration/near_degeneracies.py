@@ -86,7 +86,9 @@ class GapSearch:
         energies, slopes = self._bands(self.wave_vectors(u))
         #: Gaps below these energies are zero to rounding, and to the sum.
         self.zero = NO_GAP.of(energies) * float(np.nanmax(np.abs(energies)))
-        self.floor = max(self.zero, float(np.nanmax(self.degeneracy.threshold(energies.T))))
+        self.floor = max(
+            self.zero, float(np.nanmax(self.degeneracy.threshold(jnp.asarray(energies.T))))
+        )
         edges = self._edges(u, 1 / counts)
         velocity = np.einsum("Lamm->Lam", slopes).real
         spread = np.sum(np.abs(np.einsum("Lia,Lam->Lim", edges, velocity)), axis=1)

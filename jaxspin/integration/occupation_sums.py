@@ -114,8 +114,8 @@ def _warm(mu, temperatures, derivative: bool) -> OccupationSum:
     number = int(np.ceil((stop - start) / step)) + 4
     if number > _MANY_NODES:
         return FermiSum(on_device(mu), thermal, derivative)
-    numbers = map(on_device, (mu, thermal, start, step))
-    return EnergyHistogram(*numbers, number, derivative)
+    mu, thermal, start, step = map(on_device, (mu, thermal, start, step))
+    return EnergyHistogram(mu, thermal, start, step, number, derivative)
 
 
 # Most bands of most points lie far from every level. Were they all added to the same two bins, each
@@ -241,7 +241,8 @@ class FermiSum(OccupationSum):
         """The sums of a tile over its k-points, a few levels at a time."""
 
         def at(level):
-            return jnp.einsum("nK,cnK->c", fermi(energies, *level, self.derivative), values)
+            mu, thermal = level
+            return jnp.einsum("nK,cnK->c", fermi(energies, mu, thermal, self.derivative), values)
 
         thermal, mu = jnp.meshgrid(self.thermal, self.mu, indexing="ij")
         batch = max(1, _NUMBERS // (8 * energies.size))

@@ -1,6 +1,7 @@
 """What is computed, and how: the problem, with its checks at the door, and the run."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,7 +12,6 @@ from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
 from jaxspin.engine.checkpoint import Checkpoint, CheckpointLike, as_checkpoint
 from jaxspin.integration import checks
 from jaxspin.integration.levels import Levels
-from jaxspin.meshes.mesh import Adaptive, Mesh
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
 from jaxspin.quantities.combine import stack
@@ -37,7 +37,7 @@ class Problem(eqx.Module):
 
     quantities: tuple[Quantity, ...] = eqx.field(converter=_as_tuple)
     model: Model
-    mesh: Mesh | Adaptive | Symmetric
+    mesh: Any  #: any of `AnyMesh`; which one, each part of the sum knows
     levels: Levels
     degeneracy: Degeneracy = Covariant()
     #: Quantities that are summed beside those asked for, and need not converge where these do.

@@ -1,5 +1,7 @@
 """Resolution of fixed meshes: near degeneracies that are narrower than the spacing of the nodes."""
 
+from typing import Any, cast
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -60,7 +62,7 @@ def compare_groups(smallest: Array, problem: Problem) -> dict[str, Array]:
     observable = problem.observable_asked_for
     if observable.smooth or is_traced(smallest, problem):
         return {}
-    usual = float(problem.usual.tolerance)
+    usual = float(cast(float, problem.usual.tolerance))
     tolerance = float(getattr(problem.degeneracy, "tolerance", 0.0))
     if tolerance > usual:
         name, other = "change_if_separate", usual
@@ -85,7 +87,7 @@ def _unreduced(mesh: Mesh | Adaptive | Symmetric) -> Mesh | Adaptive:
     return mesh.mesh if isinstance(mesh, Symmetric) else mesh
 
 
-def _find_unresolved(problem: Problem, mesh: Mesh):
+def _find_unresolved(problem: Problem, mesh: Mesh) -> tuple[Any, Any]:
     """Near degeneracies between the nodes, and their content that the nodes miss, (L, level, c)."""
     observable, degeneracy = problem.observable, problem.degeneracy
     search = GapSearch(observable, problem.model, mesh, problem.levels, degeneracy)

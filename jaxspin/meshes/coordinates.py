@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -90,7 +90,7 @@ class Reciprocal(Coordinates):
             return None
         return tuple((round(float(sign)), 0.0) for sign in np.diag(matrix))
 
-    def __call__(self, u, widths, lattice):
+    def __call__(self, u, widths, lattice: Any):
         reciprocal = reciprocal_vectors(lattice)
         k = [sum(u_i * b for u_i, b in zip(u, column, strict=True)) for column in reciprocal.T]
         edges = [[w * b for b in row] for w, row in zip(widths, reciprocal, strict=True)]
@@ -233,7 +233,7 @@ def _stack(rows: Sequence) -> Array:
     return _stacked(rows, shape)
 
 
-def _leaves(rows):
+def _leaves(rows) -> list[Any]:
     return [x for row in rows for x in _leaves(row)] if isinstance(rows, list) else [rows]
 
 

@@ -8,13 +8,15 @@ needs no more memory than one over 10⁴.
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, Float, Int
 
+from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.descriptions import describe_fields
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import finite_reals, shortened
@@ -29,12 +31,17 @@ from jaxspin.meshes.coordinates import (
 )
 from jaxspin.meshes.quadrature import Rule, gauss_legendre, spherical_rules, uniform
 
+if TYPE_CHECKING:  # else a checker takes an abstract attribute for an argument of the constructor
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
+
 
 class Mesh(eqx.Module):
     """A domain of k and a product quadrature rule on it."""
 
     #: Number of nodes along each coordinate of the rule.
-    shape: eqx.AbstractVar[tuple[int, ...]]
+    shape: AbstractVar[tuple[int, ...]]
 
     def __repr__(self) -> str:
         return describe_fields(self)
@@ -101,7 +108,7 @@ class Grid(Mesh):
     shape: tuple[int, ...] = eqx.field(static=True)
     shift: tuple[float, ...] = eqx.field(static=True)
 
-    def __init__(self, shape: int | Sequence[int], shift: ArrayLike = 0.0):
+    def __init__(self, shape: int | Sequence[int], shift: Numbers = 0.0):
         self.shape = _counts("shape", shape)
         d = len(self.shape)
         if np.shape(shift) not in ((), (d,)) or not finite_reals(shift):
@@ -153,7 +160,7 @@ class Disk(Mesh):
     radial: int = eqx.field(static=True)
     angular: int = eqx.field(static=True)
 
-    def __init__(self, cutoff: ArrayLike, radial: int, angular: int):
+    def __init__(self, cutoff: Numbers, radial: int, angular: int):
         self.cutoff = _lengths("cutoff", cutoff, ())
         self.radial, self.angular = check_count("radial", radial), check_count("angular", angular)
 
@@ -200,7 +207,7 @@ class Plane(Mesh):
     radial: int = eqx.field(static=True)
     angular: int = eqx.field(static=True)
 
-    def __init__(self, scale: ArrayLike, radial: int, angular: int):
+    def __init__(self, scale: Numbers, radial: int, angular: int):
         self.scale = _lengths("scale", scale, (2,))
         self.radial, self.angular = check_count("radial", radial), check_count("angular", angular)
 
@@ -242,13 +249,13 @@ class Ball(Mesh):
     polar: int = eqx.field(static=True)
     azimuthal: int = eqx.field(static=True)
 
-    def __init__(self, cutoff: ArrayLike, radial: int, polar: int, azimuthal: int):
+    def __init__(self, cutoff: Numbers, radial: int, polar: int, azimuthal: int):
         self.cutoff = _lengths("cutoff", cutoff, ())
         self.radial, self.polar = check_count("radial", radial), check_count("polar", polar)
         self.azimuthal = check_count("azimuthal", azimuthal)
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[int, int, int]:
         return self.radial, self.polar, self.azimuthal
 
     @property
@@ -287,13 +294,13 @@ class Space(Mesh):
     polar: int = eqx.field(static=True)
     azimuthal: int = eqx.field(static=True)
 
-    def __init__(self, scale: ArrayLike, radial: int, polar: int, azimuthal: int):
+    def __init__(self, scale: Numbers, radial: int, polar: int, azimuthal: int):
         self.scale = _lengths("scale", scale, (3,))
         self.radial, self.polar = check_count("radial", radial), check_count("polar", polar)
         self.azimuthal = check_count("azimuthal", azimuthal)
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[int, int, int]:
         return self.radial, self.polar, self.azimuthal
 
     @property
@@ -411,7 +418,7 @@ def check_count(name: str, value: int) -> int:
     return _counts(name, value)[0]
 
 
-def _counts(name: str, value: int | Sequence[int]) -> tuple[int, ...]:
+def _counts(name: str, value: Any) -> tuple[int, ...]:
     counts = tuple(value) if np.ndim(value) else (value,)
     whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in counts)
     if not counts or not whole or min(counts) < 1:
@@ -428,7 +435,7 @@ def _tolerance(name: str, value: float) -> float:
 
 
 @jax.ensure_compile_time_eval()
-def _lengths(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+def _lengths(name: str, value: Numbers, shape: tuple[int, ...]) -> Array:
     """Lengths with known values inside the user's jit too."""
     if np.shape(value) not in ((), shape):
         several = "".join(f" or {length}" for length in shape)

@@ -27,6 +27,7 @@ def gauss_legendre(number: int) -> Rule:
     Newton's iteration from the asymptotic nodes, in O(N²) operations; NumPy's own takes O(N³).
     """
     x = np.cos(np.pi * (np.arange(1, number + 1) - 0.25) / (number + 0.5))
+    slope = np.ones(number)
     for _ in range(10):
         before, here = np.ones(number), x.copy()
         for degree in range(2, number + 1):

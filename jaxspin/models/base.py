@@ -55,15 +55,15 @@ class Model(eqx.Module):
         """Number of components of k: 1, 2 or 3."""
 
     @abstractmethod
-    def __call__(self, k: Float[Array, " d"]) -> Complex[Array, "n n"]:
+    def __call__(self, k: Float[Array, " d"]) -> Complex[Any, "n n"]:
         """H(k) in eV, Hermitian; k in 1/Å, Cartesian."""
 
     @abstractmethod
-    def spin(self) -> Complex[Array, "3 n n"]:
+    def spin(self) -> Complex[Any, "3 n n"]:
         """Spin operator in units of ħ/2 (Pauli matrices for spin 1/2, 2J for spin J)."""
 
     @property
-    def lattice(self) -> Float[Array, "d d"] | None:
+    def lattice(self) -> Float[Any, "d d"]:
         """Direct lattice vectors as rows, Å; None for a continuum model."""
         return None
 
@@ -79,8 +79,8 @@ class Model(eqx.Module):
         This form serves every model: `__call__` and its forward-mode derivative, vectorised over
         k. A model that has a faster one overrides it.
         """
-        hamiltonian = lambda k: hamiltonian_at(self, k)  # noqa: E731
-        at_one = lambda k: (hamiltonian(k), jax.jacfwd(hamiltonian)(k))  # noqa: E731
+        at = lambda k: hamiltonian_at(self, k)  # noqa: E731
+        at_one = lambda k: (at(k), jax.jacfwd(at)(k))  # noqa: E731
         hamiltonian, slopes = jax.vmap(at_one, in_axes=-1, out_axes=-1)(k)
         return hamiltonian, jnp.moveaxis(slopes, 2, 0)
 
@@ -236,14 +236,18 @@ def number_of_bands(model: Model) -> int:
 
 def parameter(default: Any = ...) -> Any:
     """A real model parameter: a field stored as a floating-point array, so that it can be
-    differentiated, scanned and fitted."""
+    differentiated, scanned and fitted.
+
+    A type checker takes the constructor to want an array; with the longer
+    `eqx.field(converter=copy_as_float)` it lets numbers pass as well.
+    """
     if default is ...:
-        return eqx.field(converter=_copy_as_float)
-    return eqx.field(converter=_copy_as_float, default=default)
+        return eqx.field(converter=copy_as_float)
+    return eqx.field(converter=copy_as_float, default=default)
 
 
-def _as_scale(scale: object) -> Array:
-    known = not is_traced(scale) and not isinstance(scale, Model)
+def _as_scale(scale: Any) -> Array:
+    known = not is_traced(scale) and not issubclass(type(scale), Model)
     number = is_traced(scale) or (known and np.asarray(scale).dtype.kind in "iuf")
     if not number or np.shape(scale) != () or (known and not np.isfinite(scale)):
         what = f"of type {type(scale).__name__}" if not number else repr(scale)
@@ -252,7 +256,7 @@ def _as_scale(scale: object) -> Array:
 
 
 @jax.ensure_compile_time_eval()
-def _copy_as_float(value: object) -> Array:
+def copy_as_float(value: Any) -> Array:
     """A number or an array of the user's, copied: JAX may share the memory of a NumPy array."""
     return jnp.array(value, dtype=jnp.result_type(float))
 
@@ -378,10 +382,12 @@ class Scaled(Model):
         return self.scale * hamiltonian_at(self.model, k)
 
     def tile(self, k):
-        return tuple(self.scale * matrices for matrices in self.model.tile(k))
+        hamiltonian, slopes = self.model.tile(k)
+        return self.scale * hamiltonian, self.scale * slopes
 
     def box(self, u):
-        return tuple(self.scale * matrices for matrices in self.model.box(u))
+        hamiltonian, slopes = self.model.box(u)
+        return self.scale * hamiltonian, self.scale * slopes
 
     def spin(self):
         return self.model.spin()

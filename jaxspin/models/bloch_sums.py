@@ -12,6 +12,7 @@ other are shorter, unless few of the cells around the home cell are filled.
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -187,7 +188,8 @@ def _waves(half: Cells, u: Sequence[Float[Array, "..."]]) -> Float[Array, "j K"]
     library product that uses them would compute them again for each row.
     """
     sides = (_powers_at(x, r) for x, r in zip(u, np.array(half).T, strict=True))
-    waves = math.prod(sides).reshape(len(half), -1)
+    products: Any = math.prod(sides)
+    waves = products.reshape(len(half), -1)
     return materialize(jnp.concatenate([waves.real, waves[1:].imag]))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.engine.small_matrices import PAULI
-from jaxspin.models.base import parameter
+from jaxspin.models.base import copy_as_float
 from jaxspin.models.matrix_sum import MatrixSum
 
 #: Directions of the invariant vectors A, B, C between the orbital and the two functions of the
@@ -36,14 +36,14 @@ class CrystalFieldC4v(MatrixSum):
     Samokhin, Sigrist and Fischer (2025), Eqs. (33), (A19) for A1, (A20) for B2.
     """
 
-    gap: Float[Array, ""] = parameter()  # eV
-    a: Float[Array, ""] = parameter()  # eV Å
-    b: Float[Array, ""] = parameter()  # eV
-    b_inter: Float[Array, ""] = parameter()  # eV
-    kinetic: Float[Array, ""] = parameter()  # eV Å²
-    gamma1: Float[Array, ""] = parameter(0.0)  # eV Å
-    gamma2: Float[Array, ""] = parameter(0.0)  # eV Å
-    gamma_inter: Float[Array, ""] = parameter(0.0)  # eV Å
+    gap: Float[Array, ""] = eqx.field(converter=copy_as_float)  # eV
+    a: Float[Array, ""] = eqx.field(converter=copy_as_float)  # eV Å
+    b: Float[Array, ""] = eqx.field(converter=copy_as_float)  # eV
+    b_inter: Float[Array, ""] = eqx.field(converter=copy_as_float)  # eV
+    kinetic: Float[Array, ""] = eqx.field(converter=copy_as_float)  # eV Å²
+    gamma1: Float[Array, ""] = eqx.field(converter=copy_as_float, default=0.0)  # eV Å
+    gamma2: Float[Array, ""] = eqx.field(converter=copy_as_float, default=0.0)  # eV Å
+    gamma_inter: Float[Array, ""] = eqx.field(converter=copy_as_float, default=0.0)  # eV Å
     irrep: str = eqx.field(static=True, default="A1")
 
     def __check_init__(self):

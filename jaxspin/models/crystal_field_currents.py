@@ -42,7 +42,9 @@ class Estimate(eqx.Module):
         return all(bool(ratio <= _SMALL) for ratio in self.small.values())
 
 
-def rashba(kinetic: float, velocity: float, mu: float) -> tuple[Array, Array]:
+def rashba(
+    kinetic: float | Array, velocity: float | Array, mu: float | Array
+) -> tuple[Array, Array]:
     """Trivial and topological part of ħJ_s of kinetic k² + velocity (k_yσ_x − k_xσ_y) at T = 0.
 
     (C9), (C10) for mu ≥ 0; their sum is m²α³/3πħ⁵ (4), whatever mu. Below, where only a ring of the
@@ -69,7 +71,8 @@ def rashba(kinetic: float, velocity: float, mu: float) -> tuple[Array, Array]:
     kappa = jnp.sqrt(q**2 + square)
     one = jnp.sign(q) * kinetic / jnp.pi
     below = (-one * kappa**3 / 3, one * q**2 * kappa)
-    return tuple(jnp.where(square >= 0, a, b) for a, b in zip(above, below, strict=True))
+    trivial, topological = (jnp.where(square >= 0, a, b) for a, b in zip(above, below, strict=True))
+    return trivial, topological
 
 
 def standard(model: CrystalFieldC4v, mu: float) -> Estimate:

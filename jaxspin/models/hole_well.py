@@ -7,7 +7,7 @@ energy. Basis: |+3/2⟩, |-3/2⟩, |+1/2⟩, |-1/2⟩ of J_z, each with the subb
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import equinox as eqx
 import jax
@@ -23,6 +23,11 @@ from jaxspin.engine.validate import shortened
 from jaxspin.models.envelopes import Legendre, Subbands, galerkin, variational
 from jaxspin.models.matrix_sum import MatrixSum
 from jaxspin.units import FREE_ELECTRON
+
+if TYPE_CHECKING:  # else a checker takes an abstract attribute for an argument of the constructor
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
 
 #: Luttinger parameters (γ1, γ2, γ3), Liu, Cullen and Culcer, PRB 108, 195434 (2023), Table I, which
 #: names Winkler (2003) as its source. In the row of Ge the table has digits of γ2 and γ3 in each
@@ -80,10 +85,10 @@ class LuttingerWell(MatrixSum):
     (docs/hole-wells.md#which-carriers-count): `anomalous_hall` is -1 times that of the electrons.
     """
 
-    gammas: eqx.AbstractVar[Float[Array, " 3"]]
-    width: eqx.AbstractVar[Float[Array, ""]]
-    zeeman: eqx.AbstractVar[Complex[Array, "4 4"]]
-    axial: eqx.AbstractVar[bool]
+    gammas: AbstractVar[Float[Array, " 3"]]
+    width: AbstractVar[Float[Array, ""]]
+    zeeman: AbstractVar[Complex[Array, "4 4"]]
+    axial: AbstractVar[bool]
 
     @abstractmethod
     def solve(self) -> Subbands:

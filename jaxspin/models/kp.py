@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.engine.small_matrices import PAULI
-from jaxspin.models.base import parameter
+from jaxspin.models.base import copy_as_float
 from jaxspin.models.matrix_sum import MatrixSum
 
 _ONE, _X, _Y, _Z = range(4)
@@ -39,19 +39,19 @@ class TopologicalInsulator(MatrixSum):
     `models.WithSpin(model, operator)`, which leaves H as it is.
     """
 
-    A0: Float[Array, ""] = parameter()
-    A2: Float[Array, ""] = parameter()
-    B0: Float[Array, ""] = parameter()
-    B2: Float[Array, ""] = parameter()
-    C0: Float[Array, ""] = parameter()
-    C1: Float[Array, ""] = parameter()
-    C2: Float[Array, ""] = parameter()
-    M0: Float[Array, ""] = parameter()
-    M1: Float[Array, ""] = parameter()
-    M2: Float[Array, ""] = parameter()
-    R1: Float[Array, ""] = parameter(0.0)
-    R2: Float[Array, ""] = parameter(0.0)
-    exchange: Float[Array, " 3"] = parameter((0.0, 0.0, 0.0))
+    A0: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    A2: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    B0: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    B2: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    C0: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    C1: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    C2: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    M0: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    M1: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    M2: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    R1: Float[Array, ""] = eqx.field(converter=copy_as_float, default=0.0)
+    R2: Float[Array, ""] = eqx.field(converter=copy_as_float, default=0.0)
+    exchange: Float[Array, " 3"] = eqx.field(converter=copy_as_float, default=(0.0, 0.0, 0.0))
     spin_basis: str = eqx.field(static=True, default="pauli")
 
     def __check_init__(self):
@@ -155,10 +155,10 @@ class MassiveDirac(MatrixSum):
     H = v (k_x σ_y - k_y σ_x) + [M + λ (k_x³ - 3 k_x k_y²)] σ_z + tilt·k, basis (up, down).
     """
 
-    velocity: Float[Array, ""] = parameter()  # eV Å
-    mass: Float[Array, ""] = parameter()  # eV
-    warping: Float[Array, ""] = parameter(0.0)  # eV Å³
-    tilt: Float[Array, " 2"] = parameter((0.0, 0.0))  # eV Å
+    velocity: Float[Array, ""] = eqx.field(converter=copy_as_float)  # eV Å
+    mass: Float[Array, ""] = eqx.field(converter=copy_as_float)  # eV
+    warping: Float[Array, ""] = eqx.field(converter=copy_as_float, default=0.0)  # eV Å³
+    tilt: Float[Array, " 2"] = eqx.field(converter=copy_as_float, default=(0.0, 0.0))  # eV Å
 
     @property
     def dimension(self) -> int:
@@ -183,9 +183,9 @@ class Rashba(MatrixSum):
     H = kinetic k² + v (k_x σ_y - k_y σ_x) + M σ_z, basis (up, down); kinetic = ħ²/2m.
     """
 
-    kinetic: Float[Array, ""] = parameter()  # eV Å²
-    velocity: Float[Array, ""] = parameter()  # eV Å
-    exchange: Float[Array, ""] = parameter(0.0)  # eV
+    kinetic: Float[Array, ""] = eqx.field(converter=copy_as_float)  # eV Å²
+    velocity: Float[Array, ""] = eqx.field(converter=copy_as_float)  # eV Å
+    exchange: Float[Array, ""] = eqx.field(converter=copy_as_float, default=0.0)  # eV
 
     @property
     def dimension(self) -> int:

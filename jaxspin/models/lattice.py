@@ -8,12 +8,13 @@ the orbitals stand in the Bloch phase, so that ∂H/∂k is the velocity.
 import dataclasses
 from functools import partial
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from jaxspin.engine.small_matrices import PAULI, is_traced
-from jaxspin.models.base import Model, parameter
+from jaxspin.models.base import Model, copy_as_float
 
 # `highest`: in single precision a GPU would by default leave three digits of a phase.
 _dot = partial(jnp.dot, precision="highest")
@@ -40,9 +41,9 @@ class QiWuZhang(Model):
      [ 0. -1.]]
     """
 
-    A: Float[Array, ""] = parameter()
-    m: Float[Array, ""] = parameter()
-    t0: Float[Array, ""] = parameter(0.0)
+    A: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    m: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    t0: Float[Array, ""] = eqx.field(converter=copy_as_float, default=0.0)
 
     def __check_init__(self):
         _check_parameters(self)
@@ -86,10 +87,10 @@ class Haldane(Model):
      [-3.  -0.5]]
     """
 
-    onsite: Float[Array, ""] = parameter()
-    hopping: Float[Array, ""] = parameter()
-    next_hopping: Float[Array, ""] = parameter()
-    phase: Float[Array, ""] = parameter()
+    onsite: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    hopping: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    next_hopping: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    phase: Float[Array, ""] = eqx.field(converter=copy_as_float)
 
     def __check_init__(self):
         _check_parameters(self)
@@ -138,10 +139,10 @@ class KaneMele(Model):
      [ 3.  -0.5]]
     """
 
-    onsite: Float[Array, ""] = parameter()
-    hopping: Float[Array, ""] = parameter()
-    spin_orbit: Float[Array, ""] = parameter()
-    rashba: Float[Array, ""] = parameter(0.0)
+    onsite: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    hopping: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    spin_orbit: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    rashba: Float[Array, ""] = eqx.field(converter=copy_as_float, default=0.0)
 
     def __check_init__(self):
         _check_parameters(self)
@@ -189,11 +190,11 @@ class BernevigHughesZhang(Model):
     [ 1.5  1.5 -0.5 -0.5]
     """
 
-    u: Float[Array, ""] = parameter()
-    A: Float[Array, ""] = parameter()
-    C: Float[Array, ""] = parameter(0.0)
-    rashba: Float[Array, ""] = parameter(0.0)
-    mixing: Float[Array, ""] = parameter(0.0)
+    u: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    A: Float[Array, ""] = eqx.field(converter=copy_as_float)
+    C: Float[Array, ""] = eqx.field(converter=copy_as_float, default=0.0)
+    rashba: Float[Array, ""] = eqx.field(converter=copy_as_float, default=0.0)
+    mixing: Float[Array, ""] = eqx.field(converter=copy_as_float, default=0.0)
 
     def __check_init__(self):
         _check_parameters(self)

@@ -1,6 +1,6 @@
 """A model on a tile of k-points: H, its slopes, the spin and the connection of its basis."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Complex, Float, Inexact
@@ -34,7 +34,8 @@ class BasisConnection(NamedTuple):
         """
         a, b = np.triu_indices(len(self.connection), 1)
         product = matmul(self.connection[a], self.connection[b])
-        return self.curl - 1j * (product - dagger(product))
+        curl: Any = self.curl  # wherever a curvature is asked for
+        return curl - 1j * (product - dagger(product))
 
 
 class Lifted(NamedTuple):

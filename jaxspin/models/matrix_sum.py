@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +61,7 @@ class MatrixSum(Model):
         row, slopes = jax.vmap(at_one, in_axes=-1, out_axes=-1)(k)
         # Kept, for each of the n² elements would compute all of them again.
         rows = materialize(jnp.concatenate([row[:, None], slopes], axis=1))
-        matrices = self.matrices
+        matrices: Any = self.matrices
         total = jax.lax.complex(_combined(matrices.real, rows), _combined(matrices.imag, rows))
         return total[0], total[1:]
 

@@ -1,6 +1,7 @@
 """Tight binding from real-space blocks: what Wannier90 and PythTB files become."""
 
 from collections import Counter
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -237,7 +238,7 @@ class PreparedHopping(Model):
         """The u_i of k = Σ_i u_i b_i."""
         return list(bloch_sums.dot(self.model.vectors, k) / (2 * jnp.pi))
 
-    def _sums(self, sums: bloch_sums.BlochSum, k, box) -> Complex[Array, "c n n K"]:
+    def _sums(self, sums: Any, k, box) -> Complex[Array, "c n n K"]:
         """Bloch sums in the basis of `box`, where a box is given, or else of `tile`."""
         if box is not None:
             return sums.box(box)

@@ -50,7 +50,8 @@ def fit(
     left = np.asarray(data.residuals(response, density=density, gate=gate))
     with styled(figure):
         figure = figure or pyplot.figure(figsize=(8.5, 4), layout="constrained")
-        curves_part, corner_part = figure.subfigures(1, 2, width_ratios=(1.1, 1))
+        halves: Any = figure.subfigures(1, 2, width_ratios=(1.1, 1))
+        curves_part, corner_part = halves
         upper, lower = curves_part.subplots(2, 1, sharex=True, height_ratios=(2.5, 1))
         for curve, color in zip(curves, itertools.cycle(PALETTE)):
             symbol = tex(r"\sigma", _letters(curve.component))

@@ -1,6 +1,7 @@
 """Berry curvature over k."""
 
 import itertools
+from typing import cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -74,7 +75,7 @@ def _draw_map(axes: Axes, values: np.ndarray, half: np.ndarray) -> None:
     image = axes.imshow(values, origin="lower", extent=box, cmap="RdBu_r", norm=norm)
     bar = colour_bar(axes, image, r"Berry curvature $\Omega_{xy}$ (Å$^2$)")
     if isinstance(norm, AsinhNorm):
-        _set_decades(bar, norm, norm.vmax)
+        _set_decades(bar, norm, cast(float, norm.vmax))
 
 
 def _centred_norm(values: np.ndarray) -> Normalize:

@@ -46,7 +46,9 @@ def refinement(response: Response, *, axes: Axes | None = None) -> Axes:
         axes.set_aspect("equal")
         _frame_cells(axes, cells, outlines)
         across = np.sqrt(area) / (axes.get_xlim()[1] - axes.get_xlim()[0])
-        drawn.set_linewidths(np.clip(10 * across, 0, 0.3))  # the lines must not hide small cells
+        drawn.set_linewidth(
+            list(np.clip(10 * across, 0, 0.3))
+        )  # the lines must not hide small cells
         drawn.set_clim(np.quantile(density, 0.05), density.max())  # the last cells are endless
         colour_bar(axes, drawn, r"$\log_{10}$ of cells per Å$^{-2}$")
         axes.set(xlabel=labels[0], ylabel=labels[1])

@@ -14,7 +14,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -71,7 +71,7 @@ class Observable(eqx.Module):
     group_splitting: ClassVar[bool] = False
 
     @property
-    def needs(self) -> dict[str, bool]:
+    def needs(self) -> dict[str, Any]:
         """Which fields of `Bands` it needs, as `solve` takes it."""
         fields = ("spin", "external_curvature", "remote", "group_splitting")
         return {name: getattr(self, name) for name in fields}

@@ -1,6 +1,7 @@
 """The spin Hall conductivity by four definitions, and the parts of the proper one."""
 
 from collections.abc import Iterable
+from typing import Any, Literal
 
 import jax.numpy as jnp
 
@@ -182,6 +183,9 @@ def _spin_hall(observable: Observable, name: str, formula: str, source: str) -> 
     )
 
 
+#: The names of `DEFINITIONS`, for type checkers.
+Definition = Literal["conventional", "proper_published", "proper_corrected", "kubo"]
+
 #: The definitions of the spin Hall conductivity that `spin_hall` knows.
 DEFINITIONS: dict[str, Quantity] = {
     "conventional": _spin_hall(
@@ -211,7 +215,7 @@ DEFINITIONS: dict[str, Quantity] = {
 }
 
 #: The value of `definition` that a caller has not given, so that an error can say which there are.
-NOT_GIVEN = "not given"
+NOT_GIVEN: Any = "not given"
 
 
 def check_definition(definition: str, allowed: Iterable[str]) -> None:

@@ -10,17 +10,18 @@ from jaxspin.band_structure import geometry
 from jaxspin.band_structure.band_structure import BandStructure, from_bands, move_k_first
 from jaxspin.band_structure.bands import Bands, solve
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
+from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.programs import program
 from jaxspin.integration import checks
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model, check_is_model
 from jaxspin.quantities.observable import Observable
-from jaxspin.quantities.spin_hall import DEFINITIONS, NOT_GIVEN, check_definition
+from jaxspin.quantities.spin_hall import DEFINITIONS, NOT_GIVEN, Definition, check_definition
 
 
 def bands(
     model: Model,
-    k: Float[Array, "*batch d"],
+    k: Numbers,
     *,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
 ) -> BandStructure:
@@ -51,7 +52,7 @@ def bands(
 
 def berry_curvature(
     model: Model,
-    k: Float[Array, "*batch d"],
+    k: Numbers,
     *,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
 ) -> Float[Array, "*batch n d d"]:
@@ -66,7 +67,7 @@ def berry_curvature(
 
 def quantum_metric(
     model: Model,
-    k: Float[Array, "*batch d"],
+    k: Numbers,
     *,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
 ) -> Float[Array, "*batch n d d"]:
@@ -85,7 +86,7 @@ def quantum_metric(
 
 def orbital_moment(
     model: Model,
-    k: Float[Array, "*batch d"],
+    k: Numbers,
     *,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
 ) -> Float[Array, "*batch n d d"]:
@@ -105,9 +106,9 @@ def orbital_moment(
 
 def spin_berry_curvature(
     model: Model,
-    k: Float[Array, "*batch d"],
+    k: Numbers,
     *,
-    definition: str = NOT_GIVEN,
+    definition: Definition = NOT_GIVEN,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
 ) -> Float[Array, "*batch n d d 3"]:
     """What each band contributes to `spin_hall`, in Å²: axes (..., band, flow, field, spin).

@@ -1,11 +1,11 @@
 """From a problem to its responses: the checks, the sum, and the record of each quantity."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from jaxspin import units
 from jaxspin.engine.small_matrices import as_arrays, on_device
@@ -59,7 +59,7 @@ def _response(
     """The sums of one quantity with its axes, unit and texts."""
     dimension, levels = problem.model.dimension, problem.levels
     shape = (*levels.shape, *quantity.shape(dimension))
-    unit = quantity.unit(dimension)
+    unit: Any = quantity.unit(dimension)  # a user's quantity may have its own
     factor = units.per_natural(unit)
     temperature = ("temperature",) if levels.temperature.ndim else ()
     xp, (value, error) = as_arrays(sums.value, sums.error)
@@ -81,7 +81,7 @@ def _response(
     )
 
 
-def _origin_of_error(sums: Sums) -> dict[str, Array]:
+def _origin_of_error(sums: Sums) -> dict[str, Any]:
     """Number of coarser meshes that were compared, or how far an adaptive mesh went."""
     if sums.refinement is None:
         return {COARSER_MESHES: sums.compared}
@@ -96,7 +96,5 @@ def _split(sums: Sums, problem: Problem) -> list[Sums]:
     edges = np.cumsum(sizes)[:-1]
     xp, arrays = as_arrays(sums.value, sums.error)
     values, errors = (xp.split(array, edges, axis=-1) for array in arrays)
-    return [
-        Sums(*map(on_device, (v, e)), sums.smallest_splitting, sums.compared, sums.refinement)
-        for v, e in zip(values, errors, strict=True)
-    ]
+    rest = (sums.smallest_splitting, sums.compared, sums.refinement)
+    return [Sums(on_device(v), on_device(e), *rest) for v, e in zip(values, errors, strict=True)]

@@ -79,7 +79,7 @@ def _bracket(count, density, low: float, high: float, model) -> tuple[float, flo
     Raises:
         ValueError: there is no such range, however wide.
     """
-    same = SAME_DENSITY.of()
+    same, held = SAME_DENSITY.of(), np.zeros(2)
     for _ in range(_WIDENINGS):
         held = count(np.array([low, high]))
         if held[0] < density * (1 - same) and density * (1 + same) < held[1]:

@@ -24,21 +24,27 @@ from jaxspin.engine.tolerances import TORQUE
 from jaxspin.integration import checks
 from jaxspin.integration.levels import Levels
 from jaxspin.integration.problem import Problem, Run
-from jaxspin.meshes.mesh import Mesh
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
 from jaxspin.quantities.charge import ANOMALOUS_HALL, CARRIER_DENSITY, DENSITY_OF_STATES
 from jaxspin.quantities.combine import OfBands, Restricted
 from jaxspin.quantities.quantity import Quantity
 from jaxspin.quantities.spin import EQUILIBRIUM_SPIN_CURRENT, TORQUE_DENSITY
-from jaxspin.quantities.spin_hall import DEFINITIONS, NOT_GIVEN, PIECES, check_definition
+from jaxspin.quantities.spin_hall import (
+    DEFINITIONS,
+    NOT_GIVEN,
+    PIECES,
+    Definition,
+    check_definition,
+)
 from jaxspin.responses.compute import compute
 from jaxspin.responses.response import Response
+from jaxspin.symmetry.symmetric import AnyMesh
 
 
 def anomalous_hall(
     model: Model,
-    mesh: Mesh,
+    mesh: AnyMesh,
     levels: Levels,
     *,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
@@ -78,10 +84,10 @@ def anomalous_hall(
 
 def spin_hall(
     model: Model,
-    mesh: Mesh,
+    mesh: AnyMesh,
     levels: Levels,
     *,
-    definition: str = NOT_GIVEN,
+    definition: Definition = NOT_GIVEN,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
     progress: bool | None = None,
     checkpoint: CheckpointLike = None,
@@ -150,7 +156,7 @@ class SpinHallPieces(eqx.Module):
 
 def spin_hall_pieces(
     model: Model,
-    mesh: Mesh,
+    mesh: AnyMesh,
     levels: Levels,
     *,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
@@ -196,7 +202,7 @@ def spin_hall_pieces(
 
 def torque_density(
     model: Model,
-    mesh: Mesh,
+    mesh: AnyMesh,
     levels: Levels,
     *,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
@@ -239,7 +245,7 @@ class EquilibriumSpinCurrent(eqx.Module):
 
 def equilibrium_spin_current(
     model: Model,
-    mesh: Mesh,
+    mesh: AnyMesh,
     levels: Levels,
     *,
     bands: tuple[int, ...] | None = None,
@@ -277,7 +283,7 @@ def equilibrium_spin_current(
 
 def carrier_density(
     model: Model,
-    mesh: Mesh,
+    mesh: AnyMesh,
     levels: Levels,
     *,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
@@ -301,7 +307,7 @@ def carrier_density(
 
 def density_of_states(
     model: Model,
-    mesh: Mesh,
+    mesh: AnyMesh,
     levels: Levels,
     *,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
 from jaxspin.band_structure.density_matrix import DensityMatrix, solve_density_matrix
 from jaxspin.band_structure.operators import Operators, collect_operators
+from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.programs import program
 from jaxspin.integration import checks
 from jaxspin.integration.levels import Levels, fermi
@@ -20,7 +21,7 @@ from jaxspin.units import BOLTZMANN
 
 def operators(
     model: Model,
-    k: Float[Array, "*batch d"],
+    k: Numbers,
     *,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
 ) -> Operators:
@@ -48,7 +49,7 @@ def operators(
 
 def density_matrix(
     model: Model,
-    k: Float[Array, "*batch d"],
+    k: Numbers,
     levels: Levels,
     *,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)

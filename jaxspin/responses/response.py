@@ -44,7 +44,7 @@ class Response(eqx.Module):
     #: Names of the axes of `value`, e.g. ("mu", "flow", "field", "spin").
     axes: tuple[str, ...] = eqx.field(static=True)
     #: The unit of `value`, e.g. "hbar/2e S/m".
-    units: str = eqx.field(static=True)
+    units: unit.Unit = eqx.field(static=True)
     #: Name of the quantity, with the definition used.
     name: str = eqx.field(static=True)
     #: The formula that was summed.
@@ -65,15 +65,16 @@ class Response(eqx.Module):
         """The rule by which `error` was estimated, in words; empty where there is none to name."""
         return name_rule(self.info)
 
-    def to(self, units: str) -> "Response":
+    def to(self, units: unit.Unit) -> "Response":
         """The same response in other units.
 
         Conductivities: "S/m", "S/cm" in 3D and "S", "e^2/h" in 2D. Spin conductivities:
         "hbar/2e S/m", "hbar/2e S/cm", "hbar/e S/m", "hbar/e S/cm" in 3D and "hbar/2e S",
         "hbar/e S", "hbar/2e e^2/h", "hbar/e e^2/h", "e/8pi", "e/4pi", "e/2pi" in 2D. The other
         quantities: docs/conventions.md. Other spellings of the same unit, those of the figures
-        among them, are understood: "(ħ/e) S/cm". A two-dimensional response never turns into a
-        three-dimensional one: that needs a thickness.
+        among them, are understood: "(ħ/e) S/cm"; type checkers know those of `jaxspin.units.Unit`
+        only. A two-dimensional response never turns into a three-dimensional one: that needs a
+        thickness.
 
         Raises:
             ValueError: `units` does not measure this quantity; the message lists what does.

@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Complex, Float
 
 from jaxspin.engine.identity import is_overridden, run_operations
 from jaxspin.engine.small_matrices import PAULI, is_traced
-from jaxspin.models.base import Model, hamiltonian_at, number_of_bands, parameter
+from jaxspin.models.base import Model, copy_as_float, hamiltonian_at, number_of_bands
 from jaxspin.models.kp import TopologicalInsulator
 
 
@@ -115,7 +115,7 @@ class DressedBand(ExchangeModel):
 class Ferromagnet(DressedBand):
     """H = kinetic k² + m·σ in three dimensions: spin without any spin-orbit coupling."""
 
-    kinetic: Float[Array, ""] = parameter()  # ħ²/2m, eV Å²
+    kinetic: Float[Array, ""] = eqx.field(converter=copy_as_float)  # ħ²/2m, eV Å²
 
     @property
     def dimension(self) -> int:

@@ -1,13 +1,12 @@
 """Spin-transfer torque of an exchange-split band: the public function, its checks and result."""
 
-from collections.abc import Sequence
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Complex, Float, Int
 
+from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
@@ -67,15 +66,15 @@ class SpinTransferTorque(eqx.Module):
 def _summary(result: SpinTransferTorque, name: str) -> str:
     part = getattr(result, name)
     value = np.asarray(part.gradient.value)
-    across = value - np.asarray(along(part.magnetization, value))
+    across = value - np.asarray(along(part.magnetization, jnp.asarray(value)))
     return f"  {name:8s}  largest across m {np.max(np.abs(across)):.8g} {part.gradient.units}"
 
 
 def spin_transfer_torque(
     model: ExchangeModel,
     surface: FermiSurfaceRule,
-    mu: ArrayLike | Sequence,
-    magnetization: ArrayLike | Sequence,
+    mu: Numbers,
+    magnetization: Numbers,
     scattering_time: Float[ArrayLike, ""],
     *,
     spin_relaxation_time: Float[ArrayLike, ""] | None = None,

@@ -16,7 +16,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import CONSERVED_SPIN
-from jaxspin.models.base import parameter
+from jaxspin.models.base import copy_as_float
 
 
 class SlowModes(eqx.Module):
@@ -43,7 +43,7 @@ class DropSlowModes(SlowModes):
         ValueError: a fraction that is not between 0 and 1.
     """
 
-    below: Float[ArrayLike, ""] = parameter(0.01)
+    below: Float[Array, ""] = eqx.field(converter=copy_as_float, default=0.01)
 
     def __check_init__(self):
         if not is_traced(self.below) and not 0 < float(self.below) < 1:

@@ -133,12 +133,12 @@ def transfer(
     gradient = of_mu(tensors.gradient)
     homogeneous = of_mu(2 * tensors.homogeneous)
     m = jnp.array(magnetization)
-    of_gradient = [of_mu(x) for x in _largest(m, differences.gradient)]
-    of_homogeneous = [of_mu(x) for x in _largest(m, 2 * differences.homogeneous)]
+    along, across = (of_mu(x) for x in _largest(m, differences.gradient))
+    plain_along, plain_across = (of_mu(x) for x in _largest(m, 2 * differences.homogeneous))
     return Transfer(
         Response(
             value=gradient,
-            error=_of_components(m, *of_gradient, gradient),
+            error=_of_components(m, along, across, gradient),
             axes=(*several, "spin", "field", "gradient", "magnetization"),
             units=units.spin_transfer(d),
             name=f"spin density of a gradient ({name})",
@@ -147,7 +147,7 @@ def transfer(
         ),
         Response(
             value=homogeneous,
-            error=_of_components(m, *of_homogeneous, homogeneous),
+            error=_of_components(m, plain_along, plain_across, homogeneous),
             axes=(*several, "spin", "field"),
             units=units.spin_polarization(d),
             name=f"spin density of a field ({name})",
@@ -155,8 +155,8 @@ def transfer(
             **shared,
         ),
         m,
-        gradient_error_across=of_gradient[1],
-        homogeneous_error_across=of_homogeneous[1],
+        gradient_error_across=across,
+        homogeneous_error_across=plain_across,
     )
 
 

@@ -333,7 +333,9 @@ VAN_HOVE = (
 )
 
 
-def standing(speed: Float[Array, "*a"], used: Bool[Array, "*a"], axis: int) -> Bool[Array, "*a"]:
+def standing(
+    speed: Float[Array, "*a"], used: Bool[Array, "*a"], axis: int | tuple[int, ...]
+) -> Bool[Array, "*a"]:
     """Where the speed |∂ε| is negligible against its largest value along an axis."""
     fastest = jnp.max(jnp.where(used, speed, 0), axis=axis, keepdims=True)
     return used & (speed < _STANDING * fastest)

@@ -4,8 +4,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
+from jaxspin.engine.annotations import Numbers
 from jaxspin.integration.checks import check_mesh
 from jaxspin.meshes.mesh import Mesh, plain
 from jaxspin.surfaces.base import (
@@ -39,7 +40,7 @@ class BroadenedSurface(FermiSurfaceRule):
     width: Float[Array, ""]
     order: int = eqx.field(static=True)
 
-    def __init__(self, mesh: Mesh, width: ArrayLike, order: int = 0):
+    def __init__(self, mesh: Mesh, width: Numbers, order: int = 0):
         self.mesh = plain(mesh)
         check_positive("width", width, "a positive energy (eV)")
         if np.ndim(order) or order not in (0, 1, 2):

@@ -4,8 +4,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jaxtyping import Array, Bool, Float
 
+from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.tolerances import SERIES
 from jaxspin.engine.xla import repeat
 from jaxspin.surfaces.base import (
@@ -58,8 +59,8 @@ class FlowContour(FermiSurfaceRule):
         nodes: int,
         *,
         rays: int = 256,
-        center: ArrayLike = (0.0, 0.0),
-        reach: ArrayLike | None = None,
+        center: Numbers = (0.0, 0.0),
+        reach: Numbers | None = None,
         samples: int = 64,
         roots: int = 2,
     ):

@@ -1,6 +1,7 @@
 """Any Fermi surface on a periodic mesh of the plane: chords of its cells, projected onto it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -164,7 +165,7 @@ def _chords(model, mu, rule: MarchingSquares) -> _Chords:
     return _Chords(start, stop, x, band[owner], used, too_many)
 
 
-def _mesh(rule: MarchingSquares) -> Float[Array, "2 N M"]:
+def _mesh(rule: MarchingSquares) -> Any:
     """Corners of the cells, in units of the reciprocal vectors."""
     index = np.stack(np.meshgrid(*map(np.arange, rule.shape), indexing="ij"))
     return (index + rule.shift[:, None, None]) / np.array(rule.shape)[:, None, None]
@@ -219,7 +220,7 @@ def _projected(model, mu, chords, first, second, points: int):
     used = jnp.broadcast_to(used, band.shape)
 
     still = frozen((model, mu, foot, normal))
-    fixed, bound = _normal_lines(*still, band), frozen(length)
+    fixed, bound = _normal_lines(*still, band=band), frozen(length)
 
     def step(height):
         value, slope = fixed(height)
@@ -227,7 +228,7 @@ def _projected(model, mu, chords, first, second, points: int):
 
     height = repeat(_PROJECTIONS, step, jnp.zeros(band.shape))
     where = still[2] + height * still[3][:, None]
-    findings = _findings(*still[:2], where, still[3], band, used, bound, chords)
+    findings = _findings(still[0], still[1], where, still[3], band, used, bound, chords)
 
     lines = _normal_lines(model, mu, foot, normal, band)
     live = newton_step(lines, height)

@@ -5,8 +5,9 @@ from typing import NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
+from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import shortened
 from jaxspin.meshes.lattice import reciprocal_vectors
@@ -47,7 +48,7 @@ class Search(eqx.Module):
     roots: int = eqx.field(static=True)
 
 
-def search(center: ArrayLike, reach: ArrayLike | None, samples: int, roots: int) -> Search:
+def search(center: Numbers, reach: Numbers | None, samples: int, roots: int) -> Search:
     """A search with its arguments checked.
 
     Raises:

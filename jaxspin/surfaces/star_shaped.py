@@ -3,8 +3,9 @@
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
+from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.surfaces.base import FermiSurface, FermiSurfaceRule, check_dimension, count, frozen
 from jaxspin.surfaces.rays import (
@@ -44,9 +45,9 @@ class FermiContour(FermiSurfaceRule):
         self,
         angles: int,
         *,
-        center: ArrayLike = (0.0, 0.0),
-        scale: ArrayLike = (1.0, 1.0),
-        reach: ArrayLike | None = None,
+        center: Numbers = (0.0, 0.0),
+        scale: Numbers = (1.0, 1.0),
+        reach: Numbers | None = None,
         samples: int = 64,
         roots: int = 2,
     ):
@@ -99,9 +100,9 @@ class FermiShell(FermiSurfaceRule):
         polar: int,
         azimuthal: int,
         *,
-        center: ArrayLike = (0.0, 0.0, 0.0),
-        scale: ArrayLike = (1.0, 1.0, 1.0),
-        reach: ArrayLike | None = None,
+        center: Numbers = (0.0, 0.0, 0.0),
+        scale: Numbers = (1.0, 1.0, 1.0),
+        reach: Numbers | None = None,
         samples: int = 64,
         roots: int = 2,
     ):
@@ -182,7 +183,7 @@ def _star(model, mu, directions, measure, rule):
     return FermiSurface(surface.k, surface.band, weight), findings
 
 
-def _axes(scale: ArrayLike, dimension: int) -> Float[Array, " d"]:
+def _axes(scale: Numbers, dimension: int) -> Float[Array, " d"]:
     """`scale`, as positive numbers of that dimension; a ValueError if it is not."""
     right = np.shape(scale) == (dimension,)
     if not right or not (is_traced(scale) or np.all((np.asarray(scale) > 0) & np.isfinite(scale))):

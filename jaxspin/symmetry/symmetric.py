@@ -19,7 +19,7 @@ from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import ROTATION
 from jaxspin.engine.validate import shortened
 from jaxspin.meshes.coordinates import Reflection
-from jaxspin.meshes.mesh import Mesh, plain
+from jaxspin.meshes.mesh import Adaptive, Mesh, plain
 from jaxspin.meshes.quadrature import Rule
 from jaxspin.symmetry.operations import Operation, generate_group
 
@@ -112,6 +112,10 @@ def _reflections(operation: Operation, mesh: Mesh, lattice) -> tuple[Reflection,
     return mesh.coordinates.reflections(operation.on_k(d), lattice)
 
 
+#: What the responses sum over.
+AnyMesh = Mesh | Adaptive | Symmetric
+
+
 class Folded(Mesh):
     """One node of each set that some maps of the unit cube take into each other.
 
@@ -125,7 +129,7 @@ class Folded(Mesh):
     actions: tuple[tuple[Reflection, ...], ...] = eqx.field(static=True)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         return tuple(len(kept) for kept, _ in self._kept)
 
     @property

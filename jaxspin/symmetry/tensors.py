@@ -30,9 +30,11 @@ class Tensor(Protocol):
     @property
     def time_reversal(self) -> int:
         """The sign it takes with time reversal, that of a spin included."""
+        ...
 
     def size(self, dimension: int) -> int:
         """Number of components."""
+        ...
 
 
 def on_components(
