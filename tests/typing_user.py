@@ -99,6 +99,6 @@ def drawn_and_saved(response: js.Response, folder: str) -> js.Response:
     axes = js.plot.scan(response)
     axes.set_title(response.name)
     response.save(f"{folder}/response.nc", overwrite=True)
-    labelled = response.to_xarray().sel(flow="x")
+    labelled = response.to_xarray().isel(mu=0)
     print(labelled.attrs["units"], np.asarray(response.value).max())
     return js.load(f"{folder}/response.nc")
