@@ -22,7 +22,7 @@ MODELS = {
 BATCHES = ((), (1,), (2,), (4,), (2, 3), (0,))
 GAUGE_INVARIANT = ("energies", "levels", "degenerate", "groups", "gap", "inverse_gap", "splitting")
 GAUGE_INVARIANT += ("berry_curvature",)
-MATRICES = ("velocity", "spin", "berry_connection", "connection", "drive")
+MATRICES = ("velocity", "spin", "berry_connection", "connection", "active_connection")
 
 
 def wave_vectors(batch):
