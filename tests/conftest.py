@@ -11,6 +11,9 @@ import jax
 import numpy as np
 import pytest
 
+#: Wrong on purpose, for the type checker alone (test_typing.py).
+collect_ignore = ["typing_mistakes.py"]
+
 
 @pytest.fixture(autouse=True, scope="module")
 def compiled_programs_go():
