@@ -244,13 +244,9 @@ def add_family(family: Mapping[str, float]) -> None:
 
     Args:
         family: how many of each unit one natural unit (ħ = e = 1, Å, eV) is; the unit in which
-            results are given comes first.
+            results are given comes first, such as {"e^3/hbar^2 Angstrom": 1.0, "e^3/hbar^2 nm": 0.1}.
     Raises:
         ValueError: a unit is known already, with another value, or its value is not positive.
-
-    >>> add_family({"e^3/hbar^2 Angstrom eV": 1.0, "e^3/hbar^2 nm eV": 0.1})
-    >>> conversion("e^3/hbar^2 Angstrom eV", "e^3/hbar^2 nm eV")
-    0.1
     """
     for unit, factor in family.items():
         if not factor > 0:

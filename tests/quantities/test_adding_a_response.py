@@ -71,10 +71,14 @@ LEVELS = js.Levels([0.15, 0.2, 0.3], 600.0)
 @pytest.fixture(scope="module", autouse=True)
 def listed():
     """What a package of its own would do when it is imported."""
+    tables = (RESPONSES, units._FAMILIES, units._NAMES)
+    before = [dict(table) for table in tables]
     RESPONSES["orbital_dipole"] = Listed(orbital_dipole, ORBITAL_DIPOLE)
     units.add_family({NATURAL: 1.0, METRIC: 1e-3})
     yield
-    del RESPONSES["orbital_dipole"]
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)
 
 
 @pytest.fixture(scope="module")
