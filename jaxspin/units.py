@@ -243,8 +243,8 @@ def add_family(family: Mapping[str, float]) -> None:
     """Make the units of a new kind of quantity known.
 
     Args:
-        family: how many of each unit one natural unit (ħ = e = 1, Å, eV) is; the unit in which
-            results are given comes first, such as {"e^3/hbar^2 Angstrom": 1.0, "e^3/hbar^2 nm": 0.1}.
+        family: how many of each unit one natural unit (ħ = e = 1, Å, eV) is, the unit of results
+            first: {"e^3/hbar^2 Angstrom": 1.0, "e^3/hbar^2 nm": 0.1}.
     Raises:
         ValueError: a unit is known already, with another value, or its value is not positive.
     """

@@ -202,3 +202,16 @@ def test_a_response_takes_other_spellings():
 def test_a_unit_is_a_text(wrong):
     with pytest.raises(ValueError, match=r"Argument `units` must be one of 'S/m', .*but is"):
         units.conversion("S/m", wrong)
+
+
+@pytest.mark.parametrize(
+    ("family", "match"),
+    [
+        ({"S/cm": 2.0}, "new units, but 'S/cm' is known"),
+        ({"e^3 per furlong": 0.0}, "positive numbers, but 'e\\^3 per furlong' does not"),
+    ],
+)
+def test_a_family_of_units_is_new_and_positive(family, match):
+    with pytest.raises(ValueError, match=match):
+        units.add_family(family)
+    assert not units.is_known("e^3 per furlong")
