@@ -118,9 +118,10 @@ def integrate(problem: Problem, run: Run = Run()) -> Sums:  # noqa: B008  (immut
             sums = _refined(problem, run)
     elif is_traced(problem):
         _refuse_checkpoint(run)
-        sums = _compared(problem, complete, *_sum_at_once(problem))
+        sums = _compared(problem, problem.weights, complete, *_sum_at_once(problem))
     else:
-        sums = _compared(problem, complete, *_sum_in_segments(problem, run))
+        layout = lay_out(problem, (problem.mesh, *coarser_meshes(problem.mesh)))
+        sums = _compared(problem, layout.weights, complete, *_sum_in_segments(problem, layout, run))
     check_finite_sums(sums, problem.model, problem.mesh)
     return sums
 
@@ -151,12 +152,11 @@ def _sum_at_once(problem: Problem):
 
 
 @jax.ensure_compile_time_eval()  # inside a user's jit of other things, once and for all
-def _sum_in_segments(problem: Problem, run: Run):
+def _sum_in_segments(problem: Problem, layout: Layout, run: Run):
     """The sums over a mesh and coarser ones; which levels are noisy; the number of coarser meshes;
     the extremes on the mesh."""
     mesh, levels = problem.mesh, problem.levels
     meshes = coarser_meshes(mesh)
-    layout = lay_out(problem, (mesh, *meshes))
     about = cache(partial(_about, problem, layout))
     if distributed.size() > 1:  # what cannot be compared is refused before the sum
         about()
@@ -164,10 +164,10 @@ def _sum_in_segments(problem: Problem, run: Run):
     code = integrand_code(problem.observable, problem.model, mesh, problem.degeneracy)
     known = partial_sums, about, code, layout.matrix_size
     quietly = lambda stage, other: _sum(  # noqa: E731
-        problem, layout, other, _Segments(stage, *known, 0, run.label, False)
+        problem, layout, other, _Segments(stage, *known, 0, False)
     )
     first, edges = quietly("coarser", meshes[0])
-    shown = _Segments("mesh", *known, mesh.size, run.label, run.progress)
+    shown = _Segments("mesh", *known, mesh.size, run.progress)
     fine, extremes = _sum(problem, layout, mesh, shown)
     metal = has_fermi_surface(extremes, edges, levels, mesh.domain == "periodic")
     noisy, coarse = is_noisy(fine, first, metal, levels), [first]
@@ -182,15 +182,15 @@ def sum_over_meshes(problem: Problem, meshes: Sequence[Mesh]) -> list[tuple[Arra
     layout = lay_out(problem, tuple(meshes))
     code = integrand_code(problem.observable, problem.model, meshes[0], problem.degeneracy)
     nothing = PartialSums(None, dict)
-    quiet = _Segments("", nothing, dict, code, layout.matrix_size, 0, "", False)
+    quiet = _Segments("", nothing, dict, code, layout.matrix_size, 0, False)
     return [_sum(problem, layout, mesh, quiet) for mesh in meshes]
 
 
 @jax.ensure_compile_time_eval()
-def _compared(problem: Problem, complete, fine, coarse, noisy, compared, extremes) -> Sums:
+def _compared(problem, weights, complete, fine, coarse, noisy, compared, extremes) -> Sums:
     """Sums over a mesh with their error, from those over coarser meshes."""
     mesh, levels = problem.mesh, problem.levels
-    law = noise_law(problem.observable, problem.weights)
+    law = noise_law(problem.observable, weights)
     meshes, fine = coarser_meshes(mesh)[: len(coarse)], complete(fine)
     coarse = [complete(one) for one in coarse]
     levels, extremes = jax.tree.map(_frozen, (levels, extremes))
@@ -395,7 +395,6 @@ class _Segments(NamedTuple):
     code: str | None
     matrix_size: int
     points: int
-    label: str
     progress: bool | None
 
     def __call__(self, job: Sum, start, blocks: int):
@@ -417,7 +416,7 @@ class _Segments(NamedTuple):
         size = -(-self.points // max(1, len(mine)))
         progress = self.progress if distributed.rank() == 0 else False
         try:
-            for part in track(parts, size, self.points, state[0], self.label, progress):
+            for part in track(parts, size, self.points, state[0], "integrating", progress):
                 done, totals = state
                 state = done + 1, _merge(totals, jax.device_put(part, devices[0]))
                 self.partial_sums.keep(self.stage, *state, now=state[0] == len(mine))

@@ -120,8 +120,6 @@ class Run:
     progress: bool | None = None
     #: Where the sums so far are kept, to go on from after an interruption (docs/running.md).
     checkpoint: Checkpoint | None = None
-    #: What the progress bar says.
-    label: str = "integrating"
 
     @classmethod
     def of(cls, progress: bool | None, checkpoint: CheckpointLike) -> "Run":

@@ -1,5 +1,6 @@
 """What a calculation returns: numbers with axes, units, formula and error, and files of them."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from os import PathLike
@@ -138,8 +139,7 @@ class Response(eqx.Module):
 
     def replace(self, **changes) -> "Response":
         """The response with some of its fields changed."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return Response(**{**fields, **changes})
+        return dataclasses.replace(self, **changes)
 
     def to_xarray(self) -> xarray.DataArray:
         """The value as a labelled array; units, formula, source and info in its attributes.
