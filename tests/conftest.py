@@ -10,6 +10,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 #: Wrong on purpose, for the type checker alone (test_typing.py).
 collect_ignore = ["typing_mistakes.py"]
@@ -20,6 +21,20 @@ def compiled_programs_go():
     """Programs of a file go with it: each maps memory, and the system allows 65,530 mappings."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture
+def cache(tmp_path_factory, monkeypatch):
+    """What is compiled is kept in a folder of the test, not the user's; JAX is left as it was."""
+    folder = tmp_path_factory.mktemp("cache")
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(folder))
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    yield folder / "jaxspin"
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture

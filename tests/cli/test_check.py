@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import _here, cache, refused, run, tiny  # noqa: F401  (fixtures)
+from test_cli import _here, refused, run, tiny  # noqa: F401  (fixtures)
 from wannier_files import files, random_crystal
 
 import jaxspin as js

@@ -11,7 +11,6 @@ import matplotlib.image
 import numpy as np
 import pytest
 import xarray
-from jax.experimental.compilation_cache import compilation_cache
 from typer.testing import CliRunner
 
 import jaxspin as js
@@ -55,22 +54,8 @@ def run(*arguments: str | Path):
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
+def _here(tmp_path, monkeypatch, cache):
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    """What is compiled is kept in a folder of the test, not the user's; JAX is left as it was."""
-    folder = tmp_path_factory.mktemp("cache")
-    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.setenv(name, str(folder))
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in names}
-    yield folder / "jaxspin"
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 def tiny(*changes: tuple[str, str], name: str = "tiny.toml") -> Path:

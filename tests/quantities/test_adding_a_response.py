@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray
-from jax.experimental.compilation_cache import compilation_cache
 from typer.testing import CliRunner
 
 import jaxspin as js
@@ -215,19 +213,6 @@ units = "test nm^3"
 [output]
 components = ["xyy^z"]
 """
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """Compiled programs are kept in a folder of the test, and JAX is left as it was."""
-    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.setenv(name, str(tmp_path / "cache"))
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in names}
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 @pytest.mark.usefixtures("cache")
