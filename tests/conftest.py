@@ -7,10 +7,29 @@ import os
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
+# Most of the time of a test is XLA's, for a program that runs once: with little optimisation it
+# compiles in less than a third of it. What a test starts inherits this. With programs as users have
+# them: `JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS=" " pytest`.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+
 import jax
 import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+
+
+def pytest_configure(config):
+    """Share what is compiled among the workers of a run, and keep it for the next run.
+
+    JAX knows a program by its code, the options, and the versions of itself and XLA; `pytest
+    --cache-clear` empties the folder.
+    """
+    quickly = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
+    jax.config.update("jax_disable_most_optimizations", quickly)  # a plugin imported JAX before
+    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
 
 #: Wrong on purpose, for the type checker alone (test_typing.py).
 collect_ignore = ["typing_mistakes.py"]
@@ -31,6 +50,8 @@ def cache(tmp_path_factory, monkeypatch):
         monkeypatch.setenv(name, str(folder))
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: getattr(jax.config, name) for name in names}
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
     yield folder / "jaxspin"
     for name, value in before.items():
         jax.config.update(name, value)
