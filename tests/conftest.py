@@ -10,7 +10,8 @@ os.environ.setdefault("MPLBACKEND", "agg")
 # Most of the time of a test is XLA's, for a program that runs once: with little optimisation it
 # compiles in less than a third of it. What a test starts inherits this. With programs as users have
 # them: `JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS=" " pytest`.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+_OPTIMISE_LITTLE = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+os.environ.setdefault(_OPTIMISE_LITTLE, "1")
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import jax
@@ -23,12 +24,16 @@ def pytest_configure(config):
     """Share what is compiled among the workers of a run, and keep it for the next run.
 
     JAX knows a program by its code, the options, and the versions of itself and XLA; `pytest
-    --cache-clear` empties the folder.
+    --cache-clear` empties the folder. What a test starts takes part, by the environment.
     """
-    quickly = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
-    jax.config.update("jax_disable_most_optimizations", quickly)  # a plugin imported JAX before
-    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("compiled")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    # By `update` too, because a plugin may have imported JAX before.
+    jax.config.update("jax_disable_most_optimizations", os.environ[_OPTIMISE_LITTLE] == "1")
+    for name, value in (
+        ("jax_compilation_cache_dir", str(config.cache.mkdir("compiled"))),
+        ("jax_persistent_cache_min_compile_time_secs", 0.0),
+    ):
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
 
 
 #: Wrong on purpose, for the type checker alone (test_typing.py).
@@ -51,6 +56,7 @@ def cache(tmp_path_factory, monkeypatch):
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: getattr(jax.config, name) for name in names}
     jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     compilation_cache.reset_cache()
     yield folder / "jaxspin"
     for name, value in before.items():

@@ -36,7 +36,7 @@ sys.stdout.write(str(len(devices.workers(14))))
 
 
 def virtual(number: int) -> str:
-    return f"--xla_force_host_platform_device_count={number}"
+    return f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={number}"
 
 
 @pytest.mark.timeout(4 * LIMIT)
