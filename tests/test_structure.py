@@ -200,31 +200,6 @@ def test_public_names_are_listed_one_by_one():
     assert all(hasattr(jaxspin, alias.name) for alias in names)
 
 
-COUNTED = counts.Counts.of(counts.read_definitions(ROOT))
-
-
-def places(name: str) -> list[str]:
-    return [found.place for found in getattr(COUNTED, name)]
-
-
-def test_names_say_more_than_one_word():
-    """`python tests/oracles/counts.py` counts by room."""
-    assert COUNTED.share_of("one_word") <= counts.ONE_WORD
-    assert COUNTED.share_of("participles") <= counts.PARTICIPLES, places("participles")
-
-
-def test_docstrings_say_what_is_returned_or_done():
-    assert COUNTED.share_of("questions") <= counts.QUESTIONS, places("questions")
-
-
-def test_functions_take_few_arguments_by_position():
-    assert not places("crowded")
-
-
-def test_functions_are_short():
-    assert not places("long")
-
-
 def test_counts_find_what_they_count():
     line = "def _seen(a, b, c, d, e, f):\n    'Where it goes.'\n"
     written = ast.parse(line + "    pass\n" * 50).body[0]
