@@ -33,6 +33,8 @@ FILES = {
     "hole_wells.py": {"hole_wells.png"},
     "wannier90_files.py": {"diamond_tb.dat", "diamond_spin_hall.png", "diamond_bands.png"},
 }
+#: Run at every test, the others with the studies.
+QUICK = {"bi2se3_spin_hall.py", "own_model.py"}
 SAYS = {
     "bi2se3_spin_hall.py": "σ^y_zx at 0.35 eV, 300 K: -17",
     "own_model.py": "m =  0.1 eV: σ_yx in the gap is 1.0000 e²/h",
@@ -55,7 +57,9 @@ def test_no_example_is_forgotten():
     assert {path.name for path in EXAMPLES.glob("*.py")} == FILES.keys()
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.study] * (name not in QUICK)) for name in FILES]
+)
 def test_example(name, tmp_path):
     # The output has Greek letters, and no figure may need a window.
     environment = {**os.environ, "MPLBACKEND": "agg", "PYTHONIOENCODING": "utf-8"}

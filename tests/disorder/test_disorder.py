@@ -272,6 +272,7 @@ class Bulk(js.Model):
         return jnp.asarray(PAULI[1:])
 
 
+@pytest.mark.study
 def test_shell_and_broadened_surface_agree_in_three_dimensions():
     shell = respond(Bulk(), js.FermiShell(12, 12), 1.0, js.ScalarDisorder(1.0))
     ball = js.BroadenedSurface(js.Ball(5.0, 100, 24, 24), 0.2, 2)

@@ -112,6 +112,7 @@ def test_ctrl_c_leaves_the_sums_so_far(tmp_path, monkeypatch):
     np.testing.assert_array_equal(hall(checkpoint=path).value, expected.value)
 
 
+@pytest.mark.study
 def test_killed_at_random_moments(tmp_path):
     """`python tests/oracles/interrupted.py 50` does it 50 times."""
     done, resumed = kill_and_resume(tmp_path, kills=5, seed=1)

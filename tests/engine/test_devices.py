@@ -39,6 +39,7 @@ def virtual(number: int) -> str:
     return f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={number}"
 
 
+@pytest.mark.study
 @pytest.mark.timeout(4 * LIMIT)
 def test_any_number_of_lanes_gives_the_same_bits(tmp_path):
     """1, 2 and 3 lanes on one device; 2 and 4 virtual devices."""
@@ -53,6 +54,7 @@ def test_any_number_of_lanes_gives_the_same_bits(tmp_path):
     )
 
 
+@pytest.mark.study
 @pytest.mark.timeout(3 * LIMIT)
 def test_lapack_on_several_devices_does_not_deadlock(tmp_path):
     results = []

@@ -104,7 +104,7 @@ def agree(result, alone):
 
 
 @pytest.mark.timeout(3 * LIMIT)
-@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("number", [2, pytest.param(3, marks=pytest.mark.study)])
 def test_several_processes_agree_with_one(tmp_path, alone, number):
     found = run(tmp_path, number)
     assert len(found) == number
@@ -134,6 +134,7 @@ def open_mpi_4(rank: int, address: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.study
 @pytest.mark.timeout(3 * LIMIT)
 @pytest.mark.parametrize("launcher", [slurm, open_mpi_4])
 def test_launchers(tmp_path, alone, launcher):
@@ -142,6 +143,7 @@ def test_launchers(tmp_path, alone, launcher):
         agree(result, alone)
 
 
+@pytest.mark.study
 @pytest.mark.timeout(4 * LIMIT)
 @pytest.mark.parametrize("victim", [1, 0])
 def test_a_killed_process_ends_the_run_and_it_goes_on(tmp_path, alone, victim):
@@ -169,6 +171,7 @@ def test_a_killed_process_ends_the_run_and_it_goes_on(tmp_path, alone, victim):
     assert not any(map(Path.exists, files))
 
 
+@pytest.mark.study
 @pytest.mark.timeout(3 * LIMIT)
 def test_a_process_that_ends_early_ends_the_run(tmp_path):
     script = "if rank == 1: raise SystemExit(3)\nresult = compute()"
@@ -177,6 +180,7 @@ def test_a_process_that_ends_early_ends_the_run(tmp_path):
     assert "process 1 of 2 has ended" in errors(tmp_path)[0]
 
 
+@pytest.mark.study
 @pytest.mark.timeout(3 * LIMIT)
 def test_a_slow_process_is_waited_for(tmp_path, alone):
     """However long it takes: 9 s here, with a limit of 6 s for signs of life."""
@@ -185,6 +189,7 @@ def test_a_slow_process_is_waited_for(tmp_path, alone):
         agree(result, alone)
 
 
+@pytest.mark.study
 @pytest.mark.timeout(3 * LIMIT)
 def test_processes_with_different_models_are_refused(tmp_path):
     script = (
@@ -197,6 +202,7 @@ def test_processes_with_different_models_are_refused(tmp_path):
     assert re.search(r"`model\.m` is -1\.[01] in process [01] and -1\.[01] in process [01]", told)
 
 
+@pytest.mark.study
 @pytest.mark.timeout(3 * LIMIT)
 def test_large_sums_pass(tmp_path):
     """Some tens of megabytes, more than one message of the store may hold."""

@@ -119,7 +119,14 @@ def check(names, matrices, energies, basis):
     assert np.all(np.diff(energies, axis=1) >= 0)
 
 
-@pytest.mark.parametrize(("dtype", "n"), [(t, n) for t, sizes in SIZES.items() for n in sizes])
+@pytest.mark.parametrize(
+    ("dtype", "n"),
+    [
+        pytest.param(dtype, n, marks=[pytest.mark.study] * (n in (8, 12)))  # long to compile
+        for dtype, sizes in SIZES.items()
+        for n in sizes
+    ],
+)
 def test_battery(dtype, n):
     """All in one tile, so that no matrix disturbs another."""
     names, matrices = battery(n, dtype)

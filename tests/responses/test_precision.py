@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxspin.engine import tolerances
 from jaxspin.spin_transfer.slow_modes import are_conserved
@@ -23,6 +24,7 @@ def run(double: str) -> dict[str, list]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.study
 def test_every_response_agrees_and_warns_of_nothing_false():
     """Each number is off by less than 10⁻⁴ of the largest of its result.
 
