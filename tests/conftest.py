@@ -28,6 +28,8 @@ def pytest_configure(config):
     """
     # By `update` too, because a plugin may have imported JAX before.
     jax.config.update("jax_disable_most_optimizations", os.environ[_OPTIMISE_LITTLE] == "1")
+    if not config.pluginmanager.has_plugin("cacheprovider"):
+        return
     for name, value in (
         ("jax_compilation_cache_dir", str(config.cache.mkdir("compiled"))),
         ("jax_persistent_cache_min_compile_time_secs", 0.0),
