@@ -4,10 +4,13 @@ import contextlib
 import io
 import math
 import re
+from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+import jaxspin
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -105,3 +108,17 @@ def test_blocks_and_their_outputs_are_found():
 )
 def test_same_output(printed, expected, same):
     assert same_output(printed, expected) == same
+
+
+def look_up(name: str):
+    return reduce(getattr, name.split("."), jaxspin)
+
+
+def test_names_of_the_glossary_exist():
+    """Properties of classes too."""
+    names = re.findall(r"`js\.([\w.]+)", (ROOT / "docs" / "glossary.md").read_text("utf-8"))
+    assert len(names) > 50
+    for name in names:
+        look_up(name)
+    with pytest.raises(AttributeError):
+        look_up("BandStructure.berry")
