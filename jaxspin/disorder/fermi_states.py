@@ -75,7 +75,7 @@ def check_gap(gap: Float[Array | np.ndarray, " e"], mu: Float[np.ndarray, " e"])
         raise ValueError(
             "Argument `model` must not have degenerate bands at the Fermi energy, but two are "
             f"split by {np.min(gap):.1e} eV at mu = {mu[np.argmin(gap)]:.6g} eV. A small exchange "
-            "field splits them; the splitting must exceed ħ/τ."
+            "field splits them; the splitting must exceed hbar/tau."
         )
 
 

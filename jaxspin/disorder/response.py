@@ -468,7 +468,7 @@ def _warn(average: _Average, mu) -> None:
         )
     if np.min(average.worst.gap_over_width) < 1:
         warn_user(
-            "bands at the Fermi energy are closer than their width ħ/τ, by a factor of "
+            "bands at the Fermi energy are closer than their width hbar/tau, by a factor of "
             f"{np.min(average.worst.gap_over_width):.2g}: the theory does not hold there"
         )
 

@@ -30,6 +30,8 @@ from jaxspin.engine.validate import finite_reals, shortened
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
 
+_STRENGTH = "positive (u0^2, eV^2 Angstrom^d)"  # in messages
+
 
 class Disorder(eqx.Module):
     """Random impurities, the same on average everywhere."""
@@ -95,8 +97,9 @@ class ScalarDisorder(Disorder):
     third_cumulant: Float[Array, ""] = eqx.field(converter=_as_number, default=0.0)
 
     def __check_init__(self):
-        _check_number("strength", self.strength, "positive (u0², eV² Å^d)", lambda x: x > 0)
-        _check_number("third_cumulant", self.third_cumulant, "finite (eV³ Å^2d)", np.isfinite)
+        _check_number("strength", self.strength, _STRENGTH, lambda x: x > 0)
+        cumulant = "finite (eV^3 Angstrom^2d)"
+        _check_number("third_cumulant", self.third_cumulant, cumulant, np.isfinite)
 
     def scattering(self, shell):
         vectors = as_vector(shell.projector)
@@ -232,8 +235,8 @@ class GaussianCorrelator(eqx.Module):
     length: Float[Array, ""] = eqx.field(converter=_as_number)
 
     def __check_init__(self):
-        _check_number("strength", self.strength, "positive (u0², eV² Å^d)", lambda x: x > 0)
-        _check_number("length", self.length, "at least 0 (Å)", lambda x: x >= 0)
+        _check_number("strength", self.strength, _STRENGTH, lambda x: x > 0)
+        _check_number("length", self.length, "at least 0 (Angstrom)", lambda x: x >= 0)
 
     def __call__(self, q: Float[Array, " d"]) -> Float[Array, ""]:
         return self.strength * jnp.exp(-(q @ q) * self.length**2 / 2)

@@ -44,7 +44,7 @@ class Gate(eqx.Module):
         known = not is_traced(self.capacitance)
         if known and not (finite_reals(self.capacitance) and np.all(self.capacitance > 0)):
             raise ValueError(
-                "Argument `capacitance` must be positive (F/m²), "
+                "Argument `capacitance` must be positive (F/m^2), "
                 f"but is {shortened(self.capacitance)}."
             )
 

@@ -210,7 +210,7 @@ def _components(model, k):
 def _raise_not_finite(model, k):
     """Raise the error that names k, what is not finite there, and in which bands."""
     h, *slopes = (np.asarray(x)[..., 0] for x in _components(model, jnp.asarray(k)[:, None]))
-    names = ["H(k)", *(f"∂H/∂k_{i}" for i in "xyz")]
+    names = ["H(k)", *(f"dH/dk_{i}" for i in "xyz")]
     wrong = [n for n, x in zip(names, (h, *slopes), strict=False) if not np.all(np.isfinite(x))]
     bands = range(len(h))
     if wrong and wrong[0] != "H(k)":

@@ -117,7 +117,7 @@ def _warn(near: NearDegeneracies, worst: int) -> None:
     k = ", ".join(f"{x:.4g}" for x in near.k[worst])
     warn_user(
         f"The mesh does not resolve the gap of {near.gap[worst]:.2g} eV between bands "
-        f"{near.band[worst]} and {near.band[worst] + 1} at k = ({k}) 1/Å: between its nodes the "
-        "gap widens and narrows again. The error in the result allows for what may be missing. Use "
-        "Adaptive(mesh, rtol), a finer mesh or a higher temperature."
+        f"{near.band[worst]} and {near.band[worst] + 1} at k = ({k}) 1/Angstrom: between its nodes "
+        "the gap widens and narrows again. The error in the result allows for what may be missing. "
+        "Use Adaptive(mesh, rtol), a finer mesh or a higher temperature."
     )

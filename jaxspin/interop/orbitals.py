@@ -117,12 +117,12 @@ def _check_spin_basis(model: HoppingModel) -> None:
     spin, centres = np.asarray(model.spin_operator), np.asarray(model.centres)
     if len(centres) % 2 or not np.allclose(spin, _local_spin(len(centres) // 2), atol=_SAME):
         raise ValueError(
-            "Argument `model` must have the spin operator σ on each orbital, basis (orbital, "
+            "Argument `model` must have the spin operator sigma on each orbital, basis (orbital, "
             "spin), but has another."
         )
     distance = np.max(np.abs(centres[::2] - centres[1::2]))
     if distance > _SAME:
         raise ValueError(
             "Argument `model` must have the two spins of each orbital at one place, but has "
-            f"them up to {distance:.3g} Å apart."
+            f"them up to {distance:.3g} Angstrom apart."
         )

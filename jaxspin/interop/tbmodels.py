@@ -40,7 +40,7 @@ def from_tbmodels(model: Any, *, spin: ArrayLike | None = None) -> HoppingModel:
     if model.uc is None:
         raise ValueError(
             "Argument `model` must have a unit cell, but has none; set its `uc` to the lattice "
-            "vectors, as rows in Å."
+            "vectors, as rows in Angstrom."
         )
     blocks = _blocks(model)
     return HoppingModel(

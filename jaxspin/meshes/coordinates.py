@@ -106,7 +106,7 @@ class Polar(Coordinates):
     scale: Float[Array, " 2"]
     radius: Callable = eqx.field(static=True)
     foldable = (
-        "On a Disk or a Plane, those do that take its angles 2π(j + ½)/N to each other and "
+        "On a Disk or a Plane, those do that take its angles 2 pi (j + 1/2)/N to each other and "
         "its two scales too, such as rotations about z of an order that divides N."
     )
 
@@ -144,7 +144,7 @@ class Spherical(Coordinates):
     radius: Callable = eqx.field(static=True)
     foldable = (
         "On a Ball or a Space, those do that take the z axis to itself, its azimuths "
-        "2π(j + ½)/N to each other and its scales too, such as rotations about z of an order "
+        "2 pi (j + 1/2)/N to each other and its scales too, such as rotations about z of an order "
         "that divides N."
     )
 

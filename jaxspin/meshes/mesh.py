@@ -443,5 +443,7 @@ def _lengths(name: str, value: Numbers, shape: tuple[int, ...]) -> Array:
             f"Argument `{name}` must be one number{several}, but is {shortened(value)}."
         )
     if not is_traced(value) and not (finite_reals(value) and np.all(np.asarray(value) > 0)):
-        raise ValueError(f"Argument `{name}` must be positive (1/Å), but is {shortened(value)}.")
+        raise ValueError(
+            f"Argument `{name}` must be positive (1/Angstrom), but is {shortened(value)}."
+        )
     return jnp.broadcast_to(jnp.array(value, dtype=jnp.result_type(float)), shape)

@@ -60,8 +60,8 @@ class Path(eqx.Module):
         number, d = check_count("number", number), self.points.shape[1]
         if isinstance(lattice, str):
             raise ValueError(
-                "Argument `lattice` must be model.lattice, or None for points in 1/Å, but is not "
-                "given."
+                "Argument `lattice` must be model.lattice, or None for points in 1/Angstrom, but "
+                "is not given."
             )
         if lattice is not None and (np.shape(lattice) != (d, d) or not finite_reals(lattice)):
             raise ValueError(

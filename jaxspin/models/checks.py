@@ -122,9 +122,10 @@ def _check_normalisation(name: str, spin: np.ndarray) -> None:
     factor = factor if like_spin else np.sqrt(norms.max()) if like_pauli else 1.0
     if factor and abs(abs(factor) - 1) > _PROJECTED:
         warn_user(
-            f"The spin operator of {name} is {abs(factor):.3g} times one in units of ħ/2, in which "
-            f"[s_x, s_y] = 2i s_z and Pauli matrices have the square 1: its largest mean square is "
-            f"{norms.max():.3g}. Every spin quantity is {abs(factor):.3g} times what its unit says."
+            f"The spin operator of {name} is {abs(factor):.3g} times one in units of hbar/2, in "
+            f"which [s_x, s_y] = 2i s_z and Pauli matrices have the square 1: its largest mean "
+            f"square is {norms.max():.3g}. Every spin quantity is {abs(factor):.3g} times what its "
+            "unit says."
         )
 
 
@@ -227,8 +228,8 @@ def _check_lattice(model) -> None:
         )
     if lengths.min() < _SHORTEST:
         raise ValueError(
-            "Argument `model` must have lattice vectors in Å, but one has the length "
-            f"{lengths.min():.3g}, which looks like metres: 1 m is 1e10 Å."
+            "Argument `model` must have lattice vectors in Angstrom, but one has the length "
+            f"{lengths.min():.3g}, which looks like metres: 1 m is 1e10 Angstrom."
         )
 
 
@@ -240,8 +241,8 @@ def _check_hamiltonian(h, k) -> None:
     asymmetry, size = np.max(np.abs(h - h.conj().T)), max(np.max(np.abs(h)), 1e-300)
     if asymmetry > tolerances.HERMITIAN.of(h) * size:
         raise ValueError(
-            f"Argument `model` must return a Hermitian H(k), but |H - H†| is {asymmetry:.1e} eV "
-            f"at k = {np.asarray(k)}."
+            f"Argument `model` must return a Hermitian H(k), but |H - H^dagger| is {asymmetry:.1e} "
+            f"eV at k = {np.asarray(k)}."
         )
 
 

@@ -86,8 +86,8 @@ def standard(model: CrystalFieldC4v, mu: float) -> Estimate:
     trivial, topological = rashba(kinetic, alpha, mu)
     value = trivial + topological
     small = {
-        "3 kinetic |mu| / a²": 3 * model.kinetic * jnp.abs(mu) / model.a**2,
-        "a² / (kinetic gap)": model.a**2 / (model.kinetic * model.gap),
+        "3 kinetic |mu| / a^2": 3 * model.kinetic * jnp.abs(mu) / model.a**2,
+        "a^2 / (kinetic gap)": model.a**2 / (model.kinetic * model.gap),
         "(52) / (4)": jnp.abs(_lowest_order(model, mu) / value),
         "b / gap": jnp.abs(model.b) / model.gap,
         "upper bands filled": _filled(model, mu),
@@ -163,10 +163,10 @@ def _remainder(model, mu, temperature=0.0) -> dict[str, Array]:
     near, loss = gap - jnp.abs(b), 2 * model.b_inter**2 / (mu * jnp.abs(b))
     mass = model.a**2 / (model.kinetic * mu)
     return {
-        "2 b_inter² (gap + b) / (mu |b| (gap - b))": loss * (gap + b) / (gap - b),
-        "a² gap² / (kinetic mu (gap² - b²))": mass * gap**2 / (gap**2 - b**2),
-        "2 b_inter² / (gap - |b|)²": 2 * model.b_inter**2 / near**2,
-        "a² mu / (kinetic (gap - |b|)²)": model.a**2 * mu / (model.kinetic * near**2),
+        "2 b_inter^2 (gap + b) / (mu |b| (gap - b))": loss * (gap + b) / (gap - b),
+        "a^2 gap^2 / (kinetic mu (gap^2 - b^2))": mass * gap**2 / (gap**2 - b**2),
+        "2 b_inter^2 / (gap - |b|)^2": 2 * model.b_inter**2 / near**2,
+        "a^2 mu / (kinetic (gap - |b|)^2)": model.a**2 * mu / (model.kinetic * near**2),
         "upper bands filled": _filled(model, mu, temperature),
     }
 
@@ -191,7 +191,7 @@ def _check_kinetic(kinetic) -> None:
     if not is_traced(kinetic) and not float(kinetic) > 0:
         raise ValueError(
             "Argument `kinetic` must be positive, that of an effective model "
-            f"kinetic - a² / gap too, but is {float(kinetic):g} eV Å²."
+            f"kinetic - a^2 / gap too, but is {float(kinetic):g} eV Angstrom^2."
         )
 
 

@@ -350,7 +350,7 @@ class HoleWellKP(LuttingerWell):
             value = eqx.filter_eval_shape(self.potential, jnp.zeros(()))
             if value.shape != () or jnp.iscomplexobj(value):
                 raise ValueError(
-                    "Argument `potential` must give one real number (eV) for one z (Å), "
+                    "Argument `potential` must give one real number (eV) for one z (Angstrom), "
                     f"but gives {value.dtype} of shape {value.shape}."
                 )
         values = self._potential(self.basis)
@@ -427,13 +427,14 @@ def _luttinger_parameters(material) -> Float[Array, " 3"]:
         return gammas
     if not np.all(np.isfinite(gammas)) or gammas[1] == 0:
         raise ValueError(
-            "Argument `material` must be finite numbers with γ2 ≠ 0, for otherwise heavy and light "
-            f"holes are the same at k = 0, but is {shortened(material)}."
+            "Argument `material` must be finite numbers with gamma2 != 0, for otherwise heavy and "
+            f"light holes are the same at k = 0, but is {shortened(material)}."
         )
     if not _stiffness(gammas) > 0:
         raise ValueError(
-            "Argument `material` must have γ1 > 2|γ2| and γ1 > 2|γ3|, for otherwise the mass of "
-            f"the heavy holes is negative along some direction, but is {shortened(material)}."
+            "Argument `material` must have gamma1 > 2|gamma2| and gamma1 > 2|gamma3|, for "
+            "otherwise the mass of the heavy holes is negative along some direction, "
+            f"but is {shortened(material)}."
         )
     return gammas
 
@@ -443,11 +444,11 @@ def _width(value) -> Float[Array, ""]:
     if not is_traced(width) and not _NARROWEST <= width <= _WIDEST:
         hint = ""
         if 1 <= width < _NARROWEST:
-            hint = f" It looks like nanometres: {value} nm are {10 * width:g} Å."
+            hint = f" It looks like nanometres: {value} nm are {10 * width:g} Angstrom."
         if 0 < width < 1e-6:
-            hint = f" It looks like metres: {value} m are {_PER_METRE * width:g} Å."
+            hint = f" It looks like metres: {value} m are {_PER_METRE * width:g} Angstrom."
         raise ValueError(
-            f"Argument `width` must be from {_NARROWEST:g} to {_WIDEST:g} Å, "
+            f"Argument `width` must be from {_NARROWEST:g} to {_WIDEST:g} Angstrom, "
             f"but is {shortened(value)}.{hint}"
         )
     return width
@@ -459,7 +460,10 @@ def _field(value) -> Float[Array, ""]:
     if not (size == 0 or _WEAKEST <= size <= _STRONGEST):
         hint = ""
         if 1e-6 <= size < _WEAKEST:
-            hint = f" It looks like MV/m, kV/cm or V/Å: 1 MV/m is 1e6 V/m, 1 V/Å is {_PER_METRE:g}."
+            hint = (
+                " It looks like MV/m, kV/cm or V/Angstrom: 1 MV/m is 1e6 V/m, "
+                f"1 V/Angstrom is {_PER_METRE:g}."
+            )
         raise ValueError(
             f"Argument `field` must be 0 or from {_WEAKEST:g} to {_STRONGEST:g} V/m in magnitude, "
             f"but is {shortened(value)}.{hint}"

@@ -139,7 +139,7 @@ class HoppingModel(Model):
         if self.spin_operator is None:
             raise ValueError(
                 "Argument `model` must be one with spin, but this HoppingModel has no spin "
-                "operator; give it one by the argument `spin`, shape (3, n, n), in units of ħ/2."
+                "operator; give it one by the argument `spin`, shape (3, n, n), in units of hbar/2."
             )
         if self.spin_operator.ndim == 4:
             raise ValueError(
@@ -392,7 +392,7 @@ def _check_hermitian_blocks(
         violation = np.max(np.abs(blocks[i] - partner))
         if violation > _HERMITICITY:
             raise ValueError(
-                f"Argument `{name}` must obey {symbol}(-R) = {symbol}(R)†, but is off by "
+                f"Argument `{name}` must obey {symbol}(-R) = {symbol}(R)^dagger, but is off by "
                 f"{violation:.3g} {unit} at R = {cell}."
             )
 
@@ -408,7 +408,7 @@ def _check_centres(
     if distance > _ON_CENTRE:
         raise ValueError(
             "Argument `position` must have the centres on the diagonal of the home cell, but is "
-            f"off by {distance:.3g} Å."
+            f"off by {distance:.3g} Angstrom."
         )
 
 

@@ -137,10 +137,10 @@ def _check_curvature_arguments(model: Model, extent) -> None:
         )
     if extent is None and model.lattice is None:
         raise ValueError(
-            "Argument `extent` must be a number (1/Å) for a continuum model, but is None."
+            "Argument `extent` must be a number (1/Angstrom) for a continuum model, but is None."
         )
     if extent is not None and not (np.ndim(extent) == 0 and 0 < extent < np.inf):
-        raise ValueError(f"Argument `extent` must be positive (1/Å), but is {extent!r}.")
+        raise ValueError(f"Argument `extent` must be positive (1/Angstrom), but is {extent!r}.")
 
 
 def _check_band(band, number: int) -> None:

@@ -41,7 +41,7 @@ def check_wave_vectors(k: np.ndarray) -> np.ndarray:
     array = np.asarray(k)
     if array.ndim == 0 or array.dtype.kind not in "iuf" or not np.all(np.isfinite(array)):
         raise ValueError(
-            "Argument `k` must be an array (..., d) of finite real numbers (1/Å), "
+            "Argument `k` must be an array (..., d) of finite real numbers (1/Angstrom), "
             f"but has shape {array.shape} and type {array.dtype}."
         )
     return array.astype(float)

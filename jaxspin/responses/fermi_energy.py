@@ -87,7 +87,7 @@ def _bracket(count, density, low: float, high: float, model) -> tuple[float, flo
         low, high = low - 2 * (high - low), high + 2 * (high - low)
     raise ValueError(
         f"Argument `density` must be between {held[0]:.6g} and {held[-1]:.6g} per "
-        f"Å^{model.dimension}, what the bands can hold on this mesh, "
+        f"Angstrom^{model.dimension}, what the bands can hold on this mesh, "
         f"but is {shortened(density)}."
     )
 

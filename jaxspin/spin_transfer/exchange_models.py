@@ -312,7 +312,8 @@ def _check_insulator(model) -> None:
         )
     if float(model.R1) != 0:
         raise ValueError(
-            f"Argument `model` must have no warping R1, but has R1 = {float(model.R1)!r} eV Å³."
+            "Argument `model` must have no warping R1, "
+            f"but has R1 = {float(model.R1)!r} eV Angstrom^3."
         )
 
 

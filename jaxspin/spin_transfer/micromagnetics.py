@@ -107,8 +107,8 @@ def micromagnetics(
     rest = _left_out(projection, drive, adiabatic, beta)
     if not is_traced(rest) and rest > _NEGLIGIBLE:
         warn_user(
-            f"u and β leave out {float(rest):.2g} of the response across m, which depends on the "
-            "directions of gradient and magnetisation: see `transverse` of Projection"
+            f"u and beta leave out {float(rest):.2g} of the response across m, which depends on "
+            "the directions of gradient and magnetisation: see `transverse` of Projection"
         )
     momentum = saturation / (2 * _BOHR_MAGNETON)  # of the moments, ħ/m³
     rate = units.ELEMENTARY_CHARGE / units.HBAR * 1e20  # eV/Å over ħ, and 1/Å², in 1/s and 1/m

@@ -370,10 +370,10 @@ def _warn(level: Level) -> None:
         )
     if share > _DOMINATED:
         warn_user(
-            f"slow modes of the spin, with rates down to {float(np.min(level.found.rates)):.1e}/τ, "
-            f"make {share:.2g} of the response across m: it holds only where the magnetisation "
-            "varies over more than their diffusion length; see spin_relaxation_time and "
-            "DropSlowModes"
+            "slow modes of the spin, with rates down to "
+            f"{float(np.min(level.found.rates)):.1e}/tau, make {share:.2g} of the response "
+            "across m: it holds only where the magnetisation varies over more than their "
+            "diffusion length; see spin_relaxation_time and DropSlowModes"
         )
     if split > _SPLIT:
         warn_user(
@@ -382,8 +382,8 @@ def _warn(level: Level) -> None:
         )
     if misfit > _FAR:
         warn_user(
-            f"ε0 is off by up to {misfit:.2g} of its height above the band edge: mu is beyond the "
-            "window of this model; ConductionBand holds there"
+            f"epsilon0 is off by up to {misfit:.2g} of its height above the band edge: mu is "
+            "beyond the window of this model; ConductionBand holds there"
         )
     if below > _COLD:
         warn_user(

@@ -200,7 +200,7 @@ def _checked(model, texture, spacing) -> Float[Array, "3 *grid"]:
         )
     if np.shape(spacing) != (len(shape) - 1,) or not all(0 < x < np.inf for x in spacing):
         raise ValueError(
-            f"Argument `spacing` must be {len(shape) - 1} positive distances (Å), "
+            f"Argument `spacing` must be {len(shape) - 1} positive distances (Angstrom), "
             f"but is {shortened(spacing)}."
         )
     if not is_traced(texture):

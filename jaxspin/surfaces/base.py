@@ -62,7 +62,9 @@ class Diagnostic(eqx.Module):
         worst = int(np.argmax(found))
         band = np.asarray(self.band).ravel()[worst]
         k = np.asarray(self.k).reshape(len(self.k), -1)[:, worst].round(4)
-        raise ValueError(f"The Fermi surface of band {band} near k = {k} (1/Å) {self.text}{reason}")
+        raise ValueError(
+            f"The Fermi surface of band {band} near k = {k} (1/Angstrom) {self.text}{reason}"
+        )
 
 
 class Outline(eqx.Module):
@@ -328,8 +330,8 @@ def first_used(used: Bool[Array, " a"]) -> Int[Array, " a"]:
 # a hundredth of the surface, and no rule with fewer nodes than hundreds can follow it.
 _STANDING = 0.01
 VAN_HOVE = (
-    "comes close to a van Hove point: |∂ε/∂k| falls below 1/100 of its largest value there, and "
-    "the density of states is singular. Use another `mu`, or BroadenedSurface."
+    "comes close to a van Hove point: |d epsilon/dk| falls below 1/100 of its largest value there, "
+    "and the density of states is singular. Use another `mu`, or BroadenedSurface."
 )
 
 

@@ -55,9 +55,11 @@ def search(center: Numbers, reach: Numbers | None, samples: int, roots: int) -> 
         ValueError: a center that is not finite, a reach that is not positive, too few samples.
     """
     if not is_traced(center) and not np.all(np.isfinite(center)):
-        raise ValueError(f"Argument `center` must be finite (1/Å), but is {shortened(center)}.")
+        raise ValueError(
+            f"Argument `center` must be finite (1/Angstrom), but is {shortened(center)}."
+        )
     if reach is not None:
-        check_positive("reach", reach, "a positive radius (1/Å)")
+        check_positive("reach", reach, "a positive radius (1/Angstrom)")
     as_float = lambda x: jnp.array(x, dtype=jnp.result_type(float))  # noqa: E731
     return Search(
         as_float(center),

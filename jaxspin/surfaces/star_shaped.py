@@ -197,6 +197,6 @@ def check_center(center, dimension: int) -> None:
     """`center` is a finite wave vector of this dimension; a ValueError if not."""
     if np.shape(center) != (dimension,):
         raise ValueError(
-            f"Argument `center` must be {dimension} components of k (1/Å), "
+            f"Argument `center` must be {dimension} components of k (1/Angstrom), "
             f"but has shape {np.shape(center)}."
         )

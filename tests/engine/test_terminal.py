@@ -78,6 +78,33 @@ def test_what_prints_signs_spells_them_out():
     ] == []
 
 
+def texts_of_messages(source: str) -> dict[tuple[int, int], str]:
+    """The texts that errors and warnings are made of, by line and column; also those handed to a
+    function that makes an error, such as `wrong`."""
+    found = {}
+    for node in ast.walk(ast.parse(source)):
+        called = getattr(node, "func", None)
+        name = getattr(called, "attr", getattr(called, "id", ""))
+        if isinstance(node, ast.Raise) or name.endswith(("Error", "Warning", "warn", "warn_user")):
+            for part in ast.walk(node):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    found[part.lineno, part.col_offset] = part.value
+    return found
+
+
+def test_errors_and_warnings_are_ascii():
+    """Python prints \\u0127 for ħ in an error where the terminal lacks the letter."""
+    bad = 'def f(x):\n    raise ValueError(f"must be in Å{x}")\nwarn_user("µ")\n"""Å"""'
+    assert sorted(texts_of_messages(bad).values()) == ["must be in Å", "µ"]
+    package, number, found = Path(js.__file__).parent, 0, []
+    for path in package.rglob("*.py"):
+        texts = texts_of_messages(path.read_text(encoding="utf-8"))
+        number += len(texts)
+        found += [(path.name, at[0], text) for at, text in texts.items() if not text.isascii()]
+    assert number > 500
+    assert found == []
+
+
 def test_traced_results_print_in_ascii(monkeypatch):
     terminal = stream("ascii")
     monkeypatch.setattr(sys, "stdout", terminal)

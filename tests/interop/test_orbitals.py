@@ -75,7 +75,7 @@ def test_there_and_back(spin):
 
 
 def test_states_in_the_order_of_spins_are_refused():
-    with pytest.raises(ValueError, match="spin operator σ on each orbital"):
+    with pytest.raises(ValueError, match="spin operator sigma on each orbital"):
         to_orbitals(with_spin(random_hopping(4, 2, seed=1), "spin"))
 
 

@@ -197,9 +197,9 @@ def spinful(**change):
 def test_only_local_spin_one_half_goes_to_pythtb():
     to_pythtb(spinful())
     block_order = [np.kron(sigma, np.eye(2)) for sigma in PAULI[1:]]
-    with pytest.raises(ValueError, match="spin operator σ on each orbital"):
+    with pytest.raises(ValueError, match="spin operator sigma on each orbital"):
         to_pythtb(spinful(spin=block_order, centres=np.zeros((4, 2))))
-    with pytest.raises(ValueError, match=r"two spins of each orbital at one place.*1e-08 Å"):
+    with pytest.raises(ValueError, match=r"two spins of each orbital at one place.*1e-08 Angstrom"):
         to_pythtb(spinful(centres=[[0, 0], [1e-8, 0], [0.5, 0], [0.5, 0]]))
 
 

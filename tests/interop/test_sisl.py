@@ -339,7 +339,7 @@ def test_superconductors_are_refused():
 def test_hamiltonians_that_are_not_hermitian_are_refused():
     hamiltonian = sheet("unpolarized")
     hamiltonian[0, 1, (1, 0)] = 1.0
-    with pytest.raises(ValueError, match="H\\(-R\\) = H\\(R\\)†"):
+    with pytest.raises(ValueError, match=r"H\(-R\) = H\(R\)\^dagger"):
         from_sisl(hamiltonian)
 
 

@@ -365,7 +365,7 @@ def odd():
 
 
 def test_incomplete_spin_is_warned_of(seed):
-    with pytest.warns(UserWarning, match=r"\|S² − 1\| up to 0.96"):
+    with pytest.warns(UserWarning, match=r"\|S\^2 - 1\| up to 0.96"):
         read(seed(MADE["k-dependent spin"]))
 
 
@@ -453,7 +453,7 @@ REFUSED = {
     "nrpts": (TB, "_tb.dat", line(6, "36"), "line 9: must be ndegen, 36 integers, of which 30"),
     "nrpts 0": (TB, "_tb.dat", line(6, "0"), "line 6: must be nrpts, at least 1"),
     "ndegen 0": (TB, "_tb.dat", word(7, 0, "0"), "integers of at least 1, but is 0"),
-    "ndegen": (TB, "_tb.dat", word(7, 0, "3"), "whole number Σ 1/ndegen of mesh points"),
+    "ndegen": (TB, "_tb.dat", word(7, 0, "3"), "whole number Sum 1/ndegen of mesh points"),
     "no volume": (TB, "_tb.dat", line(3, "0 0 0"), "must be a lattice that spans a volume"),
     "cell with words": (TB, "_tb.dat", line(11, "1 0 x"), "line 11: must be a cell R, three int"),
     "hr pair": (HR, "_hr.dat", word(HEAD + 1, 5, "9.0"), r"within 0.001 eV, but is off by"),
@@ -463,7 +463,7 @@ REFUSED = {
         HR,
         ".win",
         replaced("mp_grid 4", "mp_grid 5"),
-        "Σ 1/ndegen = 45.* is one with .*36",
+        "Sum 1/ndegen = 45.* is one with .*36",
     ),
     "hr other mesh": (HR, ".win", replaced("4 3 3", "3 4 3"), r"represent the mesh \(3, 4, 3\)"),
     "hr without lattice": (HR, ".win", lambda x: b"", "must come with a file that has the lattice"),
@@ -659,7 +659,7 @@ REFUSED = {
     ),
     "chk logical": (FMT, ".chk.fmt", line(48, "2"), "0 or 1, but is other"),
     "chk kind": (FMT, ".chk.fmt", line(48, "1"), "s.chk.fmt"),
-    "chk unitary": (FMT, ".chk.fmt", line(49, "0.9 0.9"), "V†V = 1|unitary"),
+    "chk unitary": (FMT, ".chk.fmt", line(49, "0.9 0.9"), r"V\^dagger V = 1|unitary"),
     "chk large": (
         FMT,
         ".chk.fmt",
@@ -688,7 +688,7 @@ REFUSED = {
         SPN,
         ".spn.fmt",
         line(3, "0.99 0"),
-        "eigenvalues between −1 and 1 at k-point 1",
+        "eigenvalues between -1 and 1 at k-point 1",
     ),
     "spn short": (("_tb.dat", ".chk", ".spn"), ".spn", cut(500), "s.spn, record"),
 }
@@ -765,7 +765,7 @@ def test_large_asymmetry_of_r_is_warned_of(seed):
     data[3] = b" ".join([*data[3].split()[:5], b"9 0 0 0 0 0"])
     name = seed(contents, "_hr.dat", "_r.dat", **{".wout": contents[".wout"]})
     Path(f"{name}_r.dat").write_bytes(b"\n".join(data))
-    with pytest.warns(UserWarning, match=r"r.−R. = r.R.† was off by .* Å"):
+    with pytest.warns(UserWarning, match=r"r.-R. = r.R.\^dagger was off by .* Angstrom"):
         examine(name)
 
 

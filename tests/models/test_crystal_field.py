@@ -370,7 +370,7 @@ def test_printed_operators_in_the_average():
 
 def test_the_regime_is_checked():
     """E1 is far out of the regime of (52), which is wrong by a factor of 2.85 there."""
-    with pytest.warns(UserWarning, match=r"out of its regime: a² gap² / \(kinetic mu"):
+    with pytest.warns(UserWarning, match=r"out of its regime: a\^2 gap\^2 / \(kinetic mu"):
         assert not currents.leading(E1, MU).holds
     weak = scaled(eqx.tree_at(lambda m: m.b, D, jnp.asarray(0.02)), 0.05)
     with warnings.catch_warnings():
@@ -457,7 +457,7 @@ def test_where_the_standard_definition_is_right():
     bound = float(sum(estimate.small.values()))
     assert float(estimate.value) == pytest.approx(parts(light, 0.002).sum(), rel=bound)
     b0 = eqx.tree_at(lambda m: m.b, D, jnp.zeros(()))
-    with pytest.warns(UserWarning, match=r"out of its regime: 3 kinetic \|mu\| / a²"):
+    with pytest.warns(UserWarning, match=r"out of its regime: 3 kinetic \|mu\| / a\^2"):
         estimate = currents.standard(b0, MU)
     assert float(estimate.value) == pytest.approx(2.893653165985e-09, rel=3e-13)
     assert parts(b0).sum() > 90 * float(estimate.value)  # 2.818e-07

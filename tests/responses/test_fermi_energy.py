@@ -78,5 +78,5 @@ def test_small_temperature_tends_to_the_middle():
 
 @pytest.mark.parametrize("density", [0.0, -0.1, 2.0, 2.5])
 def test_density_that_determines_no_energy(density):
-    with pytest.raises(ValueError, match=r"`density` must be between 0 and 2 per Å\^2"):
+    with pytest.raises(ValueError, match=r"`density` must be between 0 and 2 per Angstrom\^2"):
         js.fermi_energy(CHERN, GRID, density)

@@ -138,8 +138,9 @@ def check_weights(
     total = float(np.sum(1 / degeneracies))
     if mesh is not None:
         if abs(total - math.prod(mesh)) > 1e-6:
-            expected = f"ndegen with Σ 1/ndegen = {math.prod(mesh)}, the points of the mesh {mesh}"
-            raise wrong(path, None, expected, f"one with Σ 1/ndegen = {total:.6g}")
+            points = math.prod(mesh)
+            expected = f"ndegen with Sum 1/ndegen = {points}, the points of the mesh {mesh}"
+            raise wrong(path, None, expected, f"one with Sum 1/ndegen = {total:.6g}")
         if not _fits(cells, degeneracies, mesh):
             raise wrong(
                 path, None, f"a list of cells that represent the mesh {mesh} evenly", "another"
@@ -149,7 +150,7 @@ def check_weights(
         return None
     if abs(total - round(total)) > 1e-6:
         raise wrong(
-            path, None, "ndegen with a whole number Σ 1/ndegen of mesh points", f"{total:.6g}"
+            path, None, "ndegen with a whole number Sum 1/ndegen of mesh points", f"{total:.6g}"
         )
     found = next((m for m in _meshes(round(total)) if _fits(cells, degeneracies, m)), None)
     if found is None:
@@ -196,7 +197,7 @@ def check_shifts(path: Path, operator: Sum, mesh: Mesh | None) -> None:
     present = set(operator.cells)
     alone = next((cell for cell in operator.cells if opposite(cell) not in present), None)
     if alone is not None:
-        raise wrong(path, None, "shifts with T for R and −T for −R", f"one to {alone} alone")
+        raise wrong(path, None, "shifts with T for R and -T for -R", f"one to {alone} alone")
     if mesh is not None:
         stray = next((t for t in operator.shifts if np.any(np.mod(t, mesh))), None)
         if stray is not None:

@@ -94,7 +94,7 @@ def _states(file: Records | TextRecords, counts: _Counts) -> Complex[np.ndarray,
         if counts.bands != counts.size:
             raise file.wrong(f"num_wann = num_bands = {counts.bands}", counts.size)
         return _matrices(file, counts.k, counts.size, counts.size, "u_matrix")
-    file.reals(1, 1, "Ω_I")
+    file.reals(1, 1, "Omega_I")
     file.must_hold(counts.k * counts.size * counts.bands)
     window = file.logicals(counts.k * counts.bands, "lwindow").reshape(counts.k, counts.bands)
     inside = file.integers(counts.k, 1, "ndimwin")[:, 0]
@@ -129,7 +129,7 @@ def _check_mesh(path: Path, k: Float[np.ndarray, "K 3"], mesh: Int[np.ndarray, "
     steps = k * mesh
     near = np.max(np.abs(steps - np.rint(steps))) < _ON_MESH
     if not near or len(np.unique(np.mod(np.rint(steps), mesh), axis=0)) != len(k):
-        expected = f"a checkpoint with the k-points of the mesh {mesh.tolist()} around Γ"
+        expected = f"a checkpoint with the k-points of the mesh {mesh.tolist()} around Gamma"
         raise wrong(path, None, expected, "one with others")
 
 
@@ -140,6 +140,6 @@ def _check_unitary(path: Path, states: Complex[np.ndarray, "K b n"]) -> None:
         raise wrong(
             path,
             None,
-            f"a checkpoint with V†V = 1 within {_UNITARY}",
+            f"a checkpoint with V^dagger V = 1 within {_UNITARY}",
             f"one off by {np.max(violation):.3g} at k-point {np.argmax(violation) + 1}",
         )

@@ -271,5 +271,5 @@ def _final_state(path: Path, lines: list[list[str]], start: int, size: int) -> n
 
 def _bounded(path: Path, values: np.ndarray) -> np.ndarray:
     if np.max(np.abs(values)) > _LARGEST:
-        raise wrong(path, None, f"lengths below {_LARGEST:.0e} Å", np.max(np.abs(values)))
+        raise wrong(path, None, f"lengths below {_LARGEST:.0e} Angstrom", np.max(np.abs(values)))
     return values

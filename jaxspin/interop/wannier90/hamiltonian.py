@@ -32,7 +32,7 @@ class Header(NamedTuple):
 def tb_header(lines: Lines) -> Header:
     """The lattice and the counts of `_tb.dat`."""
     lines.line("a comment")
-    lattice = lines.table(3, 3, "a lattice vector, three numbers in Å")
+    lattice = lines.table(3, 3, "a lattice vector, three numbers in Angstrom")
     return Header(lattice, *_counts(lines, 4 + 8))
 
 

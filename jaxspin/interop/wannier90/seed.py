@@ -321,17 +321,17 @@ def _made_hermitian(found: _Findings, operators: _Operators) -> tuple[float, flo
     """Remove what breaks X(−R) = X(R)†; how much it was, of H in eV and of r in Å."""
     violation, cell = assembly.make_hermitian(operators.hamiltonian)
     if violation > _BROKEN:
-        expected = f"a Hamiltonian with H(−R) = H(R)† within {_BROKEN} eV"
+        expected = f"a Hamiltonian with H(-R) = H(R)^dagger within {_BROKEN} eV"
         raise wrong(operators.path, None, expected, f"off by {violation:.3g} eV at R = {cell}")
     if violation > _ROUNDED:
-        found.notes.append(f"H(−R) = H(R)† was off by {violation:.2g} eV at R = {cell}")
+        found.notes.append(f"H(-R) = H(R)^dagger was off by {violation:.2g} eV at R = {cell}")
     if operators.position is None:
         return violation, None
     asymmetry, cell = assembly.make_hermitian(operators.position)
     if asymmetry > _ASYMMETRIC:
         found.warnings.append(
-            f"r(−R) = r(R)† was off by {asymmetry:.2g} Å at R = {cell}: the ab initio mesh is too "
-            "coarse for the position operator"
+            f"r(-R) = r(R)^dagger was off by {asymmetry:.2g} Angstrom at R = {cell}: the ab initio "
+            "mesh is too coarse for the position operator"
         )
     return violation, asymmetry
 
@@ -427,7 +427,8 @@ def _check_centres(stated: _Stated, chk: Chk, lattice: Float[np.ndarray, "3 3"])
     n = int(np.argmax(distances))
     if distances[n] > _SAME_CENTRE:
         values = {stated.path: stated.centres[n].tolist(), chk.path: chk.centres[n].tolist()}
-        raise _disagree(f"centre of Wannier function {n + 1} modulo lattice vectors, Å,", values)
+        what = f"centre of Wannier function {n + 1} modulo lattice vectors, Angstrom,"
+        raise _disagree(what, values)
 
 
 def _position(found: _Findings, position: Sum | None) -> Complex[np.ndarray, "r 3 n n"] | None:
@@ -462,11 +463,11 @@ def _check_images(
         path = found.path("_wsvec.dat")
         lack = f"no shifts but zero in {path}" if found.has("_wsvec.dat") else f"no {path}"
         found.warnings.append(
-            f"{lack}, which this mesh needs: ⟨0 {m}|H|R {n}⟩ with "
-            f"|H| = {worst.size:.3g} eV at R = {worst.cell} spans {worst.distance:.4g} Å, but a "
-            f"supercell image of it {worst.shortest:.4g} Å, so that interpolated bands can be off "
-            "by some such elements. Run Wannier90 with `use_ws_distance = true` and "
-            "`write_hr = true` or `write_tb = true`, and keep the _wsvec.dat file"
+            f"{lack}, which this mesh needs: <0 {m}|H|R {n}> with "
+            f"|H| = {worst.size:.3g} eV at R = {worst.cell} spans {worst.distance:.4g} Angstrom, "
+            f"but a supercell image of it {worst.shortest:.4g} Angstrom, so that interpolated "
+            "bands can be off by some such elements. Run Wannier90 with `use_ws_distance = true` "
+            "and `write_hr = true` or `write_tb = true`, and keep the _wsvec.dat file"
         )
 
 
@@ -536,13 +537,13 @@ def _spin_of_bands(found: _Findings, spn: str, chk: Chk, operators: _Operators) 
     deviation = spin.square_deviation(on_mesh)
     if deviation > _INCOMPLETE:
         found.warnings.append(
-            f"the spin operator from {path.name} has |S² − 1| up to {deviation:.2g}: the "
-            "Wannier functions do not hold both spins of all their states, or it is not in ħ/2"
+            f"the spin operator from {path.name} has |S^2 - 1| up to {deviation:.2g}: the "
+            "Wannier functions do not hold both spins of all their states, or it is not in hbar/2"
         )
     operator = shifting.assembled(spin.spin_blocks(chk, on_mesh, operators.raw))
     violation, cell = assembly.make_hermitian(operator)
     if violation > _ROUNDED:  # S(k) is Hermitian, so it can only be the shifts
-        expected = "shifts with T for R, m, n and −T for −R, n, m"
+        expected = "shifts with T for R, m, n and -T for -R, n, m"
         raise wrong(shifting.path, None, expected, f"others at R = {cell}")
     return _Spin(operator.blocks, f"{path.name} and {chk.path.name}", deviation)
 

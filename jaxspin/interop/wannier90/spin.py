@@ -152,8 +152,8 @@ def unlike_partners(measures: OrderMeasures) -> bool:
 def shown(measures: OrderMeasures) -> str:
     """The measures in words."""
     return (
-        f"|[H, σ]| {measures.commutator:.2g}, |H − σ_y H* σ_y| {measures.reversal:.2g} "
-        f"(relative to |H|), partners up to {measures.distance:.2g} Å apart"
+        f"|[H, sigma]| {measures.commutator:.2g}, |H - sigma_y H* sigma_y| {measures.reversal:.2g} "
+        f"(relative to |H|), partners up to {measures.distance:.2g} Angstrom apart"
     )
 
 
@@ -170,16 +170,17 @@ def _overlaps(chk: Chk, path: Path) -> Iterator[Complex[np.ndarray, "3 b b"]]:
         file.must_hold(3 * pairs * points)
         m, n = np.tril_indices(bands)
         for _ in range(points):
-            elements = file.complexes(3 * pairs, "matrix elements of σ").reshape(pairs, 3).T
+            elements = file.complexes(3 * pairs, "matrix elements of sigma").reshape(pairs, 3).T
             sigma = np.empty((3, bands, bands), complex)
             sigma[:, n, m] = elements
             sigma[:, m, n] = elements.conj()
             diagonal = elements[:, m == n]
             if np.max(np.abs(np.imag(diagonal))) > _REAL:
-                found = f"{np.max(np.abs(np.imag(diagonal))):.3g}"
-                raise file.wrong("real diagonal elements of σ", f"one with imaginary part {found}")
-            if np.max(np.abs(elements)) > 1 + _EIGENVALUE:
-                raise file.wrong("elements of σ of at most 1", f"{np.max(np.abs(elements)):.6g}")
+                found = f"one with imaginary part {np.max(np.abs(np.imag(diagonal))):.3g}"
+                raise file.wrong("real diagonal elements of sigma", found)
+            largest = np.max(np.abs(elements))
+            if largest > 1 + _EIGENVALUE:
+                raise file.wrong("elements of sigma of at most 1", f"{largest:.6g}")
             yield sigma
         file.must_end()
 
@@ -190,7 +191,7 @@ def _check_spin(path: Path, k: int, spin: Complex[np.ndarray, "3 n n"]) -> None:
         raise wrong(
             path,
             None,
-            f"a spin operator with eigenvalues between −1 and 1 at k-point {k + 1}",
+            f"a spin operator with eigenvalues between -1 and 1 at k-point {k + 1}",
             f"one with {values.flat[np.argmax(np.abs(values))]:.6g}; are .chk and .spn of one run",
         )
 

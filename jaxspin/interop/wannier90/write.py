@@ -43,7 +43,7 @@ def _check_vacuum(model: HoppingModel, vacuum: float | None) -> None:
     needed = model.dimension < 3
     if needed and (vacuum is None or not 0 < vacuum < np.inf):
         raise ValueError(
-            "Argument `vacuum` must be a positive length in Å for a model of dimension "
+            "Argument `vacuum` must be a positive length in Angstrom for a model of dimension "
             f"{model.dimension}, since Wannier90's cells have three, but is {vacuum}."
         )
     if not needed and vacuum is not None:
