@@ -9,6 +9,7 @@ share would be computed hundreds of times.
 * `single_kernel` has a function with all its stages and loops compiled into a single kernel, where
   each line of it would otherwise be a kernel of its own, with its launch.
 * `repeat` and `mapped` are loops that are not made one kernel, for long arrays.
+* `add_rows` adds to a long array inside a loop that is one kernel.
 
 The attributes that all but `materialize` set are hints: a version of XLA that does not know them
 gives the same numbers, slower.
@@ -78,6 +79,21 @@ def repeat(times: int, step: Callable, state):
 def mapped(function: Callable, xs, batch_size: int | None = None):
     """`jax.lax.map`, for functions that are too large for one kernel, as `repeat` is."""
     return _in_pieces(lambda: jax.lax.map(function, xs, batch_size=batch_size))
+
+
+def add_rows(totals: Inexact[Array, "r *s"], row: Callable[[Array], Array]) -> Array:
+    """`totals` with row(i) added to each row i, on CPU one after the other where they stand.
+
+    All at once may be half a megabyte, which no loop that is one kernel can hold (see `repeat`).
+    """
+    if jax.default_backend() != "cpu":
+        return totals + jax.vmap(row)(jnp.arange(len(totals)))
+
+    def add(i, totals):
+        changed = jax.lax.dynamic_index_in_dim(totals, i, keepdims=False) + row(i)
+        return jax.lax.dynamic_update_index_in_dim(totals, changed, i, 0)
+
+    return jax.lax.fori_loop(0, len(totals), add, totals)
 
 
 def _in_pieces(loop: Callable):

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from jaxspin.engine.derivative_rules import with_derivative
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import as_arrays, is_traced, matmul, on_device
+from jaxspin.engine.xla import add_rows
 from jaxspin.integration.levels import REACH_IN_KT, Levels, fermi
 from jaxspin.units import BOLTZMANN
 
@@ -228,29 +229,32 @@ class FermiSum(OccupationSum):
     def shape(self, size, lanes):
         levels = self.thermal.size * self.mu.size
         lanes = lanes if levels * size * lanes <= _NUMBERS else 1
-        return (self.thermal.size, self.mu.size, size, lanes)
+        return (levels, size, lanes)
 
     def add(self, sums, energies, spread, values):
+        thermal, mu = (x.ravel() for x in jnp.meshgrid(self.thermal, self.mu, indexing="ij"))
         if sums.shape[-1] != energies.shape[-1]:
-            return sums + self._total(energies, values)[..., None]
-        mu, thermal = (x[:, None, None] for x in (self.mu, self.thermal))
-        weights = fermi(energies, mu, thermal[:, None], self.derivative)
-        return sums + matmul(weights, jnp.swapaxes(values, 0, 1))
+            return sums + self._total(energies, values, mu, thermal)[..., None]
+        values = jnp.swapaxes(values, 0, 1)
 
-    def _total(self, energies, values) -> Float[Array, "t e c"]:
+        def of_level(i):
+            weights = fermi(energies, mu[i], thermal[i], self.derivative)
+            return matmul(weights[None], values)[0]
+
+        return add_rows(sums, of_level)
+
+    def _total(self, energies, values, mu, thermal) -> Float[Array, "l c"]:
         """The sums of a tile over its k-points, a few levels at a time."""
 
         def at(level):
             mu, thermal = level
             return jnp.einsum("nK,cnK->c", fermi(energies, mu, thermal, self.derivative), values)
 
-        thermal, mu = jnp.meshgrid(self.thermal, self.mu, indexing="ij")
         batch = max(1, _NUMBERS // (8 * energies.size))
-        sums = jax.lax.map(at, (mu.ravel(), thermal.ravel()), batch_size=min(batch, mu.size))
-        return sums.reshape(*mu.shape, -1)
+        return jax.lax.map(at, (mu, thermal), batch_size=min(batch, mu.size))
 
     def finish(self, sums):
-        return jnp.sum(sums, axis=-1)
+        return jnp.sum(sums, axis=-1).reshape(self.thermal.size, self.mu.size, -1)
 
 
 # Cubic interpolation of f on nodes kT/16 apart is exact to 6e-8 of f at the worst energy, with an

@@ -187,6 +187,29 @@ def test_many_levels_and_temperatures_need_little_memory(coldest, derivative):
     assert memory.temp_size_in_bytes + memory.output_size_in_bytes < 150e6
 
 
+@pytest.mark.parametrize(("components", "levels"), [(48, 6), (48, 60)])
+def test_sums_of_any_length_inside_a_loop(components, levels, rng):
+    """Half a megabyte and more, where XLA on CPU shares an addition among threads: the loop over
+    tiles, one kernel, did not compile (`__xla_cpu_runtime_ParallelForkJoin`)."""
+    mu, thermal = np.linspace(-0.1, 0.1, levels // 2), BOLTZMANN * TEMPERATURES
+    scan = FermiSum(jnp.asarray(mu), jnp.asarray(thermal), False)
+    energies, values = rng.uniform(-0.2, 0.2, (2, 256)), rng.normal(size=(components, 2, 256))
+    start = scan.start(components, 256)
+    assert start.nbytes > 2**19
+
+    @jax.jit
+    def sums_of_tiles(sums, tiles):
+        def add(tile, sums):
+            return scan.add(sums, energies + 0.01 * tile, energies, values)
+
+        return scan.finish(jax.lax.fori_loop(0, tiles, add, sums))
+
+    moved = (energies + 0.01 * np.arange(3)[:, None, None])[:, None, None]
+    weights = np.sum(fermi(moved, mu[:, None, None], thermal[:, None, None, None]), axis=0)
+    exact = np.einsum("temk,cmk->tec", weights, values)
+    np.testing.assert_allclose(sums_of_tiles(start, 3), exact, rtol=1e-10, atol=1e-11)
+
+
 @pytest.mark.parametrize("kind", [FermiSum, EnergyHistogram])
 @pytest.mark.parametrize("derivative", [False, True])
 def test_sums_in_parts_are_the_same(monkeypatch, kind, derivative, rng):
