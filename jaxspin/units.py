@@ -260,7 +260,7 @@ def add_family(family: Mapping[str, float]) -> None:
 
 
 def per_natural(unit: str) -> float:
-    """How many of `unit` one natural unit (ħ = e = 1, Å, eV) is; 1 for units without family."""
+    """Number of `unit` in one natural unit (ħ = e = 1, Å, eV); 1 for units without family."""
     return _family(unit).get(unit, 1.0)
 
 

@@ -22,7 +22,7 @@ from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import printable, warn_user
 from jaxspin.engine.tolerances import CONSERVED, ZERO_BY_SYMMETRY
-from jaxspin.engine.xla import mapped
+from jaxspin.engine.xla import map_in_pieces
 from jaxspin.integration import checks
 from jaxspin.integration.levels import Levels
 from jaxspin.meshes.mesh import Mesh
@@ -195,7 +195,7 @@ def _respond(
 ) -> tuple[_Average, tuple[Diagnostic, ...]]:
     """Every level, the axis of levels first, and what to look at on the Fermi surfaces."""
     model = model.prepared()
-    energies = mapped(lambda level: energies_of_level(surface, model, level, thermal), mu)
+    energies = map_in_pieces(lambda level: energies_of_level(surface, model, level, thermal), mu)
     nodes, findings = nodes_at(surface, model, energies)
     if mesh is None:
         first = jax.tree.map(lambda x: x[:, : energies.first], nodes)

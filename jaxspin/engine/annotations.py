@@ -1,4 +1,4 @@
-"""What type checkers are told of the arguments of public functions."""
+"""Types of the arguments of public functions, for type checkers."""
 
 from collections.abc import Sequence
 

@@ -25,7 +25,7 @@ from jaxspin.engine.identity import without_addresses
 
 
 class Checkpoint:
-    """Where a long run keeps its partial sums, and how often it writes them.
+    """File of the partial sums of a long run, and the time between two writings.
 
     Args:
         path: the file, for one response alone. Several processes add their number to its name.
@@ -59,7 +59,7 @@ CheckpointLike = Checkpoint | str | os.PathLike | None
 
 
 def as_checkpoint(checkpoint: CheckpointLike) -> Checkpoint | None:
-    """A checkpoint given by its path alone, or None.
+    """Convert the path of a checkpoint; None stands for no checkpoint.
 
     Raises:
         ValueError: as `Checkpoint`.
@@ -80,32 +80,32 @@ class PartialSums:
         self._path, self._about, self._seconds = None, {}, np.inf
         if checkpoint is not None:
             self._path, self._seconds = _own_file(checkpoint.path), checkpoint.seconds
-            self._about = {**_surroundings(), **about()}
+            self._about = {**_describe_environment(), **about()}
         self._written = time.monotonic()
-        self._content = self._read()
+        self._content = self._read_file()
 
     def resume(self, stage: str, start) -> tuple[int, object]:
-        """The number of segments done and their sums, with which to go on."""
+        """Return the number of segments that are done, and their sums, to go on with."""
         if f"{stage}.done" not in self._content:
             return 0, start
         leaves, structure = jax.tree.flatten(start)
-        saved = [self._entry(f"{stage}.{i}", leaf) for i, leaf in enumerate(leaves)]
+        saved = [self._read_entry(f"{stage}.{i}", leaf) for i, leaf in enumerate(leaves)]
         done = self._content[f"{stage}.done"]
         if done.ndim != 0 or done.dtype.kind != "i" or done < 0:
-            raise _unusable(self._path, f"has no number of parts done in `{stage}.done`")
+            raise _checkpoint_error(self._path, f"has no number of parts done in `{stage}.done`")
         return int(done), jax.tree.unflatten(structure, saved)
 
-    def _entry(self, name: str, like) -> np.ndarray | jax.Array:
+    def _read_entry(self, name: str, like) -> np.ndarray | jax.Array:
         """An entry of the type and shape of `like`, whose first axis may grow if it is empty."""
         if name not in self._content:
-            raise _unusable(self._path, f"has no entry `{name}`")
+            raise _checkpoint_error(self._path, f"has no entry `{name}`")
         array, shape = self._content[name], np.shape(like)
         grows = len(shape) > 0 and shape[0] == 0
         same = array.shape[1:] == shape[1:] if grows and array.ndim else array.shape == shape
         if not same or array.dtype != jnp.result_type(like):
             found = f"{array.dtype} of shape {array.shape}"
             expected = f"{jnp.result_type(like)} of shape {shape}"
-            raise _unusable(self._path, f"has {found} in `{name}`, not {expected}")
+            raise _checkpoint_error(self._path, f"has {found} in `{name}`, not {expected}")
         return jnp.asarray(array)
 
     def keep(self, stage: str, done: int, totals, *, now: bool) -> None:
@@ -116,13 +116,13 @@ class PartialSums:
         for i, leaf in enumerate(jax.tree.leaves(totals)):
             self._content[f"{stage}.{i}"] = np.asarray(leaf)
         try:
-            self._write()
+            self._write_file()
         except OSError as error:  # a full disk must not end a run of hours
             warnings.warn(f"The checkpoint {self._path} cannot be written: {error}.", stacklevel=2)
         self._written = time.monotonic()
 
     def finish(self) -> None:
-        """The run is complete: the file is of no more use."""
+        """Remove the file at the end of the run."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
             files.partial_file(self._path).unlink(missing_ok=True)
@@ -130,20 +130,20 @@ class PartialSums:
     def _is_due(self) -> bool:
         return time.monotonic() - self._written >= self._seconds
 
-    def _write(self) -> None:
+    def _write_file(self) -> None:
         path = cast(Path, self._path)  # `keep` has looked
         texts = {"about": json.dumps(self._about)}
         files.write_archive(path, files.Contents(self._content, texts))
 
-    def _read(self) -> dict[str, np.ndarray]:
+    def _read_file(self) -> dict[str, np.ndarray]:
         if self._path is None or not self._path.exists():
             return {}
         try:
             contents = files.read_archive(self._path)
-            self._check_about(_parsed(contents.texts))
+            self._check_about(_parse_description(contents.texts))
             files.verify_hash(contents)
         except files.UnusableFile as error:
-            raise _unusable(self._path, str(error)) from error
+            raise _checkpoint_error(self._path, str(error)) from error
         return contents.arrays
 
     def _check_about(self, saved: dict[str, str]) -> None:
@@ -156,7 +156,7 @@ class PartialSums:
             )
 
 
-def _parsed(texts: dict[str, str]) -> dict[str, str]:
+def _parse_description(texts: dict[str, str]) -> dict[str, str]:
     about = files.parse_json(texts.get("about", ""), "about")
     if not isinstance(about, dict) or not all(isinstance(text, str) for text in about.values()):
         raise files.UnusableFile("does not say of which run it is")
@@ -189,7 +189,7 @@ def _as_path(path) -> str | os.PathLike:
     raise ValueError(f"Argument `checkpoint` must be a path or a Checkpoint, but is {path!r}.")
 
 
-def _unusable(path: Path | None, problem: str) -> ValueError:
+def _checkpoint_error(path: Path | None, problem: str) -> ValueError:
     return ValueError(
         f"Argument `checkpoint` must be a checkpoint of jaxspin or a new file, but {path} "
         f"{problem}. Use another file, or remove this one."
@@ -199,7 +199,7 @@ def _unusable(path: Path | None, problem: str) -> ValueError:
 # --- what a checkpoint must agree in --------------------------------------------------------------
 
 
-def _surroundings() -> dict[str, str]:
+def _describe_environment() -> dict[str, str]:
     return {
         "format": "2",
         "jax": jax.__version__,
@@ -210,66 +210,66 @@ def _surroundings() -> dict[str, str]:
 
 
 def describe(**parts: object) -> dict[str, str]:
-    """What distinguishes one run from another: every number and every choice, by name.
+    """Description of a run that tells it from others: every number and choice, by name.
 
     The same in every process: no addresses, no order of a set.
     """
-    return {name: text for part in parts for name, text in _fields(part, parts[part])}
+    return {name: text for part in parts for name, text in _describe_value(part, parts[part])}
 
 
-def rounded(values, scale: float) -> np.ndarray:
-    """Numbers with the digits that another processor agrees in, 10⁻⁸ of a scale."""
+def round_to_scale(values, scale: float) -> np.ndarray:
+    """Round numbers to 10⁻⁸ of a scale, the digits in which another processor agrees."""
     step = 1e-8 * scale if scale > 0 and np.isfinite(scale) else 1.0
     return np.round(np.asarray(values) / step) + 0.0  # -0 is 0
 
 
-def _fields(name: str, value: Any) -> Iterator[tuple[str, str]]:
+def _describe_value(name: str, value: Any) -> Iterator[tuple[str, str]]:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         yield name, f"{type(value).__module__}.{type(value).__qualname__}"
         for field in dataclasses.fields(value):
-            yield from _fields(f"{name}.{field.name}", getattr(value, field.name))
+            yield from _describe_value(f"{name}.{field.name}", getattr(value, field.name))
     elif isinstance(value, str) or value is None:
         yield name, repr(value)
     elif eqx.is_array_like(value):
-        yield name, _number(value)
+        yield name, _describe_array(value)
     elif isinstance(value, tuple | list):
-        yield from _items(name, value)
+        yield from _describe_sequence(name, value)
     elif isinstance(value, Mapping):
         yield f"{name}", f"{len(value)} entries"
         for key, item in value.items():
-            yield from _fields(f"{name}[{key!r}]", item)
+            yield from _describe_value(f"{name}[{key!r}]", item)
     elif hasattr(value, "__qualname__"):  # a function or a class
         yield name, f"{value.__module__}.{value.__qualname__}"
     else:
         text = without_addresses(repr(value))
-        yield name, f"{type(value).__module__}.{type(value).__qualname__} {_digest(text)}"
+        yield name, f"{type(value).__module__}.{type(value).__qualname__} {_short_digest(text)}"
 
 
-def _items(name: str, value: tuple | list) -> Iterator[tuple[str, str]]:
+def _describe_sequence(name: str, value: tuple | list) -> Iterator[tuple[str, str]]:
     """A sequence of numbers is one field, one of anything else a field for each item."""
     try:
         array = np.asarray(value)
     except ValueError:  # of different lengths
         array = np.asarray(None)
     if array.dtype.kind in "biufc" and not any(map(dataclasses.is_dataclass, value)):
-        yield name, _number(array)
+        yield name, _describe_array(array)
         return
     yield name, f"{len(value)} items"
     for i, item in enumerate(value):
-        yield from _fields(f"{name}[{i}]", item)
+        yield from _describe_value(f"{name}[{i}]", item)
 
 
-def _number(leaf) -> str:
+def _describe_array(leaf) -> str:
     array = np.asarray(leaf)
     if array.size <= 4:
         return repr(array.tolist())
     shape = " x ".join(map(str, array.shape))
     real = array.dtype.kind in "iuf"
     reach = f"from {array.min():.6g} to {array.max():.6g}, " if real else ""
-    digest = _digest(np.ascontiguousarray(array).tobytes())
+    digest = _short_digest(np.ascontiguousarray(array).tobytes())
     return f"{shape} numbers ({reach}{array.dtype}, digest {digest})"
 
 
-def _digest(data: str | bytes) -> str:
+def _short_digest(data: str | bytes) -> str:
     raw = data.encode() if isinstance(data, str) else data
     return hashlib.sha256(raw).hexdigest()[:12]

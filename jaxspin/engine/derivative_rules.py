@@ -76,7 +76,7 @@ def _leaves_and_nones(tree) -> list:
     return jax.tree.leaves(tree, is_leaf=lambda x: x is None)
 
 
-def _run(*arrays, program, derivative, batches):
+def _evaluate_program(*arrays, program, derivative, batches):
     """The function, mapped over axes of the arrays; the first batch is the innermost."""
     function = jaxpr_as_fun(program)
     for axes in batches:
@@ -84,11 +84,11 @@ def _run(*arrays, program, derivative, batches):
     return function(*arrays)
 
 
-def _types(*arrays, **parameters):
-    return jax.make_jaxpr(partial(_run, **parameters))(*arrays).out_avals
+def _output_types(*arrays, **parameters):
+    return jax.make_jaxpr(partial(_evaluate_program, **parameters))(*arrays).out_avals
 
 
-def _jvp(primals, tangents, *, program, derivative, batches):
+def _jvp_rule(primals, tangents, *, program, derivative, batches):
     moved = [None if isinstance(t, ad.Zero) else t for t in tangents]
     function = derivative
     for axes in batches:
@@ -99,18 +99,18 @@ def _jvp(primals, tangents, *, program, derivative, batches):
     return outputs, [zero(x) if dx is None else dx for x, dx in zip(outputs, changes, strict=True)]
 
 
-def _batch(arrays, axes, *, batches, **parameters):
+def _batching_rule(arrays, axes, *, batches, **parameters):
     found = _evaluate.bind(*arrays, batches=(*batches, tuple(axes)), **parameters)
     return found, [0] * len(found)
 
 
 _evaluate = Primitive("with_derivative")
 _evaluate.multiple_results = True
-_evaluate.def_impl(_run)
-_evaluate.def_abstract_eval(_types)
-mlir.register_lowering(_evaluate, mlir.lower_fun(_run, multiple_results=True))
-ad.primitive_jvps[_evaluate] = _jvp
-batching.primitive_batchers[_evaluate] = _batch
+_evaluate.def_impl(_evaluate_program)
+_evaluate.def_abstract_eval(_output_types)
+mlir.register_lowering(_evaluate, mlir.lower_fun(_evaluate_program, multiple_results=True))
+ad.primitive_jvps[_evaluate] = _jvp_rule
+batching.primitive_batchers[_evaluate] = _batching_rule
 
 
 def _first_derivative(primals, tangents):

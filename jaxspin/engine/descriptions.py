@@ -22,27 +22,27 @@ def describe_fields(thing: Any) -> str:
     'Box(sides=[0.5, 2])'
     """
     fields = ((field.name, getattr(thing, field.name)) for field in dataclasses.fields(thing))
-    shown = (f"{name}={_describe(value)}" for name, value in fields)
+    shown = (f"{name}={_describe_value(value)}" for name, value in fields)
     return f"{type(thing).__name__}({', '.join(shown)})"
 
 
-def _describe(value: object) -> str:
+def _describe_value(value: object) -> str:
     if isinstance(value, tuple | list) and any(map(dataclasses.is_dataclass, value)):
-        return f"({', '.join(map(_describe, value))})"
+        return f"({', '.join(map(_describe_value, value))})"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return repr(value)
     if not eqx.is_array(value):
         return repr(value)
     if is_traced(value):
-        return f"traced {_shape(value)}"
+        return f"traced {_type_and_shape(value)}"
     array = np.asarray(value)
     if array.size > _MOST_NUMBERS or array.dtype.kind not in "biufc":
-        return _shape(array)
+        return _type_and_shape(array)
     numbers = np.array2string(
         array, separator=", ", formatter={"all": "{:.6g}".format}, max_line_width=sys.maxsize
     )
     return " ".join(numbers.split())
 
 
-def _shape(array) -> str:
+def _type_and_shape(array) -> str:
     return f"{array.dtype}{list(array.shape)}"

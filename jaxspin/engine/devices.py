@@ -1,4 +1,4 @@
-"""Where the segments of a long sum run: on all devices of this process, and on all cores.
+"""Devices and CPU cores of this process, on which the segments of a long sum run.
 
 A segment is a computation of a fraction of a second that needs no other. A lane runs one segment
 after the other: there is one for each GPU, and on a CPU one for each core. No device ever waits
@@ -74,7 +74,7 @@ def in_order(
     for device in workers:
         free.put(device)
 
-    def run(item: S) -> T:
+    def run_item(item: S) -> T:
         device = free.get()
         try:
             return compute(item, device)
@@ -87,7 +87,7 @@ def in_order(
             for item in items:
                 if len(waiting) == 2 * len(workers):
                     yield waiting.popleft().result()
-                waiting.append(pool.submit(run, item))
+                waiting.append(pool.submit(run_item, item))
             while waiting:
                 yield waiting.popleft().result()
         finally:

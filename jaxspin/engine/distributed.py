@@ -64,7 +64,7 @@ def start(
         raise RuntimeError("`jaxspin.distributed.start` must be called once, but was before.")
     if not timeout >= 5 * _BEAT:
         raise ValueError(f"Argument `timeout` must be at least {5 * _BEAT}, but is {timeout!r}.")
-    coordinator, processes, rank = _place(coordinator, processes, rank)
+    coordinator, processes, rank = _complete_arguments(coordinator, processes, rank)
     if coordinator is not None and rank == 0:
         _check_port(coordinator)
     # Without this the death of any process aborts the others with a core dump.
@@ -103,7 +103,7 @@ def rank() -> int:
 
 
 def check() -> None:
-    """To be called now and then during a sum: are the others still at it?
+    """Check that the other processes still run; to be called now and then during a sum.
 
     Raises:
         RuntimeError: one has died or ended.
@@ -135,7 +135,7 @@ def first_difference(a: Mapping[str, str], b: Mapping[str, str]) -> str | None:
     return next((name for name in names if a.get(name) != b.get(name)), None)
 
 
-def _place(coordinator, processes, rank):
+def _complete_arguments(coordinator, processes, rank):
     """The arguments of `start`, completed where a launcher says how many and which."""
     if coordinator is not None and processes is None and rank is None:
         for names in _LAUNCHERS:
@@ -160,31 +160,31 @@ class _Group:
 
     def __init__(self, rank: int, size: int, timeout: float | int):
         self.rank, self.size, self.timeout = rank, size, timeout
-        self._store: Any = _store()
+        self._store: Any = _key_value_store()
         self._others = [other for other in range(size) if other != rank]
         #: The last sign of life of each, and when it came.
         self._signs = dict.fromkeys(self._others, ("", time.monotonic()))
         self._exchanges = 0
         self._leaving = threading.Event()
-        self._watch = threading.Thread(target=self._live, daemon=True)
+        self._watch = threading.Thread(target=self._exchange_signs, daemon=True)
         self._watch.start()
-        atexit.register(self._leave)
+        atexit.register(self._announce_end)
 
     def check(self) -> None:
-        lost = self._lost()
+        lost = self._describe_losses()
         if lost:
             raise RuntimeError(lost)
 
     def exchange(self, sums: T, about: Mapping[str, str]) -> list[T]:
         """The sums of every process, in order."""
         self._exchanges += 1
-        self._post(sums, about)
-        everyone = [self._take(other, sums, about) for other in range(self.size)]
+        self._post_sums(sums, about)
+        everyone = [self._receive_sums(other, sums, about) for other in range(self.size)]
         # That all have posted says that all are done with what was posted before.
         self._store.key_value_delete(f"{_ROOT}/sums/{self._exchanges - 1}/{self.rank}")
         return everyone
 
-    def _post(self, sums, about) -> None:
+    def _post_sums(self, sums, about) -> None:
         file = io.BytesIO()
         texts = {f"about.{name}": np.asarray(text) for name, text in about.items()}
         leaves = {f"sums.{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(sums))}
@@ -195,11 +195,11 @@ class _Group:
             self._store.key_value_set_bytes(f"{place}/{i}", data[first : first + _PIECE])
         self._store.key_value_set(f"{place}/pieces", str(-(-len(data) // _PIECE)))
 
-    def _take(self, other: int, like: T, about: Mapping[str, str]) -> T:
+    def _receive_sums(self, other: int, like: T, about: Mapping[str, str]) -> T:
         place = self._sums_of(other)
-        pieces = int(self._wait(self._store.blocking_key_value_get, f"{place}/pieces"))
+        pieces = int(self._wait_for_key(self._store.blocking_key_value_get, f"{place}/pieces"))
         get = self._store.blocking_key_value_get_bytes
-        data = b"".join(self._wait(get, f"{place}/{i}") for i in range(pieces))
+        data = b"".join(self._wait_for_key(get, f"{place}/{i}") for i in range(pieces))
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             content = dict(archive)
         texts = {k.removeprefix("about."): str(v) for k, v in content.items() if "about." in k}
@@ -213,10 +213,12 @@ class _Group:
         saved = [jnp.asarray(content[f"sums.{i}"]) for i in range(len(leaves))]
         return jax.tree.unflatten(structure, saved)
 
-    def _wait(self, get: Callable[[str, int], T], key: str) -> T:
+    def _wait_for_key(self, get: Callable[[str, int], T], key: str) -> T:
         """Wait for what another process posts, as long as all are alive."""
         while True:
-            lost = self._lost()  # before the last look: who ended in order has posted before
+            lost = (
+                self._describe_losses()
+            )  # before the last look: who ended in order has posted before
             try:
                 return get(key, int(1000 * _BEAT))
             except jax.errors.JaxRuntimeError as error:
@@ -228,8 +230,8 @@ class _Group:
     def _sums_of(self, other: int) -> str:
         return f"{_ROOT}/sums/{self._exchanges}/{other}"
 
-    def _lost(self) -> str:
-        """Which processes have died or ended, as an error message; nothing if all are there."""
+    def _describe_losses(self) -> str:
+        """Error message that names the processes that died or ended; empty if there are none."""
         now = time.monotonic()
         reasons = []
         for other, (sign, since) in self._signs.items():
@@ -246,21 +248,21 @@ class _Group:
             "goes on from there."
         )
 
-    def _live(self) -> None:
+    def _exchange_signs(self) -> None:
         """Give a sign of life every second, and look for those of the others."""
         beats = 0
         while not self._leaving.wait(_BEAT):
             beats += 1
-            self._sign(str(beats))
-            self._look()
+            self._give_sign(str(beats))
+            self._read_signs()
 
-    def _sign(self, text: str) -> None:
+    def _give_sign(self, text: str) -> None:
         try:
             self._store.key_value_set(f"{_ROOT}/alive/{self.rank}", text, allow_overwrite=True)
         except jax.errors.JaxRuntimeError:
             return  # the others notice the silence
 
-    def _look(self) -> None:
+    def _read_signs(self) -> None:
         try:
             signs = dict(self._store.key_value_dir_get(f"{_ROOT}/alive/"))
         except jax.errors.JaxRuntimeError:
@@ -270,21 +272,21 @@ class _Group:
             if sign != self._signs[other][0]:
                 self._signs[other] = sign, time.monotonic()
 
-    def _leave(self) -> None:
-        """Say so at the end of the process. The first has the store, and waits for the others."""
+    def _announce_end(self) -> None:
+        """Announce the end of this process. The first has the store, and waits for the others."""
         self._leaving.set()
         self._watch.join(2 * self.timeout)
-        self._sign(_LEFT)
+        self._give_sign(_LEFT)
         while self.rank == 0 and any(self._is_here(other) for other in self._others):
             time.sleep(_BEAT / 2)
-            self._look()
+            self._read_signs()
 
     def _is_here(self, other: int) -> bool:
         sign, since = self._signs[other]
         return sign != _LEFT and time.monotonic() - since <= self.timeout
 
 
-def _store():
+def _key_value_store():
     """The key-value store of the run, which JAX does not make public."""
     from jax._src.distributed import global_state
 

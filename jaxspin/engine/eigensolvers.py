@@ -61,7 +61,7 @@ def solver(n: int, backend: str) -> Callable[[Complex[Array, "n n K"]], Eigensys
 
 
 def is_library(n: int) -> bool:
-    """Whether the solver for n bands is a library's, called from the compiled code."""
+    """Tell if n bands are solved by a library, which the compiled code calls."""
     return solver(n, jax.default_backend()) is library
 
 
@@ -69,8 +69,8 @@ def is_library(n: int) -> bool:
 
 
 @separate_kernel
-def _scale(h):
-    """The power of two below max|H| of each lane, within the normal numbers; NaN if not finite."""
+def _power_of_two_scale(h):
+    """Power of two below max|H| of each lane, within the normal numbers; NaN if not finite."""
     hr, hi = h.real, h.imag
     largest = jnp.zeros_like(hr[0, 0])
     for i in range(len(hr)):
@@ -86,7 +86,7 @@ def _scale(h):
 
 
 @separate_kernel
-def _scaled(h, scale):
+def _scaled_hermitian_part(h, scale):
     """Real and imaginary part of (H + H†)/2 by its scale, 1 ≤ max|H| < 2; 0 if not finite."""
     half = jnp.where(scale == scale, 0.5 / scale, 0)
 
@@ -100,30 +100,35 @@ def _scaled(h, scale):
     )
 
 
-def _negligible(dtype) -> float:
-    """Squares below this are dropped: far below rounding of 1, far above underflow."""
+def _negligible_square(dtype) -> float:
+    """Square below which a modulus is zero: far below rounding of 1, far above underflow."""
     return 1e-290 if dtype == jnp.float64 else 1e-30
 
 
 # --------------------------------------------------------------------------- Householder
 
 
-def _sum(terms):
-    """A sum that is written out."""
+def _sum_terms(terms):
+    """Sum of a few terms, written out in the program."""
     terms = list(terms)
     return sum(terms[1:], start=terms[0])
 
 
 @separate_kernel
-def _reflector(ar, ai):
-    """First column of A below the diagonal, x = e^{iφ}(|x_0|, ...): the reflection 1 - τ v v†
-    that turns it into -e^{iφ} (|x|, 0, ..., 0), and the modulus and phase of that."""
+def _householder_reflector(ar, ai):
+    """Householder reflection 1 - τ v v† of the first column of A below the diagonal.
+
+    It turns x = e^{iφ}(|x_0|, ...) into -e^{iφ} (|x|, 0, ..., 0).
+
+    Returns:
+        (v, τ), the corner of A, and modulus and phase of the reflected column.
+    """
     xr, xi = ar[1:, 0], ai[1:, 0]
     squares = xr**2 + xi**2
-    square = _sum(squares)
-    significant = square > _negligible(ar.dtype)
+    square = _sum_terms(squares)
+    significant = square > _negligible_square(ar.dtype)
     norm = jnp.sqrt(jnp.where(significant, square, 0))
-    pointed = significant & (squares[0] > _negligible(ar.dtype))
+    pointed = significant & (squares[0] > _negligible_square(ar.dtype))
     head = jnp.sqrt(jnp.where(pointed, squares[0], 1))
     cosine, sine = jnp.where(pointed, xr[0] / head, 1), jnp.where(pointed, xi[0] / head, 0)
     first = (jnp.arange(len(xr)) == 0)[:, None]
@@ -134,41 +139,45 @@ def _reflector(ar, ai):
 
 
 @separate_kernel
-def _image(ar, ai, reflector):
+def _reflector_image(ar, ai, reflector):
     """τ A v, of the block below the first row."""
     vr, vi, tau = reflector
     columns = range(1, len(ar))
-    real = _sum(ar[1:, j] * vr[j - 1] - ai[1:, j] * vi[j - 1] for j in columns)
-    imaginary = _sum(ar[1:, j] * vi[j - 1] + ai[1:, j] * vr[j - 1] for j in columns)
+    real = _sum_terms(ar[1:, j] * vr[j - 1] - ai[1:, j] * vi[j - 1] for j in columns)
+    imaginary = _sum_terms(ar[1:, j] * vi[j - 1] + ai[1:, j] * vr[j - 1] for j in columns)
     return tau * real, tau * imaginary
 
 
 @separate_kernel
-def _direction(image, reflector):
+def _update_direction(image, reflector):
     """w = τAv - (τ/2)(v†τAv) v, such that the reflected A is A - v w† - w v†."""
     (pr, pi), (vr, vi, tau) = image, reflector
-    overlap = tau / 2 * _sum(vr * pr + vi * pi)
+    overlap = tau / 2 * _sum_terms(vr * pr + vi * pi)
     return pr - overlap * vr, pi - overlap * vi
 
 
 @separate_kernel
-def _reflected(ar, ai, reflector, direction):
+def _rank_two_update(ar, ai, reflector, direction):
     """A - v w† - w v†, the block that is left."""
     (vr, vi, _), (wr, wi) = reflector, direction
 
-    def outer(a, b):
+    def outer_product(a, b):
         return a[:, None] * b[None]
 
-    real = (outer(vr, wr) + outer(vi, wi)) + (outer(wr, vr) + outer(wi, vi))
-    imaginary = (outer(vi, wr) - outer(vr, wi)) + (outer(wi, vr) - outer(wr, vi))
+    real = (outer_product(vr, wr) + outer_product(vi, wi)) + (
+        outer_product(wr, vr) + outer_product(wi, vi)
+    )
+    imaginary = (outer_product(vi, wr) - outer_product(vr, wi)) + (
+        outer_product(wi, vr) - outer_product(wr, vi)
+    )
     return materialize(ar[1:, 1:] - real), materialize(ai[1:, 1:] - imaginary)
 
 
 @separate_kernel
-def _last(ar, ai):
+def _final_block(ar, ai):
     """The final 2x2 block: diagonal, and modulus and phase of what stands below it."""
     square = ar[1, 0] ** 2 + ai[1, 0] ** 2
-    significant = square > _negligible(ar.dtype)
+    significant = square > _negligible_square(ar.dtype)
     norm = jnp.sqrt(jnp.where(significant, square, 1))
     cosine, sine = ar[1, 0] / norm, ai[1, 0] / norm
     return (
@@ -179,18 +188,18 @@ def _last(ar, ai):
     )
 
 
-def _tridiagonal(ar, ai):
+def _reduce_to_tridiagonal(ar, ai):
     """Diagonal, moduli and phases of the off-diagonal, and the reflectors."""
     diagonal, moduli, phases, reflectors = [], [], [], []
     while len(ar) > 2:
-        reflector, corner, modulus, *phase = _reflector(ar, ai)
-        direction = _direction(_image(ar, ai, reflector), reflector)
-        ar, ai = _reflected(ar, ai, reflector, direction)
+        reflector, corner, modulus, *phase = _householder_reflector(ar, ai)
+        direction = _update_direction(_reflector_image(ar, ai, reflector), reflector)
+        ar, ai = _rank_two_update(ar, ai, reflector, direction)
         diagonal.append(corner)
         moduli.append(modulus)
         phases.append(phase)
         reflectors.append(reflector)
-    corners, modulus, *phase = _last(ar, ai)
+    corners, modulus, *phase = _final_block(ar, ai)
     return [*diagonal, *corners], [*moduli, modulus], [*phases, phase], reflectors
 
 
@@ -198,9 +207,11 @@ def _tridiagonal(ar, ai):
 
 
 @separate_kernel
-def _shift(d, e):
-    """Wilkinson's shift of the first unsplit block: the eigenvalue of its first 2x2 nearer to its
-    first diagonal element."""
+def _wilkinson_shift(d, e):
+    """Wilkinson's shift of the first block that is not diagonal.
+
+    It is the eigenvalue of the first 2x2 matrix of the block nearer to its first diagonal element.
+    """
     here, there, between = d[-2], d[-1], e[-1]
     for i in reversed(range(len(e) - 1)):
         first = e[i] != 0
@@ -213,18 +224,21 @@ def _shift(d, e):
 
 
 @separate_kernel
-def _rotation(previous, shift, d, d_next, e, e_next):
+def _ql_rotation(previous, shift, diagonal, off_diagonal):
     """One rotation of a QL sweep, from the bottom of T upwards.
+
+    `diagonal` is (d, d_next) and `off_diagonal` is (e, e_next), of this row and the one below.
 
     `previous` is (bulge g, sine, cosine, correction p) of the rotation before; it is forgotten
     where e_next = 0, for there another block begins. Where e = 0 the rotation is the identity.
     """
     g, s, c, p = previous
+    (d, d_next), (e, e_next) = diagonal, off_diagonal
     inside = e_next != 0
     s, c, g = jnp.where(inside, s, 1), jnp.where(inside, c, 1), jnp.where(inside, g, d_next - shift)
     f, b = s * e, c * e
     square = f**2 + g**2
-    turns = (e != 0) & (square > _negligible(g.dtype))
+    turns = (e != 0) & (square > _negligible_square(g.dtype))
     inverse = 1 / jnp.sqrt(jnp.where(turns, square, 1))
     s, c = jnp.where(turns, f * inverse, 0), jnp.where(turns, g * inverse, 1)
     q = (d - (d_next - p)) * s + 2 * c * b
@@ -234,33 +248,33 @@ def _rotation(previous, shift, d, d_next, e, e_next):
 
 
 @separate_kernel
-def _rotated(upper, lower, s, c):
+def _rotate_columns(upper, lower, s, c):
     """The two columns of Z that a rotation mixes."""
     return s * upper + c * lower, c * upper - s * lower
 
 
-def _split(d, e):
-    """Off-diagonal elements within the rounding errors of H (1 ≤ max|H| < 2) become zeros."""
+def _deflate_off_diagonal(d, e):
+    """Set off-diagonal elements within the rounding errors of H (1 ≤ max|H| < 2) to zero."""
     eps = jnp.finfo(d[0].dtype).eps
     within = [abs(x) <= eps * (1 + abs(d[i]) + abs(d[i + 1])) for i, x in enumerate(e)]
     return [jnp.where(zero, 0, x) for zero, x in zip(within, e, strict=True)]
 
 
-def _sweep(d, e, z):
+def _ql_sweep(d, e, z):
     """One QL sweep over every block, with the shift of the first one that is not diagonal."""
-    shift = _shift(d, e)
+    shift = _wilkinson_shift(d, e)
     zero, lower = jnp.zeros_like(shift), z[-1]
     step, e = (zero, zero, zero, zero), [*e, zero]
     new_d, new_e, new_z = list(d), list(e), list(z)
     for i in reversed(range(len(d) - 1)):
-        step, new_d[i + 1], new_e[i + 1] = _rotation(step, shift, d[i], d[i + 1], e[i], e[i + 1])
-        new_z[i + 1], lower = _rotated(z[i], lower, *step[1:3])
+        step, new_d[i + 1], new_e[i + 1] = _ql_rotation(step, shift, d[i : i + 2], e[i : i + 2])
+        new_z[i + 1], lower = _rotate_columns(z[i], lower, *step[1:3])
     new_d[0], new_e[0], new_z[0] = d[0] - step[3], jnp.where(e[0] != 0, step[0], 0), lower
-    return new_d, _split(new_d, new_e[:-1]), new_z
+    return new_d, _deflate_off_diagonal(new_d, new_e[:-1]), new_z
 
 
-def _while_any(d, e, z):
-    """Sweeps until every off-diagonal element of every lane is zero.
+def _sweep_until_diagonal(d, e, z):
+    """Sweep until every off-diagonal element of every lane is zero.
 
     Each lane works on its own first block, so that none waits for another. Of n rows the sweeps
     leave out the first n/4 when those are done in all lanes, and so on; leaving them out one by
@@ -269,48 +283,53 @@ def _while_any(d, e, z):
     n, sweeps = len(d), 0
     rows = max(1, n // 4)
 
-    def unfinished(state):
+    def is_unfinished(state):
         sweeps, (_, e, _) = state
-        return (sweeps < 30 * n) & jnp.any(_sum(abs(x) for x in e[:rows]) != 0)
+        return (sweeps < 30 * n) & jnp.any(_sum_terms(abs(x) for x in e[:rows]) != 0)
 
     for top in range(0, n - 1, rows):
         part = (d[top:], e[top:], z[top:])
         sweeps, part = jax.lax.while_loop(
-            unfinished, lambda state: (state[0] + 1, _sweep(*state[1])), (sweeps, part)
+            is_unfinished, lambda state: (state[0] + 1, _ql_sweep(*state[1])), (sweeps, part)
         )
         d[top:], e[top:], z[top:] = part
     return d, e, z
 
 
-def _fixed(d, e, z):
-    """A few more sweeps than any of 20,000 matrices, many of them degenerate, was seen to need:
-    7, 10, 16, 21, 31 at n = 3, 4, 6, 8, 12. No question goes back to the host."""
+def _sweep_fixed_times(d, e, z):
+    """Sweep 3n + 4 times, so that no question goes back to the host.
+
+    Of 20,000 matrices, many of them degenerate, none needed more than 7, 10, 16, 21, 31 sweeps at
+    n = 3, 4, 6, 8, 12.
+    """
     sweeps = 3 * len(d) + 4
-    return jax.lax.fori_loop(0, sweeps, lambda _, state: _sweep(*state), (d, e, z))
+    return jax.lax.fori_loop(0, sweeps, lambda _, state: _ql_sweep(*state), (d, e, z))
 
 
 # --------------------------------------------------------------------------- back to the basis
 
 
 @separate_kernel
-def _ranks(d):
+def _ascending_ranks(d):
     """Position of each eigenvalue in ascending order."""
     n = range(len(d))
     before = [[(d[j] < d[i]) if j > i else (d[j] <= d[i]) for j in n if j != i] for i in n]
-    return [_sum(b.astype(d[0].dtype) for b in row) for row in before]
+    return [_sum_terms(b.astype(d[0].dtype) for b in row) for row in before]
 
 
 @separate_kernel
-def _sorted(d, z, ranks, scale):
+def _sort_eigenpairs(d, z, ranks, scale):
     """Energies and the columns of Z in ascending order, Z as (row, column, K)."""
     place = jnp.arange(len(d), dtype=scale.dtype)[:, None]
-    energies = _sum(jnp.where(r == place, x, 0) for r, x in zip(ranks, d, strict=True))
-    columns = _sum(jnp.where(r == place, x[:, None], 0) for r, x in zip(ranks, z, strict=True))
+    energies = _sum_terms(jnp.where(r == place, x, 0) for r, x in zip(ranks, d, strict=True))
+    columns = _sum_terms(
+        jnp.where(r == place, x[:, None], 0) for r, x in zip(ranks, z, strict=True)
+    )
     return energies * scale, columns
 
 
 @separate_kernel
-def _phases(phases, scale):
+def _basis_phases(phases, scale):
     """Phase of each basis state in which the off-diagonal is real and positive; NaN without H."""
     one = jnp.where(scale == scale, 1, jnp.nan).astype(scale.dtype)
     real, imaginary = [one], [one * 0]
@@ -322,24 +341,24 @@ def _phases(phases, scale):
 
 
 @separate_kernel
-def _phased(columns, phases):
+def _apply_phases(columns, phases):
     real, imaginary = jnp.stack(phases[0]), jnp.stack(phases[1])
     return columns * real[:, None], columns * imaginary[:, None]
 
 
 @separate_kernel
-def _overlap(ur, ui, reflector):
+def _reflector_overlap(ur, ui, reflector):
     """τ v†U, of the rows that v reaches."""
     vr, vi, tau = reflector
     rows = range(len(vr))
     first = len(ur) - len(vr)
-    real = _sum(vr[i] * ur[first + i] + vi[i] * ui[first + i] for i in rows)
-    imaginary = _sum(vr[i] * ui[first + i] - vi[i] * ur[first + i] for i in rows)
+    real = _sum_terms(vr[i] * ur[first + i] + vi[i] * ui[first + i] for i in rows)
+    imaginary = _sum_terms(vr[i] * ui[first + i] - vi[i] * ur[first + i] for i in rows)
     return tau * real, tau * imaginary
 
 
 @separate_kernel
-def _unreflected(ur, ui, reflector, overlap):
+def _apply_reflector(ur, ui, reflector, overlap):
     """U - v (τ v†U)."""
     (vr, vi, _), (wr, wi) = reflector, overlap
     rows = slice(len(ur) - len(vr), None)
@@ -351,22 +370,22 @@ def _unreflected(ur, ui, reflector, overlap):
 def _householder_ql(hamiltonian, iterate):
     """U = (reflections)(phases) Z, with Z the real eigenvectors of the tridiagonal matrix."""
     n = len(hamiltonian)
-    scale = _scale(hamiltonian)
-    hr, hi = _scaled(hamiltonian, scale)
-    d, e, phases, reflectors = _tridiagonal(hr, hi)
+    scale = _power_of_two_scale(hamiltonian)
+    hr, hi = _scaled_hermitian_part(hamiltonian, scale)
+    d, e, phases, reflectors = _reduce_to_tridiagonal(hr, hi)
     identity = jnp.eye(n, dtype=hr.dtype)[..., None]
     z = [jnp.broadcast_to(column, hr[0].shape) for column in identity]
-    d, e, z = iterate(d, _split(d, e), z)
-    left = _sum(abs(x) for x in e)
+    d, e, z = iterate(d, _deflate_off_diagonal(d, e), z)
+    left = _sum_terms(abs(x) for x in e)
     scale = jnp.where(left == 0, scale, jnp.nan)
-    energies, columns = _sorted(d, z, _ranks(d), scale)
-    ur, ui = _phased(columns, _phases(phases, scale))
+    energies, columns = _sort_eigenpairs(d, z, _ascending_ranks(d), scale)
+    ur, ui = _apply_phases(columns, _basis_phases(phases, scale))
     for reflector in reversed(reflectors):
-        ur, ui = _unreflected(ur, ui, reflector, _overlap(ur, ui, reflector))
+        ur, ui = _apply_reflector(ur, ui, reflector, _reflector_overlap(ur, ui, reflector))
     return energies, jax.lax.complex(ur, ui)
 
 
-_householder_ql_kernel = single_kernel(partial(_householder_ql, iterate=_while_any))
+_householder_ql_kernel = single_kernel(partial(_householder_ql, iterate=_sweep_until_diagonal))
 
 
 # --------------------------------------------------------------------------- the solvers
@@ -375,8 +394,8 @@ _householder_ql_kernel = single_kernel(partial(_householder_ql, iterate=_while_a
 def closed_form(hamiltonian: Complex[Array, "n n K"]) -> Eigensystem:
     """n = 1 and 2."""
     if len(hamiltonian) > 1:
-        scale = _scale(hamiltonian)
-        energies, real, imaginary = _two_levels(*_scaled(hamiltonian, scale), scale)
+        scale = _power_of_two_scale(hamiltonian)
+        energies, real, imaginary = _two_levels(*_scaled_hermitian_part(hamiltonian, scale), scale)
         real, imaginary = jnp.stack(real), jnp.stack(imaginary)
         basis = jax.lax.complex(real, imaginary).reshape(hamiltonian.shape)
         return jnp.stack(energies), basis
@@ -393,7 +412,7 @@ def _two_levels(hr, hi, scale):
     xr, xi = hr[1, 0], hi[1, 0]
     radius = jnp.sqrt(half**2 + xr**2 + xi**2)
     square = (abs(half) + radius) ** 2 + xr**2 + xi**2
-    mixed = square > _negligible(hr.dtype)
+    mixed = square > _negligible_square(hr.dtype)
     inverse = 1 / jnp.sqrt(jnp.where(mixed, square, 1))
     exists = jnp.where(scale == scale, 1, jnp.nan).astype(scale.dtype)
     cosine = jnp.where(mixed, (abs(half) + radius) * inverse, exists)
@@ -417,7 +436,7 @@ def householder_ql(hamiltonian: Complex[Array, "n n K"]) -> Eigensystem:
     reflections are applied to the result.
     """
     if jax.default_backend() != "cpu":
-        return _householder_ql(hamiltonian, _fixed)
+        return _householder_ql(hamiltonian, _sweep_fixed_times)
     return _in_parts(_householder_ql_kernel, hamiltonian, _LANES)
 
 

@@ -46,13 +46,13 @@ def content_hash(contents: Contents) -> str:
         little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
         axes = list(contents.axes.get(name, ()))
         about = json.dumps([name, little.dtype.str, list(little.shape), axes])
-        _update(digest, about.encode(), little.tobytes())
+        _add_parts(digest, about.encode(), little.tobytes())
     for name, text in sorted(contents.texts.items()):
-        _update(digest, name.encode(), text.encode())
+        _add_parts(digest, name.encode(), text.encode())
     return digest.hexdigest()
 
 
-def _update(digest, *parts: bytes) -> None:
+def _add_parts(digest, *parts: bytes) -> None:
     """Add parts with their lengths, so that no two lists of parts run together to the same."""
     for part in parts:
         digest.update(struct.pack("<Q", len(part)))
@@ -186,7 +186,7 @@ def write_netcdf(path: Path, dataset: xarray.Dataset) -> None:
         dataset.to_netcdf(new, engine="h5netcdf")
         with new.open("r+b") as file:
             data = file.read()
-            file.write(_seal(data))
+            file.write(_make_seal(data))
             os.fsync(file.fileno())
         os.replace(new, path)
     finally:
@@ -200,18 +200,18 @@ _SEAL_START, _SEAL_END = b"\njaxspin sha256 ", b" jaxspin\n"
 # of 300 files with random bytes changed did. It does not mind bytes after its end: there stands a
 # hash of the bytes before. Another program that changes the file cuts it off; then the hash of the
 # contents is what remains.
-def _seal(data: bytes) -> bytes:
+def _make_seal(data: bytes) -> bytes:
     return _SEAL_START + hashlib.sha256(data).hexdigest().encode() + _SEAL_END
 
 
-_SEAL_LENGTH = len(_seal(b""))
+_SEAL_LENGTH = len(_make_seal(b""))
 
 
 def _check_seal(path: Path) -> None:
     data = path.read_bytes()
     found = data[-_SEAL_LENGTH:]
     sealed = _SEAL_START in found or found.endswith(_SEAL_END)
-    if sealed and found != _seal(data[:-_SEAL_LENGTH]):
+    if sealed and found != _make_seal(data[:-_SEAL_LENGTH]):
         raise UnusableFile("is damaged: the hash of its bytes differs")
 
 
@@ -226,9 +226,9 @@ def read_netcdf(path: Path, arrays: Iterable[str], texts: Iterable[str]) -> Cont
     try:
         _check_seal(path)
         with h5py.File(path, "r") as file:
-            found = {name: _text(file, name) for name in texts}
-            variables = {name: _variable(file, name) for name in arrays}
-            axes = {name: _axes(variable) for name, variable in variables.items()}
+            found = {name: _read_attribute(file, name) for name in texts}
+            variables = {name: _open_variable(file, name) for name in arrays}
+            axes = {name: _axis_names(variable) for name, variable in variables.items()}
             values = {name: variable[()] for name, variable in variables.items()}
     except UnusableFile:
         raise
@@ -245,7 +245,7 @@ def read_text(path: Path, name: str) -> str | None:
         return None
 
 
-def _text(file: h5py.File, name: str) -> str:
+def _read_attribute(file: h5py.File, name: str) -> str:
     if name not in file.attrs:
         raise UnusableFile(f"has no text `{name}`")
     text = file.attrs[name]
@@ -254,7 +254,7 @@ def _text(file: h5py.File, name: str) -> str:
     return text
 
 
-def _variable(file: h5py.File, name: str) -> h5py.Dataset:
+def _open_variable(file: h5py.File, name: str) -> h5py.Dataset:
     """A variable whose numbers, real ones, lie in this file as they are.
 
     Links and storage outside of it would turn the bytes of any file into numbers; filters load
@@ -279,7 +279,7 @@ def _variable(file: h5py.File, name: str) -> h5py.Dataset:
     return variable
 
 
-def _axes(variable: h5py.Dataset) -> tuple[str, ...]:
+def _axis_names(variable: h5py.Dataset) -> tuple[str, ...]:
     """The names of the axes; the dimensions of netCDF are datasets of that name."""
     scales = (dimension[0].name if len(dimension) else "/?" for dimension in variable.dims)
     return tuple(str(name).removeprefix("/") for name in scales)

@@ -1,4 +1,4 @@
-"""Derivatives by all numbers that change, in forward mode, and their combination.
+"""Derivatives with respect to all numbers that change, in forward mode, and their combination.
 
 Reverse mode then goes back through the combination alone, so that it costs no more memory than
 forward mode, and meets the same checks of degenerate bands.
@@ -15,35 +15,35 @@ from jax.flatten_util import ravel_pytree
 
 def along_all(function: Callable, primals, tangents) -> tuple[Any, Any]:
     """The value of a function at `primals` and its derivative along `tangents` (None: constant)."""
-    changes, _ = ravel_pytree(_real(tangents))
+    changes, _ = ravel_pytree(_split_complex(tangents))
     moves = jax.tree.map(lambda t: t is not None, tangents, is_leaf=lambda t: t is None)
     moved, fixed = eqx.partition(primals, moves)
-    numbers, as_tree = ravel_pytree(_real(moved))
+    numbers, as_tree = ravel_pytree(_split_complex(moved))
 
-    def of(numbers):
-        return function(*eqx.combine(jax.tree.map(_like, moved, as_tree(numbers)), fixed))
+    def evaluate_at(numbers):
+        return function(*eqx.combine(jax.tree.map(_join_complex, moved, as_tree(numbers)), fixed))
 
-    value, slopes = with_slopes(of, numbers)
+    value, slopes = with_slopes(evaluate_at, numbers)
     return value, jax.tree.map(lambda slope: slope @ changes, slopes)
 
 
-def moving(tangents) -> int:
-    """How many real numbers change, by all of which `along_all` differentiates."""
-    return sum(x.size for x in jax.tree.leaves(_real(tangents)))
+def count_tangents(tangents) -> int:
+    """Number of real inputs with a nonzero tangent; `along_all` takes a derivative for each."""
+    return sum(x.size for x in jax.tree.leaves(_split_complex(tangents)))
 
 
 def with_slopes(function: Callable, at) -> tuple[Any, Any]:
-    """The value of a function of a vector, and its derivatives by all elements, as a last axis."""
+    """Value of a function of a vector, and its derivatives with respect to it along a last axis."""
     along = lambda unit: jax.jvp(function, (at,), (unit,))  # noqa: E731
     return jax.vmap(along, out_axes=(None, -1))(jnp.eye(at.size, dtype=at.dtype))
 
 
-def _real(tree):
+def _split_complex(tree):
     """The arrays of a tree with real and imaginary parts, where they are complex, along an axis."""
     parts = lambda x: jnp.stack([x.real, x.imag]) if jnp.iscomplexobj(x) else x  # noqa: E731
     return jax.tree.map(parts, tree)
 
 
-def _like(array, parts):
-    """The array that `_real` took apart, complex if `array` is."""
+def _join_complex(array, parts):
+    """The array that `_split_complex` took apart, complex if `array` is."""
     return jax.lax.complex(*parts) if jnp.iscomplexobj(array) else parts

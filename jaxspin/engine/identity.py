@@ -54,7 +54,7 @@ _TRACING = ContextVar("whether a function is traced for its digest", default=Fal
 
 
 def is_tracing() -> bool:
-    """Whether a function is being traced for its digest."""
+    """Tell if a function is being traced for its digest."""
     return _TRACING.get()
 
 
@@ -66,7 +66,7 @@ def digest(traced: ClosedJaxpr) -> str:
     Raises:
         Unidentified: a constant is being traced by a surrounding jit, grad or vmap.
     """
-    return _program(traced)
+    return _digest_program(traced)
 
 
 def operations(function: Callable, *arguments) -> str:
@@ -76,7 +76,7 @@ def operations(function: Callable, *arguments) -> str:
         ValueError: it calls Python functions that JAX cannot look into.
     """
     traced = trace(function, *arguments)
-    called = sorted(set(callbacks(traced)))
+    called = sorted(set(callback_names(traced)))
     if called:
         raise ValueError(
             "Argument `checkpoint` must be None, and the number of processes 1, for a computation "
@@ -87,9 +87,9 @@ def operations(function: Callable, *arguments) -> str:
     return digest(traced)
 
 
-def callbacks(traced: ClosedJaxpr) -> Iterator[str]:
+def callback_names(traced: ClosedJaxpr) -> Iterator[str]:
     """Names of the Python functions whose values a traced function depends on."""
-    for equation in _equations(traced.jaxpr):
+    for equation in _walk_equations(traced.jaxpr):
         name = equation.primitive.name
         if name.endswith("callback") and not name.startswith("debug"):
             called = equation.params.get("callback")
@@ -97,14 +97,14 @@ def callbacks(traced: ClosedJaxpr) -> Iterator[str]:
             yield f"{name} of {getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
-def _equations(jaxpr: Jaxpr) -> Iterator[Any]:
+def _walk_equations(jaxpr: Jaxpr) -> Iterator[Any]:
     for equation in jaxpr.eqns:
         yield equation
-        for inner in _inner(tuple(equation.params.values())):
-            yield from _equations(inner.jaxpr)
+        for inner in _inner_programs(tuple(equation.params.values())):
+            yield from _walk_equations(inner.jaxpr)
 
 
-def _inner(value) -> Iterator[ClosedJaxpr]:
+def _inner_programs(value) -> Iterator[ClosedJaxpr]:
     """The programs within the parameters of an operation."""
     if isinstance(value, ClosedJaxpr):
         yield value
@@ -112,65 +112,69 @@ def _inner(value) -> Iterator[ClosedJaxpr]:
         yield ClosedJaxpr(value, ())
     elif isinstance(value, tuple | list):
         for item in value:
-            yield from _inner(item)
+            yield from _inner_programs(item)
 
 
 #: Digests of inner programs that JAX keeps, such as those of the functions of jax.numpy.
 _known: WeakKeyDictionary[ClosedJaxpr, str] = WeakKeyDictionary()
 
 
-def _program(traced: ClosedJaxpr) -> str:
+def _digest_program(traced: ClosedJaxpr) -> str:
     found = _known.get(traced)
     if found is None:
-        found = _hashed("\n".join([*map(_constant, traced.consts), _body(traced.jaxpr)]))
+        found = _short_hash(
+            "\n".join([*map(_constant_text, traced.consts), _program_text(traced.jaxpr)])
+        )
         if not _holds_arrays(traced):  # an array of NumPy may change
             _known[traced] = found
     return found
 
 
 def _holds_arrays(traced: ClosedJaxpr) -> bool:
-    inner = (x for e in traced.jaxpr.eqns for x in _inner(tuple(e.params.values())))
+    inner = (x for e in traced.jaxpr.eqns for x in _inner_programs(tuple(e.params.values())))
     return bool(traced.consts) or any(map(_holds_arrays, inner))
 
 
-def _body(jaxpr: Jaxpr) -> str:
+def _program_text(jaxpr: Jaxpr) -> str:
     names: dict[Any, int] = {}
 
-    def name(variable) -> str:
+    def variable_text(variable) -> str:
         if isinstance(variable, Literal):
-            return f"{_kind(variable.aval)}={_constant(variable.val)}"
-        return f"{_kind(variable.aval)}{names.setdefault(variable, len(names))}"
+            return f"{_type_text(variable.aval)}={_constant_text(variable.val)}"
+        return f"{_type_text(variable.aval)}{names.setdefault(variable, len(names))}"
 
-    lines = [" ".join(map(name, (*jaxpr.constvars, *jaxpr.invars)))]
+    lines = [" ".join(map(variable_text, (*jaxpr.constvars, *jaxpr.invars)))]
     for equation in jaxpr.eqns:
         primitive, parameters = equation.primitive.name, equation.params
         if primitive == "jit":  # the name of a function is none of its operations
             parameters = {k: v for k, v in parameters.items() if k != "name"}
-        inputs, outputs = (" ".join(map(name, x)) for x in (equation.invars, equation.outvars))
-        lines.append(f"{outputs} = {primitive} {_value(parameters)} {inputs}")
-    return "\n".join([*lines, " ".join(map(name, jaxpr.outvars))])
+        inputs, outputs = (
+            " ".join(map(variable_text, x)) for x in (equation.invars, equation.outvars)
+        )
+        lines.append(f"{outputs} = {primitive} {_parameter_text(parameters)} {inputs}")
+    return "\n".join([*lines, " ".join(map(variable_text, jaxpr.outvars))])
 
 
-def _kind(aval) -> str:
+def _type_text(aval) -> str:
     if not hasattr(aval, "dtype"):
         return str(aval)
     return f"{aval.dtype}{aval.shape}{'~' if getattr(aval, 'weak_type', False) else ''}:"
 
 
-def _value(value) -> str:
+def _parameter_text(value) -> str:
     """A parameter of an operation as a text."""
     if isinstance(value, ClosedJaxpr):
-        return _program(value)
+        return _digest_program(value)
     if isinstance(value, Jaxpr):
-        return _hashed(_body(value))
+        return _short_hash(_program_text(value))
     if eqx.is_array(value):
-        return _constant(value)
+        return _constant_text(value)
     if isinstance(value, enum.Enum | type):
         return str(value)
     if isinstance(value, tuple | list):
-        return f"({', '.join(_value(item) for item in value)})"
+        return f"({', '.join(_parameter_text(item) for item in value)})"
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key}: {_value(value[key])}' for key in sorted(value))}}}"
+        return f"{{{', '.join(f'{key}: {_parameter_text(value[key])}' for key in sorted(value))}}}"
     if hasattr(value, "callback_func"):
         return _identity_of_function(value.callback_func)
     if callable(value):  # rules of derivatives and batches, traced where they are used
@@ -185,7 +189,7 @@ def _identity_of_function(function) -> str:
     return " ".join(str(id(part)) for part in parts)
 
 
-def _constant(value) -> str:
+def _constant_text(value) -> str:
     if isinstance(value, jax.core.Tracer):
         raise Unidentified
     if jnp.issubdtype(getattr(value, "dtype", type(value)), jax.dtypes.prng_key):
@@ -193,11 +197,11 @@ def _constant(value) -> str:
     array = np.asarray(value)
     if array.dtype == object:
         return without_addresses(repr(value))
-    text = array.tobytes().hex() if array.size <= 4 else _hashed(np.ascontiguousarray(array))
+    text = array.tobytes().hex() if array.size <= 4 else _short_hash(np.ascontiguousarray(array))
     return f"{array.dtype}{array.shape}{text}"
 
 
-def _hashed(data: Any) -> str:
+def _short_hash(data: Any) -> str:
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()[:16]
 
 
@@ -235,15 +239,17 @@ def _traced_part(part) -> str:
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
     known = []
 
-    def run(arrays, unit):
+    def run_part(arrays, unit):
         found = jax.tree.leaves(run_operations(eqx.combine(arrays, rest), unit))
         known.extend(x for x in found if not eqx.is_array(x))
         return [x for x in found if eqx.is_array(x)]
 
-    traced = trace(run, shapes, 1.0)
+    traced = trace(run_part, shapes, 1.0)
     texts = [digest(traced), *known]
-    if any(equation.primitive.name.startswith("custom_") for equation in _equations(traced.jaxpr)):
-        slope = lambda arrays, x: jax.jvp(lambda x: run(arrays, x), (x,), (1.0,))  # noqa: E731
+    if any(
+        equation.primitive.name.startswith("custom_") for equation in _walk_equations(traced.jaxpr)
+    ):
+        slope = lambda arrays, x: jax.jvp(lambda x: run_part(arrays, x), (x,), (1.0,))  # noqa: E731
         texts.append(digest(trace(slope, shapes, 1.0)))
     return " ".join(map(str, texts))
 
@@ -287,12 +293,12 @@ def _foreign_parts_of_module(module) -> Iterator[Any]:
 
 
 def is_traceable(part) -> bool:
-    """Whether the operations of a part are known (`run_operations`)."""
+    """Tell if the operations of a part are known (`run_operations`)."""
     return run_operations.dispatch(type(part)) is not run_operations.dispatch(object)
 
 
 def is_overridden(part, name: str) -> bool:
-    """Whether a method or property of a module comes from elsewhere than the package."""
+    """Tell if a method or property of a module is defined outside the package."""
     return not _is_trusted_attribute(getattr(type(part), name))
 
 

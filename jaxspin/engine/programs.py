@@ -52,7 +52,7 @@ class Program:
         arrays = [leaf for leaf in leaves if eqx.is_array(leaf)]
         rest = [None if eqx.is_array(leaf) else leaf for leaf in leaves]
         fresh = _Compiled(self._function, structure, rest, self._options)
-        return self._kept(fresh, arguments, arrays, code)(arrays)
+        return self._find_compiled(fresh, arguments, arrays, code)(arrays)
 
     def _kept(self, fresh: "_Compiled", arguments, arrays, code) -> "_Compiled":
         """The program of an earlier call, where it does the same."""
@@ -62,11 +62,11 @@ class Program:
             key = (self, fresh.structure, fresh.constants, kinds, code)
             hash(key)
         except (Unidentified, TypeError):  # code of unknown kind, or a constant that may change
-            return self._kept_for_trace(fresh, arrays, kinds)
+            return self._find_by_trace(fresh, arrays, kinds)
         return _programs.keep(key, fresh)
 
-    def _kept_for_trace(self, fresh: "_Compiled", arrays, kinds) -> "_Compiled":
-        """The same where only the trace of the whole function tells."""
+    def _find_by_trace(self, fresh: "_Compiled", arrays, kinds) -> "_Compiled":
+        """The program of an earlier call, known by the trace of the whole function alone."""
         try:
             key = (self, kinds, digest(fresh.jitted.trace(arrays).jaxpr))
         except Unidentified:
@@ -91,7 +91,7 @@ class _Compiled:
     def jitted(self) -> Any:
         """The function for `jax.jit`."""
 
-        def flat(arrays):
+        def flat_function(arrays):
             numbers = iter(arrays)
             leaves = [next(numbers) if x is None else x for x in self._rest]
             result = self._function(*jax.tree.unflatten(self.structure, leaves))
@@ -100,8 +100,8 @@ class _Compiled:
             self.result = structure, rest
             return numbers
 
-        flat.__name__ = flat.__qualname__ = self._function.__name__
-        return jax.jit(flat, **self._options)
+        flat_function.__name__ = flat_function.__qualname__ = self._function.__name__
+        return jax.jit(flat_function, **self._options)
 
     def __call__(self, arrays: list):
         numbers = self.jitted(arrays)

@@ -29,11 +29,11 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{_short(speed)} k/s")
+        return Text("" if speed is None else f"{_abbreviate_number(speed)} k/s")
 
 
 def track(
-    segments: Iterable[T], size: int, total: int, done: int, label: str, show: bool | None
+    segments: Iterable[T], size: int, total: int, done: int, show: bool | None
 ) -> Iterator[T]:
     """Yield the segments of a sum over `total` k-points, `size` k-points each, showing progress.
 
@@ -51,7 +51,7 @@ def track(
     )
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not visible) as bar:
-        task = bar.add_task(label, total=total, completed=done * size)
+        task = bar.add_task("integrating", total=total, completed=done * size)
         for segment in segments:
             bar.advance(task, size)
             yield segment
@@ -95,14 +95,14 @@ def count_steps(label: str, show: bool | None) -> Iterator[Callable[[int, float,
     with Progress(TextColumn("{task.description}"), console=console, transient=True) as line:
         task = line.add_task(f"{label}: compiling", total=None)
 
-        def report(step: int, misfit: float, distance: float) -> None:
+        def report_step(step: int, misfit: float, distance: float) -> None:
             text = f"{label}: step {step}, χ² {misfit:.6g}, distance {distance:.1g}"
             line.update(task, description=printable(text, sys.stderr))
 
-        yield report
+        yield report_step
 
 
-def _short(number: float) -> str:
+def _abbreviate_number(number: float) -> str:
     for unit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= unit:
             return f"{number / unit:.1f} {suffix}"

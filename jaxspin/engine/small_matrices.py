@@ -86,11 +86,11 @@ def sandwich(
     basis: Inexact[Array, "n m #K"], a: Inexact[Array, "*c n n #K"]
 ) -> Inexact[Array, "*c m m K"]:
     """U†aU for each k: an operator in the basis of the columns of U."""
-    return _onto(basis, matmul(a, basis))
+    return _apply_dagger(basis, matmul(a, basis))
 
 
 @separate_kernel
-def _onto(basis, a):
+def _apply_dagger(basis, a):
     """U†a, without writing U† down."""
     return product(dagger(basis), a)
 
@@ -121,7 +121,7 @@ def diagonal_of_product(
 
 
 def is_traced(*trees: object) -> bool:
-    """Whether any leaf is being traced by jit, grad or vmap, so that its value is not known."""
+    """Tell if any leaf is being traced by jit, grad or vmap, so that its value is not known."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree_util.tree_leaves(trees))
 
 

@@ -42,9 +42,9 @@ def printable(text: str, stream=None) -> str:
     'sigma_ab = (e²/hbar) Sum f_m Omega_ab'
     """
     encoding = getattr(sys.stdout if stream is None else stream, "encoding", None) or "utf-8"
-    if _has(encoding, text):
+    if _can_encode(encoding, text):
         return text
-    return "".join(sign if _has(encoding, sign) else _spell(sign) for sign in text)
+    return "".join(sign if _can_encode(encoding, sign) else _spell_out(sign) for sign in text)
 
 
 def warn_user(text: str) -> None:
@@ -58,7 +58,7 @@ def warn_user(text: str) -> None:
 _INSIDE = ("jaxspin", "contextlib", "equinox", "jax")  # packages that are not the user's
 
 
-def _has(encoding: str, text: str) -> bool:
+def _can_encode(encoding: str, text: str) -> bool:
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
@@ -66,7 +66,7 @@ def _has(encoding: str, text: str) -> bool:
     return True
 
 
-def _spell(sign: str) -> str:
+def _spell_out(sign: str) -> str:
     """A sign in ASCII: from the table, a Greek letter by its name, others without their accents."""
     name = unicodedata.name(sign, "")
     if sign not in _SIGNS and name.startswith("GREEK") and " LETTER " in name:

@@ -1,4 +1,4 @@
-"""What JAX makes of a user's function, looked at before it becomes part of a long calculation.
+"""Trace of a user's function by JAX, checked before it becomes part of a long calculation.
 
 A function that cannot be traced fails deep inside JAX, and an index beyond the end of an array does
 not fail at all, for JAX takes the last element instead. Here both are errors in the user's words.
@@ -91,7 +91,7 @@ _LONGEST = 60  # characters of a line of code in a message
 
 
 def _line_of(error: Exception) -> str:
-    """Where in the user's code an error arose, as text to append to a name."""
+    """Line of the user's code in which an error arose, as text to append to a name."""
     frames = traceback.extract_tb(error.__traceback__)
     inside = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
     if not inside:
@@ -104,7 +104,7 @@ def _line_of(error: Exception) -> str:
 def _indices_beyond(program: Jaxpr, known: dict[Var, np.ndarray]) -> Iterator[tuple[int, int]]:
     """The indices that are known and beyond the end of an axis, and its length."""
     for equation in program.eqns:
-        for index, size, length in _indices(equation, known):
+        for index, size, length in _taken_indices(equation, known):
             low, high = int(np.min(index)), int(np.max(index))
             if low < 0 or high > length - size:
                 yield (low - length if low < 0 else high + size - 1), length
@@ -114,16 +114,16 @@ def _indices_beyond(program: Jaxpr, known: dict[Var, np.ndarray]) -> Iterator[tu
                     yield from _indices_beyond(closed.jaxpr, _known_inside(closed, equation, known))
 
 
-def _indices(equation, known: dict[Var, np.ndarray]) -> Iterator[tuple[np.ndarray, int, int]]:
+def _taken_indices(equation, known: dict[Var, np.ndarray]) -> Iterator[tuple[np.ndarray, int, int]]:
     """Known first indices of what an operation takes, the number it takes, length of the axis."""
     name, parameters = equation.primitive.name, equation.params
     if name == "dynamic_slice":
         operand, *starts = equation.invars
         axes, sizes = range(len(starts)), parameters["slice_sizes"]
-        values = [_value(start, known) for start in starts]
+        values = [_known_value(start, known) for start in starts]
     elif name == "gather" or name.startswith("scatter"):
         operand, starts = equation.invars[:2]
-        numbers, found = parameters["dimension_numbers"], _value(starts, known)
+        numbers, found = parameters["dimension_numbers"], _known_value(starts, known)
         gathers = name == "gather"
         axes = numbers.start_index_map if gathers else numbers.scatter_dims_to_operand_dims
         sizes = parameters["slice_sizes"] if gathers else [1] * len(operand.aval.shape)
@@ -135,7 +135,7 @@ def _indices(equation, known: dict[Var, np.ndarray]) -> Iterator[tuple[np.ndarra
             yield value, sizes[axis], operand.aval.shape[axis]
 
 
-def _value(variable: Var | Literal, known: dict[Var, np.ndarray]) -> np.ndarray | None:
+def _known_value(variable: Var | Literal, known: dict[Var, np.ndarray]) -> np.ndarray | None:
     if isinstance(variable, Literal):
         return np.asarray(variable.val)
     return known.get(variable)
@@ -155,6 +155,8 @@ def _known_inside(closed: ClosedJaxpr, equation, known) -> dict[Var, np.ndarray]
     outer = equation.invars[len(equation.invars) - len(inner) :]
     found = _known_constants(closed)
     if len(outer) == len(inner) and equation.primitive.name not in ("scan", "while"):
-        values = ((variable, _value(x, known)) for variable, x in zip(inner, outer, strict=True))
+        values = (
+            (variable, _known_value(x, known)) for variable, x in zip(inner, outer, strict=True)
+        )
         found |= {variable: value for variable, value in values if value is not None}
     return found

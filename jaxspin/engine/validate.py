@@ -48,7 +48,7 @@ def check_temperature(temperature) -> None:
 
 
 def finite_reals(value: object) -> bool:
-    """Whether `value` is a real number or an array of them, all finite; no text, no None."""
+    """Tell if `value` is a real number or an array of them, all finite; no text, no None."""
     try:
         array = np.asarray(value)
     except ValueError:  # rows of different lengths

@@ -1,4 +1,4 @@
-"""What is compiled with what: hints to XLA, on which the speed on a CPU depends.
+"""Hints to XLA on the partition of a program into kernels, which set its speed on a CPU.
 
 XLA on CPU computes a cheap value again in each loop, and each element of a loop, that uses it, and
 rounds it differently there when it contracts a*b + c. A product of matrices that 27 components
@@ -8,7 +8,7 @@ share would be computed hundreds of times.
 * `separate_kernel` has a function compiled apart, with its results in memory.
 * `single_kernel` has a function with all its stages and loops compiled into a single kernel, where
   each line of it would otherwise be a kernel of its own, with its launch.
-* `repeat` and `mapped` are loops that are not made one kernel, for long arrays.
+* `repeat` and `map_in_pieces` are loops that are not made one kernel, for long arrays.
 * `add_rows` adds to a long array inside a loop that is one kernel.
 
 The attributes that all but `materialize` set are hints: a version of XLA that does not know them
@@ -37,33 +37,33 @@ def materialize(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
     return x / jnp.where(x == x, 1.0, 2.0).astype(x.dtype)
 
 
-def _hinted(function: Callable, **hints: str) -> Callable:
+def _with_hints(function: Callable, **hints: str) -> Callable:
     """`function`, called in the compiled program with these attributes on the call alone."""
 
     @wraps(function)
-    def unhinted(*args):
+    def call_unhinted(*args):
         with set_xla_metadata(inlineable="true", xla_cpu_small_call="false"):
             return function(*args)
 
-    compiled = jax.jit(unhinted)
+    compiled = jax.jit(call_unhinted)
 
     @wraps(function)
-    def call(*args):
+    def call_hinted(*args):
         if jax.default_backend() != "cpu":
             return function(*args)
         with set_xla_metadata(**hints):
             return compiled(*args)
 
-    return call
+    return call_hinted
 
 
 #: A function whose results are computed once and stand in memory.
-separate_kernel = partial(_hinted, inlineable="false", xla_cpu_small_call="false")
+separate_kernel = partial(_with_hints, inlineable="false", xla_cpu_small_call="false")
 #: A function that becomes one kernel, loops and stages included. XLA's threshold for doing this by
 #: itself is a kilobyte; with a kernel launch for every few lines of a stage it is 2 times slower.
 #: It must not hold scatters, custom calls or reductions other than to a scalar (XLA ends the
 #: process: "fusion kind not implemented").
-single_kernel = partial(_hinted, inlineable="false", xla_cpu_small_call="true")
+single_kernel = partial(_with_hints, inlineable="false", xla_cpu_small_call="true")
 
 
 def repeat(times: int, step: Callable, state):
@@ -76,7 +76,7 @@ def repeat(times: int, step: Callable, state):
     return _in_pieces(lambda: jax.lax.fori_loop(0, times, lambda _, state: step(state), state))
 
 
-def mapped(function: Callable, xs, batch_size: int | None = None):
+def map_in_pieces(function: Callable, xs, batch_size: int | None = None):
     """`jax.lax.map`, for functions that are too large for one kernel, as `repeat` is."""
     return _in_pieces(lambda: jax.lax.map(function, xs, batch_size=batch_size))
 

@@ -11,7 +11,7 @@ from jaxspin.engine.checkpoint import (
     PartialSums,
     as_checkpoint,
     describe,
-    rounded,
+    round_to_scale,
 )
 from jaxspin.engine.identity import operations
 from jaxspin.engine.progress import count_steps
@@ -97,7 +97,7 @@ def _about(problem: Problem, method: Method) -> dict[str, str]:
         "jaxspin": version("jaxspin"),
         "parameters": ", ".join(place.names),
         "residuals": operations(problem.residuals, place.tree(place.start)),
-        **describe(**{"residuals at the start": rounded(at_start, scale)}),
+        **describe(**{"residuals at the start": round_to_scale(at_start, scale)}),
         **method.about(problem),
         **describe(**numbers, prior=priors.where, mean=priors.mean, sigma=priors.sigma),
     }

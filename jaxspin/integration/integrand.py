@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxspin.band_structure.bands import solve
-from jaxspin.engine.checkpoint import describe, rounded
+from jaxspin.engine.checkpoint import describe, round_to_scale
 from jaxspin.engine.identity import Unidentified, code_of, digest, operations, trace
 from jaxspin.engine.programs import program
 from jaxspin.meshes.mesh import Mesh
@@ -56,7 +56,7 @@ def describe_values(observable, model) -> dict[str, str]:
     """
     values = jax.tree.leaves(_lifted_values(observable, model))
     return describe(
-        **{"values at three k": [rounded(x, np.max(np.abs(x), initial=0)) for x in values]}
+        **{"values at three k": [round_to_scale(x, np.max(np.abs(x), initial=0)) for x in values]}
     )
 
 

@@ -29,7 +29,7 @@ from jaxspin.band_structure.degeneracy_lifting import (
 from jaxspin.engine import distributed
 from jaxspin.engine.checkpoint import PartialSums, describe
 from jaxspin.engine.devices import in_order, workers
-from jaxspin.engine.forward_mode import along_all, moving
+from jaxspin.engine.forward_mode import along_all, count_tangents
 from jaxspin.engine.programs import program
 from jaxspin.engine.progress import track
 from jaxspin.engine.small_matrices import as_arrays, is_traced, on_device
@@ -367,7 +367,7 @@ _FORWARD = 32
 
 @_both.def_jvp
 def _both_jvp(primals, tangents):
-    if moving(tangents) > _FORWARD:
+    if count_tangents(tangents) > _FORWARD:
         return eqx.filter_jvp(_plainly_both, primals, tangents)
     return along_all(_both_to_differentiate, primals, tangents)
 
@@ -416,7 +416,7 @@ class _Segments(NamedTuple):
         size = -(-self.points // max(1, len(mine)))
         progress = self.progress if distributed.rank() == 0 else False
         try:
-            for part in track(parts, size, self.points, state[0], "integrating", progress):
+            for part in track(parts, size, self.points, state[0], progress):
                 done, totals = state
                 state = done + 1, _merge(totals, jax.device_put(part, devices[0]))
                 self.partial_sums.keep(self.stage, *state, now=state[0] == len(mine))

@@ -11,7 +11,7 @@ from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.validate import check_energies
-from jaxspin.engine.xla import mapped
+from jaxspin.engine.xla import map_in_pieces
 from jaxspin.responses.response import shown
 from jaxspin.spin_transfer.checks import check_model, check_setting, check_vector
 from jaxspin.spin_transfer.exchange_models import ExchangeModel, ScalarBand
@@ -210,7 +210,7 @@ def _respond(model, surface, mu, m, setting) -> tuple[Level, tuple[Diagnostic, .
         shells, findings = shells_at(model, surface, energy, setting)
         return level_at(model, shells, m, setting), findings
 
-    levels, findings = mapped(at, mu)
+    levels, findings = map_in_pieces(at, mu)
     return levels, _last(findings)
 
 
@@ -221,7 +221,7 @@ def shells_at(model, surface, mu, setting) -> tuple[Shells, tuple[Diagnostic, ..
     every, findings = nodes_at(surface, scalar, jax.tree.map(lambda x: x[None], energies))
     every = jax.tree.map(lambda x: x[0], every)
     present = jnp.any(every.weight > 0, axis=1)
-    shells = mapped(lambda nodes: shell(model, _placeholder(nodes)), every)
+    shells = map_in_pieces(lambda nodes: shell(model, _placeholder(nodes)), every)
     density = jax.vmap(lambda s: s.density)(shells)
     misfit = jnp.max(jnp.abs(jax.vmap(model.misfit, in_axes=-1)(shells.k[0])))
     refused = jnp.array([jnp.any(finding.found) for finding in findings]).any()
@@ -251,7 +251,7 @@ def level_at(model, shells: Shells, m, setting: Setting) -> Level:
         return Transport(model, one, time, setting.relaxation, setting.threshold)
 
     every = (shells.shells, shells.densities)
-    found = mapped(lambda each: on_shell(transport(each), m, fine), every)
+    found = map_in_pieces(lambda each: on_shell(transport(each), m, fine), every)
     there, rates = jax.tree.map(lambda x: x[0], every), found.rates[0]
     share = transport(there).splitting_share(m)
     unbounded = (setting.threshold == 0) & jnp.any(are_conserved(rates))

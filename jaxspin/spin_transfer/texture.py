@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import check_energy, shortened
-from jaxspin.engine.xla import mapped
+from jaxspin.engine.xla import map_in_pieces
 from jaxspin.spin_transfer.checks import check_model, check_setting, check_vector
 from jaxspin.spin_transfer.exchange_models import ExchangeModel
 from jaxspin.spin_transfer.response import (
@@ -118,7 +118,7 @@ def _at_points(model, surface, mu, m: Float[Array, "3 r"], setting: Setting):
     batch = -(-points // batches)
     numbers = jnp.minimum(jnp.arange(batches * batch), points - 1).reshape(batches, batch)
     at = lambda point: level_at(model, shells, m[:, point], setting)  # noqa: E731
-    levels = mapped(jax.vmap(at), numbers)
+    levels = map_in_pieces(jax.vmap(at), numbers)
     levels: Level = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:points], levels)
     return levels, findings
 

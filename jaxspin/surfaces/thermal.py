@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxspin.engine.xla import mapped, repeat
+from jaxspin.engine.xla import map_in_pieces, repeat
 from jaxspin.models.base import Model
 from jaxspin.surfaces.base import (
     Diagnostic,
@@ -209,7 +209,7 @@ def nodes_at(
     points = (energies.energies.ravel(), rules)
     slots = jax.eval_shape(find, jax.tree.map(lambda x: x[0], points))[0].weight.size
     batch = int(np.clip(_NODES_IN_MEMORY // slots, 1, len(rules)))
-    nodes, findings = mapped(find, points, batch_size=batch)
+    nodes, findings = map_in_pieces(find, points, batch_size=batch)
     wrong = [_any_of_point(finding.found) for finding in findings]
     wrong = jnp.any(jnp.stack(wrong), axis=0) if wrong else jnp.zeros(len(rules), bool)
     spoilt = jnp.where(energies.counted.ravel(), jnp.nan, 0)

@@ -131,9 +131,9 @@ def test_nothing_is_left(tmp_path, monkeypatch):
 def test_written_every_so_many_seconds(tmp_path, monkeypatch):
     """At the end of a stage in any case."""
     writings = []
-    write = module.PartialSums._write
+    write = module.PartialSums._write_file
     counted = lambda self: (writings.append(1), write(self))  # noqa: E731
-    monkeypatch.setattr(module.PartialSums, "_write", counted)
+    monkeypatch.setattr(module.PartialSums, "_write_file", counted)
     computed = stages_kept(monkeypatch)
     hall(checkpoint=js.Checkpoint(tmp_path / "sums.npz", seconds=1e6))
     assert len(writings) == len(set(computed))
@@ -146,7 +146,7 @@ def test_a_full_disk_does_not_end_the_run(tmp_path, monkeypatch):
     def full(self):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(module.PartialSums, "_write", full)
+    monkeypatch.setattr(module.PartialSums, "_write_file", full)
     with pytest.warns(UserWarning, match="No space left"):
         result = hall(checkpoint=tmp_path / "sums.npz")
     np.testing.assert_array_equal(result.value, hall().value)

@@ -250,7 +250,7 @@ def test_a_launcher_completes_the_address(no_launcher, monkeypatch):
     """What Open MPI 5 and MPICH say: how many and which, but not where."""
     monkeypatch.setenv("PMI_SIZE", "4")
     monkeypatch.setenv("PMI_RANK", "3")
-    assert distributed._place("node1:1234", None, None) == ("node1:1234", 4, 3)
+    assert distributed._complete_arguments("node1:1234", None, None) == ("node1:1234", 4, 3)
 
 
 def test_one_process_is_alone():

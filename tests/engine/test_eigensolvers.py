@@ -153,7 +153,7 @@ def test_without_hints_to_the_compiler(monkeypatch):
 def test_fixed_number_of_sweeps():
     """The path for accelerators."""
     names, matrices = battery(4, np.complex128)
-    fixed = partial(eigensolvers._householder_ql, iterate=eigensolvers._fixed)
+    fixed = partial(eigensolvers._householder_ql, iterate=eigensolvers._sweep_fixed_times)
     check(names, matrices, *solve(fixed, matrices))
 
 
