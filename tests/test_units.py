@@ -10,7 +10,7 @@ import scipy.constants as si
 
 import jaxspin as js
 from jaxspin import units
-from jaxspin.plot.texts import typeset
+from jaxspin.plot.texts import typeset_unit
 
 DOCS = Path(__file__).parent.parent / "docs"
 ALL = [unit for family in units._FAMILIES.values() for unit in family]
@@ -143,9 +143,9 @@ def test_every_default_unit_is_known(name, dimension):
 def test_units_as_they_are_printed():
     """Figures, tables in docs/conventions.md, the docs, and what the field writes."""
     for unit in ALL:
-        assert units.canonical(unit) == units.canonical(typeset(unit)) == unit
+        assert units.canonical(unit) == units.canonical(typeset_unit(unit)) == unit
         assert units.is_known(unit)
-    assert not units.is_known(typeset("hbar/e S/m"))
+    assert not units.is_known(typeset_unit("hbar/e S/m"))
     page = (DOCS / "conventions.md").read_text(encoding="utf-8")
     table = page[page.index("| quantity |") : page.index("What the unit strings")]
     named = set(re.findall(r'`"(.*?)"`', table))

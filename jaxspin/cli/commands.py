@@ -67,6 +67,7 @@ def scan(
     file: File = None,
     example: Example = None,
     output: Output = None,
+    *,
     force: Force = False,
     checkpoint: Kept = None,
     show: Show = False,
@@ -76,18 +77,18 @@ def scan(
     Results carry the input that made them. An existing file is overwritten only if it carries the
     same input, or with --force.
     """
-    with _problems():
-        source = _source(file, example)
+    with _report_problems():
+        source = _select_source(file, example)
         if show:
             typer.echo(printable(source.text), nl=False)
             return
-        job = input_files.scan(source)
-        stem = _stem(job.stem, output)
-        targets = [_files(f"{stem}{ending}") for ending in job.runs]
-        _protect([path for pair in targets for path in pair], job.record, force)
+        job = input_files.prepare_scan(source)
+        stem = _result_stem(job.stem, output)
+        targets = [_result_files(f"{stem}{ending}") for ending in job.runs]
+        _refuse_overwrite([path for pair in targets for path in pair], job.record, force)
         for (ending, keywords), (numbers, picture) in zip(job.runs.items(), targets, strict=True):
             start = time.perf_counter()
-            with _kept(checkpoint, ending) as file:
+            with _name_checkpoint(checkpoint, ending) as file:
                 response = job.function(
                     job.model, job.mesh, job.levels, checkpoint=file, **keywords
                 )
@@ -97,7 +98,7 @@ def scan(
             _save_response(response, numbers, job.record)
             axes = plot.scan(response, components=job.components)
             _save_figure(axes, picture, job.record)
-            _summary(response, job.mesh.size, seconds, (numbers, picture))
+            _print_summary(response, job.mesh.size, seconds, (numbers, picture))
 
 
 @app.command()
@@ -109,17 +110,17 @@ def bands(
     show: Show = False,
 ) -> None:
     """Draw the band structure along the path of the input file."""
-    with _problems():
-        source = _source(file, example)
+    with _report_problems():
+        source = _select_source(file, example)
         if show:
             typer.echo(printable(source.text), nl=False)
             return
-        model, path, number, stem, record = input_files.bands(source)
-        picture = Path(f"{_stem(stem, output)}_bands.png")
-        _protect([picture], record, force)
+        model, path, number, stem, record = input_files.prepare_bands(source)
+        picture = Path(f"{_result_stem(stem, output)}_bands.png")
+        _refuse_overwrite([picture], record, force)
         axes = plot.bands(model, path, number=number)
         _save_figure(axes, picture, record)
-        _say(f"wrote {picture}")
+        _print_text(f"wrote {picture}")
 
 
 @app.command()
@@ -137,16 +138,16 @@ def check(
     The bands are compared with those of Wannier90 (_band.dat), and the Berry curvatures with those
     of WannierBerri, where these are there.
     """
-    with _problems():
+    with _report_problems():
         model, report = wannier90.examine(seedname, spin_order=cast(Any, spin_order))
-        _say(str(report))
+        _print_text(str(report))
         record = f"jaxspin check {seedname}"
-        picture = Path(f"{_stem(Path(seedname).name, output)}_bands.png")
-        _protect([picture], record, force)
-        axes = _checked_bands(model, report)
+        picture = Path(f"{_result_stem(Path(seedname).name, output)}_bands.png")
+        _refuse_overwrite([picture], record, force)
+        axes = _draw_bands(model, report)
         if axes is not None:
             _save_figure(axes, picture, record)
-            _say(f"wrote {picture}")
+            _print_text(f"wrote {picture}")
         _compare_with_wannierberri(model)
 
 
@@ -160,17 +161,17 @@ def info() -> None:
     for device in jax.devices():
         table.add_row("device", f"{device.platform}: {device.device_kind}")
     table.add_row("precision", "double" if jnp.zeros(()).dtype == "float64" else "single")
-    _console().print(table, highlight=False)
+    _make_console().print(table, highlight=False)
 
 
 # --- input ----------------------------------------------------------------------------------------
 
 
-def _source(file: Path | None, example: str | None) -> input_files.Source:
+def _select_source(file: Path | None, example: str | None) -> input_files.Source:
     if file is not None and example is None:
-        return input_files.read(file)
+        return input_files.read_input(file)
     if example is not None and file is None:
-        return input_files.example(example)
+        return input_files.load_example(example)
     raise ValueError(
         "Give either an input file or --example NAME. "
         "`jaxspin scan --example bi2se3 --show` prints an input to start from."
@@ -178,24 +179,24 @@ def _source(file: Path | None, example: str | None) -> input_files.Source:
 
 
 @contextlib.contextmanager
-def _problems() -> Iterator[None]:
-    """Errors in the input end in one line and exit code 2; warnings are printed at the end."""
+def _report_problems() -> Iterator[None]:
+    """Report errors of the input in one line, with exit code 2, and all warnings at the end."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
             yield
         except (ValueError, OSError) as error:
-            _complain(f"error: {error}")
+            _print_problem(f"error: {error}")
             raise typer.Exit(2) from error
         finally:
             ours = [w for w in caught if not issubclass(w.category, DeprecationWarning)]
             for message in dict.fromkeys(str(w.message) for w in ours):
-                _complain(f"warning: {message}")
+                _print_problem(f"warning: {message}")
 
 
 @contextlib.contextmanager
-def _kept(checkpoint: Path | None, ending: str) -> Iterator[Path | None]:
-    """The checkpoint of one of the results; after Ctrl-C, how to go on."""
+def _name_checkpoint(checkpoint: Path | None, ending: str) -> Iterator[Path | None]:
+    """Name the checkpoint of one of the results; after Ctrl-C, say how to go on."""
     if checkpoint is None:
         yield None
         return
@@ -204,25 +205,25 @@ def _kept(checkpoint: Path | None, ending: str) -> Iterator[Path | None]:
         yield file
     except KeyboardInterrupt:
         advice = f"interrupted. The sums so far are in {file}; the same command goes on from there."
-        _complain(advice)
+        _print_problem(advice)
         raise
 
 
 # --- check ----------------------------------------------------------------------------------------
 
 
-def _checked_bands(model: HoppingModel, report: wannier90.Report) -> Axes | None:
-    """The bands along the path of the files; says how far they are from those of Wannier90."""
+def _draw_bands(model: HoppingModel, report: wannier90.Report) -> Axes | None:
+    """Draw the bands along the path of the files, and print their difference from Wannier90's."""
     legs = report.path or ()
     corners = {point.label: point.k for leg in legs for point in leg}
     if report.bands is not None:
         k, energies = report.bands
         own = at_k.bands(model, jnp.asarray(k @ np.asarray(reciprocal_vectors(model.lattice))))
         difference = np.max(np.abs(np.asarray(own.energies) - energies))
-        _say(f"bands: largest difference from _band.dat {difference:.1e} eV")
+        _print_text(f"bands: largest difference from _band.dat {difference:.1e} eV")
         return plot.bands_against(model, k, energies, corners=corners)
     if not legs:
-        _say("bands: not drawn, for neither .win has a kpoint_path nor is there a _band.dat")
+        _print_text("bands: not drawn, for neither .win has a kpoint_path nor is there a _band.dat")
         return None
     points = [legs[0][0]]
     for start, end in legs:
@@ -232,23 +233,23 @@ def _checked_bands(model: HoppingModel, report: wannier90.Report) -> Axes | None
 
 
 def _compare_with_wannierberri(model: HoppingModel) -> None:
-    """Says how far both codes are from each other at three k, or that WannierBerri is not there."""
+    """Print the difference of both codes at three k, or that WannierBerri is not installed."""
     k = np.random.default_rng(1).uniform(size=(3, 3))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # those of the other package
             differences = wannierberri.compare(model, k)
     except ImportError:
-        _say("WannierBerri: not compared, for it is not installed")
+        _print_text("WannierBerri: not compared, for it is not installed")
         return
     for difference in differences:
-        _say(f"WannierBerri, 3 k-points: {difference}")
+        _print_text(f"WannierBerri, 3 k-points: {difference}")
 
 
 # --- output ---------------------------------------------------------------------------------------
 
 
-def _stem(stem: str, output: Path | None) -> Path:
+def _result_stem(stem: str, output: Path | None) -> Path:
     """Path of the results without their ending."""
     if output is None:
         path = Path(stem)
@@ -261,21 +262,21 @@ def _stem(stem: str, output: Path | None) -> Path:
     return path.with_suffix("") if path.suffix in (".nc", ".png") else path
 
 
-def _files(stem: str) -> tuple[Path, Path]:
+def _result_files(stem: str) -> tuple[Path, Path]:
     return Path(f"{stem}.nc"), Path(f"{stem}.png")
 
 
-def _protect(paths: list[Path], record: str, force: bool) -> None:
-    """No result of another input is overwritten."""
+def _refuse_overwrite(paths: list[Path], record: str, force: bool) -> None:
+    """Refuse to overwrite the result of another input."""
     for path in paths:
-        if path.exists() and not force and _record(path) != record:
+        if path.exists() and not force and _read_record(path) != record:
             raise ValueError(
                 f"{path} exists and comes from another input. "
                 "Use --output to write elsewhere, or --force to overwrite it."
             )
 
 
-def _record(path: Path) -> str | None:
+def _read_record(path: Path) -> str | None:
     """The input that a result carries; None if it carries none."""
     try:
         if path.suffix == ".png":
@@ -288,7 +289,7 @@ def _record(path: Path) -> str | None:
 
 def _save_response(response: Response, path: Path, record: str) -> None:
     notes = {"input": record, "jaxspin_version": metadata.version("jaxspin")}
-    write(response, path, overwrite=True, notes=notes)  # `_protect` has looked at it
+    write(response, path, overwrite=True, notes=notes)  # `_refuse_overwrite` has looked at it
 
 
 def _save_figure(axes: Axes, path: Path, record: str) -> None:
@@ -299,25 +300,27 @@ def _save_figure(axes: Axes, path: Path, record: str) -> None:
     pyplot.close(figure)
 
 
-def _summary(response: Response, points: int, seconds: float, files: tuple[Path, ...]) -> None:
+def _print_summary(
+    response: Response, points: int, seconds: float, files: tuple[Path, ...]
+) -> None:
     lines = [
         repr(response),
         f"  mesh     {points:,} k-points in {seconds:.1f} s, compilation included",
         f"wrote {' and '.join(map(str, files))}",
     ]
-    _say("\n".join(lines))
+    _print_text("\n".join(lines))
 
 
-def _say(text: str) -> None:
-    _console().print(printable(text), markup=False, highlight=False, soft_wrap=True)
+def _print_text(text: str) -> None:
+    _make_console().print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
-def _complain(text: str) -> None:
+def _print_problem(text: str) -> None:
     text = printable(text, sys.stderr)
     Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _console() -> Console:
+def _make_console() -> Console:
     return Console()
 
 
@@ -325,7 +328,7 @@ def _console() -> Console:
 
 
 @app.callback()
-def _start() -> None:
+def _prepare_process() -> None:
     matplotlib.use("agg")  # figures go to files; no window system is needed
     _keep_what_is_compiled()
 
@@ -349,8 +352,10 @@ def _keep_what_is_compiled() -> None:
 
 
 def _cache_folder() -> Path:
-    """Where programs of this user keep what they can make again: LOCALAPPDATA on Windows,
-    XDG_CACHE_HOME elsewhere, or its default."""
+    """Folder of jaxspin for data that can be made again.
+
+    It is in LOCALAPPDATA on Windows, and in XDG_CACHE_HOME or its default elsewhere.
+    """
     named = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME")
     return (Path(named) if named else Path.home() / ".cache") / "jaxspin"
 

@@ -147,8 +147,8 @@ _MESHES = {name: getattr(mesh, name) for name in ("Grid", "Disk", "Ball", "Plane
 _DEGENERACIES = {"Covariant": Covariant, "Strict": Strict}
 
 
-def read(path: FilePath) -> Source:
-    """The input file at `path`.
+def read_input(path: FilePath) -> Source:
+    """Read the input file at `path`.
 
     Raises:
         ValueError: no such file, no TOML in it, unknown tables.
@@ -157,13 +157,13 @@ def read(path: FilePath) -> Source:
         raise ValueError(f"Argument `file` must be an input file, but {path} is not there.")
     try:
         text = path.read_text(encoding="utf-8")
-        return _source(text, path.parent, path.stem)
+        return _parse_source(text, path.parent, path.stem)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"Argument `file` must be TOML, but {path} is not: {error}.") from error
 
 
-def example(name: str) -> Source:
-    """A built-in example.
+def load_example(name: str) -> Source:
+    """Return a built-in example.
 
     Raises:
         ValueError: there is none of this name.
@@ -173,24 +173,24 @@ def example(name: str) -> Source:
             f"Argument `example` must be {_one_of(EXAMPLES)}, but is {name!r}."
             + _did_you_mean(name, EXAMPLES)
         )
-    return _source(EXAMPLES[name], FilePath(), name)
+    return _parse_source(EXAMPLES[name], FilePath(), name)
 
 
-def scan(source: Source) -> Job:
-    """What `jaxspin scan` runs. Everything that can be checked without the sum is checked.
+def prepare_scan(source: Source) -> Job:
+    """Prepare the run of `jaxspin scan`, and check everything that can be checked without the sum.
 
     Raises:
         ValueError: a missing table, an unknown key, a wrong value.
     """
     tables = source.tables
-    model, code = _model(_table(tables, "model"), source.folder)
-    listed, runs, unit = _quantity(_table(tables, "quantity"), model)
-    stem, components = _output(tables.get("output", {}), source.stem)
+    model, code = _read_model(_require_table(tables, "model"), source.folder)
+    listed, runs, unit = _read_quantity(_require_table(tables, "quantity"), model)
+    stem, components = _read_output(tables.get("output", {}), source.stem)
     _check_components(components, listed.quantity, model)
     return Job(
         model=model,
-        mesh=_typed("mesh", _table(tables, "mesh"), _MESHES),
-        levels=_levels(_table(tables, "levels")),
+        mesh=_construct_typed("mesh", _require_table(tables, "mesh"), _MESHES),
+        levels=_read_levels(_require_table(tables, "levels")),
         function=lambda *inputs, **keywords: listed.part(listed.function(*inputs, **keywords)),
         runs=runs,
         units=unit,
@@ -200,28 +200,28 @@ def scan(source: Source) -> Job:
     )
 
 
-def bands(source: Source) -> tuple[Model, KPath, int, str, str]:
-    """What `jaxspin bands` draws: model, path, number of k-points, stem of the files, record.
+def prepare_bands(source: Source) -> tuple[Model, KPath, int, str, str]:
+    """Prepare `jaxspin bands`: model, path, number of k-points, stem of the files, record.
 
     Raises:
         ValueError: a missing table, an unknown key, a wrong value.
     """
-    model, code = _model(_table(source.tables, "model"), source.folder)
-    entries = dict(_table(source.tables, "path"))
+    model, code = _read_model(_require_table(source.tables, "model"), source.folder)
+    entries = dict(_require_table(source.tables, "path"))
     number = entries.pop("number", 300)
     if not isinstance(number, int) or isinstance(number, bool) or number < 2:
         raise ValueError(
             f"Key `number` in table [path] must be an integer above 1, but is {number!r}."
         )
-    path = _construct("path", KPath, entries, more=("number",))
-    stem, _ = _output(source.tables.get("output", {}), source.stem)
+    path = _construct_from_table("path", KPath, entries, more=("number",))
+    stem, _ = _read_output(source.tables.get("output", {}), source.stem)
     return model, path, number, stem, source.text + code
 
 
 # --- tables ---------------------------------------------------------------------------------------
 
 
-def _source(text: str, folder: FilePath, stem: str) -> Source:
+def _parse_source(text: str, folder: FilePath, stem: str) -> Source:
     tables = tomllib.loads(text)
     for name, entries in tables.items():
         if name not in _TABLES:
@@ -234,41 +234,41 @@ def _source(text: str, folder: FilePath, stem: str) -> Source:
     return Source(text, tables, folder, stem)
 
 
-def _table(tables: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _require_table(tables: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if name not in tables:
         raise ValueError(f"The input file must have a table [{name}], but has none.")
     return tables[name]
 
 
-def _model(entries: Mapping[str, Any], folder: FilePath) -> tuple[Model, str]:
+def _read_model(entries: Mapping[str, Any], folder: FilePath) -> tuple[Model, str]:
     """The model, and what tells it from another that the same input could mean: the code of the
     user's own file, or the digest of Wannier90 files."""
     rest = dict(entries)
     if "wannier90" in rest:
-        return _wannier90(rest, folder)
+        return _read_wannier90(rest, folder)
     if "file" not in rest:
         if "class" in rest:
             raise ValueError("Key `class` in table [model] needs the key `file` beside it.")
-        constructors = _constructors()
-        constructor = _required("model", rest, "name", constructors)
-        return _construct("model", constructor, rest, more=("name",)), ""
+        constructors = _model_constructors()
+        constructor = _take_option("model", rest, "name", constructors)
+        return _construct_from_table("model", constructor, rest, more=("name",)), ""
     if "name" in rest:
         raise ValueError("Table [model] must have either `name` or `file`, but has both.")
-    path = folder / _text("model", "file", rest.pop("file"))
+    path = folder / _check_text("model", "file", rest.pop("file"))
     if not path.is_file():
         raise ValueError(f"Key `file` in table [model] must be a file, but {path} is not there.")
-    constructor = _required("model", rest, "class", _own_models(_import(path), path))
-    model = _construct("model", constructor, rest, more=("file", "class"))
+    constructor = _take_option("model", rest, "class", _own_models(_import_file(path), path))
+    model = _construct_from_table("model", constructor, rest, more=("file", "class"))
     return model, f"\n# {path.name}\n{path.read_text(encoding='utf-8')}"
 
 
-def _wannier90(entries: dict[str, Any], folder: FilePath) -> tuple[Model, str]:
+def _read_wannier90(entries: dict[str, Any], folder: FilePath) -> tuple[Model, str]:
     for key in entries:
         _check_known("model", key, ("wannier90", "spin_order"))
-    seed = folder / _text("model", "wannier90", entries["wannier90"])
+    seed = folder / _check_text("model", "wannier90", entries["wannier90"])
     order = entries.get("spin_order")
     try:
-        model = _renamed("model", lambda: wannier90.read(seed, spin_order=order))
+        model = _rename_errors("model", lambda: wannier90.read(seed, spin_order=order))
     except FileNotFoundError as error:
         raise ValueError(f"Key `wannier90` in table [model]: {error}") from error
     digest = hashlib.sha256()
@@ -277,7 +277,7 @@ def _wannier90(entries: dict[str, Any], folder: FilePath) -> tuple[Model, str]:
     return model, f"\n# {seed.name}: sha256 of the model {digest.hexdigest()}\n"
 
 
-def _constructors() -> dict[str, Callable[..., Model]]:
+def _model_constructors() -> dict[str, Callable[..., Model]]:
     """The models of jaxspin that an input file can describe, and their named constructors."""
     found: dict[str, Callable[..., Model]] = {}
     for name, cls in vars(models).items():
@@ -292,8 +292,8 @@ def _constructors() -> dict[str, Callable[..., Model]]:
     return found
 
 
-def _import(path: FilePath) -> ModuleType:
-    """The user's file, as a module."""
+def _import_file(path: FilePath) -> ModuleType:
+    """Import the user's file as a module."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise ValueError(
@@ -326,12 +326,12 @@ def _own_models(module: ModuleType, path: FilePath) -> dict[str, type[Model]]:
     return found
 
 
-def _levels(entries: Mapping[str, Any]) -> Levels:
+def _read_levels(entries: Mapping[str, Any]) -> Levels:
     rest = dict(entries)
     mu = rest.get("mu")
     if isinstance(mu, dict):
-        rest["mu"] = _construct("levels.mu", _evenly_spaced, mu)
-    return _construct("levels", Levels, rest)
+        rest["mu"] = _construct_from_table("levels.mu", _evenly_spaced, mu)
+    return _construct_from_table("levels", Levels, rest)
 
 
 def _evenly_spaced(start: float, stop: float, number: int) -> list[float]:
@@ -340,15 +340,15 @@ def _evenly_spaced(start: float, stop: float, number: int) -> list[float]:
     return np.linspace(start, stop, number).tolist()
 
 
-def _quantity(
+def _read_quantity(
     entries: Mapping[str, Any], model: Model
 ) -> tuple[Listed, dict[str, dict[str, Any]], units.Unit]:
     """The quantity, its keyword arguments for each run, and its units."""
     rest = dict(entries)
-    listed = _required("quantity", rest, "name", RESPONSES)
+    listed = _take_option("quantity", rest, "name", RESPONSES)
     default = listed.quantity.unit(model.dimension)
-    unit: Any = _text("quantity", "units", rest.pop("units", default))
-    _renamed("quantity", lambda: units.conversion(default, unit))
+    unit: Any = _check_text("quantity", "units", rest.pop("units", default))
+    _rename_errors("quantity", lambda: units.conversion(default, unit))
     known = {
         name: parameter
         for name, parameter in inspect.signature(listed.function).parameters.items()
@@ -356,15 +356,17 @@ def _quantity(
     }
     _check_keys("quantity", rest, known, ("name", "units"))
     if "degeneracy" in rest:
-        rest["degeneracy"] = _typed("quantity.degeneracy", rest["degeneracy"], _DEGENERACIES)
+        rest["degeneracy"] = _construct_typed(
+            "quantity.degeneracy", rest["degeneracy"], _DEGENERACIES
+        )
     if "bands" in rest:
-        rest["bands"] = _indices("quantity", "bands", rest["bands"])
+        rest["bands"] = _check_indices("quantity", "bands", rest["bands"])
     if "definition" not in known:
         return listed, {"": rest}, unit
     definitions = rest.pop("definition", None)
     several = definitions if isinstance(definitions, list) else [definitions]
     for definition in several:
-        _pick("quantity", "definition", definition, DEFINITIONS)
+        _look_up("quantity", "definition", definition, DEFINITIONS)
     if not several or len(set(several)) < len(several):
         raise ValueError(
             "Key `definition` in table [quantity] must hold each definition once, "
@@ -374,11 +376,11 @@ def _quantity(
     return listed, {ending(d): {"definition": d, **rest} for d in several}, unit
 
 
-def _output(entries: Mapping[str, Any], stem: str) -> tuple[str, list[str] | None]:
+def _read_output(entries: Mapping[str, Any], stem: str) -> tuple[str, list[str] | None]:
     for key in entries:
         _check_known("output", key, ("path", "components"))
     components = entries.get("components")
-    return _text("output", "path", entries.get("path", stem)), components
+    return _check_text("output", "path", entries.get("path", stem)), components
 
 
 def _check_components(components, quantity: Quantity, model: Model) -> None:
@@ -396,21 +398,23 @@ def _check_components(components, quantity: Quantity, model: Model) -> None:
             f"{list(allowed)[1]!r}, but is {components!r}."
         )
     for label in components:
-        _pick("output", "components", label, allowed)
+        _look_up("output", "components", label, allowed)
 
 
 # --- keys and values ------------------------------------------------------------------------------
 
 
-def _typed(table: str, entries: Any, types: Mapping[str, Callable[..., Any]]) -> Any:
-    """A table with the key `type`, constructed."""
+def _construct_typed(table: str, entries: Any, types: Mapping[str, Callable[..., Any]]) -> Any:
+    """Construct the object that a table with the key `type` describes."""
     if not isinstance(entries, dict):
         raise ValueError(f"[{table}] must be a table with the key `type`, but is {entries!r}.")
     rest = dict(entries)
-    return _construct(table, _required(table, rest, "type", types), rest, more=("type",))
+    return _construct_from_table(
+        table, _take_option(table, rest, "type", types), rest, more=("type",)
+    )
 
 
-def _construct(
+def _construct_from_table(
     table: str,
     constructor: Callable[..., Any],
     entries: Mapping[str, Any],
@@ -421,14 +425,14 @@ def _construct(
     Args:
         more: keys of the table that are not for the constructor, for the message.
     """
-    known = _parameters(constructor)
+    known = _constructor_parameters(constructor)
     _check_keys(table, entries, known, more)
     for key, value in entries.items():
         _check_kind(table, key, value, known[key])
-    return _renamed(table, lambda: constructor(**entries))
+    return _rename_errors(table, lambda: constructor(**entries))
 
 
-def _parameters(constructor: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def _constructor_parameters(constructor: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The arguments a constructor takes by name. One that passes the rest on to its class
     (`**changes`) takes the arguments of the class too."""
     parameters = inspect.signature(constructor).parameters
@@ -447,7 +451,7 @@ def _check_keys(table: str, entries, known: Mapping[str, inspect.Parameter], mor
     for key in needed:
         if key not in entries:
             raise ValueError(
-                f"Table [{table}] must have the key `{key}`, but has not. "
+                f"Table [{table}] must have the key `{key}`, but does not. "
                 f"Needed: {', '.join((*more[:1], *needed))}."
             )
 
@@ -462,7 +466,7 @@ def _check_known(table: str, key: str, allowed: Iterable[str]) -> None:
 
 
 def _check_kind(table: str, key: str, value: Any, parameter: inspect.Parameter) -> None:
-    """Text, true/false and numbers are where they belong, so that nothing fails far away.
+    """Check that text, true/false and numbers stand where they belong.
 
     What belongs follows from the annotation and the default; numbers where those say nothing.
     """
@@ -474,31 +478,32 @@ def _check_kind(table: str, key: str, value: Any, parameter: inspect.Parameter) 
         kinds["true or false"] = (bool,)
     if not kinds or words & {"int", "float", "Array", "ArrayLike"}:
         kinds["a number or a list of numbers"] = (int, float)
-    leaves = list(_leaves(value))
+    leaves = list(_list_leaves(value))
     if any(all(type(leaf) in types for leaf in leaves) for types in kinds.values()):
         return
     expected = " or ".join(kinds)
     raise ValueError(f"Key `{key}` in table [{table}] must be {expected}, but is {value!r}.")
 
 
-def _leaves(value: Any) -> Iterable[Any]:
+def _list_leaves(value: Any) -> Iterable[Any]:
     if isinstance(value, list):
         for item in value:
-            yield from _leaves(item)
+            yield from _list_leaves(item)
     else:
         yield value
 
 
-def _required(table: str, entries: dict[str, Any], key: str, options: Mapping[str, Any]) -> Any:
+def _take_option(table: str, entries: dict[str, Any], key: str, options: Mapping[str, Any]) -> Any:
     """Take `key` out of the entries and look its value up."""
     if key not in entries:
         raise ValueError(
-            f"Table [{table}] must have the key `{key}`, but has not. Allowed: {_list(options)}."
+            f"Table [{table}] must have the key `{key}`, but does not. "
+            f"Allowed: {_list_options(options)}."
         )
-    return _pick(table, key, entries.pop(key), options)
+    return _look_up(table, key, entries.pop(key), options)
 
 
-def _pick(table: str, key: str, value: Any, options: Mapping[str, Any]) -> Any:
+def _look_up(table: str, key: str, value: Any, options: Mapping[str, Any]) -> Any:
     if not isinstance(value, str) or value not in options:
         raise ValueError(
             f"Key `{key}` in table [{table}] must be {_one_of(options)}, but is {value!r}."
@@ -507,13 +512,13 @@ def _pick(table: str, key: str, value: Any, options: Mapping[str, Any]) -> Any:
     return options[value]
 
 
-def _text(table: str, key: str, value: Any) -> str:
+def _check_text(table: str, key: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"Key `{key}` in table [{table}] must be text, but is {value!r}.")
     return value
 
 
-def _indices(table: str, key: str, value: Any) -> tuple[int, ...]:
+def _check_indices(table: str, key: str, value: Any) -> tuple[int, ...]:
     if not isinstance(value, list) or not all(type(item) is int for item in value):
         raise ValueError(
             f"Key `{key}` in table [{table}] must be a list of integers, but is {value!r}."
@@ -521,8 +526,8 @@ def _indices(table: str, key: str, value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _renamed(table: str, call: Callable[[], Any]) -> Any:
-    """`call()`, with errors about an argument turned into errors about a key of the table."""
+def _rename_errors(table: str, call: Callable[[], Any]) -> Any:
+    """Call, with errors about an argument turned into errors about a key of the table."""
     try:
         return call()
     except ValueError as error:
@@ -533,13 +538,13 @@ def _renamed(table: str, call: Callable[[], Any]) -> Any:
         raise ValueError(f"Table [{table}]: {error}") from error
 
 
-def _list(options: Iterable[str]) -> str:
+def _list_options(options: Iterable[str]) -> str:
     return ", ".join(map(repr, options))
 
 
 def _one_of(options: Iterable[str]) -> str:
     options = list(options)
-    return f"one of {_list(options)}" if len(options) > 1 else _list(options)
+    return f"one of {_list_options(options)}" if len(options) > 1 else _list_options(options)
 
 
 def _did_you_mean(word: Any, options: Iterable[str]) -> str:

@@ -54,7 +54,7 @@ class Program:
         fresh = _Compiled(self._function, structure, rest, self._options)
         return self._find_compiled(fresh, arguments, arrays, code)(arrays)
 
-    def _kept(self, fresh: "_Compiled", arguments, arrays, code) -> "_Compiled":
+    def _find_compiled(self, fresh: "_Compiled", arguments, arrays, code) -> "_Compiled":
         """The program of an earlier call, where it does the same."""
         kinds = tuple(map(jax.typeof, arrays))
         try:
@@ -68,7 +68,7 @@ class Program:
     def _find_by_trace(self, fresh: "_Compiled", arrays, kinds) -> "_Compiled":
         """The program of an earlier call, known by the trace of the whole function alone."""
         try:
-            key = (self, kinds, digest(fresh.jitted.trace(arrays).jaxpr))
+            key = (self, kinds, digest(fresh.jit_function.trace(arrays).jaxpr))
         except Unidentified:
             return fresh
         found = _programs.keep(key, fresh)
@@ -88,7 +88,7 @@ class _Compiled:
         self.result: Any = None
 
     @cached_property
-    def jitted(self) -> Any:
+    def jit_function(self) -> Any:
         """The function for `jax.jit`."""
 
         def flat_function(arrays):
@@ -104,7 +104,7 @@ class _Compiled:
         return jax.jit(flat_function, **self._options)
 
     def __call__(self, arrays: list):
-        numbers = self.jitted(arrays)
+        numbers = self.jit_function(arrays)
         structure, rest = self.result
         return eqx.combine(jax.tree.unflatten(structure, numbers), rest)
 
@@ -130,7 +130,7 @@ class _Programs:
         number = len(self._kept)
         while number >= CAPACITY or (number >= LEAST and count_mappings() > MAPPINGS):
             _, oldest = self._kept.popitem(last=False)
-            oldest.jitted.clear_cache()
+            oldest.jit_function.clear_cache()
             number = len(self._kept)
 
 

@@ -14,7 +14,7 @@ from jaxspin.meshes.path import Path
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
 from jaxspin.plot.checks import check_number
-from jaxspin.plot.style import GUIDE, PALETTE, axes_or_new, styled
+from jaxspin.plot.style import GUIDE, PALETTE, axes_or_new, figure_style
 from jaxspin.responses import at_k
 
 
@@ -36,13 +36,13 @@ def bands(model: Model, path: Path, *, number: int = 300, axes: Axes | None = No
     check_number(number)
     k, distance, ticks = path.sample(number, model.lattice)
     energies = np.asarray(at_k.bands(model, jnp.asarray(k)).energies)
-    with styled(axes):
+    with figure_style(axes):
         axes = axes_or_new(axes)
         axes.axhline(0, linestyle=":", **GUIDE)
         axes.plot(distance, energies, color=PALETTE[0])
         names = [_GREEK.get(label, label) for label in path.labels]
-        _mark(axes, ticks, names, lines=ticks[1:-1])
-        _label(axes, ticks)
+        _mark_points(axes, ticks, names, lines=ticks[1:-1])
+        _label_axes(axes, ticks)
     return axes
 
 
@@ -72,8 +72,8 @@ def bands_against(
     _check_points(model, k, energies)
     cartesian = k @ np.asarray(reciprocal_vectors(model.lattice))
     own = np.asarray(at_k.bands(model, jnp.asarray(cartesian)).energies)
-    distance, pieces = _along(cartesian)
-    with styled(axes):
+    distance, pieces = _path_distances(cartesian)
+    with figure_style(axes):
         axes = axes_or_new(axes)
         for piece in pieces:
             axes.plot(distance[piece], own[piece], color=PALETTE[0], linewidth=1)
@@ -81,15 +81,17 @@ def bands_against(
         dots = Line2D([], [], color=PALETTE[1], marker=".", linestyle="none", label="file")
         axes.legend(handles=[Line2D([], [], color=PALETTE[0], label="jaxspin"), dots])
         met = _corners_met(k, distance, corners or {})
-        _mark(axes, list(met), list(met.values()), lines=met)
-        _label(axes, distance)
+        _mark_points(axes, list(met), list(met.values()), lines=met)
+        _label_axes(axes, distance)
     return axes
 
 
 _GREEK = {"G": "Γ", "Gamma": "Γ", "GAMMA": "Γ", r"\Gamma": "Γ"}
 
 
-def _along(k: Float[np.ndarray, "K d"]) -> tuple[Float[np.ndarray, " K"], list[np.ndarray]]:
+def _path_distances(
+    k: Float[np.ndarray, "K d"],
+) -> tuple[Float[np.ndarray, " K"], list[np.ndarray]]:
     """The distance along a path at each of its points, and the points between its jumps."""
     steps = np.linalg.norm(np.diff(k, axis=0), axis=1)
     jumps = steps > 5 * np.median(steps)
@@ -109,7 +111,9 @@ def _corners_met(k, distance, corners: dict[str, tuple[float, ...]]) -> dict[flo
     return ticks
 
 
-def _mark(axes: Axes, places: ArrayLike, names: list[str], *, lines: Iterable[float]) -> None:
+def _mark_points(
+    axes: Axes, places: ArrayLike, names: list[str], *, lines: Iterable[float]
+) -> None:
     """Names below the axes, and lines through some of them."""
     for place in lines:
         axes.axvline(place, **GUIDE)
@@ -117,7 +121,7 @@ def _mark(axes: Axes, places: ArrayLike, names: list[str], *, lines: Iterable[fl
     axes.tick_params(axis="x", length=0)
 
 
-def _label(axes: Axes, distance) -> None:
+def _label_axes(axes: Axes, distance) -> None:
     axes.set_xlim(distance[0], distance[-1])
     axes.set_ylabel("Energy (eV)")
 

@@ -1,4 +1,4 @@
-"""What more than one figure refuses."""
+"""Checks of arguments that several figures share."""
 
 import numpy as np
 

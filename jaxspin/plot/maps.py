@@ -14,7 +14,13 @@ from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
 from jaxspin.plot.checks import check_number
-from jaxspin.plot.style import axes_or_new, colour_bar, magnitude, styled, symmetric
+from jaxspin.plot.style import (
+    axes_or_new,
+    colour_bar,
+    figure_style,
+    largest_magnitude,
+    symmetric_norm,
+)
 from jaxspin.plot.texts import K_X, K_Y
 from jaxspin.responses import at_k
 
@@ -50,10 +56,10 @@ def curvature_map(
     check_number(number)
     zone = _brillouin_zone(model)
     half = np.max(np.abs(zone), axis=0) * 1.04 if extent is None else np.full(2, float(extent))
-    k = np.stack(np.meshgrid(*(_centres(side, number) for side in half)), axis=-1)
+    k = np.stack(np.meshgrid(*(_pixel_centres(side, number) for side in half)), axis=-1)
     curvature = np.asarray(at_k.berry_curvature(model, jnp.asarray(k)))
     _check_band(band, curvature.shape[2])
-    with styled(axes):
+    with figure_style(axes):
         axes = axes_or_new(axes)
         _draw_map(axes, curvature[:, :, band, 0, 1], half)
         if len(zone):
@@ -64,7 +70,7 @@ def curvature_map(
     return axes
 
 
-def _centres(half: float, number: int) -> np.ndarray:
+def _pixel_centres(half: float, number: int) -> np.ndarray:
     """Centres of `number` pixels from -half to half."""
     return half * (2 * np.arange(number) + 1 - number) / number
 
@@ -80,9 +86,9 @@ def _draw_map(axes: Axes, values: np.ndarray, half: np.ndarray) -> None:
 
 def _centred_norm(values: np.ndarray) -> Normalize:
     """Colours symmetric about zero; logarithmic where a linear scale would show only the peaks."""
-    largest = magnitude(values) or 1.0
+    largest = largest_magnitude(values) or 1.0
     if np.median(np.abs(values)) > largest / 100:
-        return symmetric(largest)
+        return symmetric_norm(largest)
     return AsinhNorm(largest / 1000, vmin=-largest, vmax=largest)  # smooth where SymLogNorm kinks
 
 
@@ -110,7 +116,7 @@ def _nearest_to_origin(vectors: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "
 
     They are the points where two planes k·G = G²/2 meet that no third plane cuts off.
     """
-    first, second = _reduced(*vectors)
+    first, second = _reduce_basis(*vectors)
     steps = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
     planes = [i * first + j * second for i, j in steps]
     corners = []
@@ -122,12 +128,12 @@ def _nearest_to_origin(vectors: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "
     return np.array(sorted(corners, key=lambda k: np.arctan2(k[1], k[0])))
 
 
-def _reduced(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _reduce_basis(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The shortest basis of the lattice of `a` and `b` (Lagrange and Gauss)."""
     if a @ a > b @ b:
         a, b = b, a
     multiple = np.rint(a @ b / (a @ a))
-    return (a, b) if multiple == 0 else _reduced(b - multiple * a, a)
+    return (a, b) if multiple == 0 else _reduce_basis(b - multiple * a, a)
 
 
 def _check_curvature_arguments(model: Model, extent) -> None:

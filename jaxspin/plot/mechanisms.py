@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 
 from jaxspin.disorder import Contribution, DisorderedResponse
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.plot.style import GUIDE, PALETTE, SAME, axes_or_new, magnitude, styled
-from jaxspin.plot.texts import ENERGY, component_labels, tex, typeset
+from jaxspin.plot.style import GUIDE, PALETTE, SAME, axes_or_new, figure_style, largest_magnitude
+from jaxspin.plot.texts import ENERGY, component_labels, component_tex, typeset_unit
 from jaxspin.responses.response import Response
 
 
@@ -39,17 +39,17 @@ def contributions(
     _check_disordered(response)
     part = "spin_density" if "^" in component else "conductivity"
     shown = {
-        name: _mechanism(_drawn(getattr(response, name), part), component)
+        name: _select_component(_select_part(getattr(response, name), part), component)
         for name in (*response.MECHANISMS, "total")
     }
-    label, x = _abscissa(response.total.conductivity.levels, against)
+    label, x = _select_abscissa(response.total.conductivity.levels, against)
     _check_lengths(x, shown["total"])
-    with styled(axes):
+    with figure_style(axes):
         axes = axes_or_new(axes)
         axes.axhline(0, **GUIDE)
         _draw_mechanisms(axes, x, shown)
         axes.set_xlabel(label)
-        axes.set_ylabel(_ordinate(_drawn(response.total, part), component))
+        axes.set_ylabel(_ordinate_label(_select_part(response.total, part), component))
         axes.margins(x=0)
     return axes
 
@@ -63,22 +63,22 @@ _LOOKS: dict[str, dict[str, Any]] = {
 
 def _draw_mechanisms(axes: Axes, x: np.ndarray, shown: dict[str, np.ndarray]) -> None:
     order = np.argsort(x)
-    largest = max(magnitude(y) for y in shown.values())
+    largest = max(largest_magnitude(y) for y in shown.values())
     for (name, y), color in zip(shown.items(), PALETTE, strict=True):
-        if name == "total" or magnitude(y) > SAME * largest:
+        if name == "total" or largest_magnitude(y) > SAME * largest:
             look = {"label": name.replace("_", " "), **_LOOKS.get(name, {})}
             axes.plot(x[order], y[order], color=color, **look)
     axes.legend()
 
 
-def _drawn(contribution: Contribution, part: str) -> Response:
+def _select_part(contribution: Contribution, part: str) -> Response:
     """A conductivity in the units in which it is measured, or a spin density."""
     response = getattr(contribution, part)
     measured_in = {2: "e^2/h", 3: "S/cm"}[response.value.shape[-1]]
     return response.to(measured_in) if part == "conductivity" else response
 
 
-def _mechanism(part: Response, component: str) -> np.ndarray:
+def _select_component(part: Response, component: str) -> np.ndarray:
     """One component of one mechanism at each level, or at each value of a parameter."""
     labels = list(component_labels(part.axes, part.value.shape[-1]))
     if component not in labels:
@@ -89,21 +89,21 @@ def _mechanism(part: Response, component: str) -> np.ndarray:
     return np.asarray(part.value).reshape(-1, len(labels))[:, labels.index(component)]
 
 
-def _abscissa(levels, against) -> tuple[str, np.ndarray]:
+def _select_abscissa(levels, against) -> tuple[str, np.ndarray]:
     if against is None:
         return ENERGY, np.asarray(levels.mu).ravel()
     label, values = against
     return label, np.asarray(values, dtype=float).ravel()
 
 
-def _ordinate(part: Response, component: str) -> str:
+def _ordinate_label(part: Response, component: str) -> str:
     """A conductivity, or a spin density by the field, with its unit."""
     letters = component_labels(part.axes, part.value.shape[-1])[component]
     if "flow" in letters:
-        symbol = tex(r"\sigma", letters)
+        symbol = component_tex(r"\sigma", letters)
     else:
         symbol = rf"\langle\sigma_{letters['spin']}\rangle/E_{letters['field']}"
-    return f"${symbol}$ [{typeset(part.units)}]"
+    return f"${symbol}$ [{typeset_unit(part.units)}]"
 
 
 def _check_disordered(response) -> None:

@@ -8,13 +8,13 @@ from matplotlib.collections import PolyCollection
 
 from jaxspin.integration.adaptive import Refinement
 from jaxspin.plot.checks import check_response
-from jaxspin.plot.style import axes_or_new, colour_bar, styled
+from jaxspin.plot.style import axes_or_new, colour_bar, figure_style
 from jaxspin.plot.texts import K_X, K_Y
 from jaxspin.responses.response import Response
 
 
 def refinement(response: Response, *, axes: Axes | None = None) -> Axes:
-    """Draw where the points of an adaptive mesh went: its cells in k, coloured by their density.
+    """Draw the cells of an adaptive mesh in k, coloured by their density.
 
     Of a three-dimensional domain the cells are drawn that meet the plane (a half-plane at one
     azimuth, in a continuum) through the smallest of them. To look closer, set the limits of the
@@ -36,10 +36,10 @@ def refinement(response: Response, *, axes: Axes | None = None) -> Axes:
             "but does not (a file does not keep the cells)."
         )
     shown, labels = _cells_in_plane(cells)
-    outlines = _outlines(cells, shown)
-    area = np.maximum(_area(outlines), 1e-300)
+    outlines = _cell_outlines(cells, shown)
+    area = np.maximum(_enclosed_areas(outlines), 1e-300)
     density = -np.log10(area)
-    with styled(axes):
+    with figure_style(axes):
         axes = axes_or_new(axes)
         drawn = PolyCollection(list(outlines), array=density, cmap="cividis", edgecolors="white")
         axes.add_collection(drawn)
@@ -61,14 +61,14 @@ def _cells_in_plane(cells: Refinement) -> tuple[np.ndarray, tuple[str, str]]:
     number, dimension = cells.lower.shape
     if dimension == 2:
         return np.arange(number), (K_X, K_Y)
-    lower, width, at = cells.lower[:, 2], cells.width[:, 2], _height(cells)
+    lower, width, at = cells.lower[:, 2], cells.width[:, 2], _plane_height(cells)
     shown = np.flatnonzero((lower <= at) & (at < lower + width))
     if cells.domain == "periodic":
         return shown, (K_X, K_Y)
     return shown, (r"$(k_x^2+k_y^2)^{1/2}$ (1/Å)", r"$k_z$ (1/Å)")
 
 
-def _height(cells: Refinement) -> float:
+def _plane_height(cells: Refinement) -> float:
     """The third coordinate of the plane which is drawn, through the smallest cell."""
     smallest = np.argmin(np.prod(cells.width, axis=1))
     return cells.lower[smallest, 2] + cells.width[smallest, 2] / 2
@@ -78,7 +78,7 @@ _SIDE = 48  # points along each side of a cell, which is curved in polar coordin
 _INFINITY = 0.999  # where the coordinate 1 is at infinite k
 
 
-def _outlines(cells: Refinement, shown: np.ndarray) -> Float[np.ndarray, "L p 2"]:
+def _cell_outlines(cells: Refinement, shown: np.ndarray) -> Float[np.ndarray, "L p 2"]:
     """The boundary of each cell in the plane which is drawn, 1/Å."""
     t = np.linspace(0, 1, _SIDE, endpoint=False)
     x = np.concatenate([t, np.ones(_SIDE), 1 - t, np.zeros(_SIDE)])
@@ -87,7 +87,7 @@ def _outlines(cells: Refinement, shown: np.ndarray) -> Float[np.ndarray, "L p 2"
     u = [lower[:, i, None] + width[:, i, None] * side for i, side in enumerate((x, y))]
     u[0] = np.minimum(u[0], _INFINITY) if cells.domain == "infinite" else u[0]
     if lower.shape[1] == 3:
-        u.append(np.full_like(u[0], _height(cells)))
+        u.append(np.full_like(u[0], _plane_height(cells)))
     u = [jnp.asarray(x) for x in u]
     k = np.asarray(cells.coordinates(u, [jnp.ones_like(x) for x in u], cells.lattice).k)
     if len(u) == 3 and cells.domain != "periodic":
@@ -95,7 +95,7 @@ def _outlines(cells: Refinement, shown: np.ndarray) -> Float[np.ndarray, "L p 2"
     return np.stack([k[0], k[1]], axis=-1)
 
 
-def _area(outlines: Float[np.ndarray, "L p 2"]) -> Float[np.ndarray, " L"]:
+def _enclosed_areas(outlines: Float[np.ndarray, "L p 2"]) -> Float[np.ndarray, " L"]:
     x, y = outlines[..., 0], outlines[..., 1]
     return np.abs(np.sum(x * np.roll(y, -1, axis=1) - y * np.roll(x, -1, axis=1), axis=1)) / 2
 

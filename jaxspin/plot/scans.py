@@ -10,8 +10,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 
 from jaxspin.plot.checks import check_response
-from jaxspin.plot.style import GUIDE, PALETTE, SAME, axes_or_new, magnitude, styled
-from jaxspin.plot.texts import ENERGY, component_labels, tex, typeset
+from jaxspin.plot.style import GUIDE, PALETTE, SAME, axes_or_new, figure_style, largest_magnitude
+from jaxspin.plot.texts import ENERGY, component_labels, component_tex, typeset_unit
 from jaxspin.responses.response import Response
 
 
@@ -36,12 +36,14 @@ def scan(
     """
     check_response(response)
     curves = _all_curves(response)
-    chosen = _independent(curves) if components is None else _named(curves, components)
-    with styled(axes):
+    chosen = (
+        _select_independent(curves) if components is None else _select_named(curves, components)
+    )
+    with figure_style(axes):
         axes = axes_or_new(axes)
         _draw_curves(axes, response, chosen)
         _label_scan(axes, response)
-        _legend(axes, response, chosen)
+        _draw_legend(axes, response, chosen)
     return axes
 
 
@@ -62,7 +64,7 @@ def _all_curves(response: Response) -> dict[str, _Curve]:
     value, error = (np.asarray(a).reshape(shape) for a in (response.value, response.error))
     fixed = dict(part.split() for part in response.selected.split(", ") if part)
     return {
-        plain: _Curve(tex(response.symbol, fixed | letters), value[..., i], error[..., i])
+        plain: _Curve(component_tex(response.symbol, fixed | letters), value[..., i], error[..., i])
         for i, (plain, letters) in enumerate(component_labels(*_component_axes(response)).items())
     }
 
@@ -72,37 +74,37 @@ def _component_axes(response: Response) -> tuple[tuple[str, ...], int]:
     return response.axes, sizes.get("flow", sizes.get("field", 3))
 
 
-def _named(curves: dict[str, _Curve], components: Sequence[str]) -> list[_Curve]:
+def _select_named(curves: dict[str, _Curve], components: Sequence[str]) -> list[_Curve]:
     if isinstance(components, str) or not components:
         raise ValueError(
-            f"Argument `components` must be a list of labels such as {_some(curves)}, "
+            f"Argument `components` must be a list of labels such as {_list_labels(curves)}, "
             f"but is {components!r}."
         )
     for label in components:
         if label not in curves:
             raise ValueError(
-                f"Argument `components` must hold labels such as {_some(curves)}, "
+                f"Argument `components` must hold labels such as {_list_labels(curves)}, "
                 f"but holds {label!r}."
             )
-    return [_dollars(curves[label]) for label in components]
+    return [_add_dollars(curves[label]) for label in components]
 
 
-def _some(curves: dict[str, _Curve]) -> str:
+def _list_labels(curves: dict[str, _Curve]) -> str:
     labels = list(curves)
     if labels == [""]:
         return "none at all (this response has no components: leave the argument out)"
     return ", ".join(map(repr, labels[:9])) + (", ..." if len(labels) > 9 else "")
 
 
-def _independent(curves: dict[str, _Curve]) -> list[_Curve]:
+def _select_independent(curves: dict[str, _Curve]) -> list[_Curve]:
     """One curve of each set that is equal up to the sign, largest sets' names joined."""
-    largest = max(magnitude(curve.value) for curve in curves.values())
+    largest = max(largest_magnitude(curve.value) for curve in curves.values())
     families: list[tuple[np.ndarray, list[str]]] = []
     kept: list[_Curve] = []
     for curve in curves.values():
-        if magnitude(curve.value) <= SAME * largest:
+        if largest_magnitude(curve.value) <= SAME * largest:
             continue
-        sign, names = _family(curve, families, SAME * largest)
+        sign, names = _find_family(curve, families, SAME * largest)
         if names is None:
             families.append((curve.value, [curve.name]))
             kept.append(curve)
@@ -112,26 +114,26 @@ def _independent(curves: dict[str, _Curve]) -> list[_Curve]:
         some = next(iter(curves.values()))
         return [some._replace(name="all components")]
     joined = [
-        _dollars(curve._replace(name=_joined(names)))
+        _add_dollars(curve._replace(name=_join_names(names)))
         for curve, (_, names) in zip(kept, families, strict=True)
     ]
-    order = np.argsort([-magnitude(curve.value) for curve in joined], kind="stable")
+    order = np.argsort([-largest_magnitude(curve.value) for curve in joined], kind="stable")
     return [joined[i] for i in sorted(order[: len(PALETTE)])]
 
 
-def _family(curve, families, tolerance) -> tuple[int, list[str] | None]:
+def _find_family(curve, families, tolerance) -> tuple[int, list[str] | None]:
     for value, names in families:
         for sign in (1, -1):
-            if magnitude(curve.value - sign * value) <= tolerance:
+            if largest_magnitude(curve.value - sign * value) <= tolerance:
                 return sign, names
     return 1, None
 
 
-def _joined(names: list[str]) -> str:
+def _join_names(names: list[str]) -> str:
     return "".join(names[:4]) + (r"=\ldots" if len(names) > 4 else "")
 
 
-def _dollars(curve: _Curve) -> _Curve:
+def _add_dollars(curve: _Curve) -> _Curve:
     return curve._replace(name=f"${curve.name}$")
 
 
@@ -145,21 +147,26 @@ def _draw_curves(axes: Axes, response: Response, curves: list[_Curve]) -> None:
     axes.axhline(0, **GUIDE)
     if _along_temperature(response):
         for curve, color in zip(curves, itertools.cycle(PALETTE)):
-            _draw_line(axes, temperatures, curve.value[:, 0], curve.error[:, 0], color, "-")
+            line = curve.value[:, 0], curve.error[:, 0]
+            _draw_line(axes, temperatures, *line, color=color, style="-")
         return
     for curve, color in zip(curves, itertools.cycle(PALETTE)):
         for i in range(temperatures.size):
-            look = _shade(color, i, temperatures.size), _line_style(i, temperatures.size)
-            _draw_line(axes, mu, curve.value[i], curve.error[i], *look)
+            shade, style = (
+                _shade_colour(color, i, temperatures.size),
+                _line_style(i, temperatures.size),
+            )
+            _draw_line(axes, mu, curve.value[i], curve.error[i], color=shade, style=style)
 
 
-def _draw_line(axes, x, y, error, color, style) -> None:
+def _draw_line(axes: Axes, x, y, error, *, color, style: str) -> None:
+    """Draw one curve with its error band, in the order of x."""
     order = np.argsort(x)
     x, y, error = np.asarray(x)[order], y[order], error[order]
     marker = "o" if x.size == 1 else None
     axes.plot(x, y, color=color, linestyle=style, marker=marker)
     # A line is about half a per cent of the height of the axes.
-    if magnitude(error) > 0.005 * np.ptp(np.nan_to_num(y)):
+    if largest_magnitude(error) > 0.005 * np.ptp(np.nan_to_num(y)):
         axes.fill_between(x, y - error, y + error, color=color, alpha=0.2, linewidth=0)
 
 
@@ -171,7 +178,7 @@ def _line_style(i: int, number: int) -> str:
     return _LINE_STYLES[i] if number <= len(_LINE_STYLES) else "-"
 
 
-def _shade(color: str, i: int, number: int) -> tuple[float, ...]:
+def _shade_colour(color: str, i: int, number: int) -> tuple[float, ...]:
     """The colour mixed with white, more for each temperature after the first."""
     white = 0.0 if number == 1 else 0.6 * i / (number - 1)
     return tuple(c + (1 - c) * white for c in to_rgb(color))
@@ -191,13 +198,13 @@ def _label_scan(axes: Axes, response: Response) -> None:
         axes.set_xlabel(ENERGY)
         if temperatures.size == 1:
             given.append(f"$T$ = {float(temperatures[0]):g} K")
-    axes.set_ylabel(f"{quantity[:1].upper()}{quantity[1:]} [{typeset(response.units)}]")
+    axes.set_ylabel(f"{quantity[:1].upper()}{quantity[1:]} [{typeset_unit(response.units)}]")
     axes.set_title(", ".join(given))
     axes.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
     axes.margins(x=0.0 if mu.size > 1 or _along_temperature(response) else 0.05)
 
 
-def _legend(axes: Axes, response: Response, curves: list[_Curve]) -> None:
+def _draw_legend(axes: Axes, response: Response, curves: list[_Curve]) -> None:
     handles = [
         Line2D([], [], color=color, label=curve.name)
         for curve, color in zip(curves, itertools.cycle(PALETTE))
@@ -206,7 +213,7 @@ def _legend(axes: Axes, response: Response, curves: list[_Curve]) -> None:
     number = temperatures.size
     if number > 1 and not _along_temperature(response):
         for i in np.unique(np.linspace(0, number - 1, min(number, 6)).astype(int)).tolist():
-            look = {"color": _shade("0.2", i, number), "linestyle": _line_style(i, number)}
+            look = {"color": _shade_colour("0.2", i, number), "linestyle": _line_style(i, number)}
             handles.append(Line2D([], [], label=f"{float(temperatures[i]):g} K", **look))
     if len(handles) > 1 or "_" in curves[0].name:  # a quantity without components needs none
         axes.legend(handles=handles, loc="best")

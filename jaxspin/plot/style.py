@@ -1,6 +1,6 @@
-"""The look of all figures: colours, new axes, guide lines, colour bars; what is too small to see.
+"""Style of all figures: colours, new axes, guide lines, colour bars, the smallest visible size.
 
-A drawing function opens `styled(axes)`, then takes `axes_or_new(axes)`.
+A drawing function opens `figure_style(axes)`, then takes `axes_or_new(axes)`.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -47,8 +47,8 @@ GUIDE: dict[str, Any] = {"color": "0.6", "linewidth": 0.8, "zorder": 0}
 SAME = 1e-6
 
 
-def styled(given: Axes | Figure | SubFigure | None) -> AbstractContextManager:
-    """Our style for our own figure; the user's for the user's."""
+def figure_style(given: Axes | Figure | SubFigure | None) -> AbstractContextManager:
+    """Apply our style to a figure of our own; leave the user's style to the user's figure."""
     return matplotlib.rc_context(STYLE) if given is None else nullcontext()
 
 
@@ -73,11 +73,11 @@ def colour_bar(axes: Axes, drawn: ScalarMappable, label: str) -> Colorbar:
     return axes.figure.colorbar(drawn, cax=beside, label=label)
 
 
-def symmetric(largest: float) -> Normalize:
+def symmetric_norm(largest: float) -> Normalize:
     """Colours symmetric about zero."""
     return Normalize(-largest, largest)
 
 
-def magnitude(array: np.ndarray) -> float:
+def largest_magnitude(array: np.ndarray) -> float:
     """The largest finite magnitude."""
     return float(np.max(np.abs(np.nan_to_num(array))))

@@ -10,7 +10,14 @@ from jaxspin.disorder.contributions import extrinsic
 from jaxspin.disorder.fermi_states import shell
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
-from jaxspin.plot.style import PALETTE, axes_or_new, colour_bar, magnitude, styled, symmetric
+from jaxspin.plot.style import (
+    PALETTE,
+    axes_or_new,
+    colour_bar,
+    figure_style,
+    largest_magnitude,
+    symmetric_norm,
+)
 from jaxspin.plot.texts import K_X, K_Y
 from jaxspin.surfaces import FermiSurfaceRule
 from jaxspin.surfaces.base import check_surface
@@ -48,7 +55,7 @@ def fermi_surface(
     k, band = np.asarray(nodes.k)[:, there], np.asarray(nodes.band)[there]
     arrows = np.asarray(_ARROWS[show](shell(model, nodes), disorder))[:, there]
     longest = max(float(np.max(np.linalg.norm(arrows[:2], axis=0))), 1e-300)
-    with styled(axes):
+    with figure_style(axes):
         axes = axes_or_new(axes)
         if show == "spin":
             _draw_coloured_nodes(axes, k, arrows[2])
@@ -75,7 +82,9 @@ _ARROW_UNITS = {"velocity": " eV Å", "spin": "", "extrinsic velocity": " eV Å"
 
 
 def _draw_coloured_nodes(axes: Axes, k: np.ndarray, spin: np.ndarray) -> None:
-    norm = symmetric(max(magnitude(spin), 1e-12))  # spins in the plane are zero but for rounding
+    norm = symmetric_norm(
+        max(largest_magnitude(spin), 1e-12)
+    )  # spins in the plane are zero but for rounding
     drawn = axes.scatter(*k, c=spin, cmap="coolwarm", norm=norm, **_NODES)
     colour_bar(axes, drawn, r"$\langle\sigma_z\rangle$")
 
@@ -87,11 +96,11 @@ def _draw_arrows(axes: Axes, k: np.ndarray, arrows: np.ndarray, band: np.ndarray
     axes.quiver(*k[:, few], *arrows[:, few] * length, color=PALETTE[1], **_QUIVER)
 
 
-def _velocity(on_shell, disorder):
+def _node_velocity(on_shell, disorder):
     return on_shell.expectation(on_shell.slopes)
 
 
-def _spin(on_shell, disorder):
+def _node_spin(on_shell, disorder):
     return on_shell.expectation(on_shell.spin)
 
 
@@ -99,7 +108,11 @@ def _extrinsic_velocity(on_shell, disorder):
     return extrinsic(on_shell, disorder.scattering(on_shell), on_shell.slopes)
 
 
-_ARROWS = {"velocity": _velocity, "spin": _spin, "extrinsic velocity": _extrinsic_velocity}
+_ARROWS = {
+    "velocity": _node_velocity,
+    "spin": _node_spin,
+    "extrinsic velocity": _extrinsic_velocity,
+}
 
 
 def _check_fermi_surface(model, surface, show, disorder) -> None:

@@ -25,32 +25,32 @@ def component_labels(axes: Sequence[str], dimension: int) -> dict[str, dict[str,
     present = [axis for axis in axes if axis in AXES]
     choices = itertools.product(*("xyz"[: AXES[axis].size(dimension)] for axis in present))
     every: list[dict[str, str]] = [dict(zip(present, one, strict=True)) for one in choices]
-    return {_label(letters): letters for letters in every}
+    return {_component_label(letters): letters for letters in every}
 
 
-def _label(letters: dict[str, str]) -> str:
-    below, above = _indices(letters)
+def _component_label(letters: dict[str, str]) -> str:
+    below, above = _component_indices(letters)
     return below + (f"^{above}" if above else "")
 
 
-def _indices(letters: dict[str, str]) -> tuple[str, str]:
+def _component_indices(letters: dict[str, str]) -> tuple[str, str]:
     """Indices below the symbol, those of polar axes, and above it, those of axial ones."""
     ordered = [(AXES[axis], letters[axis]) for axis in AXES if axis in letters]
     below = "".join(letter for axis, letter in ordered if not axis.axial)
     return below, "".join(letter for axis, letter in ordered if axis.axial)
 
 
-def tex(symbol: str, letters: dict[str, str]) -> str:
+def component_tex(symbol: str, letters: dict[str, str]) -> str:
     """Mathtext of one component, without dollars.
 
     >>> print(tex("R", {"flow": "z", "field": "x", "spin": "y"}))
     R^{y}_{zx}
     """
-    below, above = _indices(letters)
+    below, above = _component_indices(letters)
     return symbol + (f"^{{{above}}}" if above else "") + (f"_{{{below}}}" if below else "")
 
 
-def typeset(units: str) -> str:
+def typeset_unit(units: str) -> str:
     """A unit with mathtext: "hbar/2e S/m" becomes "$(\\hbar/2e)$ S/m"."""
     text = re.sub(r"e\^2/hbar", r"$e^2/\\hbar$", units)
     text = re.sub(r"\bhbar/(2?e|2)\b", r"$(\\hbar/\1)$", text)

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from jaxspin.plot.style import PALETTE, axes_or_new, colour_bar, styled, symmetric
+from jaxspin.plot.style import PALETTE, axes_or_new, colour_bar, figure_style, symmetric_norm
 from jaxspin.spin_transfer import TextureTorque
 
 
@@ -28,7 +28,7 @@ def texture_torque(found: TextureTorque, *, axes: Axes | None = None) -> Axes:
         for step, n in zip(found.spacing, found.torque.shape[1:], strict=True)
     ]
     draw = _draw_wall if len(positions) == 1 else _draw_torque_map
-    with styled(axes):
+    with figure_style(axes):
         axes = axes_or_new(axes)
         draw(axes, found, *positions)
         axes.set_xlabel(r"$x$ (Å)")
@@ -51,7 +51,7 @@ def _draw_torque_map(axes: Axes, found: TextureTorque, x: np.ndarray, y: np.ndar
     edges = (x[0], x[-1], y[0], y[-1])
     size = np.max(np.linalg.norm(found.magnetization, axis=0))
     along = np.asarray(found.magnetization[2]).T / size
-    look = {"cmap": "RdBu_r", "norm": symmetric(1.0), "alpha": 0.6}
+    look = {"cmap": "RdBu_r", "norm": symmetric_norm(1.0), "alpha": 0.6}
     image = axes.imshow(along, origin="lower", extent=edges, **look)
     colour_bar(axes, image, r"$m_z/|m|$")
     a, b = (slice(None, None, -(-len(side) // _ARROWS_OF_A_SIDE)) for side in (x, y))
@@ -59,10 +59,10 @@ def _draw_torque_map(axes: Axes, found: TextureTorque, x: np.ndarray, y: np.ndar
     axes.quiver(x[a], y[b], *torque.swapaxes(1, 2), pivot="mid")
     axes.set_ylabel(r"$y$ (Å)")
     largest = np.max(np.linalg.norm(torque, axis=0))
-    axes.set_title(rf"torque in the plane, at most {_power(largest)} eV Å$^{{-3}}$")
+    axes.set_title(rf"torque in the plane, at most {_power_of_ten(largest)} eV Å$^{{-3}}$")
 
 
-def _power(number: float) -> str:
+def _power_of_ten(number: float) -> str:
     """Mathtext of a number, "$1.23\\cdot 10^{-4}$"."""
     digits, exponent = f"{number:.2e}".split("e")
     return rf"${digits}\cdot 10^{{{int(exponent)}}}$"

@@ -139,7 +139,7 @@ def test_example_can_be_shown_and_is_valid():
     result = run("scan", "--example", "bi2se3", "--show")
     assert result.exit_code == 0
     assert result.output == input_files.EXAMPLES["bi2se3"]
-    job = input_files.scan(input_files.example("bi2se3"))
+    job = input_files.prepare_scan(input_files.load_example("bi2se3"))
     assert job.stem == "bi2se3"
     assert job.mesh.size == 192 * 96 * 8
     assert not list(Path().iterdir())

@@ -99,7 +99,7 @@ def test_scan_draws_every_quantity(name, temperature):
 
 @pytest.mark.parametrize("unit", [unit for family in units._FAMILIES.values() for unit in family])
 def test_every_unit_is_typeset(unit):
-    text = plot.texts.typeset(unit)
+    text = plot.texts.typeset_unit(unit)
     assert "Angstrom" not in text
     assert "hbar" not in text.replace(r"\hbar", "")
     assert "^" not in text or "$" in text
