@@ -61,46 +61,53 @@ _FAMILIES: dict[str, dict[str, float]] = {
 }
 
 
-def _product(unit: str, length: str, power: int) -> Any:
+def _product_unit(unit: str, length: str, power: int) -> Any:
     """The unit "unit length^power" as it is written."""
     return {0: unit, 1: f"{unit} {length}"}.get(power, f"{unit} {length}^{power}")
 
 
-def _quotient(unit: str, length: str, dimension: int) -> Any:
+def _quotient_unit(unit: str, length: str, dimension: int) -> Any:
     """The unit "unit/length^dimension" as it is written; `unit` is 1 or 1/energy."""
     per = length if dimension == 1 else f"{length}^{dimension}"
     return f"1/{per}" if unit == "1" else f"1/({unit.removeprefix('1/')} {per})"
 
 
-def _products(power: int, factors: dict[str, float], *, joule: bool = False) -> dict[str, float]:
+def _product_family(
+    power: int, factors: dict[str, float], *, joule: bool = False
+) -> dict[str, float]:
     """A family of units "unit Å^power", the natural one first, and the same with metres."""
     metres = _METRES ** (-power)
-    family = {_product(unit, "Angstrom", power): factor for unit, factor in factors.items()}
-    family |= {_product(unit, "m", power): metres * factor for unit, factor in factors.items()}
-    return family | ({_product("J", "m", power): metres * ELEMENTARY_CHARGE} if joule else {})
+    family = {_product_unit(unit, "Angstrom", power): factor for unit, factor in factors.items()}
+    family |= {_product_unit(unit, "m", power): metres * factor for unit, factor in factors.items()}
+    return family | ({_product_unit("J", "m", power): metres * ELEMENTARY_CHARGE} if joule else {})
 
 
-def _families(dimension: int) -> list[dict[str, float]]:
-    """Units of what is no conductivity, in 1, 2 or 3 dimensions."""
+def _unit_families(dimension: int) -> list[dict[str, float]]:
+    """Units of quantities other than conductivities in 1, 2 or 3 dimensions."""
     d = dimension
     coulomb = {1: "C", 2: "C/m", 3: "C/m^2"}[d]
-    torque = {_product("e/2", "Angstrom", 1 - d): 1.0, _product("e", "Angstrom", 1 - d): 0.5}
+    torque = {
+        _product_unit("e/2", "Angstrom", 1 - d): 1.0,
+        _product_unit("e", "Angstrom", 1 - d): 0.5,
+    }
     return [
-        _products(1 - d, {"hbar/2 V^-1": 1.0, "hbar V^-1": 0.5}),  # spin density per field
+        _product_family(1 - d, {"hbar/2 V^-1": 1.0, "hbar V^-1": 0.5}),  # spin density per field
         torque | {coulomb: 0.5 * ELEMENTARY_CHARGE * _METRES ** (d - 1)},
-        _products(2 - d, {"hbar eV^-2": 1.0, "hbar/2 eV^-2": 2.0}),  # spin per eE and gradient
-        _products(2 - d, {"eV^-1": 1.0}),  # torque per eE and gradient
-        _products(1 - d, {"eV": 1.0}, joule=True),  # spin current
-        {_quotient("1", length, d): per**d for length, per in _PER_ANGSTROM.items()},
+        _product_family(
+            2 - d, {"hbar eV^-2": 1.0, "hbar/2 eV^-2": 2.0}
+        ),  # spin per eE and gradient
+        _product_family(2 - d, {"eV^-1": 1.0}),  # torque per eE and gradient
+        _product_family(1 - d, {"eV": 1.0}, joule=True),  # spin current
+        {_quotient_unit("1", length, d): per**d for length, per in _PER_ANGSTROM.items()},
         {
-            _quotient("1/eV", "Angstrom", d): 1.0,
-            _quotient("1/eV", "cm", d): 1e8**d,
-            _quotient("1/J", "m", d): _METRES**d / ELEMENTARY_CHARGE,
+            _quotient_unit("1/eV", "Angstrom", d): 1.0,
+            _quotient_unit("1/eV", "cm", d): 1e8**d,
+            _quotient_unit("1/J", "m", d): _METRES**d / ELEMENTARY_CHARGE,
         },
     ]
 
 
-_FAMILIES |= {next(iter(family)): family for d in (1, 2, 3) for family in _families(d)}
+_FAMILIES |= {next(iter(family)): family for d in (1, 2, 3) for family in _unit_families(d)}
 
 #: Every unit as it is written here, for type checkers; at run time `canonical` knows others.
 Unit = Literal[
@@ -195,48 +202,48 @@ def spin_conductivity(dimension: int) -> Unit:
 
 
 def natural_conductivity(dimension: int) -> Unit:
-    """Unit of a charge conductivity as the integral has it: e²/ħ Å^(2−d)."""
+    """Natural unit of a charge conductivity: e²/ħ Å^(2−d)."""
     return "e^2/hbar Angstrom^-1" if dimension == 3 else "e^2/hbar"
 
 
 def spin_polarization(dimension: int) -> Unit:
     """Unit of a spin density per field: Pauli-normalised spins per volume and 1 eV/Å."""
-    return _product("hbar/2 V^-1", "Angstrom", 1 - dimension)
+    return _product_unit("hbar/2 V^-1", "Angstrom", 1 - dimension)
 
 
 def torque(dimension: int) -> Unit:
     """Unit of a torque per volume and field: eV Å^(−d) for eE of 1 eV/Å."""
-    return _product("e", "Angstrom", 1 - dimension)
+    return _product_unit("e", "Angstrom", 1 - dimension)
 
 
 def spin_generation(dimension: int) -> Unit:
     """Unit of the torque density Tr t ρ_E per field: half of that of `torque`, as s is σ."""
-    return _product("e/2", "Angstrom", 1 - dimension)
+    return _product_unit("e/2", "Angstrom", 1 - dimension)
 
 
 def spin_current(dimension: int) -> Unit:
     """Unit of the equilibrium spin current ħJ: eV Å^(1−d)."""
-    return _product("eV", "Angstrom", 1 - dimension)
+    return _product_unit("eV", "Angstrom", 1 - dimension)
 
 
 def spin_transfer(dimension: int) -> Unit:
     """Unit of a spin density, ħ Å^(−d), per eE (eV/Å) and gradient of the exchange energy."""
-    return _product("hbar eV^-2", "Angstrom", 2 - dimension)
+    return _product_unit("hbar eV^-2", "Angstrom", 2 - dimension)
 
 
 def spin_transfer_torque(dimension: int) -> Unit:
     """Unit of a torque density, eV Å^(−d), per eE and gradient of the exchange energy."""
-    return _product("eV^-1", "Angstrom", 2 - dimension)
+    return _product_unit("eV^-1", "Angstrom", 2 - dimension)
 
 
 def density(dimension: int) -> Unit:
     """Unit of a number density."""
-    return _quotient("1", "Angstrom", dimension)
+    return _quotient_unit("1", "Angstrom", dimension)
 
 
 def density_of_states(dimension: int) -> Unit:
     """Unit of a density of states."""
-    return _quotient("1/eV", "Angstrom", dimension)
+    return _quotient_unit("1/eV", "Angstrom", dimension)
 
 
 def add_family(family: Mapping[str, float]) -> None:
@@ -253,19 +260,19 @@ def add_family(family: Mapping[str, float]) -> None:
             raise ValueError(
                 f"Argument `family` must hold positive numbers, but {unit!r} does not."
             )
-        if _letters(unit) in _NAMES and _family(unit) != dict(family):
+        if _plain_letters(unit) in _NAMES and _find_family(unit) != dict(family):
             raise ValueError(f"Argument `family` must hold new units, but {unit!r} is known.")
     _FAMILIES[next(iter(family))] = dict(family)
-    _NAMES.update({_letters(unit): unit for unit in family})
+    _NAMES.update({_plain_letters(unit): unit for unit in family})
 
 
 def per_natural(unit: str) -> float:
     """Number of `unit` in one natural unit (ħ = e = 1, Å, eV); 1 for units without family."""
-    return _family(unit).get(unit, 1.0)
+    return _find_family(unit).get(unit, 1.0)
 
 
 def conversion(start: str, end: str) -> float:
-    """The number that turns a value in `start` into a value in `end`.
+    """Factor that converts a value in `start` to a value in `end`.
 
     Raises:
         ValueError: `end` does not measure the same thing as `start`; the message lists what does.
@@ -274,7 +281,7 @@ def conversion(start: str, end: str) -> float:
     3.141593
     """
     start, wanted = canonical(start), canonical(end)
-    family = _family(start)
+    family = _find_family(start)
     if not isinstance(end, str) or wanted not in family:
         raise ValueError(
             f"Argument `units` must be one of {', '.join(map(repr, family))} "
@@ -283,7 +290,7 @@ def conversion(start: str, end: str) -> float:
     return family[wanted] / family[start]
 
 
-def _family(unit: str) -> dict[str, float]:
+def _find_family(unit: str) -> dict[str, float]:
     return next((family for family in _FAMILIES.values() if unit in family), {unit: 1.0})
 
 
@@ -319,22 +326,22 @@ _INVERSE = {"cm^-1": "1/cm", "m^-1": "1/m", "Angstrom^-1": "1/Angstrom"} | {
 
 
 def canonical(unit: str) -> Any:
-    """The name of a unit in this package, from the ways in which it is written and typeset.
+    """Return the package's name of a unit, from the ways in which it is written and typeset.
 
     A unit that is not known is returned as it is.
 
     >>> canonical("(hbar/2e) S/m"), canonical("(ħ/e) (Ω cm)⁻¹"), canonical("cm^-3")
     ('hbar/2e S/m', 'hbar/e S/cm', '1/cm^3')
     """
-    return _NAMES.get(_letters(unit), unit) if isinstance(unit, str) else unit
+    return _NAMES.get(_plain_letters(unit), unit) if isinstance(unit, str) else unit
 
 
 def is_known(unit: object) -> bool:
-    """Tell a unit of this package, in its own spelling."""
-    return isinstance(unit, str) and canonical(unit) == unit and _letters(unit) in _NAMES
+    """Tell if a text is a unit of this package in its own spelling."""
+    return isinstance(unit, str) and canonical(unit) == unit and _plain_letters(unit) in _NAMES
 
 
-def _letters(unit: str) -> str:
+def _plain_letters(unit: str) -> str:
     """A unit in ASCII, without spaces, brackets and mathtext."""
     text = unit.translate(_LETTERS).replace("^-^", "^-")
     for written, name in _SIEMENS.items():
@@ -342,4 +349,4 @@ def _letters(unit: str) -> str:
     return _INVERSE.get(text, text).replace("(", "").replace(")", "")
 
 
-_NAMES = {_letters(unit): unit for family in _FAMILIES.values() for unit in family}
+_NAMES = {_plain_letters(unit): unit for family in _FAMILIES.values() for unit in family}

@@ -133,7 +133,7 @@ def check(
     output: Output = None,
     force: Force = False,
 ) -> None:
-    """Read Wannier90 files, say what is in them and how good it is, and draw the bands.
+    """Read Wannier90 files, report their contents and quality, and draw the bands.
 
     The bands are compared with those of Wannier90 (_band.dat), and the Berry curvatures with those
     of WannierBerri, where these are there.
@@ -153,7 +153,7 @@ def check(
 
 @app.command()
 def info() -> None:
-    """Versions, devices and precision: what to say in a bug report."""
+    """Print versions, devices and precision, for bug reports."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("python", platform.python_version())
     for package in ("jaxspin", "jax", "jaxlib", "numpy", "equinox"):
@@ -277,7 +277,7 @@ def _refuse_overwrite(paths: list[Path], record: str, force: bool) -> None:
 
 
 def _read_record(path: Path) -> str | None:
-    """The input that a result carries; None if it carries none."""
+    """Read the input that a result carries; None if it carries none."""
     try:
         if path.suffix == ".png":
             with Image.open(path) as image:

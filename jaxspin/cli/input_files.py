@@ -241,8 +241,10 @@ def _require_table(tables: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _read_model(entries: Mapping[str, Any], folder: FilePath) -> tuple[Model, str]:
-    """The model, and what tells it from another that the same input could mean: the code of the
-    user's own file, or the digest of Wannier90 files."""
+    """Return the model, and what identifies it beyond the input.
+
+    That is the code of the user's own file, or the digest of Wannier90 files.
+    """
     rest = dict(entries)
     if "wannier90" in rest:
         return _read_wannier90(rest, folder)
@@ -278,7 +280,7 @@ def _read_wannier90(entries: dict[str, Any], folder: FilePath) -> tuple[Model, s
 
 
 def _model_constructors() -> dict[str, Callable[..., Model]]:
-    """The models of jaxspin that an input file can describe, and their named constructors."""
+    """List the models of jaxspin that an input file can describe, and their named constructors."""
     found: dict[str, Callable[..., Model]] = {}
     for name, cls in vars(models).items():
         if not (inspect.isclass(cls) and issubclass(cls, Model)) or inspect.isabstract(cls):
@@ -343,7 +345,7 @@ def _evenly_spaced(start: float, stop: float, number: int) -> list[float]:
 def _read_quantity(
     entries: Mapping[str, Any], model: Model
 ) -> tuple[Listed, dict[str, dict[str, Any]], units.Unit]:
-    """The quantity, its keyword arguments for each run, and its units."""
+    """Return the quantity, its keyword arguments for each run, and its units."""
     rest = dict(entries)
     listed = _take_option("quantity", rest, "name", RESPONSES)
     default = listed.quantity.unit(model.dimension)
@@ -433,8 +435,10 @@ def _construct_from_table(
 
 
 def _constructor_parameters(constructor: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The arguments a constructor takes by name. One that passes the rest on to its class
-    (`**changes`) takes the arguments of the class too."""
+    """Return the arguments that a constructor takes by name.
+
+    One that passes the rest on to its class (`**changes`) takes the arguments of the class too.
+    """
     parameters = inspect.signature(constructor).parameters
     named = {k: p for k, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
     if len(named) < len(parameters):

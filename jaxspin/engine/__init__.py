@@ -1,1 +1,1 @@
-"""The machine: compiled programs, small matrices, files, devices. It knows no physics."""
+"""Numerical infrastructure: compiled programs, small matrices, files, devices; no physics."""

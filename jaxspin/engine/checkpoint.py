@@ -70,7 +70,7 @@ def as_checkpoint(checkpoint: CheckpointLike) -> Checkpoint | None:
 
 
 class PartialSums:
-    """The sums so far of one run, kept in its checkpoint, or, for None, not kept.
+    """Partial sums of one run, kept in its checkpoint; not kept if that is None.
 
     Args:
         about: makes what the file must agree in, by the names a user knows.
@@ -96,7 +96,7 @@ class PartialSums:
         return int(done), jax.tree.unflatten(structure, saved)
 
     def _read_entry(self, name: str, like) -> np.ndarray | jax.Array:
-        """An entry of the type and shape of `like`, whose first axis may grow if it is empty."""
+        """Read an entry of the type and shape of `like`; its first axis may grow if it is empty."""
         if name not in self._content:
             raise _checkpoint_error(self._path, f"has no entry `{name}`")
         array, shape = self._content[name], np.shape(like)
@@ -109,7 +109,7 @@ class PartialSums:
         return jnp.asarray(array)
 
     def keep(self, stage: str, done: int, totals, *, now: bool) -> None:
-        """Note the sums, and write them if it is time to, or `now`."""
+        """Keep the sums, and write them if the time has come, or `now`."""
         if self._path is None or not (now or self._is_due()):
             return
         self._content[f"{stage}.done"] = np.asarray(done)
@@ -164,7 +164,7 @@ def _parse_description(texts: dict[str, str]) -> dict[str, str]:
 
 
 def _own_file(path: Path) -> Path:
-    """The file of this process.
+    """Return the file of this process.
 
     Raises:
         ValueError: there are files of another number of processes; they would be forgotten.
@@ -246,7 +246,7 @@ def _describe_value(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _describe_sequence(name: str, value: tuple | list) -> Iterator[tuple[str, str]]:
-    """A sequence of numbers is one field, one of anything else a field for each item."""
+    """Describe a sequence: one of numbers is one field, any other one field for each item."""
     try:
         array = np.asarray(value)
     except ValueError:  # of different lengths

@@ -20,7 +20,7 @@ from jaxtyping import Array
 
 
 def with_derivative(rule: Callable) -> Callable[[Callable], Callable]:
-    """Decorator: the derivative of the function is what `rule` says.
+    """Decorate a function whose derivative is given by `rule`.
 
     Args:
         rule: (primals, tangents) -> (outputs, changes), both of the structure of the outputs. The
@@ -62,7 +62,7 @@ class _Derivative:
     structure: Any
 
     def __call__(self, primals: list, tangents: list) -> tuple[list, list]:
-        """The outputs and their changes; None where there is no change."""
+        """Return the outputs and their tangents; None stands for a zero tangent."""
         moved = jax.tree.unflatten(self.structure, tangents)
         pairs = zip(*map(_leaves_and_nones, self.rule(self.fill(primals), moved)), strict=True)
         outputs, changes = zip(*((x, dx) for x, dx in pairs if x is not None), strict=True)
@@ -77,7 +77,7 @@ def _leaves_and_nones(tree) -> list:
 
 
 def _evaluate_program(*arrays, program, derivative, batches):
-    """The function, mapped over axes of the arrays; the first batch is the innermost."""
+    """Evaluate the function, mapped over axes of the arrays; the first batch is the innermost."""
     function = jaxpr_as_fun(program)
     for axes in batches:
         function = jax.vmap(function, in_axes=axes)

@@ -13,7 +13,7 @@ _MOST_NUMBERS = 12  # of an array that is written out
 
 
 def describe_fields(thing: Any) -> str:
-    """A dataclass as the call that makes it, numbers written out.
+    """Write a dataclass as the call that makes it, with its numbers.
 
     >>> @dataclasses.dataclass
     ... class Box:

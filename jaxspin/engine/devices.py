@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def workers(bands: int) -> list[Device]:
-    """The device of each lane, for models of so many bands.
+    """Return the device of each lane for models of so many bands.
 
     All local devices, or the one that `jax.default_device` names. A single CPU device stands for
     as many lanes as there are cores, or as the environment variable JAXSPIN_THREADS says. Where
@@ -62,7 +62,7 @@ def threads() -> int:
 def in_order(
     compute: Callable[[S, Device], T], items: Iterable[S], workers: list[Device]
 ) -> Iterator[T]:
-    """compute(item, device) for each item, on all lanes at once, results in the order of items.
+    """Yield compute(item, device) in the order of the items, computed on all lanes at once.
 
     At most two results for each lane wait to be taken.
     """

@@ -80,7 +80,7 @@ def start(
 
 
 def _check_port(coordinator: str) -> None:
-    """The port is free on this host, that of process 0; in JAX one in use ends in a crash."""
+    """Check that the port is free on this host, that of process 0: JAX crashes if it is in use."""
     port = int(coordinator.rpartition(":")[2])
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -113,7 +113,7 @@ def check() -> None:
 
 
 def total(sums: T, add: Callable[[T, T], T], about: Callable[[], Mapping[str, str]]) -> T:
-    """The sums of all processes, added in their order; the same in each of them.
+    """Add the sums of all processes in their order; every process gets the same total.
 
     Args:
         about: says what is summed, to be compared between the processes.
@@ -130,13 +130,13 @@ def total(sums: T, add: Callable[[T, T], T], about: Callable[[], Mapping[str, st
 
 
 def first_difference(a: Mapping[str, str], b: Mapping[str, str]) -> str | None:
-    """The first name under which two descriptions differ; those of parts before their whole."""
+    """Return the first name under which two descriptions differ, a part before its whole."""
     names = [*a, *(name for name in b if name not in a)]
     return next((name for name in names if a.get(name) != b.get(name)), None)
 
 
 def _complete_arguments(coordinator, processes, rank):
-    """The arguments of `start`, completed where a launcher says how many and which."""
+    """Complete the arguments of `start` from the environment of a launcher."""
     if coordinator is not None and processes is None and rank is None:
         for names in _LAUNCHERS:
             if all(name in os.environ for name in names):
@@ -176,7 +176,7 @@ class _Group:
             raise RuntimeError(lost)
 
     def exchange(self, sums: T, about: Mapping[str, str]) -> list[T]:
-        """The sums of every process, in order."""
+        """Return the sums of every process, in order."""
         self._exchanges += 1
         self._post_sums(sums, about)
         everyone = [self._receive_sums(other, sums, about) for other in range(self.size)]

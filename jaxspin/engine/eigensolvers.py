@@ -1,4 +1,4 @@
-"""Eigensystems of tiles of small Hermitian matrices: which algorithm, and the algorithms.
+"""Eigensystems of tiles of small Hermitian matrices: the algorithms and their choice.
 
 A tile is (n, n, K), the k axis last (see `small_matrices`). LAPACK solves one small matrix at a
 time and reaches a few per cent of what a core can do; the solvers here treat the K matrices as
@@ -42,7 +42,7 @@ def eigh(hamiltonian: Complex[Array, "n n K"]) -> Eigensystem:
 
 @eigh.def_vmap
 def _eigh_of_batch(size, in_batched, hamiltonian):
-    """More matrices are more lanes: the batch joins the k axis."""
+    """Eigensystems of a batch, which joins the k axis: more matrices are more lanes."""
     if not in_batched[0]:
         return eigh(hamiltonian), (False, False)
     n, tile = hamiltonian.shape[1], hamiltonian.shape[-1]
@@ -55,7 +55,7 @@ def _eigh_of_batch(size, in_batched, hamiltonian):
 
 
 def solver(n: int, backend: str) -> Callable[[Complex[Array, "n n K"]], Eigensystem]:
-    """The algorithm for n bands on a backend."""
+    """Return the algorithm for n bands on a backend."""
     largest = SOLVERS.get(backend, SOLVERS["gpu"])
     return next(algorithm for size, algorithm in largest if n <= size)
 
@@ -158,7 +158,7 @@ def _update_direction(image, reflector):
 
 @separate_kernel
 def _rank_two_update(ar, ai, reflector, direction):
-    """A - v w† - w v†, the block that is left."""
+    """Rank-two update A - v w† - w v† of the block that remains."""
     (vr, vi, _), (wr, wi) = reflector, direction
 
     def outer_product(a, b):
@@ -189,7 +189,7 @@ def _final_block(ar, ai):
 
 
 def _reduce_to_tridiagonal(ar, ai):
-    """Diagonal, moduli and phases of the off-diagonal, and the reflectors."""
+    """Householder reduction: diagonal, moduli and phases of the off-diagonal, reflectors."""
     diagonal, moduli, phases, reflectors = [], [], [], []
     while len(ar) > 2:
         reflector, corner, modulus, *phase = _householder_reflector(ar, ai)
@@ -249,7 +249,7 @@ def _ql_rotation(previous, shift, diagonal, off_diagonal):
 
 @separate_kernel
 def _rotate_columns(upper, lower, s, c):
-    """The two columns of Z that a rotation mixes."""
+    """Apply a rotation to the two columns of Z that it mixes."""
     return s * upper + c * lower, c * upper - s * lower
 
 
@@ -392,7 +392,7 @@ _householder_ql_kernel = single_kernel(partial(_householder_ql, iterate=_sweep_u
 
 
 def closed_form(hamiltonian: Complex[Array, "n n K"]) -> Eigensystem:
-    """n = 1 and 2."""
+    """Closed form for n = 1 and 2."""
     if len(hamiltonian) > 1:
         scale = _power_of_two_scale(hamiltonian)
         energies, real, imaginary = _two_levels(*_scaled_hermitian_part(hamiltonian, scale), scale)
@@ -406,8 +406,11 @@ def closed_form(hamiltonian: Complex[Array, "n n K"]) -> Eigensystem:
 
 @separate_kernel
 def _two_levels(hr, hi, scale):
-    """Energies m -+ r of ((m + h, x*), (x, m - h)), r² = h² + |x|². With (c, s) ~ (|h| + r, x),
-    sums without cancellation, the columns are (-s*, c), (c, s), or (c, -s), (s*, c) if h < 0."""
+    """Closed form for ((m + h, x*), (x, m - h)): energies m -+ r, r² = h² + |x|².
+
+    With (c, s) ~ (|h| + r, x), sums without cancellation, the columns are (-s*, c), (c, s), or
+    (c, -s), (s*, c) if h < 0.
+    """
     mean, half = (hr[0, 0] + hr[1, 1]) / 2, (hr[0, 0] - hr[1, 1]) / 2
     xr, xi = hr[1, 0], hi[1, 0]
     radius = jnp.sqrt(half**2 + xr**2 + xi**2)
@@ -453,7 +456,7 @@ def library(hamiltonian: Complex[Array, "n n K"]) -> Eigensystem:
 
 
 def _in_parts(solve, hamiltonian: Complex[Array, "n n K"], most: int) -> Eigensystem:
-    """`solve`, applied to at most `most` matrices at a time; zero matrices fill the last part."""
+    """Apply `solve` to at most `most` matrices at a time; zero matrices fill the last part."""
     n, tile = hamiltonian.shape[1:]
     if tile <= most:
         return solve(hamiltonian)

@@ -25,7 +25,7 @@ HASH = "sha256"
 
 
 class UnusableFile(ValueError):
-    """A file that cannot be read; the text goes on after its name: "is empty"."""
+    """Error of a file that cannot be read; the text continues its name: "is empty"."""
 
 
 class Contents(NamedTuple):
@@ -91,7 +91,7 @@ def parse_json(text: str, name: str) -> object:
 
 
 def partial_file(path: Path) -> Path:
-    """The name of a file while it is written; always the same, so that killed runs leave one."""
+    """Name of a file while it is written; always the same, so that killed runs leave one."""
     return path.with_name(f".{path.name}.new")
 
 
@@ -255,7 +255,7 @@ def _read_attribute(file: h5py.File, name: str) -> str:
 
 
 def _open_variable(file: h5py.File, name: str) -> h5py.Dataset:
-    """A variable whose numbers, real ones, lie in this file as they are.
+    """Open a variable whose numbers are real and stored in this file, without filters.
 
     Links and storage outside of it would turn the bytes of any file into numbers; filters load
     code, and let a few bytes stand for terabytes.
@@ -280,6 +280,6 @@ def _open_variable(file: h5py.File, name: str) -> h5py.Dataset:
 
 
 def _axis_names(variable: h5py.Dataset) -> tuple[str, ...]:
-    """The names of the axes; the dimensions of netCDF are datasets of that name."""
+    """Names of the axes; the dimensions of netCDF are datasets of that name."""
     scales = (dimension[0].name if len(dimension) else "/?" for dimension in variable.dims)
     return tuple(str(name).removeprefix("/") for name in scales)

@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 
 
 def along_all(function: Callable, primals, tangents) -> tuple[Any, Any]:
-    """The value of a function at `primals` and its derivative along `tangents` (None: constant)."""
+    """Value of a function at `primals`, and its derivative along `tangents` (None: constant)."""
     changes, _ = ravel_pytree(_split_complex(tangents))
     moves = jax.tree.map(lambda t: t is not None, tangents, is_leaf=lambda t: t is None)
     moved, fixed = eqx.partition(primals, moves)
@@ -39,11 +39,11 @@ def with_slopes(function: Callable, at) -> tuple[Any, Any]:
 
 
 def _split_complex(tree):
-    """The arrays of a tree with real and imaginary parts, where they are complex, along an axis."""
+    """Split complex arrays of a tree into real and imaginary parts along a new axis."""
     parts = lambda x: jnp.stack([x.real, x.imag]) if jnp.iscomplexobj(x) else x  # noqa: E731
     return jax.tree.map(parts, tree)
 
 
 def _join_complex(array, parts):
-    """The array that `_split_complex` took apart, complex if `array` is."""
+    """Join the parts that `_split_complex` made; complex if `array` is."""
     return jax.lax.complex(*parts) if jnp.iscomplexobj(array) else parts

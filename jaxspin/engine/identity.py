@@ -31,7 +31,7 @@ _TRUSTED = ("jaxspin", "jax", "jaxlib", "numpy", "equinox", "optax", "optimistix
 
 
 class Unidentified(Exception):
-    """No digest exists: a constant is itself being traced, or no trace is known for a part."""
+    """Error: no digest exists, as a constant is being traced or a part has no known trace."""
 
 
 # --- the digest of a traced function --------------------------------------------------------------
@@ -162,7 +162,7 @@ def _type_text(aval) -> str:
 
 
 def _parameter_text(value) -> str:
-    """A parameter of an operation as a text."""
+    """Write a parameter of an operation as text."""
     if isinstance(value, ClosedJaxpr):
         return _digest_program(value)
     if isinstance(value, Jaxpr):
@@ -206,7 +206,7 @@ def _short_hash(data: Any) -> str:
 
 
 def without_addresses(text: str) -> str:
-    """A text that is the same in every process."""
+    """Remove addresses, so that the text is the same in every process."""
     return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
@@ -255,7 +255,7 @@ def _traced_part(part) -> str:
 
 
 def _foreign_parts(value) -> Iterator[Any]:
-    """The parts of an argument with code from elsewhere than the package, outermost first."""
+    """Yield the parts of an argument with code from outside the package, outermost first."""
     if value is None or isinstance(value, str | bytes | int | float | complex | np.dtype):
         return
     if eqx.is_array(value) or isinstance(value, enum.Enum | type | jax.ShapeDtypeStruct):
@@ -274,7 +274,7 @@ def _foreign_parts(value) -> Iterator[Any]:
 
 
 def _foreign_parts_of_module(module) -> Iterator[Any]:
-    """A module itself where its class is foreign or the trace of its fields is not known."""
+    """Yield a module where its class is foreign or the trace of its fields is not known."""
     inner, traceable = [], is_traceable(module)
     fields = [getattr(module, field.name, None) for field in dataclasses.fields(module)]
     foreign = not _is_trusted_class(type(module))
@@ -303,7 +303,7 @@ def is_overridden(part, name: str) -> bool:
 
 
 def _is_trusted_class(kind: type) -> bool:
-    """A class is the package's, with all of its methods as they stand now."""
+    """Tell if a class and all of its present methods are of trusted packages."""
     if not _is_trusted(kind):
         return False
     attributes = (item for base in kind.__mro__ for item in vars(base).items())
@@ -321,7 +321,7 @@ def _is_trusted_attribute(attribute) -> bool:
 
 
 def _is_trusted(value) -> bool:
-    """A function, class or object reads nothing that changes between two calls."""
+    """Tell if a function, class or object reads nothing that changes between two calls."""
     if isinstance(value, types.MethodType):
         return _is_trusted(value.__func__) and _is_trusted(value.__self__)
     if isinstance(value, range | slice | frozenset | PurePath):

@@ -55,7 +55,7 @@ class Program:
         return self._find_compiled(fresh, arguments, arrays, code)(arrays)
 
     def _find_compiled(self, fresh: "_Compiled", arguments, arrays, code) -> "_Compiled":
-        """The program of an earlier call, where it does the same."""
+        """Find the program of an earlier call that does the same."""
         kinds = tuple(map(jax.typeof, arrays))
         try:
             code = code_of(arguments) if code is None else code
@@ -66,7 +66,7 @@ class Program:
         return _programs.keep(key, fresh)
 
     def _find_by_trace(self, fresh: "_Compiled", arrays, kinds) -> "_Compiled":
-        """The program of an earlier call, known by the trace of the whole function alone."""
+        """Find the program of an earlier call by the trace of the whole function."""
         try:
             key = (self, kinds, digest(fresh.jit_function.trace(arrays).jaxpr))
         except Unidentified:
@@ -117,7 +117,7 @@ class _Programs:
         self._lock = threading.Lock()  # sums call from several threads
 
     def keep(self, key: Hashable, fresh: _Compiled) -> _Compiled:
-        """The program kept under the key, or the fresh one, which is kept from now on."""
+        """Return the program kept under the key, or keep the fresh one."""
         with self._lock:
             if key not in self._kept:
                 self._make_room()
@@ -126,7 +126,7 @@ class _Programs:
             return found
 
     def _make_room(self) -> None:
-        """Drop the oldest programs where one more were too many."""
+        """Drop the oldest programs if there is no room for one more."""
         number = len(self._kept)
         while number >= CAPACITY or (number >= LEAST and count_mappings() > MAPPINGS):
             _, oldest = self._kept.popitem(last=False)

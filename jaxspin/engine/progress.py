@@ -59,7 +59,7 @@ def track(
 
 @contextmanager
 def count_bytes(total: int, label: str, show: bool | None) -> Iterator[Callable[[int], None]]:
-    """A function to call with the number of bytes of each piece that was read of `total`.
+    """Yield a function to call with the number of bytes of each piece that was read of `total`.
 
     Args:
         show: True, False, or None for "only where standard error is a terminal".
@@ -82,7 +82,7 @@ def count_bytes(total: int, label: str, show: bool | None) -> Iterator[Callable[
 
 @contextmanager
 def count_steps(label: str, show: bool | None) -> Iterator[Callable[[int, float, float], None]]:
-    """A function to call after each step of a fit with its number, the misfit and the distance.
+    """Yield a function to call after each step of a fit: its number, misfit and distance.
 
     Args:
         show: True, False, or None for "only where standard error is a terminal".

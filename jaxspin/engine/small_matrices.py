@@ -71,7 +71,7 @@ def matmul(a: Inexact[Array, "*c n l #K"], b: Inexact[Array, "*e l m #K"]) -> In
 def product(
     a: Inexact[Array, "*c n l #K"], b: Inexact[Array, "*e l m #K"]
 ) -> Inexact[Array, "..."]:
-    """`matmul` as a part of whatever uses it."""
+    """Matrix product for each k, fused into the kernel that uses it."""
     size = a.shape[-2]
     if size > _UNROLL:
         return jnp.einsum("...nlk,...lmk->...nmk", a, b)
@@ -126,14 +126,14 @@ def is_traced(*trees: object) -> bool:
 
 
 def as_arrays(*arrays: object) -> tuple[ModuleType, tuple]:
-    """JAX and its arrays where one is traced; NumPy, which compiles nothing, where none is."""
+    """Return JAX and its arrays if one is traced, else NumPy, which compiles nothing."""
     xp = jnp if is_traced(arrays) else np
     stack = lambda x: xp.stack(x) if isinstance(x, list) else xp.asarray(x)  # noqa: E731
     return xp, tuple(map(stack, arrays))
 
 
 def on_device(array: object) -> Array:
-    """An array as one of JAX.
+    """Convert an array to one of JAX.
 
     `jnp.asarray` compiles a program of 1.4 MB for each shape, which JAX keeps for ever.
     """

@@ -24,7 +24,7 @@ class Tolerance(NamedTuple):
     single: float
 
     def of(self, *arrays: ArrayLike) -> float:
-        """That of the precision of the real part of some numbers; without any, of JAX's own."""
+        """Return the tolerance for the precision of some numbers; without any, for that of JAX."""
         bits = jnp.finfo(jnp.result_type(float, *arrays)).bits
         return self.double if bits >= 64 else self.single
 

@@ -33,7 +33,7 @@ _INDEX = (
 def look_at(
     function: Callable, *arguments, argument: str, what: str, where: str, wanted: str
 ) -> ClosedJaxpr:
-    """The traced program of `function(*arguments)`, in which every index has been looked at.
+    """Trace `function(*arguments)`, and check every index in the program.
 
     Arrays inside the arguments are traced, as they are in the compiled program.
 
@@ -64,7 +64,7 @@ def _is_traced_later(leaf: object) -> bool:
 
 
 def refusal(error: Exception, argument: str, what: str, where: str, wanted: str) -> ValueError:
-    """The error to raise for one that a user's function has raised; arguments as of `look_at`."""
+    """Return the error to raise for one of a user's function; arguments as of `look_at`."""
     text = str(error)
     if text.startswith("Argument `"):
         return ValueError(text)
@@ -102,7 +102,7 @@ def _line_of(error: Exception) -> str:
 
 
 def _indices_beyond(program: Jaxpr, known: dict[Var, np.ndarray]) -> Iterator[tuple[int, int]]:
-    """The indices that are known and beyond the end of an axis, and its length."""
+    """Yield the known indices beyond the end of an axis, with its length."""
     for equation in program.eqns:
         for index, size, length in _taken_indices(equation, known):
             low, high = int(np.min(index)), int(np.max(index))
@@ -115,7 +115,7 @@ def _indices_beyond(program: Jaxpr, known: dict[Var, np.ndarray]) -> Iterator[tu
 
 
 def _taken_indices(equation, known: dict[Var, np.ndarray]) -> Iterator[tuple[np.ndarray, int, int]]:
-    """Known first indices of what an operation takes, the number it takes, length of the axis."""
+    """Yield known first indices of an operation, the number it takes, the length of the axis."""
     name, parameters = equation.primitive.name, equation.params
     if name == "dynamic_slice":
         operand, *starts = equation.invars

@@ -1,4 +1,4 @@
-"""Checks of numbers that any call may take, and values in the words of an error."""
+"""Checks of numbers that many functions take, and values in the words of an error."""
 
 import numpy as np
 from jaxtyping import Float
@@ -7,7 +7,7 @@ from jaxspin.engine.small_matrices import is_traced
 
 
 def check_energy(mu) -> None:
-    """`mu` is one finite energy.
+    """Check that `mu` is one finite energy.
 
     Raises:
         ValueError: it is not.
@@ -20,7 +20,7 @@ def check_energy(mu) -> None:
 
 
 def check_energies(mu) -> None:
-    """`mu` is one finite energy, or some in an array of one axis.
+    """Check that `mu` is one finite energy, or an array of them with one axis.
 
     Raises:
         ValueError: it is not.
@@ -34,7 +34,7 @@ def check_energies(mu) -> None:
 
 
 def check_temperature(temperature) -> None:
-    """`temperature` is one number, not negative.
+    """Check that `temperature` is one number, not negative.
 
     Raises:
         ValueError: it is not.
@@ -57,7 +57,7 @@ def finite_reals(value: object) -> bool:
 
 
 def as_numbers(name: str, value: object, wanted: str = "") -> Float[np.ndarray, "..."]:
-    """`value` as an array of real numbers.
+    """Convert `value` to an array of real numbers.
 
     Args:
         name, wanted: how errors call it, and what else it must be.
@@ -77,6 +77,6 @@ def as_numbers(name: str, value: object, wanted: str = "") -> Float[np.ndarray, 
 
 
 def shortened(value: object) -> str:
-    """`value` in a few words, for an error in one line."""
+    """Write `value` in a few words, for an error in one line."""
     text = " ".join(repr(value).split())
     return text if len(text) < 80 else f"of type {type(value).__name__}"

@@ -25,7 +25,7 @@ from jaxtyping import Array, Inexact
 
 
 def materialize(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
-    """`x`, computed once.
+    """Have `x` computed once.
 
     XLA on CPU computes a cheap value again in every loop that uses it; a product of matrices that
     27 components share would be computed 27 times (measured: 4 times the cost of the whole
@@ -38,7 +38,7 @@ def materialize(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
 
 
 def _with_hints(function: Callable, **hints: str) -> Callable:
-    """`function`, called in the compiled program with these attributes on the call alone."""
+    """Wrap a function such that its call in a compiled program carries these attributes."""
 
     @wraps(function)
     def call_unhinted(*args):
@@ -67,7 +67,7 @@ single_kernel = partial(_with_hints, inlineable="false", xla_cpu_small_call="tru
 
 
 def repeat(times: int, step: Callable, state):
-    """`state` after that many times `state = step(state)`, on arrays of any length.
+    """Apply `state = step(state)` that many times, on arrays of any length.
 
     The package asks XLA to make each loop one kernel (see `jaxspin/__init__.py`). It cannot where
     an operation inside is so long, half a megabyte, that it is shared among threads: compilation
@@ -97,7 +97,7 @@ def add_rows(totals: Inexact[Array, "r *s"], row: Callable[[Array], Array]) -> A
 
 
 def _in_pieces(loop: Callable):
-    """A loop whose body is not made one kernel."""
+    """Build a loop whose body is not made one kernel."""
     if jax.default_backend() != "cpu":
         return loop()
     with set_xla_metadata(xla_cpu_small_call="false"):

@@ -92,7 +92,7 @@ _GREEK = {"G": "Γ", "Gamma": "Γ", "GAMMA": "Γ", r"\Gamma": "Γ"}
 def _path_distances(
     k: Float[np.ndarray, "K d"],
 ) -> tuple[Float[np.ndarray, " K"], list[np.ndarray]]:
-    """The distance along a path at each of its points, and the points between its jumps."""
+    """Return the distance along a path at each of its points, and the points between its jumps."""
     steps = np.linalg.norm(np.diff(k, axis=0), axis=1)
     jumps = steps > 5 * np.median(steps)
     distance = np.concatenate([[0], np.cumsum(np.where(jumps, 0, steps))])
@@ -100,7 +100,7 @@ def _path_distances(
 
 
 def _corners_met(k, distance, corners: dict[str, tuple[float, ...]]) -> dict[float, str]:
-    """The name at each place of a path that has one; two names at one place are joined."""
+    """Return the name at each labelled place of a path; two names at one place are joined."""
     ticks: dict[float, str] = {}
     for point, place in zip(k, distance.tolist(), strict=True):
         for label, corner in corners.items():
@@ -114,7 +114,7 @@ def _corners_met(k, distance, corners: dict[str, tuple[float, ...]]) -> dict[flo
 def _mark_points(
     axes: Axes, places: ArrayLike, names: list[str], *, lines: Iterable[float]
 ) -> None:
-    """Names below the axes, and lines through some of them."""
+    """Write names below the axes, and draw lines through some of them."""
     for place in lines:
         axes.axvline(place, **GUIDE)
     axes.set_xticks(places, names)

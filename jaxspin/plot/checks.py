@@ -7,7 +7,7 @@ from jaxspin.responses.response import Response
 
 
 def check_response(response) -> None:
-    """`response` is one Response, of numbers.
+    """Check that `response` is one Response, of numbers.
 
     Raises:
         ValueError: it is something else, traced, or several from vmap.
@@ -27,7 +27,7 @@ def check_response(response) -> None:
 
 
 def check_number(number) -> None:
-    """`number` of points is an integer above 1.
+    """Check that the `number` of points is an integer above 1.
 
     Raises:
         ValueError: it is not.

@@ -65,7 +65,7 @@ _ABSCISSA = {"mu": "Fermi energy (eV)", "gate": "Gate voltage (V)"}
 
 
 def _component_letters(component: str) -> dict[str, str]:
-    """The axes of a label, "zx^y"."""
+    """Split a label, "zx^y", into the letters of its axes."""
     return dict(zip(("flow", "field", "spin"), component.replace("^", ""), strict=False))
 
 

@@ -93,7 +93,7 @@ def _centred_norm(values: np.ndarray) -> Normalize:
 
 
 def _set_decades(bar: Colorbar, norm: AsinhNorm, largest: float) -> None:
-    """Ticks at zero and powers of ten: those of the scale itself overlap around zero."""
+    """Set ticks at zero and powers of ten: those of the scale itself overlap around zero."""
     top = int(np.floor(np.log10(largest)))
     decades = [n for n in range(top - 2, top + 1) if 10.0**n > 5 * norm.linear_width]
     signed = [("-", n) for n in decades[::-1]] + [("", n) for n in decades]

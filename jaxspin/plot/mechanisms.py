@@ -72,14 +72,14 @@ def _draw_mechanisms(axes: Axes, x: np.ndarray, shown: dict[str, np.ndarray]) ->
 
 
 def _select_part(contribution: Contribution, part: str) -> Response:
-    """A conductivity in the units in which it is measured, or a spin density."""
+    """Return a conductivity in the units in which it is measured, or a spin density."""
     response = getattr(contribution, part)
     measured_in = {2: "e^2/h", 3: "S/cm"}[response.value.shape[-1]]
     return response.to(measured_in) if part == "conductivity" else response
 
 
 def _select_component(part: Response, component: str) -> np.ndarray:
-    """One component of one mechanism at each level, or at each value of a parameter."""
+    """Return one component of one mechanism at each level, or at each value of a parameter."""
     labels = list(component_labels(part.axes, part.value.shape[-1]))
     if component not in labels:
         raise ValueError(
@@ -97,7 +97,7 @@ def _select_abscissa(levels, against) -> tuple[str, np.ndarray]:
 
 
 def _ordinate_label(part: Response, component: str) -> str:
-    """A conductivity, or a spin density by the field, with its unit."""
+    """Symbol and unit of a conductivity, or of a spin density per field."""
     letters = component_labels(part.axes, part.value.shape[-1])[component]
     if "flow" in letters:
         symbol = component_tex(r"\sigma", letters)

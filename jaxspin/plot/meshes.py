@@ -57,7 +57,7 @@ def refinement(response: Response, *, axes: Axes | None = None) -> Axes:
 
 
 def _cells_in_plane(cells: Refinement) -> tuple[np.ndarray, tuple[str, str]]:
-    """The cells that meet the plane which is drawn, and the names of its axes."""
+    """Select the cells that meet the plane which is drawn, and name its axes."""
     number, dimension = cells.lower.shape
     if dimension == 2:
         return np.arange(number), (K_X, K_Y)
@@ -101,7 +101,7 @@ def _enclosed_areas(outlines: Float[np.ndarray, "L p 2"]) -> Float[np.ndarray, "
 
 
 def _frame_cells(axes: Axes, cells: Refinement, outlines: np.ndarray) -> None:
-    """All of a bounded domain; of an infinite one the part that holds nine cells of ten."""
+    """Show all of a bounded domain; of an infinite one the part with nine cells of ten."""
     points = outlines.reshape(-1, 2)
     if cells.domain == "infinite":
         reach = 1.2 * np.quantile(np.max(np.abs(outlines), axis=(1, 2)), 0.9)

@@ -97,7 +97,7 @@ def _list_labels(curves: dict[str, _Curve]) -> str:
 
 
 def _select_independent(curves: dict[str, _Curve]) -> list[_Curve]:
-    """One curve of each set that is equal up to the sign, largest sets' names joined."""
+    """Select one curve of each set that is equal up to the sign; join the names of the set."""
     largest = max(largest_magnitude(curve.value) for curve in curves.values())
     families: list[tuple[np.ndarray, list[str]]] = []
     kept: list[_Curve] = []

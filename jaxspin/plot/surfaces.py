@@ -90,7 +90,7 @@ def _draw_coloured_nodes(axes: Axes, k: np.ndarray, spin: np.ndarray) -> None:
 
 
 def _draw_arrows(axes: Axes, k: np.ndarray, arrows: np.ndarray, band: np.ndarray) -> None:
-    """Arrows at some nodes of each band, the longest a quarter of the size of the surface."""
+    """Draw arrows at some nodes of each band, the longest a quarter of the size of the surface."""
     length = 0.27 * np.max(np.linalg.norm(k - k.mean(axis=1, keepdims=True), axis=0))
     few = slice(None, None, -(-np.max(np.bincount(band)) // _ARROWS_OF_A_BAND))
     axes.quiver(*k[:, few], *arrows[:, few] * length, color=PALETTE[1], **_QUIVER)

@@ -47,7 +47,7 @@ _ARROWS_OF_A_SIDE = 21  # along a side: more of them hide each other in one colu
 
 
 def _draw_torque_map(axes: Axes, found: TextureTorque, x: np.ndarray, y: np.ndarray) -> None:
-    """Arrows of the torque in the plane over m_z."""
+    """Draw arrows of the torque in the plane over m_z."""
     edges = (x[0], x[-1], y[0], y[-1])
     size = np.max(np.linalg.norm(found.magnetization, axis=0))
     along = np.asarray(found.magnetization[2]).T / size
