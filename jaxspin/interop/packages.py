@@ -4,8 +4,8 @@ from importlib import import_module
 from types import ModuleType
 
 
-def required(name: str, caller: str, install: str | None = None) -> ModuleType:
-    """The package or module `name`; `install` is what pip calls it, where that is another name.
+def require_package(name: str, caller: str, install: str | None = None) -> ModuleType:
+    """Import the package or module `name`; `install` is its name for pip, where that differs.
 
     Raises:
         ImportError: it is not installed; the text says how to install it.

@@ -37,11 +37,11 @@ def to_pymablock(model: EffectiveModel, k: Float[Array, " d"]) -> dict[str, Any]
     hamiltonian, frame = np.asarray(model.model(k)), np.asarray(model.blocks.frame)
     edges = itertools.pairwise(np.cumsum([0, *model.blocks.sizes]))
     blocks = [frame[:, a:b] for a, b in edges]
-    inside = sum(_projected(hamiltonian, block) for block in blocks)
+    inside = sum(_project_operator(hamiltonian, block) for block in blocks)
     vectors = [block @ np.linalg.eigh(block.conj().T @ hamiltonian @ block)[1] for block in blocks]
     return {"hamiltonian": [inside, hamiltonian - inside], "subspace_eigenvectors": vectors}
 
 
-def _projected(operator, block):
+def _project_operator(operator, block):
     projector = block @ block.conj().T
     return projector @ operator @ projector

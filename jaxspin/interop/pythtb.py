@@ -19,7 +19,7 @@ from jaxspin.interop.orbitals import (
     to_orbitals,
     with_conjugates,
 )
-from jaxspin.interop.packages import required
+from jaxspin.interop.packages import require_package
 from jaxspin.models.bloch_sums import opposite
 from jaxspin.models.tight_binding import HoppingModel
 
@@ -34,7 +34,7 @@ class _Hop(NamedTuple):
 
 
 class _Terms(NamedTuple):
-    """What both versions of PythTB hold, in one form; s = 1 without spin and 2 with."""
+    """Terms of a model of either version of PythTB; s = 1 without spin and 2 with."""
 
     lattice: Float[np.ndarray, "d d"]
     centres: Float[np.ndarray, "o d"]  # reduced coordinates
@@ -54,8 +54,8 @@ def from_pythtb(tb: Any) -> HoppingModel:
         ValueError: `tb` is something else, has open directions, or (PythTB 2) has symbolic
             parameters without a number.
     """
-    terms = _read(tb)
-    return to_model(Orbitals(terms.lattice, terms.centres @ terms.lattice, _blocks(terms)))
+    terms = _read_terms(tb)
+    return to_model(Orbitals(terms.lattice, terms.centres @ terms.lattice, _assemble_blocks(terms)))
 
 
 def to_pythtb(model: HoppingModel) -> Any:
@@ -69,16 +69,16 @@ def to_pythtb(model: HoppingModel) -> Any:
             operator other than σ on each orbital in the basis (orbital, spin), or the two spins of
             an orbital sit at different places.
     """
-    pythtb = required("pythtb", "to_pythtb")
-    terms = _terms(to_orbitals(model))
-    tb = _empty(pythtb, terms)
-    tb.set_onsite([_amplitude(energy) for energy in terms.onsite])
+    pythtb = require_package("pythtb", "to_pythtb")
+    terms = _collect_terms(to_orbitals(model))
+    tb = _make_empty_model(pythtb, terms)
+    tb.set_onsite([_as_amplitude(energy) for energy in terms.onsite])
     for hop in terms.hops:
-        tb.set_hop(_amplitude(hop.amplitude), hop.i, hop.j, list(hop.cell))
+        tb.set_hop(_as_amplitude(hop.amplitude), hop.i, hop.j, list(hop.cell))
     return tb
 
 
-def _empty(pythtb: ModuleType, terms: _Terms) -> Any:
+def _make_empty_model(pythtb: ModuleType, terms: _Terms) -> Any:
     """A PythTB model of this geometry, without energies, of the installed version."""
     d, spinful = len(terms.lattice), terms.onsite.shape[1] == 2
     if not hasattr(pythtb, "TBModel"):
@@ -89,12 +89,14 @@ def _empty(pythtb: ModuleType, terms: _Terms) -> Any:
     return pythtb.TBModel(geometry, spinful=spinful)
 
 
-def _amplitude(block: Inexact[np.ndarray, "s s"]) -> float | complex | Complex[np.ndarray, "2 2"]:
+def _as_amplitude(
+    block: Inexact[np.ndarray, "s s"],
+) -> float | complex | Complex[np.ndarray, "2 2"]:
     """A number without spin, a matrix with."""
     return block.item() if block.shape == (1, 1) else block
 
 
-def _read(tb: Any) -> _Terms:
+def _read_terms(tb: Any) -> _Terms:
     if hasattr(tb, "hoppings") and hasattr(tb, "lat_vecs"):
         return _read_version_2(tb)
     if hasattr(tb, "_hoppings") and hasattr(tb, "_lat"):
@@ -108,8 +110,10 @@ def _read(tb: Any) -> _Terms:
 def _read_version_1(tb: Any) -> _Terms:
     _check_periodic(tb._dim_k, tb._dim_r)
     s = tb._nspin
-    hops = [_hop(amplitude, i, j, cell, s) for amplitude, i, j, cell in tb._hoppings]
-    return _Terms(np.array(tb._lat), np.array(tb._orb), _onsite(tb._site_energies, s), hops)
+    hops = [_make_hop(amplitude, i, j, cell, s) for amplitude, i, j, cell in tb._hoppings]
+    return _Terms(
+        np.array(tb._lat), np.array(tb._orb), _onsite_matrices(tb._site_energies, s), hops
+    )
 
 
 def _read_version_2(tb: Any) -> _Terms:
@@ -122,7 +126,7 @@ def _read_version_2(tb: Any) -> _Terms:
         )
     s, home = tb.nspin, (0,) * tb.dim_r
     hops = [
-        _hop(
+        _make_hop(
             hop["amplitude"],
             hop["from_orbital"],
             hop["to_orbital"],
@@ -131,7 +135,7 @@ def _read_version_2(tb: Any) -> _Terms:
         )
         for hop in tb.hoppings
     ]
-    return _Terms(tb.lat_vecs, tb.orb_vecs, _onsite(tb.onsite, s), hops)
+    return _Terms(tb.lat_vecs, tb.orb_vecs, _onsite_matrices(tb.onsite, s), hops)
 
 
 def _check_periodic(dim_k: int, dim_r: int) -> None:
@@ -142,15 +146,15 @@ def _check_periodic(dim_k: int, dim_r: int) -> None:
         )
 
 
-def _onsite(energies: Any, s: int) -> Complex[np.ndarray, "o s s"]:
+def _onsite_matrices(energies: Any, s: int) -> Complex[np.ndarray, "o s s"]:
     return np.asarray(energies, complex).reshape(-1, s, s)
 
 
-def _hop(amplitude: Any, i: int, j: int, cell: Any, s: int) -> _Hop:
+def _make_hop(amplitude: Any, i: int, j: int, cell: Any, s: int) -> _Hop:
     return _Hop(np.asarray(amplitude, complex).reshape(s, s), i, j, tuple(int(c) for c in cell))
 
 
-def _blocks(terms: _Terms) -> dict[Cell, Complex[np.ndarray, "o s o s"]]:
+def _assemble_blocks(terms: _Terms) -> dict[Cell, Complex[np.ndarray, "o s o s"]]:
     """H(R) of each cell R: the on-site terms, and each hop with its Hermitian conjugate."""
     o, s, _ = terms.onsite.shape
     home = (0,) * len(terms.lattice)
@@ -163,17 +167,19 @@ def _blocks(terms: _Terms) -> dict[Cell, Complex[np.ndarray, "o s o s"]]:
     return {R: block.reshape(o, s, o, s) for R, block in blocks.items()}
 
 
-def _terms(orbitals: Orbitals) -> _Terms:
+def _collect_terms(orbitals: Orbitals) -> _Terms:
     """The terms of a model in PythTB's form."""
     lattice, centres, blocks = orbitals
     o, s, _, _ = next(iter(blocks.values())).shape
     home = blocks.get((0,) * len(lattice), np.zeros((o, s, o, s), complex))
     onsite = np.array([home[i, :, i] for i in range(o)])
     onsite = np.real(onsite) if s == 1 else onsite  # PythTB wants real numbers, without spin
-    return _Terms(lattice, centres @ np.linalg.inv(lattice), onsite, list(_half(blocks)))
+    return _Terms(
+        lattice, centres @ np.linalg.inv(lattice), onsite, list(_independent_hops(blocks))
+    )
 
 
-def _half(blocks: dict[Cell, Complex[np.ndarray, "o s o s"]]) -> Iterator[_Hop]:
+def _independent_hops(blocks: dict[Cell, Complex[np.ndarray, "o s o s"]]) -> Iterator[_Hop]:
     """The nonzero hops, one of each Hermitian-conjugate pair."""
     for cell, block in blocks.items():
         if cell < opposite(cell):

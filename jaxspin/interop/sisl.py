@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Complex, Float
 
 from jaxspin.interop.orbitals import Cell, Orbitals, to_model, to_orbitals
-from jaxspin.interop.packages import required
+from jaxspin.interop.packages import require_package
 from jaxspin.models.bloch_sums import opposite
 from jaxspin.models.tight_binding import HoppingModel
 
@@ -28,7 +28,7 @@ _SPIN_ORDER = ((0, 0), (1, 1), (0, 1), (1, 0))
 
 
 class _Frame(NamedTuple):
-    """Where a periodic crystal lies in sisl's three dimensions."""
+    """Directions of a periodic crystal in sisl's three dimensions."""
 
     directions: list[int]  # the lattice vectors along which it is periodic
     axes: list[int]  # the Cartesian axes that these span
@@ -52,16 +52,16 @@ def from_sisl(hamiltonian: Any) -> HoppingModel:
             Hermitian, is periodic nowhere, or along a direction without neighbouring cells, or in
             a tilted plane, or has hops along a direction that is not periodic.
     """
-    sisl = required("sisl", "from_sisl")
+    sisl = require_package("sisl", "from_sisl")
     _check_kind(sisl, hamiltonian)
     geometry = hamiltonian.geometry
-    frame = _frame(geometry.lattice)
+    frame = _find_frame(geometry.lattice)
     atoms = geometry.o2a(np.arange(geometry.no))
     return to_model(
         Orbitals(
             lattice=geometry.cell[np.ix_(frame.directions, frame.axes)],
             centres=geometry.xyz[np.ix_(atoms, frame.axes)],
-            blocks=_blocks(hamiltonian, frame.directions),
+            blocks=_nonzero_blocks(hamiltonian, frame.directions),
         )
     )
 
@@ -80,13 +80,13 @@ def to_sisl(model: HoppingModel) -> Any:
             operator other than σ on each orbital in the basis (orbital, spin), or the two spins of
             an orbital sit at different places.
     """
-    sisl, sparse = required("sisl", "to_sisl"), required("scipy.sparse", "to_sisl")
+    sisl, sparse = require_package("sisl", "to_sisl"), require_package("scipy.sparse", "to_sisl")
     orbitals = to_orbitals(model)
-    geometry = _geometry(sisl, orbitals)
+    geometry = _make_geometry(sisl, orbitals)
     o, s, _, _ = next(iter(orbitals.blocks.values())).shape
     supercell = np.zeros((s, s, o, geometry.n_s, o), complex)
     for cell, block in orbitals.blocks.items():
-        place = geometry.lattice.sc_index(_padded(cell))
+        place = geometry.lattice.sc_index(_pad_directions(cell))
         supercell[:, :, :, place] = block.transpose(1, 3, 0, 2)
     matrices = supercell.reshape(s, s, o, -1)
     return sisl.Hamiltonian.fromsp(
@@ -112,7 +112,7 @@ def _check_kind(sisl: ModuleType, hamiltonian: Any) -> None:
         raise ValueError(f"Argument `hamiltonian` must be one of electrons, but is {spin}.")
 
 
-def _frame(lattice: Any) -> _Frame:
+def _find_frame(lattice: Any) -> _Frame:
     directions = np.flatnonzero(lattice.pbc).tolist()
     if not directions:
         raise ValueError(
@@ -135,7 +135,9 @@ def _frame(lattice: Any) -> _Frame:
     return _Frame(directions, axes)
 
 
-def _blocks(hamiltonian: Any, directions: list[int]) -> dict[Cell, Complex[np.ndarray, "o s o s"]]:
+def _nonzero_blocks(
+    hamiltonian: Any, directions: list[int]
+) -> dict[Cell, Complex[np.ndarray, "o s o s"]]:
     """H(R) of each cell R that is not zero, and of the home cell."""
     cells = [tuple(map(int, R)) for R in hamiltonian.geometry.lattice.sc_off]
     blocks = dict(zip(cells, _spinful_blocks(hamiltonian), strict=True))
@@ -153,14 +155,14 @@ def _blocks(hamiltonian: Any, directions: list[int]) -> dict[Cell, Complex[np.nd
 def _spinful_blocks(hamiltonian: Any) -> Complex[np.ndarray, "r o s o s"]:
     """H(R) of each cell of sisl's supercell, as sisl itself puts the spin components together."""
     if not hamiltonian.spin.is_polarized:
-        return _supercell(hamiltonian)
-    up, down = (_supercell(hamiltonian, spin=spin) for spin in (0, 1))
+        return _supercell_blocks(hamiltonian)
+    up, down = (_supercell_blocks(hamiltonian, spin=spin) for spin in (0, 1))
     blocks = np.zeros((*up.shape[:2], 2, up.shape[3], 2), complex)
     blocks[:, :, :1, :, :1], blocks[:, :, 1:, :, 1:] = up, down
     return blocks
 
 
-def _supercell(hamiltonian: Any, **spin: int) -> Complex[np.ndarray, "r o s o s"]:
+def _supercell_blocks(hamiltonian: Any, **spin: int) -> Complex[np.ndarray, "r o s o s"]:
     """sisl's matrix between the home cell and all others, at k = 0, where no phase is in it."""
     matrix = hamiltonian.Hk(format="sc:array", dtype=np.complex128, **spin)
     o, cells = hamiltonian.geometry.no, hamiltonian.geometry.n_s
@@ -168,19 +170,19 @@ def _supercell(hamiltonian: Any, **spin: int) -> Complex[np.ndarray, "r o s o s"
     return matrix.reshape(o, s, cells, o, s).transpose(2, 0, 1, 3, 4)
 
 
-def _geometry(sisl: ModuleType, orbitals: Orbitals) -> Any:
+def _make_geometry(sisl: ModuleType, orbitals: Orbitals) -> Any:
     """sisl's geometry with an atom for each orbital."""
     d = len(orbitals.lattice)
     vectors = _VACUUM * np.eye(3)
     vectors[:d, :d] = orbitals.lattice
     reach = np.max(np.abs(list(orbitals.blocks)), axis=0)
     # Three cells at least, which say that it is periodic even if nothing hops there.
-    lattice = sisl.Lattice(vectors, nsc=_padded(2 * np.maximum(reach, 1) + 1, 1))
+    lattice = sisl.Lattice(vectors, nsc=_pad_directions(2 * np.maximum(reach, 1) + 1, 1))
     lattice.pbc = [i < d for i in range(3)]
     places: Float[np.ndarray, "o 3"] = np.pad(orbitals.centres, ((0, 0), (0, 3 - d)))
     return sisl.Geometry(places, sisl.Atom(0), lattice=lattice)
 
 
-def _padded(values: Any, fill: int = 0) -> list[int]:
+def _pad_directions(values: Any, fill: int = 0) -> list[int]:
     """Three integers: those of the model's directions, and `fill` for the others."""
     return [*map(int, values), *[fill] * (3 - len(values))]

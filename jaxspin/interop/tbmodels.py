@@ -13,7 +13,7 @@ from jaxtyping import Complex
 from numpy.typing import ArrayLike
 
 from jaxspin.interop.orbitals import Cell, hermitian_blocks, with_conjugates
-from jaxspin.interop.packages import required
+from jaxspin.interop.packages import require_package
 from jaxspin.models.tight_binding import HoppingModel
 
 
@@ -29,7 +29,7 @@ def from_tbmodels(model: Any, *, spin: ArrayLike | None = None) -> HoppingModel:
         ValueError: `model` is something else or has no unit cell; `spin` has another shape or
             couples orbitals at different places.
     """
-    tbmodels = required("tbmodels", "from_tbmodels")
+    tbmodels = require_package("tbmodels", "from_tbmodels")
     if isinstance(model, str | Path):
         model = tbmodels.io.load(str(model))
     if not isinstance(model, tbmodels.Model):
@@ -42,7 +42,7 @@ def from_tbmodels(model: Any, *, spin: ArrayLike | None = None) -> HoppingModel:
             "Argument `model` must have a unit cell, but has none; set its `uc` to the lattice "
             "vectors, as rows in Angstrom."
         )
-    blocks = _blocks(model)
+    blocks = _complete_blocks(model)
     return HoppingModel(
         lattice=model.uc,
         cells=list(blocks),
@@ -66,14 +66,14 @@ def to_tbmodels(model: HoppingModel) -> Any:
         ValueError: the model is no HoppingModel, or has matrix elements of the position or a spin
             operator that is not local.
     """
-    tbmodels = required("tbmodels", "to_tbmodels")
+    tbmodels = require_package("tbmodels", "to_tbmodels")
     blocks, lattice = hermitian_blocks(model), np.asarray(model.vectors)
     return tbmodels.Model(
         hop=blocks, pos=np.asarray(model.centres) @ np.linalg.inv(lattice), uc=lattice
     )
 
 
-def _blocks(model: Any) -> dict[Cell, Complex[np.ndarray, "n n"]]:
+def _complete_blocks(model: Any) -> dict[Cell, Complex[np.ndarray, "n n"]]:
     """H(R) of each cell R, from the half that TBmodels keeps."""
     one = np.eye(model.size)  # times this, a sparse matrix is a dense one
     home = {(0,) * model.dim: np.zeros((model.size, model.size), complex)}

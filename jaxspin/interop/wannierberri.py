@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from jaxspin.interop import wannier90
 from jaxspin.interop.orbitals import check_hopping
-from jaxspin.interop.packages import required
+from jaxspin.interop.packages import require_package
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.tight_binding import HoppingModel
 from jaxspin.responses.at_k import bands, berry_curvature, spin_berry_curvature
@@ -51,8 +51,8 @@ def to_wannierberri(model: HoppingModel) -> Any:
         ValueError: the model is no HoppingModel, or not three-dimensional.
     """
     check_hopping(model)
-    system = _package("wannierberri.system", "to_wannierberri")
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    system = _load_package("wannierberri.system", "to_wannierberri")
+    with tempfile.TemporaryDirectory() as folder, _silence_output():
         seed = Path(folder) / "model"
         wannier90.write(model, seed)
         found = system.System_R.from_tb_file(f"{seed}_tb.dat", berry=model.external_terms)
@@ -78,14 +78,14 @@ def compare(model: HoppingModel, k: ArrayLike) -> list[Difference]:
     """
     k = np.atleast_2d(np.asarray(k, float))
     system = to_wannierberri(model)
-    theirs = [_theirs(model, system, point) for point in k]
+    theirs = [_evaluate_theirs(model, system, point) for point in k]
     cartesian = k @ np.asarray(reciprocal_vectors(model.lattice))
     energies = np.asarray(bands(model, cartesian).energies)
-    groups = _groups(energies)
+    groups = _group_bands(energies)
     pairs = [("energies", "eV", energies, np.array([t["energies"] for t in theirs]))]
     curvature = np.asarray(berry_curvature(model, cartesian))
     vector = curvature[..., [1, 2, 0], [2, 0, 1]]
-    summed = lambda x: _in_groups(groups, x)  # noqa: E731
+    summed = lambda x: _sum_groups(groups, x)  # noqa: E731
     their_vector = np.array([t["curvature"] for t in theirs])
     pairs.append(("Berry curvature", "Å²", summed(vector), summed(their_vector)))
     if model.spin_operator is not None:
@@ -98,16 +98,18 @@ def compare(model: HoppingModel, k: ArrayLike) -> list[Difference]:
     ]
 
 
-def _theirs(model: HoppingModel, system: Any, k: Float[np.ndarray, " 3"]) -> dict[str, np.ndarray]:
+def _evaluate_theirs(
+    model: HoppingModel, system: Any, k: Float[np.ndarray, " 3"]
+) -> dict[str, np.ndarray]:
     """Energies and curvatures of each band by WannierBerri at one k."""
-    wb = _package("wannierberri", "compare")
+    wb = _load_package("wannierberri", "compare")
     tabulate = wb.calculators.tabulate
     terms = {"external_terms": model.external_terms}
     calculators = {"curvature": tabulate.BerryCurvature(kwargs_formula=terms)}
     if model.spin_operator is not None:
         kind = {"spin_current_type": "simple", **terms}
         calculators["spin"] = tabulate.SpinBerry(kwargs_formula=kind)
-    with _quiet():
+    with _silence_output():
         found = wb.evaluate_k(system, k=k, quantities=["energy"], calculators=calculators)
     values = {name: found[name].data[0] for name in calculators}
     return {"energies": found["energy"], **values}
@@ -126,8 +128,8 @@ def _spin_blocks(model: HoppingModel, cells: np.ndarray) -> np.ndarray:
     return np.moveaxis(blocks, 1, -1)
 
 
-def _groups(energies: Float[np.ndarray, "K n"]) -> Bool[np.ndarray, "K n n"]:
-    """Whether two bands are in one group, a chain of neighbours."""
+def _group_bands(energies: Float[np.ndarray, "K n"]) -> Bool[np.ndarray, "K n n"]:
+    """Pairs of bands in one group, a chain of neighbours."""
     label = np.concatenate(
         [np.zeros_like(energies[:, :1]), np.cumsum(np.diff(energies, axis=1) > _GROUP, axis=1)],
         axis=1,
@@ -135,17 +137,17 @@ def _groups(energies: Float[np.ndarray, "K n"]) -> Bool[np.ndarray, "K n n"]:
     return label[:, :, None] == label[:, None, :]
 
 
-def _in_groups(groups: Bool[np.ndarray, "K n n"], values: np.ndarray) -> np.ndarray:
+def _sum_groups(groups: Bool[np.ndarray, "K n n"], values: np.ndarray) -> np.ndarray:
     return np.einsum("kmn,kn...->km...", groups, values)
 
 
-def _package(name: str, caller: str) -> ModuleType:
-    with _quiet():  # it says on import which optional packages it has not found
-        return required(name, caller, "wannierberri[default]")
+def _load_package(name: str, caller: str) -> ModuleType:
+    with _silence_output():  # it says on import which optional packages it has not found
+        return require_package(name, caller, "wannierberri[default]")
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what WannierBerri prints."""
+def _silence_output() -> Iterator[None]:
+    """Suppress the output of WannierBerri."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield

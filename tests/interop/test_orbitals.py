@@ -7,7 +7,7 @@ from systems import random_hopping
 
 from jaxspin.engine.small_matrices import PAULI
 from jaxspin.interop.orbitals import hermitian_blocks, to_model, to_orbitals, with_conjugates
-from jaxspin.interop.packages import required
+from jaxspin.interop.packages import require_package
 from jaxspin.interop.pythtb import to_pythtb
 from jaxspin.interop.sisl import to_sisl
 from jaxspin.interop.tbmodels import to_tbmodels
@@ -98,4 +98,4 @@ def test_position_elements_are_refused(convert):
 
 def test_missing_package():
     with pytest.raises(ImportError, match=r"`f` needs no_such_package: pip install no_such_packag"):
-        required("no_such_package", "f")
+        require_package("no_such_package", "f")

@@ -12,8 +12,8 @@ import pytest
 from wannier_files import PATH, at, files, in_block_order, moved, random_crystal
 
 from jaxspin.interop.wannier90 import examine, read, write
-from jaxspin.interop.wannier90.assembly import Sum
-from jaxspin.interop.wannier90.seed import tables
+from jaxspin.interop.wannier90.assembly import RealSpaceOperator
+from jaxspin.interop.wannier90.seed import read_tables
 from jaxspin.interop.wannier90.spin import order_measures, pure_spin
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.tight_binding import HoppingModel
@@ -69,7 +69,7 @@ def value(cells, blocks, k=K):
 def test_operators_at_any_k_are_those_of_the_crystal(name, way, seed):
     """The mesh resolves the hops, so that weights and shifts give the crystal back exactly."""
     crystal = CRYSTALS[name]
-    arrays, report = tables(
+    arrays, report = read_tables(
         seed(MADE[name], *WAYS[way]), "unknown" if way == "_hr and _r" else None
     )
     np.testing.assert_allclose(value(arrays.cells, arrays.blocks), at(crystal.hamiltonian, K)[0])
@@ -129,7 +129,7 @@ def test_checkpoint_of_another_run_is_refused(way, seed):
     name = seed(MADE["plain"], *WAYS[way], **other)
     message = r"centre of Wannier function \d modulo lattice vectors.* must be the same"
     with pytest.raises(ValueError, match=message) as raised:
-        tables(name)
+        read_tables(name)
     stated = {"_tb": "_tb.dat", "_hr and _r": "_r.dat", "_centres": "_centres.xyz"}.get(way, way)
     assert str(raised.value).count(f" in {name}") == 2
     assert all(f"] in {name}{ending}" in str(raised.value) for ending in (stated, ".chk"))
@@ -142,9 +142,9 @@ def test_centres_of_the_checkpoint_in_other_cells_are_the_same(seed):
         name = seed(MADE["plain"], "_tb.dat", **{".chk": chk})
         if wrong:
             with pytest.raises(ValueError, match="centre of Wannier function"):
-                tables(name)
+                read_tables(name)
         else:
-            np.testing.assert_allclose(tables(name)[0].centres, crystal.centres, atol=1e-12)
+            np.testing.assert_allclose(read_tables(name)[0].centres, crystal.centres, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", [".wout", ".chk"])
@@ -154,21 +154,23 @@ def test_moved_centres_are_refused_only_where_they_are_needed(name, seed):
     crystal = CRYSTALS["far"]
     moved_back = files(crystal._replace(centres=CRYSTALS["plain"].centres))["_centres.xyz"]
     contents = MADE["far"] | {".win": text, "_centres.xyz": moved_back}
-    arrays, _ = tables(seed(contents, *HR, "_wsvec.dat", name), "unknown")
+    arrays, _ = read_tables(seed(contents, *HR, "_wsvec.dat", name), "unknown")
     np.testing.assert_allclose(arrays.centres, crystal.centres, atol=1e-6)
 
 
 def test_gauge_that_is_not_checked_is_noted(seed):
-    _, report = tables(seed(MADE["plain"], "_tb.dat", ".chk", ".spn"))
+    _, report = read_tables(seed(MADE["plain"], "_tb.dat", ".chk", ".spn"))
     (note,) = report.notes
     assert "no s.eig: that the Wannier functions of s.chk are those of H(R) is not checked" in note
-    _, report = tables(seed(MADE["plain"], "_tb.dat", ".chk", ".spn", ".eig"))
+    _, report = read_tables(seed(MADE["plain"], "_tb.dat", ".chk", ".spn", ".eig"))
     assert report.notes == ()
 
 
 def test_six_digits_are_enough_and_noted(seed):
     contents = files(CRYSTALS["far"], digits=6)
-    arrays, report = tables(seed(contents, "_hr.dat", "_wsvec.dat", ".win", ".wout"), "unknown")
+    arrays, report = read_tables(
+        seed(contents, "_hr.dat", "_wsvec.dat", ".win", ".wout"), "unknown"
+    )
     found = value(arrays.cells, arrays.blocks)
     np.testing.assert_allclose(found, at(CRYSTALS["far"].hamiltonian, K)[0], atol=1e-5)
     assert report.hermiticity < 1e-5
@@ -195,7 +197,7 @@ def zero_shifts(contents):
 
 
 def test_shifts_by_zero_are_none(seed):
-    plain, _ = tables(seed(MADE["far"], "_tb.dat"))
+    plain, _ = read_tables(seed(MADE["far"], "_tb.dat"))
     name = seed(MADE["far"], "_tb.dat", **{"_wsvec.dat": zero_shifts(MADE["far"])})
     with pytest.warns(UserWarning, match=r"no shifts but zero in .*s_wsvec.dat, which this mesh n"):
         model = read(name)
@@ -204,7 +206,7 @@ def test_shifts_by_zero_are_none(seed):
 
 def test_shifts_by_zero_are_not_warned_of_where_they_are_right(seed):
     name = seed(MADE["plain"], "_tb.dat", **{"_wsvec.dat": zero_shifts(MADE["plain"])})
-    assert tables(name)[1].warnings == ()
+    assert read_tables(name)[1].warnings == ()
 
 
 @pytest.mark.parametrize("reader", [read, examine])
@@ -215,7 +217,7 @@ def test_warnings_point_at_the_caller(reader, seed, unchecked_annotations):
 
 
 def test_missing_shifts_are_not_warned_of_where_they_do_not_matter(seed):
-    _, report = tables(seed(MADE["plain"], "_tb.dat"))
+    _, report = read_tables(seed(MADE["plain"], "_tb.dat"))
     assert report.warnings == ()
     assert report.mesh == (4, 3, 3)  # from the weights
 
@@ -224,16 +226,16 @@ def test_spaces_of_fortran_and_of_windows(seed):
     """CRLF line ends, D exponents, and exponents of three digits without their letter."""
     text = MADE["plain"]["_tb.dat"].replace(b"\n", b"\r\n").replace(b"E+00", b"D+00")
     text = text.replace(b"E-18", b"-180", 1)
-    plain, _ = tables(seed(MADE["plain"], "_tb.dat"))
-    other, _ = tables(seed(MADE["plain"], "_tb.dat", **{"_tb.dat": text}))
+    plain, _ = read_tables(seed(MADE["plain"], "_tb.dat"))
+    other, _ = read_tables(seed(MADE["plain"], "_tb.dat", **{"_tb.dat": text}))
     np.testing.assert_allclose(other.blocks, plain.blocks, atol=1e-15)
 
 
 def test_files_are_read_in_pieces(seed, monkeypatch):
     name = seed(MADE["far"], "_tb.dat", "_wsvec.dat")
-    whole, _ = tables(name)
+    whole, _ = read_tables(name)
     monkeypatch.setattr("jaxspin.interop.wannier90.text._PIECE", 25)
-    pieces, _ = tables(name)
+    pieces, _ = read_tables(name)
     np.testing.assert_array_equal(pieces.blocks, whole.blocks)
     np.testing.assert_array_equal(pieces.position, whole.position)
 
@@ -254,9 +256,9 @@ def in_parts(data, size=64):
 
 def test_records_in_parts(seed):
     contents = MADE["disentangled"]
-    whole, _ = tables(seed(contents))
+    whole, _ = read_tables(seed(contents))
     parts = {name: in_parts(contents[name]) for name in (".chk", ".spn")}
-    again, _ = tables(seed(contents, **parts))
+    again, _ = read_tables(seed(contents, **parts))
     np.testing.assert_array_equal(again.spin, whole.spin)
 
 
@@ -285,7 +287,7 @@ def test_order_is_found_in_a_magnet(seed):
     h = dict(crystal.hamiltonian)
     h[0, 0, 0] = h[0, 0, 0] + 0.2 * pure_spin("block", 4)[2]
     crystal = crystal._replace(hamiltonian=h)
-    _, report = tables(seed(files(crystal), *NO_SPN))
+    _, report = read_tables(seed(files(crystal), *NO_SPN))
     assert "order block" in report.spin
 
 
@@ -301,7 +303,7 @@ def test_partners_at_slightly_different_places(seed):
 
 def test_given_order_wins(seed):
     name = seed(MADE["plain"])
-    _, report = tables(name, "interlaced")
+    _, report = read_tables(name, "interlaced")
     assert "given" in report.spin
     assert any("s.spn is not used" in note for note in report.notes)
     with pytest.warns(UserWarning, match="two spins of an orbital are unlike"):
@@ -336,7 +338,7 @@ def test_unclear_order_is_refused(seed):
     h[0, 0, 0] = h[0, 0, 0] + np.diag([3, -7, 20, -40])
     contents = files(crystal._replace(hamiltonian=h))
     with pytest.raises(ValueError, match=r"`spin_order` must be 'interlaced'.*\.spn file.*is None"):
-        tables(seed(contents, *NO_SPN))
+        read_tables(seed(contents, *NO_SPN))
 
 
 def test_order_against_the_places_is_refused(seed):
@@ -345,14 +347,14 @@ def test_order_against_the_places_is_refused(seed):
     h = {cell: np.eye(4)[None] + 0j for cell in ((0, 0, 0), (1, 0, 0), (-1, 0, 0))}
     contents = files(crystal._replace(hamiltonian=h, centres=np.zeros((4, 3))))
     with pytest.raises(ValueError, match="whose order is not clear"):
-        tables(seed(contents, *NO_SPN))
+        read_tables(seed(contents, *NO_SPN))
 
 
 def test_odd_number_has_no_order(seed):
     contents = odd()
     for order in (None, "block"):
         with pytest.raises(ValueError, match=r"must be 'unknown'.*3 Wannier functions, an odd"):
-            tables(seed(contents, "_hr.dat", ".win", ".wout"), order)
+            read_tables(seed(contents, "_hr.dat", ".win", ".wout"), order)
 
 
 def odd():
@@ -700,7 +702,7 @@ def test_damage_is_named(case, seed):
     contents = MADE["plain"]
     name = seed(contents, *names, **{changed: change(contents[changed])})
     with pytest.raises(ValueError, match=message) as raised:
-        tables(name, "unknown" if ".win" in names else None)
+        read_tables(name, "unknown" if ".win" in names else None)
     assert type(raised.value) is ValueError
 
 
@@ -710,7 +712,7 @@ def test_window_must_fit(seed):
     data[49] = b"1"  # the first band of the first k-point: inside the window
     name = seed(contents, "_tb.dat", **{".chk.fmt": b"\n".join(data)})
     with pytest.raises(ValueError, match="ndimwin, the bands in lwindow and at least 4, but is 5"):
-        tables(name)
+        read_tables(name)
 
 
 def test_missing_cell_and_repeated_cell(seed):
@@ -725,7 +727,7 @@ def test_missing_cell_and_repeated_cell(seed):
         double = [head, h, cell + h[h.index("\n") :], r.rstrip(), cell + r[r.index("\n") :]]
         Path(f"{name}_tb.dat").write_text("\n\n".join(double))
         with pytest.raises(ValueError, match=message):
-            tables(name)
+            read_tables(name)
 
 
 def test_missing_files(tmp_path):
@@ -735,7 +737,7 @@ def test_missing_files(tmp_path):
 
 def test_unknown_spin_order(tmp_path, unchecked_annotations):
     with pytest.raises(ValueError, match=r"`spin_order` must be None, 'interlaced'.*but is 'up'"):
-        tables(tmp_path / "nothing", "up")
+        read_tables(tmp_path / "nothing", "up")
 
 
 def test_left_handed_cell_is_noted(seed):
@@ -745,7 +747,7 @@ def test_left_handed_cell_is_noted(seed):
         centres=-crystal.centres,
         position={cell: -x for cell, x in crystal.position.items()},
     )
-    _, report = tables(seed(files(mirrored), "_tb.dat"))
+    _, report = read_tables(seed(files(mirrored), "_tb.dat"))
     assert not report.right_handed
     assert "the cell is left-handed" in report.notes
 
@@ -754,7 +756,7 @@ def test_small_breach_of_hermiticity_is_removed_and_noted(seed):
     contents = MADE["plain"]
     first = contents["_hr.dat"].split(b"\n")[HEAD].split()
     changed = word(HEAD + 1, 5, f"{float(first[5]) + 1e-4:.6f}")(contents["_hr.dat"])
-    _, report = tables(seed(contents, *HR, **{"_hr.dat": changed}), "unknown")
+    _, report = read_tables(seed(contents, *HR, **{"_hr.dat": changed}), "unknown")
     assert report.hermiticity == pytest.approx(5e-5, rel=0.02)  # ndegen is 2
     assert "off by 5e-05 eV" in report.notes[0]
 
@@ -771,7 +773,7 @@ def test_large_asymmetry_of_r_is_warned_of(seed):
 
 def test_state_of_the_checkpoint_is_noted(seed):
     data = replaced("postwann", "postdis ")(MADE["plain"][".chk"])
-    _, report = tables(seed(MADE["plain"], "_tb.dat", **{".chk": data}))
+    _, report = read_tables(seed(MADE["plain"], "_tb.dat", **{".chk": data}))
     assert report.notes == ("s.chk is of the state 'postdis', not postwann",)
 
 
@@ -781,7 +783,7 @@ def test_state_of_the_checkpoint_is_warned_of_where_the_spin_is_in_it(seed):
     with pytest.warns(UserWarning, match="s.chk is of the state 'postdis', not postwann: its Wann"):
         _, report = examine(name)
     assert report.notes == ()
-    assert tables(name, "interlaced")[1].warnings == ()
+    assert read_tables(name, "interlaced")[1].warnings == ()
 
 
 # Writing.
@@ -877,7 +879,7 @@ BANDS = ("_band.dat", "_band.kpt")
 
 @needs_data
 def test_platinum_bands(platinum):
-    arrays, report = tables(platinum("_tb.dat", "_wsvec.dat", *BANDS))
+    arrays, report = read_tables(platinum("_tb.dat", "_wsvec.dat", *BANDS))
     assert band_error(arrays, report.bands) < 1e-6
     assert report.points == pytest.approx(64)
     assert report.mesh == (4, 4, 4)
@@ -887,13 +889,13 @@ def test_platinum_bands(platinum):
 @needs_data
 def test_platinum_from_six_decimals(platinum):
     names = ("_hr.dat", "_r.dat", "_wsvec.dat", ".win", *BANDS)
-    arrays, report = tables(platinum(*names), "unknown")
+    arrays, report = read_tables(platinum(*names), "unknown")
     assert band_error(arrays, report.bands) < 2e-5
 
 
 @needs_data
 def test_platinum_without_shifts(platinum):
-    arrays, report = tables(platinum("_tb.dat", *BANDS))
+    arrays, report = read_tables(platinum("_tb.dat", *BANDS))
     assert band_error(arrays, report.bands) == pytest.approx(0.41, abs=0.01)
     assert "which this mesh needs" in report.warnings[0]
 
@@ -901,16 +903,16 @@ def test_platinum_without_shifts(platinum):
 @needs_data
 def test_platinum_spin():
     """The Wannier functions have spin up and down in turn, but no two are one orbital."""
-    arrays, report = tables(Path(FOLDER) / "pt_wannier90" / "Pt")
+    arrays, report = read_tables(Path(FOLDER) / "pt_wannier90" / "Pt")
     home = arrays.spin[arrays.cells.index((0, 0, 0))]
     np.testing.assert_allclose(np.diag(home[2]).real, 9 * [1, -1], atol=0.02)
     assert report.mesh_mismatch < 1e-6
     assert report.square_deviation == pytest.approx(0.58, abs=0.01)
-    h = Sum(arrays.cells, arrays.blocks[:, None])
+    h = RealSpaceOperator(arrays.cells, arrays.blocks[:, None])
     assert order_measures("interlaced", h, arrays.centres).commutator > 1
 
 
 @needs_data
 def test_platinum_order_is_not_guessed(platinum):
     with pytest.raises(ValueError, match=r"two spins of each orbital are not found.*\.spn file"):
-        tables(platinum("_tb.dat", "_wsvec.dat", ".win"))
+        read_tables(platinum("_tb.dat", "_wsvec.dat", ".win"))

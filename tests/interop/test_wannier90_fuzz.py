@@ -12,7 +12,7 @@ import pytest
 from naive_wannier import naive
 from wannier_files import files, random_crystal
 
-from jaxspin.interop.wannier90.seed import tables
+from jaxspin.interop.wannier90.seed import read_tables
 
 CASES = 1000  # of each kind of file
 
@@ -174,7 +174,7 @@ def test_damaged_file_is_refused_or_read_as_it_says(name, tmp_path, no_hang):
 def outcome(seed, contents) -> str:
     error = None
     try:
-        arrays, _ = tables(seed)
+        arrays, _ = read_tables(seed)
     except ValueError as refusal:
         error = refusal
     if error is not None:  # NumPy's own errors would be of this type too, but name no file

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from jaxspin.engine.terminal import warn_user
 from jaxspin.interop.wannier90.geometry import Bands as Bands, PathPoint as PathPoint
 from jaxspin.interop.wannier90.report import Report as Report
-from jaxspin.interop.wannier90.seed import SpinOrder as SpinOrder, Tables as _Tables, tables
+from jaxspin.interop.wannier90.seed import SpinOrder as SpinOrder, Tables as _Tables, read_tables
 from jaxspin.interop.wannier90.write import write as write
 from jaxspin.models.tight_binding import HoppingModel
 
@@ -29,7 +29,7 @@ def read(
     progress: bool | None = None,
 ) -> HoppingModel:
     """The model of the Wannier90 files of a seedname; `examine` without its report."""
-    return _examined(seedname, spin_order, progress).model
+    return _examine_with_warnings(seedname, spin_order, progress).model
 
 
 def examine(
@@ -61,20 +61,20 @@ def examine(
         ValueError: a file is damaged, or files contradict each other; the message names them. Or
             the order of the spins is not clear.
     """
-    return _examined(seedname, spin_order, progress)
+    return _examine_with_warnings(seedname, spin_order, progress)
 
 
-def _examined(
+def _examine_with_warnings(
     seedname: str | PathLike[str], spin_order: SpinOrder | None, progress: bool | None
 ) -> Examined:
     """`examine`, with warnings at the place where the function that calls this one is called."""
-    arrays, report = tables(seedname, spin_order, progress)
+    arrays, report = read_tables(seedname, spin_order, progress)
     for text in report.warnings:
         warn_user(text)
-    return Examined(_model(arrays), report)
+    return Examined(_make_model(arrays), report)
 
 
-def _model(arrays: _Tables) -> HoppingModel:
+def _make_model(arrays: _Tables) -> HoppingModel:
     return HoppingModel(
         lattice=arrays.lattice,
         cells=arrays.cells,

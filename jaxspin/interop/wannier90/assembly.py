@@ -1,4 +1,4 @@
-"""From the blocks of the files to operators: weights, shifts, Hermitian pairs, the ab initio mesh.
+"""Operators from the blocks of the files: weights, shifts, Hermitian pairs, the ab initio mesh.
 
 An element X_mn(R) of the file is X_mn(R) / (ndegen(R) N) in each of the N cells R + T of
 `_wsvec.dat`, or X_mn(R) / ndegen(R) in the cell R where there are no shifts.
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Complex, Float, Int
 
-from jaxspin.interop.wannier90.text import Cell, wrong
+from jaxspin.interop.wannier90.text import Cell, file_error
 from jaxspin.interop.wannier90.wsvec import Shifts
 from jaxspin.models.bloch_sums import opposite
 
@@ -26,7 +26,7 @@ _SAME_LENGTH = 1e-5  # Å, Wannier90's own tolerance for equally short images
 _IMAGES = 2  # supercells in each direction among which the shortest image is looked for
 
 
-class Sum(NamedTuple):
+class RealSpaceOperator(NamedTuple):
     """An operator in real space."""
 
     cells: list[Cell]
@@ -34,7 +34,7 @@ class Sum(NamedTuple):
     shifts: frozenset[Cell] = frozenset()  # T of `_wsvec.dat`, all that occur
 
 
-class _Target:
+class _BlockAccumulator:
     """The blocks of an operator, each with a place as soon as its cell appears.
 
     Room is made for `expected` cells. It is zeros, which take no memory before they are written,
@@ -47,7 +47,7 @@ class _Target:
         self._blocks = np.zeros((0, 0, 0, 0), complex)
         self.shifts: set[Cell] = set()
 
-    def block(self, cell: Cell, shape: tuple[int, ...]) -> Block:
+    def find_block(self, cell: Cell, shape: tuple[int, ...]) -> Block:
         """The block of a cell, to add to."""
         if not self._slots:
             self._blocks = np.zeros((self._expected, *shape), complex)
@@ -56,9 +56,11 @@ class _Target:
             self._blocks = np.concatenate([self._blocks, np.zeros_like(self._blocks)])
         return self._blocks[slot]
 
-    def total(self) -> Sum:
-        """The operator; its blocks are those of here."""
-        return Sum([*self._slots], self._blocks[: len(self._slots)], frozenset(self.shifts))
+    def to_operator(self) -> RealSpaceOperator:
+        """The operator, without a copy of its blocks."""
+        return RealSpaceOperator(
+            [*self._slots], self._blocks[: len(self._slots)], frozenset(self.shifts)
+        )
 
 
 class Misplaced(NamedTuple):
@@ -71,27 +73,29 @@ class Misplaced(NamedTuple):
     shortest: float  # Å
 
 
-def assembled(
+def assemble_operator(
     source: Iterable[tuple[Cell, Block]],
     degeneracies: Int[np.ndarray, " r"],
     shifts: Iterator[tuple[Cell, Shifts]] | None,
     wsvec: Path,
-) -> Sum:
+) -> RealSpaceOperator:
     """The operator whose blocks `source` yields, read once and held once."""
-    target = _Target(len(degeneracies) if shifts is None else 2 * len(degeneracies))
+    target = _BlockAccumulator(len(degeneracies) if shifts is None else 2 * len(degeneracies))
     for (cell, block), degeneracy in zip(source, degeneracies, strict=True):
         if shifts is None:
-            target.block(cell, block.shape)[:] += block / degeneracy
+            target.find_block(cell, block.shape)[:] += block / degeneracy
             continue
         following = next(shifts, None)
         if following is None or following[0] != cell:
             found = "the end of the file" if following is None else following[0]
-            raise wrong(wsvec, None, f"shifts of the cell {cell}, in the order of H(R)", found)
-        if not _spread(target, cell, block / degeneracy, following[1]):
-            raise wrong(wsvec, None, "different shifts of an element", f"twice one at R = {cell}")
+            raise file_error(wsvec, None, f"shifts of the cell {cell}, in the order of H(R)", found)
+        if not _spread_block(target, cell, block / degeneracy, following[1]):
+            raise file_error(
+                wsvec, None, "different shifts of an element", f"twice one at R = {cell}"
+            )
     if shifts is not None and (extra := next(shifts, None)) is not None:
-        raise wrong(wsvec, None, "the end of the file after the last cell of H(R)", extra[0])
-    return target.total()
+        raise file_error(wsvec, None, "the end of the file after the last cell of H(R)", extra[0])
+    return target.to_operator()
 
 
 def check_cells(path: Path, cells: Sequence[Cell]) -> None:
@@ -99,15 +103,17 @@ def check_cells(path: Path, cells: Sequence[Cell]) -> None:
     present = set(cells)
     if len(present) < len(cells):
         double = next(cell for i, cell in enumerate(cells) if cell in cells[:i])
-        raise wrong(path, None, "a list of cells without repetition", f"one with {double} twice")
+        raise file_error(
+            path, None, "a list of cells without repetition", f"one with {double} twice"
+        )
     for cell in [(0, 0, 0), *cells]:
         if opposite(cell) not in present:
-            raise wrong(
+            raise file_error(
                 path, None, f"a list of cells with {opposite(cell)}", f"one with {cell} alone"
             )
 
 
-def make_hermitian(operator: Sum) -> tuple[float, Cell]:
+def make_hermitian(operator: RealSpaceOperator) -> tuple[float, Cell]:
     """X(R) ← ½ [X(R) + X(−R)†] in place; the largest |X(R) − X(−R)†| and where it was."""
     index = {cell: i for i, cell in enumerate(operator.cells)}
     worst, where = 0.0, operator.cells[0]
@@ -140,27 +146,32 @@ def check_weights(
         if abs(total - math.prod(mesh)) > 1e-6:
             points = math.prod(mesh)
             expected = f"ndegen with Sum 1/ndegen = {points}, the points of the mesh {mesh}"
-            raise wrong(path, None, expected, f"one with Sum 1/ndegen = {total:.6g}")
-        if not _fits(cells, degeneracies, mesh):
-            raise wrong(
+            raise file_error(path, None, expected, f"one with Sum 1/ndegen = {total:.6g}")
+        if not _fits_mesh(cells, degeneracies, mesh):
+            raise file_error(
                 path, None, f"a list of cells that represent the mesh {mesh} evenly", "another"
             )
         return mesh
     if np.all(degeneracies == 1):
         return None
     if abs(total - round(total)) > 1e-6:
-        raise wrong(
+        raise file_error(
             path, None, "ndegen with a whole number Sum 1/ndegen of mesh points", f"{total:.6g}"
         )
-    found = next((m for m in _meshes(round(total)) if _fits(cells, degeneracies, m)), None)
+    found = next(
+        (m for m in _possible_meshes(round(total)) if _fits_mesh(cells, degeneracies, m)), None
+    )
     if found is None:
         expected = f"cells and ndegen of a mesh of {round(total)} points"
-        raise wrong(path, None, expected, "a list that fits none")
+        raise file_error(path, None, expected, "a list that fits none")
     return found
 
 
-def misplaced(
-    operator: Sum, lattice: Float[np.ndarray, "3 3"], centres: Float[np.ndarray, "n 3"], mesh: Mesh
+def find_misplaced(
+    operator: RealSpaceOperator,
+    lattice: Float[np.ndarray, "3 3"],
+    centres: Float[np.ndarray, "n 3"],
+    mesh: Mesh,
 ) -> Misplaced | None:
     """The largest element of H above 1 meV with a shorter image, or an equal one not in the list.
 
@@ -192,19 +203,19 @@ def misplaced(
     return worst
 
 
-def check_shifts(path: Path, operator: Sum, mesh: Mesh | None) -> None:
+def check_shifts(path: Path, operator: RealSpaceOperator, mesh: Mesh | None) -> None:
     """Shifts are vectors of the supercell of the mesh, and come in opposite pairs."""
     present = set(operator.cells)
     alone = next((cell for cell in operator.cells if opposite(cell) not in present), None)
     if alone is not None:
-        raise wrong(path, None, "shifts with T for R and -T for -R", f"one to {alone} alone")
+        raise file_error(path, None, "shifts with T for R and -T for -R", f"one to {alone} alone")
     if mesh is not None:
         stray = next((t for t in operator.shifts if np.any(np.mod(t, mesh))), None)
         if stray is not None:
-            raise wrong(path, None, f"shifts by multiples of the mesh {mesh}", stray)
+            raise file_error(path, None, f"shifts by multiples of the mesh {mesh}", stray)
 
 
-def _spread(target: _Target, cell: Cell, block: Block, shifts: Shifts) -> bool:
+def _spread_block(target: _BlockAccumulator, cell: Cell, block: Block, shifts: Shifts) -> bool:
     """Give each element in equal parts to its cells; False if one of them comes twice."""
     owner = np.repeat(np.arange(len(shifts.counts)), shifts.counts)
     codes = (shifts.vectors * [_BASE**2, _BASE, 1]).sum(axis=1)
@@ -216,19 +227,19 @@ def _spread(target: _Target, cell: Cell, block: Block, shifts: Shifts) -> bool:
         if np.any(elements[1:] == elements[:-1]):
             return False
         target.shifts.add(tuple(shift.tolist()))
-        part = target.block(tuple((shift + cell).tolist()), block.shape)
+        part = target.find_block(tuple((shift + cell).tolist()), block.shape)
         part.reshape(len(block), -1)[:, elements] += parts[:, elements]
     return True
 
 
-def _fits(cells: Sequence[Cell], degeneracies: np.ndarray, mesh: Mesh) -> bool:
-    """Whether each class of cells modulo the mesh has total weight one."""
+def _fits_mesh(cells: Sequence[Cell], degeneracies: np.ndarray, mesh: Mesh) -> bool:
+    """Tell if each class of cells modulo the mesh has total weight one."""
     classes = np.ravel_multi_index(np.mod(cells, mesh).T, mesh)
     weights = np.bincount(classes, 1 / degeneracies, minlength=math.prod(mesh))
     return bool(np.all(np.abs(weights - 1) < 1e-6))
 
 
-def _meshes(points: int) -> Iterator[Mesh]:
+def _possible_meshes(points: int) -> Iterator[Mesh]:
     """All (N1, N2, N3) with this product."""
     divisors = [i for i in range(1, points + 1) if points % i == 0]
     for first, second in itertools.product(divisors, divisors):

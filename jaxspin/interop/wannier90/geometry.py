@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxspin.interop.wannier90.text import Lines, integer, real, words, wrong
+from jaxspin.interop.wannier90.text import Lines, file_error, parse_integer, parse_real, split_lines
 
 #: Å in a bohr, CODATA 2018.
 BOHR = 0.529177210903
@@ -38,7 +38,7 @@ class Bands(NamedTuple):
 
 
 class Win(NamedTuple):
-    """What `.win` says; None where it says nothing."""
+    """Contents of `.win`; None for keywords that it lacks."""
 
     lattice: Float[np.ndarray, "3 3"] | None = None
     size: int | None = None
@@ -55,32 +55,32 @@ class _Line(NamedTuple):
 
 def read_win(path: Path) -> Win:
     """The input of the Wannier90 run."""
-    keywords, blocks = _sorted_win(path)
-    size = _integers(path, keywords, "num_wann", 1)
-    mesh = _integers(path, keywords, "mp_grid", 3)
+    keywords, blocks = _sort_win_lines(path)
+    size = _find_integers(path, keywords, "num_wann", 1)
+    mesh = _find_integers(path, keywords, "mp_grid", 3)
     return Win(
         _unit_cell(path, blocks.get("unit_cell_cart")),
         None if size is None else size[0],
         None if mesh is None else (mesh[0], mesh[1], mesh[2]),
-        _logical(path, keywords, "spinors"),
-        _logical(path, keywords, "translate_home_cell"),
-        _path(path, blocks.get("kpoint_path")),
+        _find_logical(path, keywords, "spinors"),
+        _find_logical(path, keywords, "translate_home_cell"),
+        _parse_path(path, blocks.get("kpoint_path")),
     )
 
 
 def wout_lattice(path: Path) -> Float[np.ndarray, "3 3"] | None:
     """The lattice vectors of `.wout`, Å; None where it has none."""
-    lines = words(path)
+    lines = split_lines(path)
     for i, line in enumerate(lines):
         if line[:2] == ["Lattice", "Vectors"]:
-            unit = _unit(path, i + 1, line[2:3])
+            unit = _length_unit(path, i + 1, line[2:3])
             return unit * _wout_vectors(path, lines, i + 1)
     return None
 
 
 def wout_centres(path: Path, size: int) -> Float[np.ndarray, "n 3"] | None:
     """The Wannier centres of the last final state in `.wout`, Å; None where it has none."""
-    lines = words(path)
+    lines = split_lines(path)
     states = [i for i, line in enumerate(lines) if line[:2] == ["Final", "State"]]
     if not states:
         return None
@@ -91,45 +91,47 @@ def wout_centres(path: Path, size: int) -> Float[np.ndarray, "n 3"] | None:
 def read_centres(path: Path, size: int) -> Float[np.ndarray, "n 3"]:
     """The Wannier centres of `_centres.xyz`, Å."""
     with Lines(path) as lines:
-        (count,) = lines.integers(1, "the number of lines that follow")
+        (count,) = lines.read_integers(1, "the number of lines that follow")
         if count < size:
-            raise lines.wrong(f"at least num_wann = {size}", count)
-        lines.line("a comment")
+            raise lines.read_error(f"at least num_wann = {size}", count)
+        lines.read_line("a comment")
         centres = []
         for _ in range(size):
-            tokens = lines.line("a Wannier centre, X and three numbers").split()
-            values = [real(token) for token in tokens[1:]]
+            tokens = lines.read_line("a Wannier centre, X and three numbers").split()
+            values = [parse_real(token) for token in tokens[1:]]
             if tokens[:1] != [b"X"] or len(values) != 3 or None in values:
                 found = b" ".join(tokens)[:80].decode("ascii", errors="replace")
-                raise lines.wrong("a Wannier centre, X and three numbers", repr(found))
+                raise lines.read_error("a Wannier centre, X and three numbers", repr(found))
             centres.append(values)
-    return _bounded(path, np.array(centres))
+    return _check_bounded(path, np.array(centres))
 
 
 def read_bands(data: Path, points: Path, size: int) -> Bands:
     """The band structure along the path of `.win`."""
     with Lines(points) as lines:
-        (count,) = lines.integers(1, "the number of k-points")
+        (count,) = lines.read_integers(1, "the number of k-points")
         if count < 1:
-            raise lines.wrong("the number of k-points, at least 1", count)
+            raise lines.read_error("the number of k-points, at least 1", count)
         lines.must_hold(count, 4, f"{count} k-points")
-        k = lines.table(count, 4, "a k-point and its weight, four numbers")[:, :3]
+        k = lines.read_table(count, 4, "a k-point and its weight, four numbers")[:, :3]
         lines.must_end()
     with Lines(data) as lines:
         lines.must_hold(count * size, 2, f"{size} bands at {count} k-points")
-        energies = [_band(lines, count) for _ in range(size)]
+        energies = [_read_band(lines, count) for _ in range(size)]
         lines.must_end()
     return Bands(k, np.sort(np.stack(energies, axis=1), axis=1))
 
 
-def _band(lines: Lines, count: int) -> Float[np.ndarray, " K"]:
-    energies = lines.table(count, 2, "a length and an energy, two numbers")[:, 1]
+def _read_band(lines: Lines, count: int) -> Float[np.ndarray, " K"]:
+    energies = lines.read_table(count, 2, "a length and an energy, two numbers")[:, 1]
     if (rest := lines.line_or_end()).strip():
-        raise lines.wrong("a blank line after a band", repr(rest[:80].decode("ascii", "replace")))
+        raise lines.read_error(
+            "a blank line after a band", repr(rest[:80].decode("ascii", "replace"))
+        )
     return energies
 
 
-def _sorted_win(path: Path) -> tuple[dict[str, _Line], dict[str, list[_Line]]]:
+def _sort_win_lines(path: Path) -> tuple[dict[str, _Line], dict[str, list[_Line]]]:
     """The keywords, and the lines of the blocks, with their line numbers."""
     keywords: dict[str, _Line] = {}
     blocks: dict[str, list[_Line]] = {}
@@ -143,7 +145,7 @@ def _sorted_win(path: Path) -> tuple[dict[str, _Line], dict[str, list[_Line]]]:
                 open_block, blocks[name] = name, []
             elif name != open_block:
                 inside = f"end {open_block}" if open_block else "a line outside of blocks"
-                raise wrong(path, line.number, inside, f"end {name}")
+                raise file_error(path, line.number, inside, f"end {name}")
             else:
                 open_block = None
         elif open_block is not None:
@@ -152,7 +154,7 @@ def _sorted_win(path: Path) -> tuple[dict[str, _Line], dict[str, list[_Line]]]:
             _check_new(path, line, first, [*keywords], None)
             keywords[first] = _Line(line.number, line.words[1:])
     if open_block is not None:
-        raise wrong(path, None, f"a file with 'end {open_block}'", "one that ends before it")
+        raise file_error(path, None, f"a file with 'end {open_block}'", "one that ends before it")
     return keywords, blocks
 
 
@@ -160,9 +162,9 @@ def _check_new(
     path: Path, line: _Line, name: str, known: list[str], open_block: str | None
 ) -> None:
     if open_block is not None:
-        raise wrong(path, line.number, f"end {open_block}", f"begin {name}")
+        raise file_error(path, line.number, f"end {open_block}", f"begin {name}")
     if name in known:
-        raise wrong(path, line.number, f"the only line with {name!r}", "the second")
+        raise file_error(path, line.number, f"the only line with {name!r}", "the second")
 
 
 def _win_lines(path: Path) -> Iterator[_Line]:
@@ -175,24 +177,26 @@ def _win_lines(path: Path) -> Iterator[_Line]:
             yield _Line(number, found)
 
 
-def _integers(path: Path, keywords: dict[str, _Line], name: str, count: int) -> list[int] | None:
+def _find_integers(
+    path: Path, keywords: dict[str, _Line], name: str, count: int
+) -> list[int] | None:
     if name not in keywords:
         return None
     line = keywords[name]
-    values = [value for word in line.words if (value := integer(word)) is not None]
+    values = [value for word in line.words if (value := parse_integer(word)) is not None]
     if len(values) != count or len(line.words) != count or min(values) < 1:
         expected = f"{name} = {count} positive integer{'s' * (count > 1)}"
-        raise wrong(path, line.number, expected, repr(" ".join(line.words)))
+        raise file_error(path, line.number, expected, repr(" ".join(line.words)))
     return values
 
 
-def _logical(path: Path, keywords: dict[str, _Line], name: str) -> bool | None:
+def _find_logical(path: Path, keywords: dict[str, _Line], name: str) -> bool | None:
     if name not in keywords:
         return None
     line = keywords[name]
     word = " ".join(line.words).lower()
     if word not in ("t", "f", "true", "false", ".true.", ".false."):
-        raise wrong(path, line.number, f"{name} = true or false", repr(word))
+        raise file_error(path, line.number, f"{name} = true or false", repr(word))
     return "t" in word
 
 
@@ -201,22 +205,26 @@ def _unit_cell(path: Path, lines: list[_Line] | None) -> Float[np.ndarray, "3 3"
         return None
     unit = 1.0
     if lines and len(lines[0].words) == 1:
-        unit = _unit(path, lines[0].number, lines[0].words)
+        unit = _length_unit(path, lines[0].number, lines[0].words)
         lines = lines[1:]
     if len(lines) != 3:
-        raise wrong(path, None, "three lines in the block unit_cell_cart", f"{len(lines)}")
-    return _bounded(path, unit * np.array([_reals(path, line, line.words) for line in lines]))
+        raise file_error(path, None, "three lines in the block unit_cell_cart", f"{len(lines)}")
+    return _check_bounded(
+        path, unit * np.array([_parse_reals(path, line, line.words) for line in lines])
+    )
 
 
-def _unit(path: Path, number: int, name: list[str]) -> float:
+def _length_unit(path: Path, number: int, name: list[str]) -> float:
     known = {"ang": 1.0, "angstrom": 1.0, "bohr": BOHR}
     unit = known.get("".join(name).lower().strip("()"))
     if unit is None:
-        raise wrong(path, number, "the unit ang or bohr", repr("".join(name)))
+        raise file_error(path, number, "the unit ang or bohr", repr("".join(name)))
     return unit
 
 
-def _path(path: Path, lines: list[_Line] | None) -> tuple[tuple[PathPoint, PathPoint], ...] | None:
+def _parse_path(
+    path: Path, lines: list[_Line] | None
+) -> tuple[tuple[PathPoint, PathPoint], ...] | None:
     """Lines of two labelled points each."""
     if lines is None:
         return None
@@ -224,21 +232,24 @@ def _path(path: Path, lines: list[_Line] | None) -> tuple[tuple[PathPoint, PathP
     for line in lines:
         if len(line.words) != 8:
             found = repr(" ".join(line.words))
-            raise wrong(path, line.number, "two labels with three numbers each", found)
-        start, end = _point(path, line, line.words[:4]), _point(path, line, line.words[4:])
+            raise file_error(path, line.number, "two labels with three numbers each", found)
+        start, end = (
+            _parse_point(path, line, line.words[:4]),
+            _parse_point(path, line, line.words[4:]),
+        )
         pieces.append((start, end))
     return tuple(pieces) or None
 
 
-def _point(path: Path, line: _Line, parts: list[str]) -> PathPoint:
-    x, y, z = _reals(path, line, parts[1:]).tolist()
+def _parse_point(path: Path, line: _Line, parts: list[str]) -> PathPoint:
+    x, y, z = _parse_reals(path, line, parts[1:]).tolist()
     return PathPoint(parts[0], (x, y, z))
 
 
-def _reals(path: Path, line: _Line, parts: list[str]) -> Float[np.ndarray, "3"]:
-    values = [real(word) for word in parts]
+def _parse_reals(path: Path, line: _Line, parts: list[str]) -> Float[np.ndarray, "3"]:
+    values = [parse_real(word) for word in parts]
     if len(values) != 3 or None in values:
-        raise wrong(path, line.number, "three numbers", repr(" ".join(line.words)))
+        raise file_error(path, line.number, "three numbers", repr(" ".join(line.words)))
     return np.array(values)
 
 
@@ -247,10 +258,12 @@ def _wout_vectors(path: Path, lines: list[list[str]], start: int) -> Float[np.nd
     for axis, line in enumerate(lines[start : start + 3], start=1):
         if line[:1] != [f"a_{axis}"]:
             break
-        rows.append(_reals(path, _Line(start + axis, line), line[1:]))
+        rows.append(_parse_reals(path, _Line(start + axis, line), line[1:]))
     if len(rows) < 3:
-        raise wrong(path, start + len(rows) + 1, f"the lattice vector a_{len(rows) + 1}", "another")
-    return _bounded(path, np.array(rows))
+        raise file_error(
+            path, start + len(rows) + 1, f"the lattice vector a_{len(rows) + 1}", "another"
+        )
+    return _check_bounded(path, np.array(rows))
 
 
 def _final_state(path: Path, lines: list[list[str]], start: int, size: int) -> np.ndarray:
@@ -259,17 +272,19 @@ def _final_state(path: Path, lines: list[list[str]], start: int, size: int) -> n
     for number, line in enumerate(lines[start : start + size], start=start + 1):
         text = " ".join(line)
         match = re.fullmatch(r"WF centre and spread (\d+) \((.*),(.*),(.*)\) *\S+", text)
-        values = [real(word.strip()) for word in match.groups()[1:]] if match else [None]
+        values = [parse_real(word.strip()) for word in match.groups()[1:]] if match else [None]
         if match is None or None in values or int(match[1]) != len(centres) + 1:
             expected = f"centre and spread of Wannier function {len(centres) + 1}"
-            raise wrong(path, number, expected, repr(text[:80]))
+            raise file_error(path, number, expected, repr(text[:80]))
         centres.append(values)
     if len(centres) < size:
-        raise wrong(path, None, f"{size} centres in the final state", f"{len(centres)}")
-    return _bounded(path, np.array(centres))
+        raise file_error(path, None, f"{size} centres in the final state", f"{len(centres)}")
+    return _check_bounded(path, np.array(centres))
 
 
-def _bounded(path: Path, values: np.ndarray) -> np.ndarray:
+def _check_bounded(path: Path, values: np.ndarray) -> np.ndarray:
     if np.max(np.abs(values)) > _LARGEST:
-        raise wrong(path, None, f"lengths below {_LARGEST:.0e} Angstrom", np.max(np.abs(values)))
+        raise file_error(
+            path, None, f"lengths below {_LARGEST:.0e} Angstrom", np.max(np.abs(values))
+        )
     return values

@@ -22,7 +22,7 @@ Blocks = Iterator[tuple[Cell, Complex[np.ndarray, "c n n"]]]
 
 
 class Header(NamedTuple):
-    """What stands before the blocks."""
+    """Lattice and counts, which precede the blocks."""
 
     lattice: Float[np.ndarray, "3 3"] | None
     size: int  # number of Wannier functions
@@ -31,97 +31,97 @@ class Header(NamedTuple):
 
 def tb_header(lines: Lines) -> Header:
     """The lattice and the counts of `_tb.dat`."""
-    lines.line("a comment")
-    lattice = lines.table(3, 3, "a lattice vector, three numbers in Angstrom")
-    return Header(lattice, *_counts(lines, 4 + 8))
+    lines.read_line("a comment")
+    lattice = lines.read_table(3, 3, "a lattice vector, three numbers in Angstrom")
+    return Header(lattice, *_read_counts(lines, 4 + 8))
 
 
 def hr_header(lines: Lines) -> Header:
     """The counts of `_hr.dat`."""
-    lines.line("a comment")
-    return Header(None, *_counts(lines, 7))
+    lines.read_line("a comment")
+    return Header(None, *_read_counts(lines, 7))
 
 
 def r_header(lines: Lines, header: Header) -> None:
     """The counts of `_r.dat`, which must be those of `_hr.dat`."""
-    lines.line("a comment")
+    lines.read_line("a comment")
     expected = {"num_wann": header.size, "nrpts": len(header.degeneracies)}
     for name, value in expected.items():
-        (found,) = lines.integers(1, f"{name}, one integer")
+        (found,) = lines.read_integers(1, f"{name}, one integer")
         if found != value:
-            raise lines.wrong(f"{name} = {value} as in the _hr.dat file", found)
+            raise lines.read_error(f"{name} = {value} as in the _hr.dat file", found)
 
 
 def tb_hamiltonian(lines: Lines, header: Header) -> Blocks:
     """H(R) of each R of `_tb.dat`, (1, n, n)."""
     for _ in header.degeneracies:
-        cell = _cell_line(lines)
-        yield cell, _block(lines, header.size, 0, 1)
+        cell = _read_cell(lines)
+        yield cell, _read_block(lines, header.size, 0, 1)
 
 
 def tb_position(lines: Lines, header: Header, cells: Sequence[Cell]) -> Blocks:
     """r(R) of each R of `_tb.dat`, (3, n, n); behind H(R)."""
     for expected in cells:
-        cell = _cell_line(lines)
+        cell = _read_cell(lines)
         if cell != expected:
-            raise lines.wrong(f"the cell {expected}, as in the list of H(R)", cell)
-        yield cell, _block(lines, header.size, 0, 3)
+            raise lines.read_error(f"the cell {expected}, as in the list of H(R)", cell)
+        yield cell, _read_block(lines, header.size, 0, 3)
 
 
 def hr_hamiltonian(lines: Lines, header: Header) -> Blocks:
     """H(R) of each R of `_hr.dat`, (1, n, n)."""
     for _ in header.degeneracies:
-        yield _block_with_cell(lines, header.size, 1)
+        yield _read_block_with_cell(lines, header.size, 1)
 
 
 def r_position(lines: Lines, header: Header, cells: Sequence[Cell]) -> Blocks:
     """r(R) of each R of `_r.dat`, (3, n, n)."""
     for expected in cells:
-        cell, block = _block_with_cell(lines, header.size, 3)
+        cell, block = _read_block_with_cell(lines, header.size, 3)
         if cell != expected:
-            raise lines.wrong(f"the cell {expected}, as in the _hr.dat file", cell)
+            raise lines.read_error(f"the cell {expected}, as in the _hr.dat file", cell)
         yield cell, block
 
 
-def _counts(lines: Lines, width: int) -> tuple[int, Int[np.ndarray, " r"]]:
+def _read_counts(lines: Lines, width: int) -> tuple[int, Int[np.ndarray, " r"]]:
     """num_wann and ndegen, refused where the file is too short for `width` numbers an element."""
-    (size,) = lines.integers(1, "num_wann, one integer")
+    (size,) = lines.read_integers(1, "num_wann, one integer")
     if size < 1:
-        raise lines.wrong("num_wann, at least 1", size)
-    (count,) = lines.integers(1, "nrpts, one integer")
+        raise lines.read_error("num_wann, at least 1", size)
+    (count,) = lines.read_integers(1, "nrpts, one integer")
     if count < 1:
-        raise lines.wrong("nrpts, at least 1", count)
+        raise lines.read_error("nrpts, at least 1", count)
     lines.must_hold(count * size**2, width, f"num_wann = {size} and nrpts = {count}")
-    degeneracies = lines.list_of_integers(count, f"ndegen, {count} integers")
+    degeneracies = lines.read_integer_list(count, f"ndegen, {count} integers")
     if np.min(degeneracies) < 1:
-        raise lines.wrong("ndegen, integers of at least 1", np.min(degeneracies))
+        raise lines.read_error("ndegen, integers of at least 1", np.min(degeneracies))
     return size, degeneracies
 
 
-def _cell_line(lines: Lines) -> Cell:
-    return tuple(lines.integers(3, "a cell R, three integers"))
+def _read_cell(lines: Lines) -> Cell:
+    return tuple(lines.read_integers(3, "a cell R, three integers"))
 
 
-def _block(lines: Lines, size: int, before: int, parts: int) -> Complex[np.ndarray, "c n n"]:
+def _read_block(lines: Lines, size: int, before: int, parts: int) -> Complex[np.ndarray, "c n n"]:
     """A block whose lines hold `before` integers, m, n and `parts` complex numbers."""
     width = before + 2 + 2 * parts
-    table = lines.table(size**2, width, f"{before + 2} integers and {2 * parts} numbers")
-    return _elements(lines, table, size, before)
+    table = lines.read_table(size**2, width, f"{before + 2} integers and {2 * parts} numbers")
+    return _order_elements(lines, table, size, before)
 
 
-def _block_with_cell(lines: Lines, size: int, parts: int) -> tuple[Cell, np.ndarray]:
+def _read_block_with_cell(lines: Lines, size: int, parts: int) -> tuple[Cell, np.ndarray]:
     """A block whose every line begins with R."""
     expected = f"R, m, n and {2 * parts} numbers"
-    table = lines.table(size**2, 5 + 2 * parts, expected)
+    table = lines.read_table(size**2, 5 + 2 * parts, expected)
     cells = as_integers(lines, table[:, :3], "R, three integers")
     other = np.any(cells != cells[0], axis=1)
     if np.any(other):
         row = int(np.argmax(other))
         raise _wrong_row(lines, size, row, f"R = {cells[0].tolist()}", cells[row].tolist())
-    return tuple(cells[0].tolist()), _elements(lines, table, size, 3)
+    return tuple(cells[0].tolist()), _order_elements(lines, table, size, 3)
 
 
-def _elements(lines: Lines, table: np.ndarray, size: int, before: int) -> np.ndarray:
+def _order_elements(lines: Lines, table: np.ndarray, size: int, before: int) -> np.ndarray:
     """The complex numbers of a table, by part, row m and column n; checks the order of m and n."""
     n, m = np.divmod(np.arange(size**2), size) + np.array([[1], [1]])
     off = (table[:, before] != m) | (table[:, before + 1] != n)
@@ -135,4 +135,4 @@ def _elements(lines: Lines, table: np.ndarray, size: int, before: int) -> np.nda
 
 def _wrong_row(lines: Lines, size: int, row: int, expected: str, found: object) -> ValueError:
     lines.number += row + 1 - size**2
-    return lines.wrong(expected, found)
+    return lines.read_error(expected, found)

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from jaxtyping import Bool, Complex, Float, Int
 
-from jaxspin.interop.wannier90.text import Lines, as_integers, is_binary, wrong
+from jaxspin.interop.wannier90.text import Lines, as_integers, file_error, is_binary
 
 _LARGEST = 1e6  # as for text
 
@@ -34,75 +34,77 @@ class Records:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def wrong(self, expected: str, found: object) -> ValueError:
+    def read_error(self, expected: str, found: object) -> ValueError:
         """The error about the record read last."""
         return ValueError(f"{self.path}, record {self.record}: must be {expected}, but is {found}.")
 
     def must_hold(self, complexes: int) -> None:
         """Refuse counts that the rest of the file is too short for."""
         if 16 * complexes > self._left:
-            raise self.wrong(f"counts of at most {self._left} bytes", f"{16 * complexes} bytes")
+            raise self.read_error(
+                f"counts of at most {self._left} bytes", f"{16 * complexes} bytes"
+            )
 
-    def text(self, what: str) -> str:
+    def read_text(self, what: str) -> str:
         """A record of at most 1000 characters."""
-        return self._record(None, what).decode("ascii", errors="replace")
+        return self._read_record(None, what).decode("ascii", errors="replace")
 
-    def integers(self, rows: int, width: int, what: str) -> Int[np.ndarray, "rows width"]:
+    def read_integers(self, rows: int, width: int, what: str) -> Int[np.ndarray, "rows width"]:
         """4-byte integers."""
-        values = np.frombuffer(self._record(4 * rows * width, what), "<i4")
+        values = np.frombuffer(self._read_record(4 * rows * width, what), "<i4")
         return values.reshape(rows, width).astype(int)
 
-    def logicals(self, count: int, what: str) -> Bool[np.ndarray, " count"]:
+    def read_logicals(self, count: int, what: str) -> Bool[np.ndarray, " count"]:
         """4-byte logicals."""
-        return np.frombuffer(self._record(4 * count, what), "<i4") != 0
+        return np.frombuffer(self._read_record(4 * count, what), "<i4") != 0
 
-    def reals(self, rows: int, width: int, what: str) -> Float[np.ndarray, "rows width"]:
+    def read_reals(self, rows: int, width: int, what: str) -> Float[np.ndarray, "rows width"]:
         """8-byte reals."""
-        values = np.frombuffer(self._record(8 * rows * width, what), "<f8")
-        return self._finite(values, what).reshape(rows, width)
+        values = np.frombuffer(self._read_record(8 * rows * width, what), "<f8")
+        return self._check_finite(values, what).reshape(rows, width)
 
-    def complexes(self, count: int, what: str) -> Complex[np.ndarray, " count"]:
+    def read_complexes(self, count: int, what: str) -> Complex[np.ndarray, " count"]:
         """Pairs of 8-byte reals."""
-        values = np.frombuffer(self._record(16 * count, what), "<f8")
-        return self._finite(values, what).view("<c16")
+        values = np.frombuffer(self._read_record(16 * count, what), "<f8")
+        return self._check_finite(values, what).view("<c16")
 
     def skip_complexes(self, count: int, what: str) -> None:
         """Pass over a record of complex numbers."""
-        self._record(16 * count, what, keep=False)
+        self._read_record(16 * count, what, keep=False)
 
     def must_end(self) -> None:
         """Refuse anything behind the last record."""
         if self._left:
-            raise self.wrong("the last record", f"followed by {self._left} bytes")
+            raise self.read_error("the last record", f"followed by {self._left} bytes")
 
-    def _finite(self, values: np.ndarray, what: str) -> np.ndarray:
+    def _check_finite(self, values: np.ndarray, what: str) -> np.ndarray:
         if not np.max(np.abs(values), initial=0) <= _LARGEST:
             found = values[~(np.abs(values) <= _LARGEST)][0]
-            raise self.wrong(f"{what}, numbers below {_LARGEST:.0e}", found)
+            raise self.read_error(f"{what}, numbers below {_LARGEST:.0e}", found)
         return values
 
-    def _record(self, size: int | None, what: str, keep: bool = True) -> bytes:
+    def _read_record(self, size: int | None, what: str, keep: bool = True) -> bytes:
         """The next record, which must have `size` bytes; None for a short text."""
         self.record += 1
         parts, total, more = [], 0, True
         while more:
-            length = self._marker(what)
+            length = self._read_marker(what)
             more, length = length < 0, abs(length)
             total += length
             if total > (1000 if size is None else size) or (not more and size not in (None, total)):
                 expected = "at most 1000" if size is None else f"{size}"
-                raise self.wrong(f"{what}, a record of {expected} bytes", f"one of {total}")
-            parts.append(self._bytes(length, what, keep))
-            if abs(self._marker(what)) != length:
-                raise self.wrong(f"{what}, with the same length in front and behind", "not")
+                raise self.read_error(f"{what}, a record of {expected} bytes", f"one of {total}")
+            parts.append(self._read_bytes(length, what, keep))
+            if abs(self._read_marker(what)) != length:
+                raise self.read_error(f"{what}, with the same length in front and behind", "not")
         return b"".join(parts) if len(parts) > 1 else parts[0]
 
-    def _marker(self, what: str) -> int:
-        return struct.unpack("<i", self._bytes(4, what, True))[0]
+    def _read_marker(self, what: str) -> int:
+        return struct.unpack("<i", self._read_bytes(4, what, True))[0]
 
-    def _bytes(self, size: int, what: str, keep: bool) -> bytes:
+    def _read_bytes(self, size: int, what: str, keep: bool) -> bytes:
         if size > self._left:
-            raise self.wrong(what, "the end of the file")
+            raise self.read_error(what, "the end of the file")
         self._left -= size
         if keep:
             return self._file.read(size)
@@ -125,45 +127,45 @@ class TextRecords:
     def __exit__(self, *_: object) -> None:
         self._lines.__exit__()
 
-    def wrong(self, expected: str, found: object) -> ValueError:
+    def read_error(self, expected: str, found: object) -> ValueError:
         """The error about the line read last."""
-        return self._lines.wrong(expected, found)
+        return self._lines.read_error(expected, found)
 
     def must_hold(self, complexes: int) -> None:
         """Refuse counts that the file is too short for."""
         if 4 * complexes > self._lines.size:
             found = f"{self._lines.size} bytes"
-            raise self.wrong(f"counts for a file of at least {4 * complexes} bytes", found)
+            raise self.read_error(f"counts for a file of at least {4 * complexes} bytes", found)
 
-    def text(self, what: str) -> str:
+    def read_text(self, what: str) -> str:
         """A line."""
-        return self._lines.line(what).decode("ascii", errors="replace")
+        return self._lines.read_line(what).decode("ascii", errors="replace")
 
-    def integers(self, rows: int, width: int, what: str) -> Int[np.ndarray, "rows width"]:
+    def read_integers(self, rows: int, width: int, what: str) -> Int[np.ndarray, "rows width"]:
         """Lines of `width` integers."""
         self.must_hold(rows * width // 4)
         expected = f"{what}, {width} integers"
-        return as_integers(self._lines, self._lines.table(rows, width, expected), expected)
+        return as_integers(self._lines, self._lines.read_table(rows, width, expected), expected)
 
-    def logicals(self, count: int, what: str) -> Bool[np.ndarray, " count"]:
+    def read_logicals(self, count: int, what: str) -> Bool[np.ndarray, " count"]:
         """Lines of 0 or 1."""
-        values = self.integers(count, 1, what)[:, 0]
+        values = self.read_integers(count, 1, what)[:, 0]
         if np.any((values != 0) & (values != 1)):
-            raise self.wrong(f"{what}, 0 or 1", "other integers")
+            raise self.read_error(f"{what}, 0 or 1", "other integers")
         return values == 1
 
-    def reals(self, rows: int, width: int, what: str) -> Float[np.ndarray, "rows width"]:
+    def read_reals(self, rows: int, width: int, what: str) -> Float[np.ndarray, "rows width"]:
         """Lines of `width` numbers."""
         self.must_hold(rows * width // 4)
-        return self._lines.table(rows, width, f"{what}, {width} numbers")
+        return self._lines.read_table(rows, width, f"{what}, {width} numbers")
 
-    def complexes(self, count: int, what: str) -> Complex[np.ndarray, " count"]:
+    def read_complexes(self, count: int, what: str) -> Complex[np.ndarray, " count"]:
         """Lines of two numbers."""
-        return self.reals(count, 2, what).view(complex)[:, 0]
+        return self.read_reals(count, 2, what).view(complex)[:, 0]
 
     def skip_complexes(self, count: int, what: str) -> None:
         """Pass over lines of two numbers, which must be there."""
-        self._lines.skip(count, what)
+        self._lines.skip_lines(count, what)
 
     def must_end(self) -> None:
         """Refuse anything behind the last line."""
@@ -173,5 +175,5 @@ class TextRecords:
 def open_records(path: Path) -> Records | TextRecords:
     """The file in the form that it has."""
     if path.stat().st_size == 0:
-        raise wrong(path, None, "a file with contents", "empty")
+        raise file_error(path, None, "a file with contents", "empty")
     return Records(path) if is_binary(path) else TextRecords(path)

@@ -1,4 +1,4 @@
-"""What was found in the files of a seedname, and how good it is."""
+"""Report on the files of a seedname: their contents and their quality."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from jaxspin.interop.wannier90.geometry import Bands, PathPoint
 
 @dataclass(frozen=True)
 class Report:
-    """What `examine` found; prints itself.
+    """Report of `examine`; prints itself.
 
     Parameters:
         used: the files that were read and what for.
@@ -54,15 +54,15 @@ class Report:
     warnings: tuple[str, ...]
 
     def __str__(self) -> str:
-        width = max(len(label) for label, _ in self._rows())
-        rows = [f"{label:<{width}}  {text}".rstrip() for label, text in self._rows()]
+        width = max(len(label) for label, _ in self._report_rows())
+        rows = [f"{label:<{width}}  {text}".rstrip() for label, text in self._report_rows()]
         return printable("\n".join(rows))
 
-    def _rows(self) -> list[tuple[str, str]]:
-        rows = _labelled("files", [f"{name}: {use}" for name, use in self.used])
+    def _report_rows(self) -> list[tuple[str, str]]:
+        rows = _label_rows("files", [f"{name}: {use}" for name, use in self.used])
         rows += [("not found", ", ".join(self.absent))] if self.absent else []
         rows += [("Wannier functions", str(self.size))]
-        rows += _labelled("lattice, Å", [" ".join(f"{x:12.7f}" for x in a) for a in self.lattice])
+        rows += _label_rows("lattice, Å", [" ".join(f"{x:12.7f}" for x in a) for a in self.lattice])
         hand = "right-handed" if self.right_handed else "left-handed"
         rows += [("cell volume", f"{self.volume:.6g} Å³, {hand}")]
         rows += [("cells", f"{self.cells_in_file} in the file, {self.cells} with their shifts")]
@@ -80,8 +80,8 @@ class Report:
             rows += [("path", ", ".join(f"{a.label}–{b.label}" for a, b in self.path))]
         if self.bands is not None:
             rows += [("bands to compare", f"{len(self.bands.k)} k-points")]
-        return rows + _labelled("note", self.notes) + _labelled("warning", self.warnings)
+        return rows + _label_rows("note", self.notes) + _label_rows("warning", self.warnings)
 
 
-def _labelled(label: str, texts: Sequence[str]) -> list[tuple[str, str]]:
+def _label_rows(label: str, texts: Sequence[str]) -> list[tuple[str, str]]:
     return [(label if i == 0 else "", text) for i, text in enumerate(texts)]

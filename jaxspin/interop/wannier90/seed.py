@@ -1,6 +1,6 @@
 """Everything the files of a seedname say, as arrays that have been checked.
 
-`tables` is all of the reading; `read` and `examine` only make a model of what it returns.
+`read_tables` is all of the reading; `read` and `examine` only make a model of what it returns.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,12 +15,12 @@ from jaxtyping import Complex, Float, Int
 
 from jaxspin.engine.progress import count_bytes
 from jaxspin.interop.wannier90 import assembly, geometry, hamiltonian as layout, spin, wsvec
-from jaxspin.interop.wannier90.assembly import Mesh, Sum
+from jaxspin.interop.wannier90.assembly import Mesh, RealSpaceOperator
 from jaxspin.interop.wannier90.chk import Chk, read_chk
 from jaxspin.interop.wannier90.geometry import Win
 from jaxspin.interop.wannier90.hamiltonian import Header
 from jaxspin.interop.wannier90.report import Report
-from jaxspin.interop.wannier90.text import Advance, Cell, Lines, wrong
+from jaxspin.interop.wannier90.text import Advance, Cell, Lines, file_error
 
 #: What a user can say about the order of pure-spin Wannier functions.
 SpinOrder = Literal["interlaced", "block", "unknown"]
@@ -57,7 +57,7 @@ _SAME_CENTRE = 1e-2
 
 
 class Tables(NamedTuple):
-    """What a `HoppingModel` is made of."""
+    """Arrays of which a `HoppingModel` is made."""
 
     lattice: Float[np.ndarray, "3 3"]
     cells: list[Cell]
@@ -76,19 +76,19 @@ class _Findings:
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def path(self, name: str) -> Path:
+    def path_of(self, name: str) -> Path:
         """The file with this ending."""
         return Path(self.seed + name)
 
-    def has(self, *names: str) -> bool:
-        """Whether all these files are there."""
-        return all(self.path(name).is_file() for name in names)
+    def has_files(self, *names: str) -> bool:
+        """Tell if all these files exist."""
+        return all(self.path_of(name).is_file() for name in names)
 
-    def use(self, name: str, purpose: str) -> Path:
-        """The file, noted as used."""
+    def use_file(self, name: str, purpose: str) -> Path:
+        """Note the file as used, and return its path."""
         known = self.used.get(name)
         self.used[name] = purpose if known is None else f"{known}, {purpose}"
-        return self.path(name)
+        return self.path_of(name)
 
 
 class _Companions(NamedTuple):
@@ -99,15 +99,15 @@ class _Companions(NamedTuple):
 
 
 class _Shifting(NamedTuple):
-    """How blocks become operators: ndegen, and the shifts where there are any."""
+    """Weights 1/ndegen and shifts, if there are any, by which blocks become operators."""
 
     degeneracies: Int[np.ndarray, " r"]
     open_shifts: Callable[[], Iterator[tuple[Cell, wsvec.Shifts]] | None]
     path: Path
 
-    def assembled(self, source: layout.Blocks) -> Sum:
+    def assemble_operator(self, source: layout.Blocks) -> RealSpaceOperator:
         """One operator; reads the shifts anew, so that nothing is held twice."""
-        return assembly.assembled(source, self.degeneracies, self.open_shifts(), self.path)
+        return assembly.assemble_operator(source, self.degeneracies, self.open_shifts(), self.path)
 
 
 class _Operators(NamedTuple):
@@ -117,8 +117,8 @@ class _Operators(NamedTuple):
     header: Header
     raw: list[Cell]  # as in the file
     mesh: Mesh | None
-    hamiltonian: Sum
-    position: Sum | None
+    hamiltonian: RealSpaceOperator
+    position: RealSpaceOperator | None
     shifting: _Shifting
 
 
@@ -138,15 +138,16 @@ class _Spin(NamedTuple):
 
 
 class _Quality(NamedTuple):
-    """Fields of the report that say how good the files are."""
+    """Fields of the report about the operators: their deviations, and the origin of the spin."""
 
     hermiticity: float
     asymmetry: float | None
     mesh_mismatch: float | None
     square_deviation: float | None
+    spin: str
 
 
-def tables(
+def read_tables(
     seedname: str | PathLike[str],
     spin_order: SpinOrder | None = None,
     progress: bool | None = None,
@@ -155,22 +156,22 @@ def tables(
     _check_order(spin_order)
     found = _Findings(str(seedname))
     main = _main_file(found)
-    companions = _Companions(_win(found), _chk(found))
+    companions = _Companions(_read_win_file(found), _read_checkpoint(found))
     with ExitStack() as stack:
-        advance = stack.enter_context(count_bytes(_size(found, main), "reading", progress))
-        operators = _operators(found, main, companions, stack, advance)
-        violation, asymmetry = _made_hermitian(found, operators)
-        lattice = _lattice(found, operators, companions)
-        centres = _centres(found, operators, companions, lattice)
+        advance = stack.enter_context(count_bytes(_total_bytes(found, main), "reading", progress))
+        operators = _read_operators(found, main, companions, stack, advance)
+        violation, asymmetry = _make_hermitian(found, operators)
+        lattice = _find_lattice(found, operators, companions)
+        centres = _find_centres(found, operators, companions, lattice)
         _check_images(found, operators, lattice, centres)
         mismatch = _mesh_mismatch(found, companions.chk, operators)
-        sigma = _spin(found, spin_order, companions, operators, centres)
+        sigma = _find_spin(found, spin_order, companions, operators, centres)
     _check_state(found, companions.chk, sigma)
-    position = _position(found, operators.position)
+    position = _position_blocks(found, operators.position)
     cells, blocks = operators.hamiltonian.cells, operators.hamiltonian.blocks[:, 0]
     arrays = Tables(lattice, cells, blocks, centres, sigma.operator, position)
-    quality = _Quality(violation, asymmetry, mismatch, sigma.square_deviation)
-    return arrays, _report(found, companions.win, operators, arrays, sigma.origin, quality)
+    quality = _Quality(violation, asymmetry, mismatch, sigma.square_deviation, sigma.origin)
+    return arrays, _make_report(found, companions.win, operators, arrays, quality)
 
 
 def _check_order(order: SpinOrder | None) -> None:
@@ -181,21 +182,20 @@ def _check_order(order: SpinOrder | None) -> None:
         )
 
 
-def _report(
+def _make_report(
     found: _Findings,
     win: Win,
     operators: _Operators,
     arrays: Tables,
-    origin: str,
     quality: _Quality,
 ) -> Report:
     volume = float(np.linalg.det(arrays.lattice))
     if volume < 0:
         found.notes.append("the cell is left-handed")
-    bands = _bands(found, operators.header.size)
+    bands = _read_bands(found, operators.header.size)
     return Report(
-        used=tuple((found.path(name).name, use) for name, use in found.used.items()),
-        absent=tuple(found.path(name).name for name in _NAMES if not found.has(name)),
+        used=tuple((found.path_of(name).name, use) for name, use in found.used.items()),
+        absent=tuple(found.path_of(name).name for name in _NAMES if not found.has_files(name)),
         size=operators.header.size,
         lattice=arrays.lattice,
         volume=abs(volume),
@@ -204,7 +204,6 @@ def _report(
         cells=len(arrays.cells),
         mesh=operators.mesh,
         points=float(np.sum(1 / operators.header.degeneracies)),
-        spin=origin,
         path=win.path,
         bands=bands,
         notes=tuple(found.notes),
@@ -215,46 +214,48 @@ def _report(
 
 def _main_file(found: _Findings) -> str:
     for name in ("_tb.dat", "_hr.dat"):
-        if found.has(name):
+        if found.has_files(name):
             return name
     raise FileNotFoundError(
-        f"No {found.path('_tb.dat')} and no {found.path('_hr.dat')}: run Wannier90 with "
+        f"No {found.path_of('_tb.dat')} and no {found.path_of('_hr.dat')}: run Wannier90 with "
         "`write_tb = true` or `write_hr = true`, and give the seedname without an ending."
     )
 
 
-def _win(found: _Findings) -> Win:
-    return geometry.read_win(found.use(".win", "input")) if found.has(".win") else Win()
+def _read_win_file(found: _Findings) -> Win:
+    return geometry.read_win(found.use_file(".win", "input")) if found.has_files(".win") else Win()
 
 
-def _chk(found: _Findings) -> Chk | None:
-    name = next((name for name in (".chk", ".chk.fmt") if found.has(name)), None)
+def _read_checkpoint(found: _Findings) -> Chk | None:
+    name = next((name for name in (".chk", ".chk.fmt") if found.has_files(name)), None)
     if name is None:
         return None
-    return read_chk(found.use(name, "checkpoint"))
+    return read_chk(found.use_file(name, "checkpoint"))
 
 
-def _stated_mesh(found: _Findings, companions: _Companions) -> Mesh | None:
+def _find_mesh(found: _Findings, companions: _Companions) -> Mesh | None:
     stated = {}
     if companions.win.mesh is not None:
-        stated[found.path(".win")] = companions.win.mesh
+        stated[found.path_of(".win")] = companions.win.mesh
     if companions.chk is not None:
         stated[companions.chk.path] = companions.chk.mesh
     if len(set(stated.values())) > 1:
-        raise _disagree("mesh", stated)
+        raise _disagreement_error("mesh", stated)
     return next(iter(stated.values()), None)
 
 
-def _disagree(what: str, values: dict[Path, object]) -> ValueError:
+def _disagreement_error(what: str, values: dict[Path, object]) -> ValueError:
     listed = " and ".join(f"{value} in {path}" for path, value in values.items())
     return ValueError(f"The {what} must be the same in all files, but is {listed}.")
 
 
-def _size(found: _Findings, main: str) -> int:
+def _total_bytes(found: _Findings, main: str) -> int:
     """Bytes that will be read: the shifts once for each operator."""
     names = [main, "_r.dat"] if main == "_hr.dat" else [main]
-    size = sum(found.path(name).stat().st_size for name in names if found.has(name))
-    return size + (2 * found.path("_wsvec.dat").stat().st_size if found.has("_wsvec.dat") else 0)
+    size = sum(found.path_of(name).stat().st_size for name in names if found.has_files(name))
+    return size + (
+        2 * found.path_of("_wsvec.dat").stat().st_size if found.has_files("_wsvec.dat") else 0
+    )
 
 
 def _check_size(path: Path, size: int, companions: _Companions) -> None:
@@ -265,64 +266,64 @@ def _check_size(path: Path, size: int, companions: _Companions) -> None:
         stated[chk.path.name] = chk.states.shape[2]
     for name, other in stated.items():
         if other not in (None, size):
-            raise wrong(path, None, f"for {other} Wannier functions, as {name}", size)
+            raise file_error(path, None, f"for {other} Wannier functions, as {name}", size)
 
 
-def _operators(
+def _read_operators(
     found: _Findings, main: str, companions: _Companions, stack: ExitStack, advance: Advance
 ) -> _Operators:
     """H and r of the main files, with their weights and shifts."""
     tb = main == "_tb.dat"
-    path = found.use(main, "lattice, H and r" if tb else "H")
+    path = found.use_file(main, "lattice, H and r" if tb else "H")
     lines = stack.enter_context(Lines(path, advance))
     header = layout.tb_header(lines) if tb else layout.hr_header(lines)
     _check_size(path, header.size, companions)
-    shifting = _shifting(found, header, advance)
+    shifting = _find_shifting(found, header, advance)
     raw: list[Cell] = []
     source = layout.tb_hamiltonian if tb else layout.hr_hamiltonian
-    hamiltonian = shifting.assembled(_noted(source(lines, header), raw))
+    hamiltonian = shifting.assemble_operator(_note_cells(source(lines, header), raw))
     assembly.check_cells(path, raw)
-    stated = _stated_mesh(found, companions)
+    stated = _find_mesh(found, companions)
     mesh = assembly.check_weights(path, raw, header.degeneracies, stated)
-    assembly.check_shifts(found.path("_wsvec.dat"), hamiltonian, mesh)
+    assembly.check_shifts(found.path_of("_wsvec.dat"), hamiltonian, mesh)
     position = None
     if tb:
-        position = shifting.assembled(layout.tb_position(lines, header, raw))
-    elif found.has("_r.dat"):
-        own = stack.enter_context(Lines(found.use("_r.dat", "r"), advance))
+        position = shifting.assemble_operator(layout.tb_position(lines, header, raw))
+    elif found.has_files("_r.dat"):
+        own = stack.enter_context(Lines(found.use_file("_r.dat", "r"), advance))
         layout.r_header(own, header)
-        position = shifting.assembled(layout.r_position(own, header, raw))
+        position = shifting.assemble_operator(layout.r_position(own, header, raw))
         own.must_be_whole()
     lines.must_be_whole()
     return _Operators(path, header, raw, mesh, hamiltonian, position, shifting)
 
 
-def _noted(source: layout.Blocks, cells: list[Cell]) -> layout.Blocks:
+def _note_cells(source: layout.Blocks, cells: list[Cell]) -> layout.Blocks:
     """The same blocks, with their cells written into a list."""
     for cell, block in source:
         cells.append(cell)
         yield cell, block
 
 
-def _shifting(found: _Findings, header: Header, advance: Advance) -> _Shifting:
-    path = found.path("_wsvec.dat")
-    if not found.has("_wsvec.dat"):
+def _find_shifting(found: _Findings, header: Header, advance: Advance) -> _Shifting:
+    path = found.path_of("_wsvec.dat")
+    if not found.has_files("_wsvec.dat"):
         return _Shifting(header.degeneracies, lambda: None, path)
-    found.use("_wsvec.dat", "shifts to the closest images")
+    found.use_file("_wsvec.dat", "shifts to the closest images")
 
-    def opened():
+    def read_shifts():
         with Lines(path, advance) as lines:
-            yield from wsvec.shifts(lines, header.size)
+            yield from wsvec.read_shifts(lines, header.size)
 
-    return _Shifting(header.degeneracies, opened, path)
+    return _Shifting(header.degeneracies, read_shifts, path)
 
 
-def _made_hermitian(found: _Findings, operators: _Operators) -> tuple[float, float | None]:
+def _make_hermitian(found: _Findings, operators: _Operators) -> tuple[float, float | None]:
     """Remove what breaks X(−R) = X(R)†; how much it was, of H in eV and of r in Å."""
     violation, cell = assembly.make_hermitian(operators.hamiltonian)
     if violation > _BROKEN:
         expected = f"a Hamiltonian with H(-R) = H(R)^dagger within {_BROKEN} eV"
-        raise wrong(operators.path, None, expected, f"off by {violation:.3g} eV at R = {cell}")
+        raise file_error(operators.path, None, expected, f"off by {violation:.3g} eV at R = {cell}")
     if violation > _ROUNDED:
         found.notes.append(f"H(-R) = H(R)^dagger was off by {violation:.2g} eV at R = {cell}")
     if operators.position is None:
@@ -336,35 +337,35 @@ def _made_hermitian(found: _Findings, operators: _Operators) -> tuple[float, flo
     return violation, asymmetry
 
 
-def _lattice(
+def _find_lattice(
     found: _Findings, operators: _Operators, companions: _Companions
 ) -> Float[np.ndarray, "3 3"]:
     """The lattice of the first file that has it; all that have it must agree."""
     stated = {operators.path: operators.header.lattice}
-    stated[found.path(".win")] = companions.win.lattice
+    stated[found.path_of(".win")] = companions.win.lattice
     if companions.chk is not None:
         stated[companions.chk.path] = companions.chk.lattice
-    if found.has(".wout"):
-        stated[found.use(".wout", "lattice")] = geometry.wout_lattice(found.path(".wout"))
+    if found.has_files(".wout"):
+        stated[found.use_file(".wout", "lattice")] = geometry.wout_lattice(found.path_of(".wout"))
     stated = {path: value for path, value in stated.items() if value is not None}
     if not stated:
         raise ValueError(
             f"{operators.path}: must come with a file that has the lattice: "
-            f"{found.path('.win')} (block unit_cell_cart), {found.path('.chk')}, "
-            f"{found.path('.wout')}, or {found.path('_tb.dat')} instead; none has it."
+            f"{found.path_of('.win')} (block unit_cell_cart), {found.path_of('.chk')}, "
+            f"{found.path_of('.wout')}, or {found.path_of('_tb.dat')} instead; none has it."
         )
     (first, lattice), *others = stated.items()
     for path, other in others:
         if np.max(np.abs(other - lattice)) > _SAME_LATTICE:
-            raise _disagree("lattice", {first: lattice.tolist(), path: other.tolist()})
+            raise _disagreement_error("lattice", {first: lattice.tolist(), path: other.tolist()})
     with np.errstate(all="ignore"):
         volume, box = abs(np.linalg.det(lattice)), np.prod(np.linalg.norm(lattice, axis=1))
     if not volume > _FLATNESS * box:
-        raise wrong(first, None, "a lattice that spans a volume", lattice.tolist())
+        raise file_error(first, None, "a lattice that spans a volume", lattice.tolist())
     return lattice
 
 
-def _centres(
+def _find_centres(
     found: _Findings,
     operators: _Operators,
     companions: _Companions,
@@ -379,13 +380,14 @@ def _centres(
     if chk is not None and stated is not None:
         _check_centres(stated, chk, lattice)
     if chk is not None and operators.position is None:
-        found.use(chk.path.name.removeprefix(Path(found.seed).name), "centres")
+        found.use_file(chk.path.name.removeprefix(Path(found.seed).name), "centres")
         return chk.centres
     if stated is None:
         raise ValueError(
             f"{operators.path}: must come with a file that has the Wannier centres: "
-            f"{found.path('_r.dat')}, {found.path('.chk')}, {found.path('.wout')} (a final state), "
-            f"{found.path('_centres.xyz')}, or {found.path('_tb.dat')} instead; none has them."
+            f"{found.path_of('_r.dat')}, {found.path_of('.chk')}, "
+            f"{found.path_of('.wout')} (a final state), {found.path_of('_centres.xyz')}, "
+            f"or {found.path_of('_tb.dat')} instead; none has them."
         )
     return stated.centres
 
@@ -395,28 +397,28 @@ def _diagonal_of_r(found: _Findings, operators: _Operators) -> _Stated | None:
         return None
     home = operators.position.cells.index((0, 0, 0))
     centres = np.real(np.einsum("cnn->nc", operators.position.blocks[home]))
-    tb = operators.path == found.path("_tb.dat")
-    return _Stated(operators.path if tb else found.path("_r.dat"), centres)
+    tb = operators.path == found.path_of("_tb.dat")
+    return _Stated(operators.path if tb else found.path_of("_r.dat"), centres)
 
 
 def _printed_centres(found: _Findings, companions: _Companions, size: int) -> _Stated | None:
     """The centres of `.wout`, else of `_centres.xyz`; with `.chk` they are only compared."""
     win, chk = companions
     purpose = "centres" if chk is None else "check of the centres"
-    if found.has(".wout"):
-        centres = geometry.wout_centres(found.path(".wout"), size)
+    if found.has_files(".wout"):
+        centres = geometry.wout_centres(found.path_of(".wout"), size)
         if centres is not None:
-            return _Stated(found.use(".wout", purpose), centres)
-    if not found.has("_centres.xyz"):
+            return _Stated(found.use_file(".wout", purpose), centres)
+    if not found.has_files("_centres.xyz"):
         return None
-    path = found.use("_centres.xyz", purpose)
+    path = found.use_file("_centres.xyz", purpose)
     if chk is None and win.home_cell:
         expected = (
-            f"of a run without `translate_home_cell = true` in {found.path('.win')}, which moves "
-            f"the centres in this file but not H(R) (keep {found.path('.wout').name} or "
-            f"{found.path('.chk').name}, which have them where H(R) has them)"
+            f"of a run without `translate_home_cell = true` in {found.path_of('.win')}, which "
+            f"moves the centres in this file but not H(R) (keep {found.path_of('.wout').name} or "
+            f"{found.path_of('.chk').name}, which have them where H(R) has them)"
         )
-        raise wrong(path, None, expected, "of one with it")
+        raise file_error(path, None, expected, "of one with it")
     return _Stated(path, geometry.read_centres(path, size))
 
 
@@ -428,19 +430,21 @@ def _check_centres(stated: _Stated, chk: Chk, lattice: Float[np.ndarray, "3 3"])
     if distances[n] > _SAME_CENTRE:
         values = {stated.path: stated.centres[n].tolist(), chk.path: chk.centres[n].tolist()}
         what = f"centre of Wannier function {n + 1} modulo lattice vectors, Angstrom,"
-        raise _disagree(what, values)
+        raise _disagreement_error(what, values)
 
 
-def _position(found: _Findings, position: Sum | None) -> Complex[np.ndarray, "r 3 n n"] | None:
+def _position_blocks(
+    found: _Findings, position: RealSpaceOperator | None
+) -> Complex[np.ndarray, "r 3 n n"] | None:
     """r(R), or None where it is diagonal: it then says no more than the centres do."""
-    if position is None or not _diagonal(position):
+    if position is None or not _is_diagonal(position):
         return None if position is None else position.blocks
     found.notes.append("r(R) holds the centres and zeros: it is taken as diagonal")
     return None
 
 
-def _diagonal(position: Sum) -> bool:
-    """Whether all but the diagonal in the home cell is exactly zero."""
+def _is_diagonal(position: RealSpaceOperator) -> bool:
+    """Tell if all elements but the diagonal in the home cell are exactly zero."""
     identity = np.eye(position.blocks.shape[-1], dtype=bool)
     return not any(
         np.any(block[:, ~identity] if cell == (0, 0, 0) else block)
@@ -457,11 +461,11 @@ def _check_images(
     """Warn where the mesh needs shifts and there is no file of them, or one with zeros only."""
     if any(any(shift) for shift in operators.hamiltonian.shifts) or operators.mesh is None:
         return
-    worst = assembly.misplaced(operators.hamiltonian, lattice, centres, operators.mesh)
+    worst = assembly.find_misplaced(operators.hamiltonian, lattice, centres, operators.mesh)
     if worst is not None:
         m, n = worst.orbitals
-        path = found.path("_wsvec.dat")
-        lack = f"no shifts but zero in {path}" if found.has("_wsvec.dat") else f"no {path}"
+        path = found.path_of("_wsvec.dat")
+        lack = f"no shifts but zero in {path}" if found.has_files("_wsvec.dat") else f"no {path}"
         found.warnings.append(
             f"{lack}, which this mesh needs: <0 {m}|H|R {n}> with "
             f"|H| = {worst.size:.3g} eV at R = {worst.cell} spans {worst.distance:.4g} Angstrom, "
@@ -473,12 +477,12 @@ def _check_images(
 
 def _mesh_mismatch(found: _Findings, chk: Chk | None, operators: _Operators) -> float | None:
     """H(k) on the ab initio mesh from `.eig` and `.chk` against H(R)."""
-    if chk is None or not found.has(".eig"):
+    if chk is None or not found.has_files(".eig"):
         return None
-    path = found.use(".eig", "check of H on the ab initio mesh")
+    path = found.use_file(".eig", "check of H on the ab initio mesh")
     mismatch, k = spin.mesh_mismatch(chk, spin.read_eig(path, chk), operators.hamiltonian)
     if mismatch > _MISMATCH:
-        raise wrong(
+        raise file_error(
             path,
             None,
             f"of the same run as {chk.path.name} and {operators.path.name}, with the same H(k) "
@@ -488,7 +492,7 @@ def _mesh_mismatch(found: _Findings, chk: Chk | None, operators: _Operators) -> 
     return mismatch
 
 
-def _spin(
+def _find_spin(
     found: _Findings,
     order: SpinOrder | None,
     companions: _Companions,
@@ -496,16 +500,16 @@ def _spin(
     centres: Float[np.ndarray, "n 3"],
 ) -> _Spin:
     """From `.spn` where it can be used, else σ on each orbital."""
-    spn = next((name for name in (".spn", ".spn.fmt") if found.has(name)), None)
+    spn = next((name for name in (".spn", ".spn.fmt") if found.has_files(name)), None)
     if order is None and spn is not None and companions.chk is not None:
         return _spin_of_bands(found, spn, companions.chk, operators)
     operator = _spin_without_bands(found, order, companions.win, operators, centres)
     if spn is not None and order is not None:
-        found.notes.append(f"{found.path(spn).name} is not used: `spin_order` is given")
+        found.notes.append(f"{found.path_of(spn).name} is not used: `spin_order` is given")
     elif spn is not None:
         found.warnings.append(
-            f"{found.path(spn).name} is not used, for there is no {found.path('.chk').name}; the "
-            f"spin operator is {operator.origin}"
+            f"{found.path_of(spn).name} is not used, for there is no {found.path_of('.chk').name}; "
+            f"the spin operator is {operator.origin}"
         )
     return operator
 
@@ -518,7 +522,7 @@ def _spin_without_bands(
     centres: Float[np.ndarray, "n 3"],
 ) -> _Spin:
     if order is None and win.spinors:
-        detected = spin.detected_order(operators.hamiltonian, centres)
+        detected = spin.detect_order(operators.hamiltonian, centres)
         return _spin_of_order(found, detected, "detected", operators, centres)
     if order is None or order == "unknown":
         return _Spin(None, "none: charge quantities only", None)
@@ -527,10 +531,10 @@ def _spin_without_bands(
 
 def _spin_of_bands(found: _Findings, spn: str, chk: Chk, operators: _Operators) -> _Spin:
     """The spin operator of the bands, in the Wannier functions of the checkpoint."""
-    path, shifting = found.use(spn, "spin operator"), operators.shifting
-    if not found.has(".eig"):
+    path, shifting = found.use_file(spn, "spin operator"), operators.shifting
+    if not found.has_files(".eig"):
         found.notes.append(
-            f"no {found.path('.eig').name}: that the Wannier functions of {chk.path.name} are "
+            f"no {found.path_of('.eig').name}: that the Wannier functions of {chk.path.name} are "
             "those of H(R) is not checked, but by their centres where another file has them"
         )
     on_mesh = spin.projected_spin(chk, path)
@@ -540,11 +544,11 @@ def _spin_of_bands(found: _Findings, spn: str, chk: Chk, operators: _Operators) 
             f"the spin operator from {path.name} has |S^2 - 1| up to {deviation:.2g}: the "
             "Wannier functions do not hold both spins of all their states, or it is not in hbar/2"
         )
-    operator = shifting.assembled(spin.spin_blocks(chk, on_mesh, operators.raw))
+    operator = shifting.assemble_operator(spin.spin_blocks(chk, on_mesh, operators.raw))
     violation, cell = assembly.make_hermitian(operator)
     if violation > _ROUNDED:  # S(k) is Hermitian, so it can only be the shifts
         expected = "shifts with T for R, m, n and -T for -R, n, m"
-        raise wrong(shifting.path, None, expected, f"others at R = {cell}")
+        raise file_error(shifting.path, None, expected, f"others at R = {cell}")
     return _Spin(operator.blocks, f"{path.name} and {chk.path.name}", deviation)
 
 
@@ -560,8 +564,8 @@ def _spin_of_order(
     measures = spin.order_measures(order, operators.hamiltonian, centres)
     if spin.unlike_partners(measures):
         found.warnings.append(
-            f"in the order {order} the two spins of an orbital are unlike: {spin.shown(measures)}; "
-            "spin quantities need a .spn file"
+            f"in the order {order} the two spins of an orbital are unlike: "
+            f"{spin.describe_measures(measures)}; spin quantities need a .spn file"
         )
     operator = _pure_spin(order, operators.hamiltonian.cells, centres)
     return _Spin(operator, f"σ on each orbital, order {order} ({how})", None)
@@ -597,8 +601,8 @@ def _pure_spin(order: str, cells: list[Cell], centres: Float[np.ndarray, "n 3"])
     return spin.home_only(local, cells)
 
 
-def _bands(found: _Findings, size: int) -> geometry.Bands | None:
-    if not found.has("_band.dat", "_band.kpt"):
+def _read_bands(found: _Findings, size: int) -> geometry.Bands | None:
+    if not found.has_files("_band.dat", "_band.kpt"):
         return None
-    points = found.use("_band.kpt", "path of the bands")
-    return geometry.read_bands(found.use("_band.dat", "bands to compare"), points, size)
+    points = found.use_file("_band.kpt", "path of the bands")
+    return geometry.read_bands(found.use_file("_band.dat", "bands to compare"), points, size)

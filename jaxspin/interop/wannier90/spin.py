@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Complex, Float
 
 from jaxspin.engine.small_matrices import PAULI
-from jaxspin.interop.wannier90.assembly import Sum
+from jaxspin.interop.wannier90.assembly import RealSpaceOperator
 from jaxspin.interop.wannier90.chk import Chk
 from jaxspin.interop.wannier90.records import open_records
-from jaxspin.interop.wannier90.text import Cell, Lines, wrong
+from jaxspin.interop.wannier90.text import Cell, Lines, file_error
 
 _EIGENVALUE = 1e-3  # ħ/2 by which an eigenvalue of a projected σ may exceed one
 _REAL = 1e-6  # allowed imaginary part of a diagonal element; files have 1e-10
@@ -29,7 +29,7 @@ _NOISE = 1e-6  # relative; measures below it are those of a Hamiltonian without 
 
 
 class OrderMeasures(NamedTuple):
-    """How little one order of pure-spin Wannier functions fits."""
+    """Misfit of one order of pure-spin Wannier functions."""
 
     commutator: float  # |[H, σ]| relative to |H|
     reversal: float  # |H − σ_y H* σ_y| relative to |H|
@@ -40,7 +40,7 @@ def projected_spin(chk: Chk, path: Path) -> Complex[np.ndarray, "K 3 n n"]:
     """S(k) = V†σV on the ab initio mesh, ħ/2."""
     points, _, size = chk.states.shape
     spin = np.empty((points, 3, size, size), complex)
-    for k, (states, sigma) in enumerate(zip(chk.states, _overlaps(chk, path), strict=True)):
+    for k, (states, sigma) in enumerate(zip(chk.states, _read_overlaps(chk, path), strict=True)):
         spin[k] = states.conj().T @ sigma @ states
         _check_spin(path, k, spin[k])
     return spin
@@ -87,9 +87,9 @@ def partner_distance(order: str, centres: Float[np.ndarray, "n 3"]) -> float:
 
 
 def order_measures(
-    order: str, hamiltonian: Sum, centres: Float[np.ndarray, "n 3"]
+    order: str, hamiltonian: RealSpaceOperator, centres: Float[np.ndarray, "n 3"]
 ) -> OrderMeasures:
-    """How little an order fits: small numbers for the right one.
+    """Misfit of an order of pure-spin Wannier functions: small numbers for the right one.
 
     The commutator is small because spin-orbit coupling is small against hopping, time reversal
     holds in crystals without magnetic order, and the two spins of an orbital sit at one place.
@@ -110,7 +110,7 @@ def order_measures(
     )
 
 
-def detected_order(hamiltonian: Sum, centres: Float[np.ndarray, "n 3"]) -> str:
+def detect_order(hamiltonian: RealSpaceOperator, centres: Float[np.ndarray, "n 3"]) -> str:
     """The order of pure-spin Wannier functions that fits the Hamiltonian.
 
     Raises:
@@ -135,7 +135,7 @@ def detected_order(hamiltonian: Sum, centres: Float[np.ndarray, "n 3"]) -> str:
             if unlike_partners(a)
             else f"whose order is {'contradictory' if clear else 'not clear'}"
         )
-        found = "; ".join(f"{order}: {shown(m)}" for order, m in measures.items())
+        found = "; ".join(f"{order}: {describe_measures(m)}" for order, m in measures.items())
         raise ValueError(
             "Argument `spin_order` must be 'interlaced' (up, down, up, down, ...), 'block' (up, "
             "up, ..., down, down, ...) or 'unknown' (no spin operator) for these files, "
@@ -145,11 +145,11 @@ def detected_order(hamiltonian: Sum, centres: Float[np.ndarray, "n 3"]) -> str:
 
 
 def unlike_partners(measures: OrderMeasures) -> bool:
-    """Whether the two spins of an orbital are visibly not one orbital with two spins."""
+    """Tell if the partners are visibly not one orbital with two spins."""
     return measures.commutator > _UNLIKE or measures.distance > _PLACE
 
 
-def shown(measures: OrderMeasures) -> str:
+def describe_measures(measures: OrderMeasures) -> str:
     """The measures in words."""
     return (
         f"|[H, sigma]| {measures.commutator:.2g}, |H - sigma_y H* sigma_y| {measures.reversal:.2g} "
@@ -157,30 +157,32 @@ def shown(measures: OrderMeasures) -> str:
     )
 
 
-def _overlaps(chk: Chk, path: Path) -> Iterator[Complex[np.ndarray, "3 b b"]]:
+def _read_overlaps(chk: Chk, path: Path) -> Iterator[Complex[np.ndarray, "3 b b"]]:
     """⟨n|σ|m⟩ between the bands at each k."""
     points, bands, _ = chk.states.shape
     with open_records(path) as file:
-        file.text("a comment")
-        found = tuple(file.integers(1, 2, "num_bands and num_kpts")[0].tolist())
+        file.read_text("a comment")
+        found = tuple(file.read_integers(1, 2, "num_bands and num_kpts")[0].tolist())
         if found != (bands, points):
             expected = f"num_bands, num_kpts = {(bands, points)}, as in {chk.path.name}"
-            raise file.wrong(expected, found)
+            raise file.read_error(expected, found)
         pairs = bands * (bands + 1) // 2
         file.must_hold(3 * pairs * points)
         m, n = np.tril_indices(bands)
         for _ in range(points):
-            elements = file.complexes(3 * pairs, "matrix elements of sigma").reshape(pairs, 3).T
+            elements = (
+                file.read_complexes(3 * pairs, "matrix elements of sigma").reshape(pairs, 3).T
+            )
             sigma = np.empty((3, bands, bands), complex)
             sigma[:, n, m] = elements
             sigma[:, m, n] = elements.conj()
             diagonal = elements[:, m == n]
             if np.max(np.abs(np.imag(diagonal))) > _REAL:
                 found = f"one with imaginary part {np.max(np.abs(np.imag(diagonal))):.3g}"
-                raise file.wrong("real diagonal elements of sigma", found)
+                raise file.read_error("real diagonal elements of sigma", found)
             largest = np.max(np.abs(elements))
             if largest > 1 + _EIGENVALUE:
-                raise file.wrong("elements of sigma of at most 1", f"{largest:.6g}")
+                raise file.read_error("elements of sigma of at most 1", f"{largest:.6g}")
             yield sigma
         file.must_end()
 
@@ -188,7 +190,7 @@ def _overlaps(chk: Chk, path: Path) -> Iterator[Complex[np.ndarray, "3 b b"]]:
 def _check_spin(path: Path, k: int, spin: Complex[np.ndarray, "3 n n"]) -> None:
     values = np.linalg.eigvalsh(spin)
     if np.max(np.abs(values)) > 1 + _EIGENVALUE:
-        raise wrong(
+        raise file_error(
             path,
             None,
             f"a spin operator with eigenvalues between -1 and 1 at k-point {k + 1}",
@@ -201,19 +203,19 @@ def read_eig(path: Path, chk: Chk) -> Float[np.ndarray, "K b"]:
     points, bands, _ = chk.states.shape
     with Lines(path) as lines:
         lines.must_hold(points * bands, 3, f"{bands} bands at {points} k-points")
-        table = lines.table(points * bands, 3, "band, k-point, energy")
+        table = lines.read_table(points * bands, 3, "band, k-point, energy")
         k, band = np.divmod(np.arange(points * bands), bands)
         off = (table[:, 0] != band + 1) | (table[:, 1] != k + 1)
         if np.any(off):
             row = int(np.argmax(off))
             expected = f"band {band[row] + 1} at k-point {k[row] + 1}, as in {chk.path.name}"
-            raise wrong(path, row + 1, expected, table[row, :2].tolist())
+            raise file_error(path, row + 1, expected, table[row, :2].tolist())
         lines.must_end()
     return table[:, 2].reshape(points, bands)
 
 
 def mesh_mismatch(
-    chk: Chk, energies: Float[np.ndarray, "K b"], hamiltonian: Sum
+    chk: Chk, energies: Float[np.ndarray, "K b"], hamiltonian: RealSpaceOperator
 ) -> tuple[float, int]:
     """The largest |V†εV − Σ_R e^{ik·R} H(R)| on the ab initio mesh, eV, and its k-point."""
     worst, where = 0.0, 0

@@ -25,25 +25,25 @@ _LETTERLESS = re.compile(rb"([+-]?\d*\.\d{6,})([+-]\d{3})")
 _INTEGER = re.compile(rb"[+-]?\d{1,9}")
 
 
-def wrong(path: Path, line: int | None, expected: str, found: object) -> ValueError:
+def file_error(path: Path, line: int | None, expected: str, found: object) -> ValueError:
     """The error about a file: FILE, line N: must be `expected`, but is `found`."""
     where = f"{path}, line {line}" if line else str(path)
     return ValueError(f"{where}: must be {expected}, but is {found}.")
 
 
 def is_binary(path: Path) -> bool:
-    """Whether a file is one of Fortran's unformatted ones, which begin with a record marker."""
+    """Tell if a file is unformatted: Fortran's begin with a record marker."""
     with path.open("rb") as file:
         return b"\0" in file.read(100)
 
 
-def words(path: Path) -> list[list[str]]:
+def split_lines(path: Path) -> list[list[str]]:
     """The words of each line of a small file, whatever its encoding."""
     text = path.read_bytes().decode("utf-8", errors="replace")
     return [line.split() for line in text.split("\n")]
 
 
-def real(word: str | bytes) -> float | None:
+def parse_real(word: str | bytes) -> float | None:
     """The number that Fortran wrote, or None where the word is not a number."""
     word = word.encode("ascii", errors="replace") if isinstance(word, str) else word
     match = _NUMBER.fullmatch(word) or _LETTERLESS.fullmatch(word)
@@ -53,7 +53,7 @@ def real(word: str | bytes) -> float | None:
     return value if abs(value) < np.inf else None
 
 
-def integer(word: str | bytes) -> int | None:
+def parse_integer(word: str | bytes) -> int | None:
     """The integer, or None where the word is not one of at most nine digits."""
     word = word.encode("ascii", errors="replace") if isinstance(word, str) else word
     return int(word) if _INTEGER.fullmatch(word) else None
@@ -83,18 +83,18 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def wrong(self, expected: str, found: object) -> ValueError:
+    def read_error(self, expected: str, found: object) -> ValueError:
         """The error about the line read last."""
-        return wrong(self.path, self.number, expected, found)
+        return file_error(self.path, self.number, expected, found)
 
-    def line(self, expected: str) -> bytes:
+    def read_line(self, expected: str) -> bytes:
         """The next line; an error if the file ends before it."""
         self.number += 1
         line = self._file.readline(_LONGEST)
         if not line:
-            raise self.wrong(expected, "the end of the file")
+            raise self.read_error(expected, "the end of the file")
         if len(line) == _LONGEST:
-            raise self.wrong(expected, f"a line of more than {_LONGEST} characters")
+            raise self.read_error(expected, f"a line of more than {_LONGEST} characters")
         self._advance(len(line))
         return line
 
@@ -103,40 +103,42 @@ class Lines:
         self.number += 1
         return self._file.readline(_LONGEST)
 
-    def filled(self, expected: str) -> bytes:
+    def read_filled_line(self, expected: str) -> bytes:
         """The next line that is not blank."""
-        while not (line := self.line(expected)).strip():
+        while not (line := self.read_line(expected)).strip():
             pass
         return line
 
-    def integers(self, count: int, expected: str) -> list[int]:
+    def read_integers(self, count: int, expected: str) -> list[int]:
         """`count` integers, all that the next line holds."""
-        tokens = self.filled(expected).split()
-        values = [value for token in tokens if (value := integer(token)) is not None]
+        tokens = self.read_filled_line(expected).split()
+        values = [value for token in tokens if (value := parse_integer(token)) is not None]
         if len(values) != count or len(tokens) != count:
-            raise self.wrong(expected, _shown(tokens))
+            raise self.read_error(expected, _show_tokens(tokens))
         return values
 
-    def list_of_integers(self, count: int, expected: str) -> Int[np.ndarray, " count"]:
+    def read_integer_list(self, count: int, expected: str) -> Int[np.ndarray, " count"]:
         """`count` integers on as many lines as they take."""
         values: list[int] = []
         while len(values) < count:
-            tokens = self.filled(f"{expected}, of which {len(values)} were read").split()
-            numbers = [value for token in tokens if (value := integer(token)) is not None]
+            tokens = self.read_filled_line(f"{expected}, of which {len(values)} were read").split()
+            numbers = [value for token in tokens if (value := parse_integer(token)) is not None]
             if len(numbers) < len(tokens) or len(values) + len(numbers) > count:
-                raise self.wrong(f"{expected}, of which {len(values)} were read", _shown(tokens))
+                raise self.read_error(
+                    f"{expected}, of which {len(values)} were read", _show_tokens(tokens)
+                )
             values += numbers
         return np.array(values, int)
 
-    def table(self, rows: int, width: int, expected: str) -> Float[np.ndarray, "rows width"]:
+    def read_table(self, rows: int, width: int, expected: str) -> Float[np.ndarray, "rows width"]:
         """The next `rows` lines, each of `width` finite numbers."""
         table = np.empty((rows, width))
         for start in range(0, rows, _PIECE):
             part = table[start : start + _PIECE]
-            part[:] = self._rows(len(part), width, expected)
+            part[:] = self._read_rows(len(part), width, expected)
         return table
 
-    def piece(self) -> bytes:
+    def read_piece(self) -> bytes:
         """The next lines, about 2 MB of them; empty at the end."""
         lines = list(islice(self._file, _PIECE))
         self.number += len(lines)
@@ -144,12 +146,12 @@ class Lines:
         self._advance(len(text))
         return text
 
-    def skip(self, count: int, expected: str) -> None:
+    def skip_lines(self, count: int, expected: str) -> None:
         """Pass over lines that must be there."""
         passed = sum(1 for _ in islice(self._file, count))
         self.number += passed
         if passed < count:
-            self.line(expected)
+            self.read_line(expected)
 
     def must_hold(self, rows: int, width: int, counts: str) -> None:
         """Refuse counts of numbers that the file is too short for, before room is made for them."""
@@ -164,50 +166,54 @@ class Lines:
         while line := self._file.readline(_LONGEST):
             self.number += 1
             if line.strip():
-                raise self.wrong("the end of the file", _shown(line.split()))
+                raise self.read_error("the end of the file", _show_tokens(line.split()))
 
     def must_be_whole(self) -> None:
         """Refuse anything behind the last line, and a last line whose number may lack digits."""
         self.must_end()
         self._file.seek(-1, os.SEEK_END)
         if self._file.read(1) != b"\n":
-            raise wrong(self.path, None, "a file that ends with a line end", "cut in a line")
+            raise file_error(self.path, None, "a file that ends with a line end", "cut in a line")
 
-    def _rows(self, rows: int, width: int, expected: str) -> Float[np.ndarray, "rows width"]:
+    def _read_rows(self, rows: int, width: int, expected: str) -> Float[np.ndarray, "rows width"]:
         lines = list(islice(self._file, rows))
         text = b"".join(lines)
-        values = _fast(text)
+        values = _convert_fast(text)
         if len(lines) < rows or values is None or values.size != rows * width:
-            values = self._slow(lines, rows, width, expected)
+            values = self._convert_slowly(lines, rows, width, expected)
         self.number += rows
         self._advance(len(text))
         values = values.reshape(rows, width)
         if not np.max(np.abs(values), initial=0) <= _LARGEST:
             row, column = np.argwhere(~(np.abs(values) <= _LARGEST))[0].tolist()
             line = self.number - rows + row + 1
-            raise wrong(self.path, line, f"numbers below {_LARGEST:.0e}", values[row, column])
+            raise file_error(self.path, line, f"numbers below {_LARGEST:.0e}", values[row, column])
         return values
 
-    def _slow(self, lines: list[bytes], rows: int, width: int, expected: str) -> np.ndarray:
+    def _convert_slowly(
+        self, lines: list[bytes], rows: int, width: int, expected: str
+    ) -> np.ndarray:
         """Number by number, to read rare forms or to find the line that is wrong."""
         values = []
         for i, line in enumerate(lines):
             tokens = line.split()
-            numbers = [real(token) for token in tokens]
+            numbers = [parse_real(token) for token in tokens]
             if len(numbers) != width or None in numbers:
-                raise wrong(self.path, self.number + i + 1, expected, _shown(tokens))
+                raise file_error(self.path, self.number + i + 1, expected, _show_tokens(tokens))
             values += numbers
         if len(lines) < rows:
-            raise wrong(self.path, self.number + len(lines) + 1, expected, "the end of the file")
+            raise file_error(
+                self.path, self.number + len(lines) + 1, expected, "the end of the file"
+            )
         return np.array(values)
 
 
-def _fast(text: bytes) -> Float[np.ndarray, " _"] | None:
+def _convert_fast(text: bytes) -> Float[np.ndarray, " _"] | None:
     """The numbers of a text, or None where it holds anything else."""
-    return None if text.translate(None, _CHARACTERS) else converted(text, float)
+    return None if text.translate(None, _CHARACTERS) else convert_text(text, float)
 
 
-def converted(text: bytes, kind: type) -> np.ndarray | None:
+def convert_text(text: bytes, kind: type) -> np.ndarray | None:
     """The numbers of a text of digits and signs, or None where they are not written well.
 
     NumPy lets two numbers touch ("1.0-2.0"), and until version 2.4 only warns of what it cannot
@@ -222,7 +228,7 @@ def converted(text: bytes, kind: type) -> np.ndarray | None:
     return values if values.size == len(text.split()) else None
 
 
-def _shown(tokens: list[bytes]) -> str:
+def _show_tokens(tokens: list[bytes]) -> str:
     """The beginning of a line, printable."""
     text = b" ".join(tokens[:12])[:80].decode("ascii", errors="replace")
     return repr(text) if text else "a blank line"
@@ -233,5 +239,7 @@ def as_integers(lines: Lines, values: Float[np.ndarray, "rows c"], what: str) ->
     integers = values.astype(int)
     if np.any(integers != values):
         row = int(np.argwhere(integers != values)[0][0])
-        raise wrong(lines.path, lines.number - len(values) + row + 1, what, values[row].tolist())
+        raise file_error(
+            lines.path, lines.number - len(values) + row + 1, what, values[row].tolist()
+        )
     return integers

@@ -34,7 +34,7 @@ def write(
     path = Path(f"{seedname}_tb.dat")
     part = path.with_name(path.name + ".part")
     with part.open("w", encoding="ascii", newline="\n") as file:
-        file.writelines(_text(model, vacuum))
+        file.writelines(_file_lines(model, vacuum))
     os.replace(part, path)
     return path
 
@@ -50,35 +50,37 @@ def _check_vacuum(model: HoppingModel, vacuum: float | None) -> None:
         raise ValueError(f"Argument `vacuum` must be None in three dimensions, but is {vacuum}.")
 
 
-def _text(model: HoppingModel, vacuum: float | None) -> Iterator[str]:
-    n, cells = len(model.centres), _cells(model)
+def _file_lines(model: HoppingModel, vacuum: float | None) -> Iterator[str]:
+    n, cells = len(model.centres), _cells_with_home(model)
     yield " written by jaxspin\n"
-    for vector in _lattice(np.asarray(model.vectors), vacuum):
+    for vector in _embed_lattice(np.asarray(model.vectors), vacuum):
         yield " ".join(f"{x:25.17E}" for x in vector) + "\n"
     yield f"{n:12d}\n{len(cells):12d}\n"
     for start in range(0, len(cells), 15):
         yield "    1" * len(cells[start : start + 15]) + "\n"
     index = {cell: i for i, cell in enumerate(model.cells)}
-    for blocks in (np.asarray(model.blocks)[:, None], _positions(model)):
+    for blocks in (np.asarray(model.blocks)[:, None], _position_blocks(model)):
         for cell in cells:
-            block = blocks[index[cell]] if cell in index else _absent(blocks, model)
+            block = blocks[index[cell]] if cell in index else _absent_block(blocks, model)
             yield from _block_text(cell, block)
 
 
-def _cells(model: HoppingModel) -> list[tuple[int, ...]]:
+def _cells_with_home(model: HoppingModel) -> list[tuple[int, ...]]:
     """Those of the model, and the home cell, which holds the centres."""
     home = (0,) * model.dimension
     return [*model.cells, *([] if home in model.cells else [home])]
 
 
-def _lattice(vectors: Float[np.ndarray, "d d"], vacuum: float | None) -> Float[np.ndarray, "3 3"]:
+def _embed_lattice(
+    vectors: Float[np.ndarray, "d d"], vacuum: float | None
+) -> Float[np.ndarray, "3 3"]:
     d = len(vectors)
     lattice = np.diag([vacuum or 0.0] * 3)
     lattice[:d, :d] = vectors
     return lattice
 
 
-def _positions(model: HoppingModel) -> Complex[np.ndarray, "r 3 n n"]:
+def _position_blocks(model: HoppingModel) -> Complex[np.ndarray, "r 3 n n"]:
     """r(R) in three dimensions, of the cells of the model."""
     n, d = model.centres.shape
     blocks = np.zeros((len(model.cells), 3, n, n), complex)
@@ -86,16 +88,16 @@ def _positions(model: HoppingModel) -> Complex[np.ndarray, "r 3 n n"]:
     if model.position is not None:
         blocks[:, :d] = np.asarray(model.position)
     elif home in model.cells:
-        blocks[model.cells.index(home)] = _diagonal(model)
+        blocks[model.cells.index(home)] = _centre_block(model)
     return blocks
 
 
-def _absent(blocks: Complex[np.ndarray, "r c n n"], model: HoppingModel) -> np.ndarray:
+def _absent_block(blocks: Complex[np.ndarray, "r c n n"], model: HoppingModel) -> np.ndarray:
     """The block of the home cell where the model has none."""
-    return np.zeros(blocks.shape[1:], complex) if blocks.shape[1] == 1 else _diagonal(model)
+    return np.zeros(blocks.shape[1:], complex) if blocks.shape[1] == 1 else _centre_block(model)
 
 
-def _diagonal(model: HoppingModel) -> Complex[np.ndarray, "3 n n"]:
+def _centre_block(model: HoppingModel) -> Complex[np.ndarray, "3 n n"]:
     n, d = model.centres.shape
     blocks = np.zeros((3, n, n), complex)
     blocks[:d] = [np.diag(x) for x in np.asarray(model.centres).T]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from jaxspin.interop.wannier90.text import Cell, Lines, converted, integer
+from jaxspin.interop.wannier90.text import Cell, Lines, convert_text, parse_integer
 
 _FARTHEST = 9999  # largest coordinate of a cell; Wannier90 writes five columns
 
@@ -31,35 +31,35 @@ class _Records(NamedTuple):
     lines: Int[np.ndarray, " e"]
 
 
-def shifts(lines: Lines, size: int) -> Iterator[tuple[Cell, Shifts]]:
+def read_shifts(lines: Lines, size: int) -> Iterator[tuple[Cell, Shifts]]:
     """The shifts of each R, read in pieces."""
-    lines.line("a comment")
+    lines.read_line("a comment")
     order = np.stack(np.divmod(np.arange(size**2), size), axis=1) + 1
-    held = _empty()
-    for records in _pieces(lines):
+    held = _empty_records()
+    for records in _read_pieces(lines):
         held = _Records(*map(np.concatenate, zip(held, records, strict=True)))
         while len(held.heads) >= size**2:
-            taken, held = _split(held, size**2)
-            yield _of_one_cell(lines, taken, order)
+            taken, held = _split_records(held, size**2)
+            yield _shifts_of_cell(lines, taken, order)
     if len(held.heads):
         lines.number = int(held.lines[-1])
-        raise lines.wrong(f"one of {size**2} records of R", f"the last, of {len(held.heads)}")
+        raise lines.read_error(f"one of {size**2} records of R", f"the last, of {len(held.heads)}")
     lines.must_be_whole()
 
 
-def _empty() -> _Records:
+def _empty_records() -> _Records:
     none = np.zeros(0, int)
     return _Records(np.zeros((0, 5), int), none, np.zeros((0, 3), int), none)
 
 
-def _split(records: _Records, number: int) -> tuple[_Records, _Records]:
+def _split_records(records: _Records, number: int) -> tuple[_Records, _Records]:
     cut = int(np.sum(records.counts[:number]))
     ends = (number, number, cut, number)
     pairs = list(zip(records, ends, strict=True))
     return _Records(*(x[:end] for x, end in pairs)), _Records(*(x[end:] for x, end in pairs))
 
 
-def _of_one_cell(lines: Lines, records: _Records, order: np.ndarray) -> tuple[Cell, Shifts]:
+def _shifts_of_cell(lines: Lines, records: _Records, order: np.ndarray) -> tuple[Cell, Shifts]:
     cell = records.heads[0, :3]
     expected = np.concatenate([np.broadcast_to(cell, (len(order), 3)), order], axis=1)
     off = np.any(records.heads != expected, axis=1)
@@ -67,30 +67,32 @@ def _of_one_cell(lines: Lines, records: _Records, order: np.ndarray) -> tuple[Ce
         row = int(np.argmax(off))
         lines.number = int(records.lines[row])
         found = records.heads[row].tolist()
-        raise lines.wrong(f"R, m, n = {expected[row].tolist()} (n fastest)", found)
+        raise lines.read_error(f"R, m, n = {expected[row].tolist()} (n fastest)", found)
     return tuple(cell.tolist()), Shifts(records.counts, records.vectors)
 
 
-def _pieces(lines: Lines) -> Iterator[_Records]:
+def _read_pieces(lines: Lines) -> Iterator[_Records]:
     """All records, some thousands at a time; a record that a piece cuts goes to the next one."""
     first, rest = lines.number + 1, b""
-    while piece := lines.piece():
+    while piece := lines.read_piece():
         text = rest + piece
-        values, widths = _numbers(lines, text, first)
+        values, widths = _parse_numbers(lines, text, first)
         heads = np.flatnonzero(widths == 5)
         cut = int(heads[-1]) if len(heads) else 0
         if rest and not cut:
             lines.number = first
-            raise lines.wrong("a line of five integers for each record", "no such line for long")
+            raise lines.read_error(
+                "a line of five integers for each record", "no such line for long"
+            )
         if cut:
-            yield _records(lines, values[: np.sum(widths[:cut])], widths[:cut], first)
+            yield _parse_records(lines, values[: np.sum(widths[:cut])], widths[:cut], first)
         rest = b"\n".join(text.split(b"\n")[cut:])
         first += cut
     if rest.strip():
-        yield _records(lines, *_numbers(lines, rest, first), first)
+        yield _parse_records(lines, *_parse_numbers(lines, rest, first), first)
 
 
-def _numbers(lines: Lines, text: bytes, first: int) -> tuple[np.ndarray, np.ndarray]:
+def _parse_numbers(lines: Lines, text: bytes, first: int) -> tuple[np.ndarray, np.ndarray]:
     """The integers of a text and how many each line holds."""
     characters = np.frombuffer(text, np.uint8)
     space = characters <= 32
@@ -99,36 +101,36 @@ def _numbers(lines: Lines, text: bytes, first: int) -> tuple[np.ndarray, np.ndar
     if not len(ends) or ends[-1] != len(text) - 1:
         ends = np.append(ends, len(text) - 1)
     widths = np.diff(np.cumsum(starts)[ends], prepend=0)
-    values = _fast(text)
+    values = _parse_fast(text)
     if values is None or len(values) != np.sum(widths):
-        values = _slow_numbers(lines, text, first)
+        values = _parse_slowly(lines, text, first)
     return values, widths
 
 
-def _fast(text: bytes) -> Int[np.ndarray, " _"] | None:
+def _parse_fast(text: bytes) -> Int[np.ndarray, " _"] | None:
     """The integers of a text, or None where it holds anything else."""
     if text.translate(None, b"0123456789+- \t\r\n"):
         return None
-    values = converted(text, np.int64)
+    values = convert_text(text, np.int64)
     if values is None or np.max(np.abs(values), initial=0) > _FARTHEST:
         return None
     return values
 
 
-def _slow_numbers(lines: Lines, text: bytes, first: int) -> np.ndarray:
+def _parse_slowly(lines: Lines, text: bytes, first: int) -> np.ndarray:
     """Number by number, to find the line that is wrong."""
     values = []
     for i, line in enumerate(text.split(b"\n")):
-        numbers = [integer(token) for token in line.split()]
+        numbers = [parse_integer(token) for token in line.split()]
         if any(number is None or abs(number) > _FARTHEST for number in numbers):
             lines.number = first + i
             found = line[:80].decode("ascii", errors="replace")
-            raise lines.wrong(f"integers of at most {_FARTHEST}", repr(found))
+            raise lines.read_error(f"integers of at most {_FARTHEST}", repr(found))
         values += numbers
     return np.array(values, int)
 
 
-def _records(lines: Lines, values: np.ndarray, widths: np.ndarray, first: int) -> _Records:
+def _parse_records(lines: Lines, values: np.ndarray, widths: np.ndarray, first: int) -> _Records:
     """The records of a text that begins and ends with whole ones; blank lines may follow."""
     while len(widths) and widths[-1] == 0:
         widths = widths[:-1]
@@ -142,16 +144,18 @@ def _records(lines: Lines, values: np.ndarray, widths: np.ndarray, first: int) -
     if np.any(widths != expected):
         row = int(np.argmax(widths != expected))
         lines.number = first + row
-        raise lines.wrong(f"{expected[row]} integers", f"{widths[row]}")
+        raise lines.read_error(f"{expected[row]} integers", f"{widths[row]}")
     if len(heads) and heads[-1] + 1 == len(widths):
         lines.number = first + len(widths)
-        raise lines.wrong("the number of shifts", "the end of the file")
+        raise lines.read_error("the number of shifts", "the end of the file")
     counts = values[starts[heads + 1]]
     following = np.diff(np.append(heads, len(widths))) - 2
     if np.any((counts != following) | (counts < 1)):
         row = int(np.argmax((counts != following) | (counts < 1)))
         lines.number = first + int(heads[row]) + 1
-        raise lines.wrong(f"the number of the shifts that follow, {following[row]}", counts[row])
+        raise lines.read_error(
+            f"the number of the shifts that follow, {following[row]}", counts[row]
+        )
     columns = starts[heads][:, None] + np.arange(5)
     taken = np.ones(len(values), bool)
     taken[columns] = False
