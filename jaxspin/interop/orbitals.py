@@ -28,7 +28,7 @@ class Orbitals(NamedTuple):
 
 
 def check_hopping(model: HoppingModel) -> None:
-    """`model` is a HoppingModel itself, for H(R) of other models is not at hand.
+    """Check that `model` is a HoppingModel itself: other models do not give their H(R).
 
     Raises:
         ValueError: it is something else, for instance a sum or a multiple of one.

@@ -79,7 +79,7 @@ def to_pythtb(model: HoppingModel) -> Any:
 
 
 def _make_empty_model(pythtb: ModuleType, terms: _Terms) -> Any:
-    """A PythTB model of this geometry, without energies, of the installed version."""
+    """Make a PythTB model of this geometry, without energies, of the installed version."""
     d, spinful = len(terms.lattice), terms.onsite.shape[1] == 2
     if not hasattr(pythtb, "TBModel"):
         return pythtb.tb_model(d, d, terms.lattice, terms.centres, nspin=1 + spinful)
@@ -92,7 +92,7 @@ def _make_empty_model(pythtb: ModuleType, terms: _Terms) -> Any:
 def _as_amplitude(
     block: Inexact[np.ndarray, "s s"],
 ) -> float | complex | Complex[np.ndarray, "2 2"]:
-    """A number without spin, a matrix with."""
+    """Convert a block to a number, or to a matrix for a model with spin."""
     return block.item() if block.shape == (1, 1) else block
 
 

@@ -153,7 +153,7 @@ def _nonzero_blocks(
 
 
 def _spinful_blocks(hamiltonian: Any) -> Complex[np.ndarray, "r o s o s"]:
-    """H(R) of each cell of sisl's supercell, as sisl itself puts the spin components together."""
+    """H(R) of each cell of sisl's supercell, its spin components in the order of sisl."""
     if not hamiltonian.spin.is_polarized:
         return _supercell_blocks(hamiltonian)
     up, down = (_supercell_blocks(hamiltonian, spin=spin) for spin in (0, 1))
@@ -184,5 +184,5 @@ def _make_geometry(sisl: ModuleType, orbitals: Orbitals) -> Any:
 
 
 def _pad_directions(values: Any, fill: int = 0) -> list[int]:
-    """Three integers: those of the model's directions, and `fill` for the others."""
+    """Pad the integers of the model's directions to three with `fill`."""
     return [*map(int, values), *[fill] * (3 - len(values))]

@@ -62,7 +62,7 @@ def to_wannierberri(model: HoppingModel) -> Any:
 
 
 def compare(model: HoppingModel, k: ArrayLike) -> list[Difference]:
-    """Energies, Berry curvature and spin Berry curvature by both codes.
+    """Compare energies, Berry curvature and spin Berry curvature by both codes.
 
     The curvatures are sums over groups of bands closer than 1 meV, at which neither code's own
     threshold for degenerate bands matters. The Berry curvature is without what comes from states
@@ -101,7 +101,7 @@ def compare(model: HoppingModel, k: ArrayLike) -> list[Difference]:
 def _evaluate_theirs(
     model: HoppingModel, system: Any, k: Float[np.ndarray, " 3"]
 ) -> dict[str, np.ndarray]:
-    """Energies and curvatures of each band by WannierBerri at one k."""
+    """Evaluate energies and curvatures of each band by WannierBerri at one k."""
     wb = _load_package("wannierberri", "compare")
     tabulate = wb.calculators.tabulate
     terms = {"external_terms": model.external_terms}

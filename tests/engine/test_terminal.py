@@ -80,7 +80,7 @@ def test_what_prints_signs_spells_them_out():
 
 def texts_of_messages(source: str) -> dict[tuple[int, int], str]:
     """The texts that errors and warnings are made of, by line and column; also those handed to a
-    function that makes an error, such as `wrong`."""
+    function that makes an error, such as `file_error`."""
     found = {}
     for node in ast.walk(ast.parse(source)):
         called = getattr(node, "func", None)

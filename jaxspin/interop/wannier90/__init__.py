@@ -67,7 +67,7 @@ def examine(
 def _examine_with_warnings(
     seedname: str | PathLike[str], spin_order: SpinOrder | None, progress: bool | None
 ) -> Examined:
-    """`examine`, with warnings at the place where the function that calls this one is called."""
+    """Run `examine` with warnings at the line of the user's code."""
     arrays, report = read_tables(seedname, spin_order, progress)
     for text in report.warnings:
         warn_user(text)

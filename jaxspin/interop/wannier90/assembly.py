@@ -48,7 +48,7 @@ class _BlockAccumulator:
         self.shifts: set[Cell] = set()
 
     def find_block(self, cell: Cell, shape: tuple[int, ...]) -> Block:
-        """The block of a cell, to add to."""
+        """Return the block of a cell, to add to."""
         if not self._slots:
             self._blocks = np.zeros((self._expected, *shape), complex)
         slot = self._slots.setdefault(cell, len(self._slots))
@@ -64,7 +64,7 @@ class _BlockAccumulator:
 
 
 class Misplaced(NamedTuple):
-    """The largest element that a closer supercell image belongs to."""
+    """Largest matrix element that belongs to a closer supercell image."""
 
     size: float  # |H|, eV
     cell: Cell
@@ -79,7 +79,7 @@ def assemble_operator(
     shifts: Iterator[tuple[Cell, Shifts]] | None,
     wsvec: Path,
 ) -> RealSpaceOperator:
-    """The operator whose blocks `source` yields, read once and held once."""
+    """Assemble the operator whose blocks `source` yields, read once and held once."""
     target = _BlockAccumulator(len(degeneracies) if shifts is None else 2 * len(degeneracies))
     for (cell, block), degeneracy in zip(source, degeneracies, strict=True):
         if shifts is None:
@@ -99,7 +99,7 @@ def assemble_operator(
 
 
 def check_cells(path: Path, cells: Sequence[Cell]) -> None:
-    """Every cell once, the home cell, and with R also −R."""
+    """Check that each cell occurs once, the home cell does, and with R also −R."""
     present = set(cells)
     if len(present) < len(cells):
         double = next(cell for i, cell in enumerate(cells) if cell in cells[:i])
@@ -114,7 +114,7 @@ def check_cells(path: Path, cells: Sequence[Cell]) -> None:
 
 
 def make_hermitian(operator: RealSpaceOperator) -> tuple[float, Cell]:
-    """X(R) ← ½ [X(R) + X(−R)†] in place; the largest |X(R) − X(−R)†| and where it was."""
+    """Set X(R) ← ½ [X(R) + X(−R)†] in place; return the largest |X(R) − X(−R)†| and its cell."""
     index = {cell: i for i, cell in enumerate(operator.cells)}
     worst, where = 0.0, operator.cells[0]
     for i, cell in enumerate(operator.cells):
@@ -134,7 +134,7 @@ def make_hermitian(operator: RealSpaceOperator) -> tuple[float, Cell]:
 def check_weights(
     path: Path, cells: Sequence[Cell], degeneracies: Int[np.ndarray, " r"], mesh: Mesh | None
 ) -> Mesh | None:
-    """The ab initio mesh, whose points Σ 1/ndegen must count.
+    """Return the ab initio mesh, and check that Σ 1/ndegen is the number of its points.
 
     Parameters:
         mesh: what another file says, or None. Where no file says it, it is the mesh for which all
@@ -173,7 +173,7 @@ def find_misplaced(
     centres: Float[np.ndarray, "n 3"],
     mesh: Mesh,
 ) -> Misplaced | None:
-    """The largest element of H above 1 meV with a shorter image, or an equal one not in the list.
+    """Find the largest element of H above 1 meV whose closest supercell image is missing.
 
     The images of ⟨0m|H|Rn⟩ are at the distances |R + T + τ_n − τ_m|, T a vector of the supercell.
     """
@@ -204,7 +204,7 @@ def find_misplaced(
 
 
 def check_shifts(path: Path, operator: RealSpaceOperator, mesh: Mesh | None) -> None:
-    """Shifts are vectors of the supercell of the mesh, and come in opposite pairs."""
+    """Check that shifts are vectors of the supercell of the mesh, in opposite pairs."""
     present = set(operator.cells)
     alone = next((cell for cell in operator.cells if opposite(cell) not in present), None)
     if alone is not None:
@@ -240,7 +240,7 @@ def _fits_mesh(cells: Sequence[Cell], degeneracies: np.ndarray, mesh: Mesh) -> b
 
 
 def _possible_meshes(points: int) -> Iterator[Mesh]:
-    """All (N1, N2, N3) with this product."""
+    """Yield all (N1, N2, N3) with this product."""
     divisors = [i for i in range(1, points + 1) if points % i == 0]
     for first, second in itertools.product(divisors, divisors):
         if points // first % second == 0:

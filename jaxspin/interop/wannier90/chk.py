@@ -41,7 +41,7 @@ class _Counts(NamedTuple):
 
 
 def read_chk(path: Path) -> Chk:
-    """A checkpoint, of either form."""
+    """Read a checkpoint, of either form."""
     with open_records(path) as file:
         file.read_text("a comment")
         bands = _read_count(file, "num_bands")
@@ -81,14 +81,14 @@ def _check_points(file: Records | TextRecords, points: int, mesh: Int[np.ndarray
 
 
 def _check_counts(file: Records | TextRecords, counts: _Counts) -> None:
-    """Refused before room is made for the matrices."""
+    """Check the counts before memory is allocated for the matrices."""
     if counts.size > counts.bands:
         raise file.read_error(f"num_wann, at most num_bands = {counts.bands}", counts.size)
     file.must_hold(counts.k * counts.size**2 * (1 + counts.neighbours))
 
 
 def _read_states(file: Records | TextRecords, counts: _Counts) -> Complex[np.ndarray, "K b n"]:
-    """V = U_opt U, with zeros for the bands outside the window."""
+    """Read V = U_opt U, with zeros for the bands outside the window."""
     disentangled = file.read_logicals(1, "whether bands were disentangled")[0]
     if not disentangled:
         if counts.bands != counts.size:
@@ -108,7 +108,7 @@ def _read_states(file: Records | TextRecords, counts: _Counts) -> Complex[np.nda
 
 
 def _read_matrices(file: Records | TextRecords, k: int, rows: int, columns: int, what: str):
-    """One matrix for each k; rows run fastest, then columns."""
+    """Read one matrix for each k; rows run fastest, then columns."""
     values = file.read_complexes(k * columns * rows, what).reshape(k, columns, rows)
     if not np.max(np.abs(values)) <= 1 + _UNITARY:
         raise file.read_error(f"{what}, elements of unitary matrices", "one with larger elements")
@@ -118,7 +118,7 @@ def _read_matrices(file: Records | TextRecords, k: int, rows: int, columns: int,
 def _at_bands(
     optimal: Complex[np.ndarray, "K b n"], window: Bool[np.ndarray, "K b"]
 ) -> Complex[np.ndarray, "K b n"]:
-    """The first rows belong to the bands inside the window: put them there."""
+    """Move the first rows to the bands inside the window, to which they belong."""
     placed = np.zeros(optimal.shape, complex)
     for one, rows, inside in zip(placed, optimal, window, strict=True):
         one[inside] = rows[: np.sum(inside)]

@@ -54,7 +54,7 @@ class _Line(NamedTuple):
 
 
 def read_win(path: Path) -> Win:
-    """The input of the Wannier90 run."""
+    """Read the input of the Wannier90 run."""
     keywords, blocks = _sort_win_lines(path)
     size = _find_integers(path, keywords, "num_wann", 1)
     mesh = _find_integers(path, keywords, "mp_grid", 3)
@@ -69,7 +69,7 @@ def read_win(path: Path) -> Win:
 
 
 def wout_lattice(path: Path) -> Float[np.ndarray, "3 3"] | None:
-    """The lattice vectors of `.wout`, Å; None where it has none."""
+    """Read the lattice vectors of `.wout`, Å; None where it has none."""
     lines = split_lines(path)
     for i, line in enumerate(lines):
         if line[:2] == ["Lattice", "Vectors"]:
@@ -79,7 +79,7 @@ def wout_lattice(path: Path) -> Float[np.ndarray, "3 3"] | None:
 
 
 def wout_centres(path: Path, size: int) -> Float[np.ndarray, "n 3"] | None:
-    """The Wannier centres of the last final state in `.wout`, Å; None where it has none."""
+    """Read the Wannier centres of the last final state in `.wout`, Å; None where it has none."""
     lines = split_lines(path)
     states = [i for i, line in enumerate(lines) if line[:2] == ["Final", "State"]]
     if not states:
@@ -89,7 +89,7 @@ def wout_centres(path: Path, size: int) -> Float[np.ndarray, "n 3"] | None:
 
 
 def read_centres(path: Path, size: int) -> Float[np.ndarray, "n 3"]:
-    """The Wannier centres of `_centres.xyz`, Å."""
+    """Read the Wannier centres of `_centres.xyz`, Å."""
     with Lines(path) as lines:
         (count,) = lines.read_integers(1, "the number of lines that follow")
         if count < size:
@@ -107,7 +107,7 @@ def read_centres(path: Path, size: int) -> Float[np.ndarray, "n 3"]:
 
 
 def read_bands(data: Path, points: Path, size: int) -> Bands:
-    """The band structure along the path of `.win`."""
+    """Read the band structure along the path of `.win`."""
     with Lines(points) as lines:
         (count,) = lines.read_integers(1, "the number of k-points")
         if count < 1:
@@ -132,7 +132,7 @@ def _read_band(lines: Lines, count: int) -> Float[np.ndarray, " K"]:
 
 
 def _sort_win_lines(path: Path) -> tuple[dict[str, _Line], dict[str, list[_Line]]]:
-    """The keywords, and the lines of the blocks, with their line numbers."""
+    """Sort the lines into keywords and blocks, with their line numbers."""
     keywords: dict[str, _Line] = {}
     blocks: dict[str, list[_Line]] = {}
     open_block: str | None = None
@@ -168,7 +168,7 @@ def _check_new(
 
 
 def _win_lines(path: Path) -> Iterator[_Line]:
-    """The lines with something on them, without comments and separators."""
+    """Yield the lines that are not blank, without comments and separators."""
     text = path.read_bytes().decode("utf-8", errors="replace")
     for number, line in enumerate(text.split("\n"), start=1):
         parts = re.split(r"[!#]", line, maxsplit=1)[0].replace(",", " ")
@@ -225,7 +225,7 @@ def _length_unit(path: Path, number: int, name: list[str]) -> float:
 def _parse_path(
     path: Path, lines: list[_Line] | None
 ) -> tuple[tuple[PathPoint, PathPoint], ...] | None:
-    """Lines of two labelled points each."""
+    """Parse lines of two labelled points each."""
     if lines is None:
         return None
     pieces = []
@@ -267,7 +267,7 @@ def _wout_vectors(path: Path, lines: list[list[str]], start: int) -> Float[np.nd
 
 
 def _final_state(path: Path, lines: list[list[str]], start: int, size: int) -> np.ndarray:
-    """WF centre and spread  i  ( x, y, z )  spread."""
+    """Parse lines "WF centre and spread  i  ( x, y, z )  spread"."""
     centres = []
     for number, line in enumerate(lines[start : start + size], start=start + 1):
         text = " ".join(line)

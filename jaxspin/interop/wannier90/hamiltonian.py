@@ -30,20 +30,20 @@ class Header(NamedTuple):
 
 
 def tb_header(lines: Lines) -> Header:
-    """The lattice and the counts of `_tb.dat`."""
+    """Read the lattice and the counts of `_tb.dat`."""
     lines.read_line("a comment")
     lattice = lines.read_table(3, 3, "a lattice vector, three numbers in Angstrom")
     return Header(lattice, *_read_counts(lines, 4 + 8))
 
 
 def hr_header(lines: Lines) -> Header:
-    """The counts of `_hr.dat`."""
+    """Read the counts of `_hr.dat`."""
     lines.read_line("a comment")
     return Header(None, *_read_counts(lines, 7))
 
 
 def r_header(lines: Lines, header: Header) -> None:
-    """The counts of `_r.dat`, which must be those of `_hr.dat`."""
+    """Read the counts of `_r.dat`, which must be those of `_hr.dat`."""
     lines.read_line("a comment")
     expected = {"num_wann": header.size, "nrpts": len(header.degeneracies)}
     for name, value in expected.items():
@@ -53,14 +53,14 @@ def r_header(lines: Lines, header: Header) -> None:
 
 
 def tb_hamiltonian(lines: Lines, header: Header) -> Blocks:
-    """H(R) of each R of `_tb.dat`, (1, n, n)."""
+    """Yield H(R) of each R of `_tb.dat`, (1, n, n)."""
     for _ in header.degeneracies:
         cell = _read_cell(lines)
         yield cell, _read_block(lines, header.size, 0, 1)
 
 
 def tb_position(lines: Lines, header: Header, cells: Sequence[Cell]) -> Blocks:
-    """r(R) of each R of `_tb.dat`, (3, n, n); behind H(R)."""
+    """Yield r(R) of each R of `_tb.dat`, (3, n, n); behind H(R)."""
     for expected in cells:
         cell = _read_cell(lines)
         if cell != expected:
@@ -69,13 +69,13 @@ def tb_position(lines: Lines, header: Header, cells: Sequence[Cell]) -> Blocks:
 
 
 def hr_hamiltonian(lines: Lines, header: Header) -> Blocks:
-    """H(R) of each R of `_hr.dat`, (1, n, n)."""
+    """Yield H(R) of each R of `_hr.dat`, (1, n, n)."""
     for _ in header.degeneracies:
         yield _read_block_with_cell(lines, header.size, 1)
 
 
 def r_position(lines: Lines, header: Header, cells: Sequence[Cell]) -> Blocks:
-    """r(R) of each R of `_r.dat`, (3, n, n)."""
+    """Yield r(R) of each R of `_r.dat`, (3, n, n)."""
     for expected in cells:
         cell, block = _read_block_with_cell(lines, header.size, 3)
         if cell != expected:
@@ -84,7 +84,7 @@ def r_position(lines: Lines, header: Header, cells: Sequence[Cell]) -> Blocks:
 
 
 def _read_counts(lines: Lines, width: int) -> tuple[int, Int[np.ndarray, " r"]]:
-    """num_wann and ndegen, refused where the file is too short for `width` numbers an element."""
+    """Read num_wann and ndegen; refuse a file too short for `width` numbers an element."""
     (size,) = lines.read_integers(1, "num_wann, one integer")
     if size < 1:
         raise lines.read_error("num_wann, at least 1", size)
@@ -103,14 +103,14 @@ def _read_cell(lines: Lines) -> Cell:
 
 
 def _read_block(lines: Lines, size: int, before: int, parts: int) -> Complex[np.ndarray, "c n n"]:
-    """A block whose lines hold `before` integers, m, n and `parts` complex numbers."""
+    """Read a block whose lines hold `before` integers, m, n and `parts` complex numbers."""
     width = before + 2 + 2 * parts
     table = lines.read_table(size**2, width, f"{before + 2} integers and {2 * parts} numbers")
     return _order_elements(lines, table, size, before)
 
 
 def _read_block_with_cell(lines: Lines, size: int, parts: int) -> tuple[Cell, np.ndarray]:
-    """A block whose every line begins with R."""
+    """Read a block whose every line begins with R."""
     expected = f"R, m, n and {2 * parts} numbers"
     table = lines.read_table(size**2, 5 + 2 * parts, expected)
     cells = as_integers(lines, table[:, :3], "R, three integers")
@@ -122,7 +122,7 @@ def _read_block_with_cell(lines: Lines, size: int, parts: int) -> tuple[Cell, np
 
 
 def _order_elements(lines: Lines, table: np.ndarray, size: int, before: int) -> np.ndarray:
-    """The complex numbers of a table, by part, row m and column n; checks the order of m and n."""
+    """Order the complex numbers of a table by part, row m and column n; check m and n."""
     n, m = np.divmod(np.arange(size**2), size) + np.array([[1], [1]])
     off = (table[:, before] != m) | (table[:, before + 1] != n)
     if np.any(off):

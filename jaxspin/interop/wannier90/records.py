@@ -35,7 +35,7 @@ class Records:
         self._file.close()
 
     def read_error(self, expected: str, found: object) -> ValueError:
-        """The error about the record read last."""
+        """Return the error about the record read last."""
         return ValueError(f"{self.path}, record {self.record}: must be {expected}, but is {found}.")
 
     def must_hold(self, complexes: int) -> None:
@@ -46,25 +46,25 @@ class Records:
             )
 
     def read_text(self, what: str) -> str:
-        """A record of at most 1000 characters."""
+        """Read a record of at most 1000 characters."""
         return self._read_record(None, what).decode("ascii", errors="replace")
 
     def read_integers(self, rows: int, width: int, what: str) -> Int[np.ndarray, "rows width"]:
-        """4-byte integers."""
+        """Read a record of 4-byte integers."""
         values = np.frombuffer(self._read_record(4 * rows * width, what), "<i4")
         return values.reshape(rows, width).astype(int)
 
     def read_logicals(self, count: int, what: str) -> Bool[np.ndarray, " count"]:
-        """4-byte logicals."""
+        """Read a record of 4-byte logicals."""
         return np.frombuffer(self._read_record(4 * count, what), "<i4") != 0
 
     def read_reals(self, rows: int, width: int, what: str) -> Float[np.ndarray, "rows width"]:
-        """8-byte reals."""
+        """Read a record of 8-byte reals."""
         values = np.frombuffer(self._read_record(8 * rows * width, what), "<f8")
         return self._check_finite(values, what).reshape(rows, width)
 
     def read_complexes(self, count: int, what: str) -> Complex[np.ndarray, " count"]:
-        """Pairs of 8-byte reals."""
+        """Read a record of pairs of 8-byte reals."""
         values = np.frombuffer(self._read_record(16 * count, what), "<f8")
         return self._check_finite(values, what).view("<c16")
 
@@ -84,7 +84,7 @@ class Records:
         return values
 
     def _read_record(self, size: int | None, what: str, keep: bool = True) -> bytes:
-        """The next record, which must have `size` bytes; None for a short text."""
+        """Read the next record, which must have `size` bytes; None for a short text."""
         self.record += 1
         parts, total, more = [], 0, True
         while more:
@@ -128,7 +128,7 @@ class TextRecords:
         self._lines.__exit__()
 
     def read_error(self, expected: str, found: object) -> ValueError:
-        """The error about the line read last."""
+        """Return the error about the line read last."""
         return self._lines.read_error(expected, found)
 
     def must_hold(self, complexes: int) -> None:
@@ -138,29 +138,29 @@ class TextRecords:
             raise self.read_error(f"counts for a file of at least {4 * complexes} bytes", found)
 
     def read_text(self, what: str) -> str:
-        """A line."""
+        """Read a line."""
         return self._lines.read_line(what).decode("ascii", errors="replace")
 
     def read_integers(self, rows: int, width: int, what: str) -> Int[np.ndarray, "rows width"]:
-        """Lines of `width` integers."""
+        """Read lines of `width` integers."""
         self.must_hold(rows * width // 4)
         expected = f"{what}, {width} integers"
         return as_integers(self._lines, self._lines.read_table(rows, width, expected), expected)
 
     def read_logicals(self, count: int, what: str) -> Bool[np.ndarray, " count"]:
-        """Lines of 0 or 1."""
+        """Read lines of 0 or 1."""
         values = self.read_integers(count, 1, what)[:, 0]
         if np.any((values != 0) & (values != 1)):
             raise self.read_error(f"{what}, 0 or 1", "other integers")
         return values == 1
 
     def read_reals(self, rows: int, width: int, what: str) -> Float[np.ndarray, "rows width"]:
-        """Lines of `width` numbers."""
+        """Read lines of `width` numbers."""
         self.must_hold(rows * width // 4)
         return self._lines.read_table(rows, width, f"{what}, {width} numbers")
 
     def read_complexes(self, count: int, what: str) -> Complex[np.ndarray, " count"]:
-        """Lines of two numbers."""
+        """Read lines of two numbers."""
         return self.read_reals(count, 2, what).view(complex)[:, 0]
 
     def skip_complexes(self, count: int, what: str) -> None:
@@ -173,7 +173,7 @@ class TextRecords:
 
 
 def open_records(path: Path) -> Records | TextRecords:
-    """The file in the form that it has."""
+    """Open a file in the form that it has."""
     if path.stat().st_size == 0:
         raise file_error(path, None, "a file with contents", "empty")
     return Records(path) if is_binary(path) else TextRecords(path)

@@ -1,4 +1,4 @@
-"""Everything the files of a seedname say, as arrays that have been checked.
+"""Contents of the files of a seedname, as arrays that have been checked.
 
 `read_tables` is all of the reading; `read` and `examine` only make a model of what it returns.
 """
@@ -69,7 +69,7 @@ class Tables(NamedTuple):
 
 @dataclass
 class _Findings:
-    """Collected on the way: files that were used, notes, warnings."""
+    """Findings of the reading: files that were used, notes, warnings."""
 
     seed: str
     used: dict[str, str] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class _Findings:
     warnings: list[str] = field(default_factory=list)
 
     def path_of(self, name: str) -> Path:
-        """The file with this ending."""
+        """Path of the file with this ending."""
         return Path(self.seed + name)
 
     def has_files(self, *names: str) -> bool:
@@ -106,7 +106,7 @@ class _Shifting(NamedTuple):
     path: Path
 
     def assemble_operator(self, source: layout.Blocks) -> RealSpaceOperator:
-        """One operator; reads the shifts anew, so that nothing is held twice."""
+        """Assemble one operator; read the shifts anew, so that nothing is held twice."""
         return assembly.assemble_operator(source, self.degeneracies, self.open_shifts(), self.path)
 
 
@@ -152,7 +152,7 @@ def read_tables(
     spin_order: SpinOrder | None = None,
     progress: bool | None = None,
 ) -> tuple[Tables, Report]:
-    """The arrays of a model, and the report about them; see `examine`."""
+    """Read the arrays of a model, and report on them; see `examine`."""
     _check_order(spin_order)
     found = _Findings(str(seedname))
     main = _main_file(found)
@@ -250,7 +250,7 @@ def _disagreement_error(what: str, values: dict[Path, object]) -> ValueError:
 
 
 def _total_bytes(found: _Findings, main: str) -> int:
-    """Bytes that will be read: the shifts once for each operator."""
+    """Number of bytes to be read: the shifts once for each operator."""
     names = [main, "_r.dat"] if main == "_hr.dat" else [main]
     size = sum(found.path_of(name).stat().st_size for name in names if found.has_files(name))
     return size + (
@@ -259,7 +259,7 @@ def _total_bytes(found: _Findings, main: str) -> int:
 
 
 def _check_size(path: Path, size: int, companions: _Companions) -> None:
-    """The number of Wannier functions is that of other files."""
+    """Check that the number of Wannier functions is that of other files."""
     win, chk = companions
     stated = {".win": win.size}
     if chk is not None:
@@ -272,7 +272,7 @@ def _check_size(path: Path, size: int, companions: _Companions) -> None:
 def _read_operators(
     found: _Findings, main: str, companions: _Companions, stack: ExitStack, advance: Advance
 ) -> _Operators:
-    """H and r of the main files, with their weights and shifts."""
+    """Read H and r of the main files, with their weights and shifts."""
     tb = main == "_tb.dat"
     path = found.use_file(main, "lattice, H and r" if tb else "H")
     lines = stack.enter_context(Lines(path, advance))
@@ -299,7 +299,7 @@ def _read_operators(
 
 
 def _note_cells(source: layout.Blocks, cells: list[Cell]) -> layout.Blocks:
-    """The same blocks, with their cells written into a list."""
+    """Yield the same blocks, and append their cells to a list."""
     for cell, block in source:
         cells.append(cell)
         yield cell, block
@@ -319,7 +319,7 @@ def _find_shifting(found: _Findings, header: Header, advance: Advance) -> _Shift
 
 
 def _make_hermitian(found: _Findings, operators: _Operators) -> tuple[float, float | None]:
-    """Remove what breaks X(−R) = X(R)†; how much it was, of H in eV and of r in Å."""
+    """Make H and r Hermitian; return the deviations from X(−R) = X(R)†, of H in eV, of r in Å."""
     violation, cell = assembly.make_hermitian(operators.hamiltonian)
     if violation > _BROKEN:
         expected = f"a Hamiltonian with H(-R) = H(R)^dagger within {_BROKEN} eV"
@@ -340,7 +340,7 @@ def _make_hermitian(found: _Findings, operators: _Operators) -> tuple[float, flo
 def _find_lattice(
     found: _Findings, operators: _Operators, companions: _Companions
 ) -> Float[np.ndarray, "3 3"]:
-    """The lattice of the first file that has it; all that have it must agree."""
+    """Find the lattice in the first file that has it; all that have it must agree."""
     stated = {operators.path: operators.header.lattice}
     stated[found.path_of(".win")] = companions.win.lattice
     if companions.chk is not None:
@@ -371,7 +371,7 @@ def _find_centres(
     companions: _Companions,
     lattice: Float[np.ndarray, "3 3"],
 ) -> Float[np.ndarray, "n 3"]:
-    """The Wannier centres: the diagonal of r where there is r, else those of `.chk` before others.
+    """Find the Wannier centres: the diagonal of r, else those of `.chk` before others.
 
     The checkpoint must be of the same run, so that its centres must be those of the other files.
     """
@@ -423,7 +423,7 @@ def _printed_centres(found: _Findings, companions: _Companions, size: int) -> _S
 
 
 def _check_centres(stated: _Stated, chk: Chk, lattice: Float[np.ndarray, "3 3"]) -> None:
-    """The centres of the checkpoint are these, modulo lattice vectors."""
+    """Check that the centres of the checkpoint are these, modulo lattice vectors."""
     steps = (chk.centres - stated.centres) @ np.linalg.inv(lattice)
     distances = np.linalg.norm((steps - np.rint(steps)) @ lattice, axis=1)
     n = int(np.argmax(distances))
@@ -476,7 +476,7 @@ def _check_images(
 
 
 def _mesh_mismatch(found: _Findings, chk: Chk | None, operators: _Operators) -> float | None:
-    """H(k) on the ab initio mesh from `.eig` and `.chk` against H(R)."""
+    """Largest difference of H(k) on the ab initio mesh, `.eig` and `.chk` against H(R), eV."""
     if chk is None or not found.has_files(".eig"):
         return None
     path = found.use_file(".eig", "check of H on the ab initio mesh")
@@ -499,7 +499,7 @@ def _find_spin(
     operators: _Operators,
     centres: Float[np.ndarray, "n 3"],
 ) -> _Spin:
-    """From `.spn` where it can be used, else σ on each orbital."""
+    """Find the spin operator: from `.spn` where it can be used, else σ on each orbital."""
     spn = next((name for name in (".spn", ".spn.fmt") if found.has_files(name)), None)
     if order is None and spn is not None and companions.chk is not None:
         return _spin_of_bands(found, spn, companions.chk, operators)
@@ -572,7 +572,7 @@ def _spin_of_order(
 
 
 def _check_state(found: _Findings, chk: Chk | None, sigma: _Spin) -> None:
-    """A note where the run of the checkpoint has not ended, a warning where the spin is from it."""
+    """Note that the run of the checkpoint has not ended; warn where the spin is from it."""
     if chk is None or chk.state == "postwann":
         return
     text = f"{chk.path.name} is of the state {chk.state!r}, not postwann"
@@ -594,7 +594,7 @@ def _check_even(order: str, size: int) -> None:
 
 
 def _pure_spin(order: str, cells: list[Cell], centres: Float[np.ndarray, "n 3"]) -> np.ndarray:
-    """Local where the two spins of each orbital sit at one place, else in the home cell only."""
+    """Spin operator: local if both spins of each orbital share a place, else in the home cell."""
     local = spin.pure_spin(order, len(centres))
     if spin.partner_distance(order, centres) < _SAME_PLACE:
         return local

@@ -71,7 +71,7 @@ def pure_spin(order: str, size: int) -> Complex[np.ndarray, "3 n n"]:
 def home_only(
     local: Complex[np.ndarray, "3 n n"], cells: Sequence[Cell]
 ) -> Complex[np.ndarray, "r 3 n n"]:
-    """A local operator as the blocks of the home cell."""
+    """Write a local operator as the blocks of the home cell."""
     blocks = np.zeros((len(cells), *local.shape), complex)
     blocks[list(cells).index((0, 0, 0))] = local
     return blocks
@@ -111,7 +111,7 @@ def order_measures(
 
 
 def detect_order(hamiltonian: RealSpaceOperator, centres: Float[np.ndarray, "n 3"]) -> str:
-    """The order of pure-spin Wannier functions that fits the Hamiltonian.
+    """Detect the order of pure-spin Wannier functions that fits the Hamiltonian.
 
     Raises:
         ValueError: neither order fits clearly better, or the measures contradict each other.
@@ -150,7 +150,7 @@ def unlike_partners(measures: OrderMeasures) -> bool:
 
 
 def describe_measures(measures: OrderMeasures) -> str:
-    """The measures in words."""
+    """Describe the measures in words."""
     return (
         f"|[H, sigma]| {measures.commutator:.2g}, |H - sigma_y H* sigma_y| {measures.reversal:.2g} "
         f"(relative to |H|), partners up to {measures.distance:.2g} Angstrom apart"
@@ -158,7 +158,7 @@ def describe_measures(measures: OrderMeasures) -> str:
 
 
 def _read_overlaps(chk: Chk, path: Path) -> Iterator[Complex[np.ndarray, "3 b b"]]:
-    """⟨n|σ|m⟩ between the bands at each k."""
+    """Yield ⟨n|σ|m⟩ between the bands at each k."""
     points, bands, _ = chk.states.shape
     with open_records(path) as file:
         file.read_text("a comment")
@@ -199,7 +199,7 @@ def _check_spin(path: Path, k: int, spin: Complex[np.ndarray, "3 n n"]) -> None:
 
 
 def read_eig(path: Path, chk: Chk) -> Float[np.ndarray, "K b"]:
-    """Energies of the bands, eV, from `.eig`: lines "band k energy", bands fastest."""
+    """Read energies of the bands, eV, from `.eig`: lines "band k energy", bands fastest."""
     points, bands, _ = chk.states.shape
     with Lines(path) as lines:
         lines.must_hold(points * bands, 3, f"{bands} bands at {points} k-points")

@@ -26,7 +26,7 @@ _INTEGER = re.compile(rb"[+-]?\d{1,9}")
 
 
 def file_error(path: Path, line: int | None, expected: str, found: object) -> ValueError:
-    """The error about a file: FILE, line N: must be `expected`, but is `found`."""
+    """Return the error about a file: FILE, line N: must be `expected`, but is `found`."""
     where = f"{path}, line {line}" if line else str(path)
     return ValueError(f"{where}: must be {expected}, but is {found}.")
 
@@ -38,13 +38,13 @@ def is_binary(path: Path) -> bool:
 
 
 def split_lines(path: Path) -> list[list[str]]:
-    """The words of each line of a small file, whatever its encoding."""
+    """Split each line of a small file into words, whatever its encoding."""
     text = path.read_bytes().decode("utf-8", errors="replace")
     return [line.split() for line in text.split("\n")]
 
 
 def parse_real(word: str | bytes) -> float | None:
-    """The number that Fortran wrote, or None where the word is not a number."""
+    """Parse a number that Fortran wrote; None where the word is not a number."""
     word = word.encode("ascii", errors="replace") if isinstance(word, str) else word
     match = _NUMBER.fullmatch(word) or _LETTERLESS.fullmatch(word)
     if match is None:
@@ -54,7 +54,7 @@ def parse_real(word: str | bytes) -> float | None:
 
 
 def parse_integer(word: str | bytes) -> int | None:
-    """The integer, or None where the word is not one of at most nine digits."""
+    """Parse an integer; None where the word is not one of at most nine digits."""
     word = word.encode("ascii", errors="replace") if isinstance(word, str) else word
     return int(word) if _INTEGER.fullmatch(word) else None
 
@@ -84,11 +84,11 @@ class Lines:
         self._file.close()
 
     def read_error(self, expected: str, found: object) -> ValueError:
-        """The error about the line read last."""
+        """Return the error about the line read last."""
         return file_error(self.path, self.number, expected, found)
 
     def read_line(self, expected: str) -> bytes:
-        """The next line; an error if the file ends before it."""
+        """Read the next line; an error if the file ends before it."""
         self.number += 1
         line = self._file.readline(_LONGEST)
         if not line:
@@ -99,18 +99,18 @@ class Lines:
         return line
 
     def line_or_end(self) -> bytes:
-        """The next line, empty at the end of the file."""
+        """Read the next line, empty at the end of the file."""
         self.number += 1
         return self._file.readline(_LONGEST)
 
     def read_filled_line(self, expected: str) -> bytes:
-        """The next line that is not blank."""
+        """Read the next line that is not blank."""
         while not (line := self.read_line(expected)).strip():
             pass
         return line
 
     def read_integers(self, count: int, expected: str) -> list[int]:
-        """`count` integers, all that the next line holds."""
+        """Read `count` integers, all that the next line holds."""
         tokens = self.read_filled_line(expected).split()
         values = [value for token in tokens if (value := parse_integer(token)) is not None]
         if len(values) != count or len(tokens) != count:
@@ -118,7 +118,7 @@ class Lines:
         return values
 
     def read_integer_list(self, count: int, expected: str) -> Int[np.ndarray, " count"]:
-        """`count` integers on as many lines as they take."""
+        """Read `count` integers on as many lines as they take."""
         values: list[int] = []
         while len(values) < count:
             tokens = self.read_filled_line(f"{expected}, of which {len(values)} were read").split()
@@ -131,7 +131,7 @@ class Lines:
         return np.array(values, int)
 
     def read_table(self, rows: int, width: int, expected: str) -> Float[np.ndarray, "rows width"]:
-        """The next `rows` lines, each of `width` finite numbers."""
+        """Read the next `rows` lines, each of `width` finite numbers."""
         table = np.empty((rows, width))
         for start in range(0, rows, _PIECE):
             part = table[start : start + _PIECE]
@@ -139,7 +139,7 @@ class Lines:
         return table
 
     def read_piece(self) -> bytes:
-        """The next lines, about 2 MB of them; empty at the end."""
+        """Read the next lines, about 2 MB of them; empty at the end."""
         lines = list(islice(self._file, _PIECE))
         self.number += len(lines)
         text = b"".join(lines)
@@ -193,7 +193,7 @@ class Lines:
     def _convert_slowly(
         self, lines: list[bytes], rows: int, width: int, expected: str
     ) -> np.ndarray:
-        """Number by number, to read rare forms or to find the line that is wrong."""
+        """Convert number by number, to read rare forms or to find the line that is wrong."""
         values = []
         for i, line in enumerate(lines):
             tokens = line.split()
@@ -209,12 +209,12 @@ class Lines:
 
 
 def _convert_fast(text: bytes) -> Float[np.ndarray, " _"] | None:
-    """The numbers of a text, or None where it holds anything else."""
+    """Convert a text of numbers; None where it holds anything else."""
     return None if text.translate(None, _CHARACTERS) else convert_text(text, float)
 
 
 def convert_text(text: bytes, kind: type) -> np.ndarray | None:
-    """The numbers of a text of digits and signs, or None where they are not written well.
+    """Convert a text of digits and signs; None where the numbers are not written well.
 
     NumPy lets two numbers touch ("1.0-2.0"), and until version 2.4 only warns of what it cannot
     read; so the words are counted as well.
@@ -229,13 +229,13 @@ def convert_text(text: bytes, kind: type) -> np.ndarray | None:
 
 
 def _show_tokens(tokens: list[bytes]) -> str:
-    """The beginning of a line, printable."""
+    """Show the beginning of a line, printable."""
     text = b" ".join(tokens[:12])[:80].decode("ascii", errors="replace")
     return repr(text) if text else "a blank line"
 
 
 def as_integers(lines: Lines, values: Float[np.ndarray, "rows c"], what: str) -> np.ndarray:
-    """Columns of the table read last that must be integers."""
+    """Convert columns of the table read last to integers, which they must be."""
     integers = values.astype(int)
     if np.any(integers != values):
         row = int(np.argwhere(integers != values)[0][0])

@@ -15,7 +15,7 @@ from jaxspin.models.tight_binding import HoppingModel
 def write(
     model: HoppingModel, seedname: str | PathLike[str], *, vacuum: float | None = None
 ) -> Path:
-    """`seedname_tb.dat` with H(R) and r(R) of a model, every digit, every ndegen 1.
+    """Write `seedname_tb.dat` with H(R) and r(R) of a model, every digit, every ndegen 1.
 
     r is the model's position operator, or diagonal with the centres of the orbitals, which is read
     back as no position operator. The spin operator has no place in this file.
@@ -66,7 +66,7 @@ def _file_lines(model: HoppingModel, vacuum: float | None) -> Iterator[str]:
 
 
 def _cells_with_home(model: HoppingModel) -> list[tuple[int, ...]]:
-    """Those of the model, and the home cell, which holds the centres."""
+    """Cells of the model and the home cell, which holds the centres."""
     home = (0,) * model.dimension
     return [*model.cells, *([] if home in model.cells else [home])]
 
@@ -105,7 +105,7 @@ def _centre_block(model: HoppingModel) -> Complex[np.ndarray, "3 n n"]:
 
 
 def _block_text(cell: tuple[int, ...], parts: Complex[np.ndarray, "c n n"]) -> Iterator[str]:
-    """A blank line, R, and a line for each element, m fastest."""
+    """Yield a blank line, R, and a line for each element, m fastest."""
     yield "\n" + " ".join(f"{c:4d}" for c in (*cell, 0, 0)[:3]) + "\n"
     size = parts.shape[1]
     form = "%5d %5d  " + " ".join(["%24.17E %24.17E"] * len(parts)) + "\n"

@@ -32,7 +32,7 @@ class _Records(NamedTuple):
 
 
 def read_shifts(lines: Lines, size: int) -> Iterator[tuple[Cell, Shifts]]:
-    """The shifts of each R, read in pieces."""
+    """Yield the shifts of each R, read in pieces."""
     lines.read_line("a comment")
     order = np.stack(np.divmod(np.arange(size**2), size), axis=1) + 1
     held = _empty_records()
@@ -72,7 +72,7 @@ def _shifts_of_cell(lines: Lines, records: _Records, order: np.ndarray) -> tuple
 
 
 def _read_pieces(lines: Lines) -> Iterator[_Records]:
-    """All records, some thousands at a time; a record that a piece cuts goes to the next one."""
+    """Yield all records, some thousands at a time; one cut by a piece goes to the next piece."""
     first, rest = lines.number + 1, b""
     while piece := lines.read_piece():
         text = rest + piece
@@ -93,7 +93,7 @@ def _read_pieces(lines: Lines) -> Iterator[_Records]:
 
 
 def _parse_numbers(lines: Lines, text: bytes, first: int) -> tuple[np.ndarray, np.ndarray]:
-    """The integers of a text and how many each line holds."""
+    """Parse the integers of a text, and count those of each line."""
     characters = np.frombuffer(text, np.uint8)
     space = characters <= 32
     starts = ~space & np.concatenate([[True], space[:-1]])
@@ -108,7 +108,7 @@ def _parse_numbers(lines: Lines, text: bytes, first: int) -> tuple[np.ndarray, n
 
 
 def _parse_fast(text: bytes) -> Int[np.ndarray, " _"] | None:
-    """The integers of a text, or None where it holds anything else."""
+    """Parse the integers of a text; None where it holds anything else."""
     if text.translate(None, b"0123456789+- \t\r\n"):
         return None
     values = convert_text(text, np.int64)
@@ -118,7 +118,7 @@ def _parse_fast(text: bytes) -> Int[np.ndarray, " _"] | None:
 
 
 def _parse_slowly(lines: Lines, text: bytes, first: int) -> np.ndarray:
-    """Number by number, to find the line that is wrong."""
+    """Parse number by number, to find the line that is wrong."""
     values = []
     for i, line in enumerate(text.split(b"\n")):
         numbers = [parse_integer(token) for token in line.split()]
@@ -131,7 +131,7 @@ def _parse_slowly(lines: Lines, text: bytes, first: int) -> np.ndarray:
 
 
 def _parse_records(lines: Lines, values: np.ndarray, widths: np.ndarray, first: int) -> _Records:
-    """The records of a text that begins and ends with whole ones; blank lines may follow."""
+    """Parse a text that begins and ends with whole records; blank lines may follow."""
     while len(widths) and widths[-1] == 0:
         widths = widths[:-1]
     heads = np.flatnonzero(widths == 5)
