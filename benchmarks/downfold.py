@@ -52,7 +52,7 @@ def bands_of_all(model, k):
 def bands_of_two(model, k):
     """The same of the effective model, with the spin current."""
     bands = solve(js.downfold(model, (0, 1)), k, Covariant())
-    return bands.energies, bands.velocity, bands.spin, bands.current_beyond
+    return bands.energies, bands.velocity, bands.operators["spin"]
 
 
 def main():

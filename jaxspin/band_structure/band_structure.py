@@ -6,7 +6,6 @@ Inside the package the k axis is last (`bands.Bands`); here nothing depends on w
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Literal, get_args
 
 import equinox as eqx
 import jax
@@ -16,9 +15,7 @@ from jaxtyping import Array, Bool, Complex, Float, Inexact, Int
 from jaxspin.band_structure import geometry
 from jaxspin.band_structure.bands import Bands
 from jaxspin.engine.small_matrices import is_traced
-
-#: Operators whose matrix elements `BandStructure.operator` gives.
-OperatorName = Literal["velocity", "spin", "spin_current", "torque"]
+from jaxspin.models.lifted import LiftedOperator
 
 
 class BandStructure(eqx.Module):
@@ -45,15 +42,26 @@ class BandStructure(eqx.Module):
     degenerate: Bool[Array, "*batch n n"]
     #: ħ times the velocity in the band basis, ∂H/∂k − i[A, H], eV Å, (*batch, d, n, n).
     velocity: Complex[Array, "*batch d n n"]
-    #: Spin in the band basis, units of ħ/2, (*batch, 3, n, n); None without a spin operator.
-    spin: Complex[Array, "*batch 3 n n"] | None
+    #: Operators of the model in the band basis by name; `operator` gives their matrices.
+    operators: dict[str, LiftedOperator]
     #: Berry curvature of states beyond the basis functions for the pairs a < b of directions, Å²,
     #: (*batch, p, n, n); None without elements of the position operator.
     external_curvature: Complex[Array, "*batch p n n"] | None
-    #: Spin current less ½{s, v} of a downfolded model, eV Å, (*batch, d, 3, n, n); None elsewhere.
-    current_beyond: Complex[Array, "*batch d 3 n n"] | None
     #: Smallest gap to the removed bands of a downfolded model, eV, (*batch); None elsewhere.
     remote_gap: Float[Array, "*batch"] | None
+
+    @property
+    def spin(self) -> Complex[Array, "*batch 3 n n"] | None:
+        """Spin in the band basis, units of ħ/2, (*batch, 3, n, n); None without a spin operator."""
+        return self.operators["spin"].matrices if "spin" in self.operators else None
+
+    @property
+    def current_beyond(self) -> Complex[Array, "*batch d 3 n n"] | None:
+        """Spin current less ½{s, v} of a downfolded model, eV Å, (*batch, d, 3, n, n).
+
+        None of other models and without a spin operator.
+        """
+        return self.operators["spin"].current if "spin" in self.operators else None
 
     @property
     def groups(self) -> Int[Array, "*batch n"]:
@@ -102,11 +110,7 @@ class BandStructure(eqx.Module):
 
         Of a downfolded model with what the removed bands add; None without a spin operator.
         """
-        if self.spin is None:
-            return None
-        spin, velocity = self.spin[..., None, :, :, :], self.velocity[..., :, None, :, :]
-        current = (_multiply(spin, velocity) + _multiply(velocity, spin)) / 2
-        return current if self.current_beyond is None else current + self.current_beyond
+        return None if self.spin is None else self.current("spin")
 
     @property
     def torque(self) -> Complex[Array, "*batch 3 n n"] | None:
@@ -114,36 +118,69 @@ class BandStructure(eqx.Module):
 
         The rate ds/dt is this times 1/ħ. None without a spin operator.
         """
-        if self.spin is None:
-            return None
-        difference = self.energies[..., :, None] - self.energies[..., None, :]
-        return 1j * difference[..., None, :, :] * self.spin
+        return None if self.spin is None else self.rate("spin")
 
-    def operator(self, name: OperatorName) -> Complex[Array, "*batch_c n n"]:
+    def operator(self, name: str) -> Complex[Array, "*batch_c n n"]:
         """Matrix elements of an operator in the band basis, by name.
 
         Args:
-            name: "velocity", "spin", "spin_current" or "torque"; as the fields of that name.
+            name: one of `Model.operators`, such as "spin"; "velocity", or "spin_current" and
+                "torque", as the fields of that name.
+        Returns:
+            One matrix, (*batch, n, n), or as many components as the operator of the model has,
+            (*batch, c, n, n), in its units.
         Raises:
-            ValueError: another name, or a model without a spin operator.
+            ValueError: the model has no operator of this name.
 
         >>> import jaxspin as js
         >>> bands = js.bands(js.models.Rashba(kinetic=0.5, velocity=0.3), [[0.1, 0.2]])
         >>> bands.operator("spin_current").shape  # k, flow, spin, band, band
         (1, 2, 3, 2, 2)
         """
-        names = get_args(OperatorName)
-        if name not in names:
+        of_spin = ("spin_current", "torque") if "spin" in self.operators else ()
+        if name in ("velocity", *of_spin):
+            return getattr(self, name)
+        return self._find(name, "velocity", *of_spin).matrices
+
+    def current(self, of: str) -> Complex[Array, "*batch d c n n"]:
+        """Conventional current ½{O, ħv} of an operator of the model, (*batch, d, c, n, n).
+
+        In units of the operator times eV Å; without the axis c where it is a single matrix. Of a
+        downfolded model with what the removed bands add.
+
+        Raises:
+            ValueError: the model has no operator of this name.
+        """
+        found = self._find(of)
+        single = found.matrices.ndim == self.basis.ndim
+        matrices = found.matrices[..., None, :, :] if single else found.matrices
+        operator, velocity = matrices[..., None, :, :, :], self.velocity[..., :, None, :, :]
+        current = (_multiply(operator, velocity) + _multiply(velocity, operator)) / 2
+        if found.current is not None:
+            current = current + found.current
+        return current[..., 0, :, :] if single else current
+
+    def rate(self, of: str) -> Complex[Array, "*batch_c n n"]:
+        """Rate of change i[H, O] of an operator of the model: i (ε_m − ε_n) O_mn, times ħ.
+
+        In units of the operator times eV; the torque for the spin.
+
+        Raises:
+            ValueError: the model has no operator of this name.
+        """
+        matrices = self._find(of).matrices
+        difference = self.energies[..., :, None] - self.energies[..., None, :]
+        components = (1,) * (matrices.ndim - self.basis.ndim)
+        return 1j * difference.reshape(*self._batch, *components, *self.basis.shape[-2:]) * matrices
+
+    def _find(self, name: str, *others: str) -> LiftedOperator:
+        if name not in self.operators:
+            names = ", ".join(map(repr, (*others, *self.operators))) or "none"
             raise ValueError(
-                f"Argument `name` must be one of {', '.join(map(repr, names))}, but is {name!r}."
+                f"Argument `{'name' if others else 'of'}` must be one of the operators of the "
+                f"model ({names}), but is {name!r}."
             )
-        matrices = getattr(self, name)
-        if matrices is None:
-            raise ValueError(
-                f"Argument `name` must be 'velocity' for a model without a spin operator, "
-                f"but is {name!r}."
-            )
-        return matrices
+        return self.operators[name]
 
     def to_orbitals(self, operator: Inexact[Array, "*batch_c n n"]) -> Array:
         """An operator in the band basis, in the basis in which the model gives H(k): U X U†.

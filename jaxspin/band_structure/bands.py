@@ -5,7 +5,6 @@ The k axis is last (see `small_matrices`): energies are (n, K), matrices (n, n, 
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -22,17 +21,11 @@ from jaxspin.band_structure.degeneracy import (
 from jaxspin.band_structure.degeneracy_lifting import require_unlifted
 from jaxspin.band_structure.eigensystem import allow_any, band_basis
 from jaxspin.engine.xla import separate_kernel
-from jaxspin.models.remote import RemoteStates
+from jaxspin.models.lifted import LiftedOperator
 
 #: Groups of bands that are degenerate to rounding, in any unit of energy. For what does not depend
 #: on groups itself, but its derivative on the gaps between them.
 DEGENERATE_TO_ROUNDING = Covariant(0.0)
-
-
-# An observable that sets `spin` has it: for type checkers it is always there.
-_Spin = Complex[Array, "3 n n K"]
-if not TYPE_CHECKING:
-    _Spin = _Spin | None
 
 
 class Bands(eqx.Module):
@@ -51,24 +44,37 @@ class Bands(eqx.Module):
     active: Bool[Array, "n n K"]
     #: ∂H/∂k − i[A, H] in the band basis (ħ times the velocity), eV Å, (d, n, n, K).
     velocity: Complex[Array, "d n n K"]
-    #: Spin in the band basis, units of ħ/2, (3, n, n, K); absent where it was not asked for.
-    spin: _Spin
+    #: Operators of the model in the band basis by name, those that were asked for.
+    operators: dict[str, LiftedOperator]
     #: Berry curvature that comes from states beyond the basis functions of the model, for the
     #: pairs a < b of directions, Å², (p, n, n, K); absent where the model has no external terms,
     #: or where it was not asked for.
     external_curvature: Complex[Array, "p n n K"] | None = None
-    #: Spin current less ½{s, v} in the band basis, eV Å, (d, 3, n, n, K): what ½{s, v} lacks in a
-    #: downfolded model; absent elsewhere.
-    current_beyond: Complex[Array, "d 3 n n K"] | None = None
-    #: What a field drives through the removed bands of a downfolded model, in the band basis;
-    #: absent elsewhere, or where it was not asked for.
-    remote: RemoteStates | None = None
     #: H less the level of each group, inside the groups, eV, (n, n, K): zero, but its derivative is
     #: how a change of H splits the groups. Absent where it was not asked for.
     group_splitting: Complex[Array, "n n K"] | None = None
     #: Smallest gap between these bands and the removed ones of a downfolded model, eV, (K,);
     #: absent elsewhere.
     remote_gap: Float[Array, " K"] | None = None
+
+    def operator(self, name: str) -> LiftedOperator:
+        """An operator of the model in the band basis.
+
+        Raises:
+            ValueError: it was not asked for (`Observable.operators`).
+        """
+        if name not in self.operators:
+            raise ValueError(
+                "Argument `name` must be an operator that was asked for, one of "
+                f"{list(self.operators)}, but is {name!r}. An observable asks for operators by "
+                "its attribute `operators`."
+            )
+        return self.operators[name]
+
+    @property
+    def spin(self) -> Complex[Array, "3 n n K"]:
+        """The spin operator in the band basis, units of ħ/2, where it was asked for."""
+        return self.operator("spin").matrices
 
     @property
     def gap(self) -> Float[Array, "n n K"]:
@@ -119,7 +125,7 @@ def solve(
     model,
     k: Float[Array, "d K"],
     degeneracy: Degeneracy,
-    spin: bool = True,
+    operators: Sequence[str] = ("spin",),
     box: Sequence[Float[Array, " _"]] | None = None,
     external_curvature: bool = False,
     remote: bool = False,
@@ -129,32 +135,32 @@ def solve(
     """The bands of a model on a tile of k-points.
 
     Args:
-        spin, external_curvature, remote, group_splitting: whether these fields of `Bands` are
-            wanted. With `group_splitting` a derivative may be along a dH that splits a group, which
-            is an error without.
+        operators: names of the operators of the model that are wanted.
+        external_curvature, group_splitting: whether these fields of `Bands` are wanted. With
+            `group_splitting` a derivative may be along a dH that splits a group, which is an error
+            without.
+        remote: whether what goes through the remote bands is wanted with the operators.
         box: the values of each u_i, where the tile is the box of k = Σ_i u_i b_i (`Model.box`).
         check: what meets a dH that splits a group: `require_unlifted` or `nan_if_lifted`.
     """
-    lifted = model.lift(k, box, spin=spin, curl=external_curvature, remote=remote)
+    lifted = model.lift(k, box, operators=operators, curl=external_curvature, remote=remote)
     hamiltonian, slopes = lifted.hamiltonian.astype(complex), lifted.slopes
     connection = lifted.connection
     if connection is not None:
         slopes = connection.velocity(hamiltonian, slopes)
-    operators = {
+    matrices = {
         "velocity": slopes,
-        "spin": lifted.spin,
+        "operators": lifted.operators,
         "external_curvature": connection.curvature()
         if connection is not None and external_curvature
         else None,
-        "current_beyond": lifted.current,
-        "remote": lifted.remote,
         "group_splitting": hamiltonian if group_splitting else None,
     }
     check = allow_any if group_splitting else check
-    energies, basis, operators = band_basis(hamiltonian, operators, degeneracy, check)
+    energies, basis, matrices = band_basis(hamiltonian, matrices, degeneracy, check)
     levels, degenerate = separate_kernel(lambda energies: _levels(energies, degeneracy))(energies)
     if group_splitting:
-        operators["group_splitting"] = _offset(operators["group_splitting"], levels, degenerate)
+        matrices["group_splitting"] = _offset(matrices["group_splitting"], levels, degenerate)
     return Bands(
         energies=energies,
         levels=levels,
@@ -162,7 +168,7 @@ def solve(
         degenerate=degenerate,
         active=~degenerate,
         remote_gap=lifted.remote_gap,
-        **operators,
+        **matrices,
     )
 
 

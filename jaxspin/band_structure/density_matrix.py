@@ -154,7 +154,7 @@ def differentiate_velocity(model: Model, k: Float[Array, " d"]) -> Complex[Array
 
 def _velocity(model: Model, k):
     """ħv (d, n, n) at one k in the basis of H(k), and the connection of the basis functions."""
-    lifted = model.lift(k[:, None], spin=False, curl=False)
+    lifted = model.lift(k[:, None])
     if lifted.connection is None:
         return lifted.slopes[..., 0].astype(complex), None
     velocity = lifted.connection.velocity(lifted.hamiltonian.astype(complex), lifted.slopes)

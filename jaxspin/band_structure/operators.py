@@ -17,6 +17,7 @@ class Operators(eqx.Module):
     Inside the package ħ = 1 (docs/conventions.md). Elements are ⟨m|O|n⟩, and the axes of the batch
     come first. Phases, and the basis inside degenerate groups, are those of `bands.basis`; only
     matrices of one `BandStructure` share them. Without a spin operator the last three are None.
+    `bands.current(name)` and `bands.rate(name)` are ½{O, v} and i[H, O] of any operator in `named`.
 
     >>> import jaxspin as js
     >>> found = js.operators(js.models.Rashba(kinetic=0.5, velocity=0.3), [[0.1, 0.2], [0.3, 0.0]])
@@ -32,10 +33,13 @@ class Operators(eqx.Module):
     spin_current: Complex[Array, "*batch d 3 n n"] | None
     #: i[H, s], eV, (*batch, 3, n, n).
     torque: Complex[Array, "*batch 3 n n"] | None
+    #: All operators of the model by name (`Model.operators`), (*batch, c, n, n) or (*batch, n, n).
+    named: dict[str, Complex[Array, "*batch_c n n"]]
     #: The bands that are the basis.
     bands: BandStructure
 
 
 def collect_operators(bands: BandStructure) -> Operators:
     """All operators in the basis of given bands."""
-    return Operators(bands.velocity, bands.spin, bands.spin_current, bands.torque, bands)
+    named = {name: bands.operator(name) for name in bands.operators}
+    return Operators(bands.velocity, bands.spin, bands.spin_current, bands.torque, named, bands)

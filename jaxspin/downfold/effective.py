@@ -20,10 +20,9 @@ from jaxspin.downfold.block_diagonalization import (
 from jaxspin.engine.small_matrices import anticommutator, commutator, dagger, matmul, sandwich
 from jaxspin.engine.xla import separate_kernel
 from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
-from jaxspin.models.lifted import BasisConnection, Lifted
+from jaxspin.models.lifted import BasisConnection, Lifted, LiftedOperator
+from jaxspin.models.operators import Operator, evaluate_operator, named_operators, operator_at
 from jaxspin.models.remote import RemoteStates
-
-Operator = Callable[[Float[Array, " d"]], Array] | Array | np.ndarray
 
 
 class EffectiveModel(Model):
@@ -102,12 +101,14 @@ class EffectiveModel(Model):
         """The dressed spin current and what the standard definition makes of it, at one k."""
         self._check(k)
         k = jnp.asarray(k)[:, None]
-        lifted = self.lift(k, spin=True, curl=False)
+        lifted = self.lift(k, operators=("spin",))
         velocity = lifted.connection.velocity(lifted.hamiltonian, lifted.slopes)
-        bare = self.undressed().spin_at(k)
-        pairs = ((lifted.spin, velocity), (bare, lifted.slopes), (lifted.spin, lifted.slopes))
-        product, standard, renormalised = (_SpinAndCurrent.of(*pair).current for pair in pairs)
-        return SpinCurrent(*(x[..., 0] for x in (product + lifted.current, standard, renormalised)))
+        bare, dressed = self.undressed().spin_at(k), lifted.operators["spin"]
+        spin = dressed.matrices
+        pairs = ((spin, velocity), (bare, lifted.slopes), (spin, lifted.slopes))
+        product, standard, renormalised = (_WithCurrent.of(*pair).current for pair in pairs)
+        total = product + dressed.current
+        return SpinCurrent(*(x[..., 0] for x in (total, standard, renormalised)))
 
     def undressed(self) -> "UndressedModel":
         """H_eff with the spin operator of the bare functions: what (2) is computed with."""
@@ -126,17 +127,21 @@ class EffectiveModel(Model):
     def spin_at(self, k, box=None):
         return self._dress(self._columns(self._full(k)[0]), self.model.spin_at(k))
 
+    def operators(self):
+        return {name: self.dress(full) for name, full in named_operators(self.model).items()}
+
     @property
     def external_terms(self) -> bool:
         return True
 
     def basis_connection(self, k, box=None, *, curl=False):
-        return self.lift(k, spin=False, curl=curl).connection
+        return self.lift(k, curl=curl).connection
 
-    def lift(self, k, box=None, *, spin, curl, remote=False):
-        return separate_kernel(partial(self._lift, spin=spin, curl=curl, remote=remote))(k)
+    def lift(self, k, box=None, *, operators=(), curl=False, remote=False):
+        wanted = {"names": tuple(operators), "curl": curl, "remote": remote}
+        return separate_kernel(partial(self._lift, **wanted))(k)
 
-    def _lift(self, k, spin, curl, remote):
+    def _lift(self, k, names, curl, remote):
         hamiltonian, slopes = self._full(k)
         own = self.model.basis_connection(k, curl=curl) if self.model.external_terms else None
         (columns, effective), (changes, effective_slopes) = self._derivatives(hamiltonian, slopes)
@@ -144,23 +149,25 @@ class EffectiveModel(Model):
         leaving = self._leaving(columns, changes, own)
         of_connection = self._curl(columns, connection, leaving, own) if curl else None
         changing = BasisConnection(connection, of_connection)
-        lifted = Lifted(
+        full_velocity = slopes if own is None else own.velocity(hamiltonian, slopes)
+        velocity = changing.velocity(effective, effective_slopes)
+
+        def dress(name: str) -> LiftedOperator:
+            matrices = LiftedOperator(operator_at(self.model, name, k))
+            full = _WithCurrent.of(matrices.components, full_velocity)
+            dressed = _WithCurrent(*(self._dress(columns, operator) for operator in full))
+            return LiftedOperator(
+                dressed.operator.reshape(*matrices.matrices.shape[:-3], *effective.shape),
+                current=dressed.current - _WithCurrent.of(dressed.operator, velocity).current,
+                remote=self._removed(hamiltonian, columns, leaving, full) if remote else None,
+            )
+
+        return Lifted(
             effective,
             effective_slopes,
-            None,
+            {name: dress(name) for name in names},
             changing,
             remote_gap=self.rotation.gap(hamiltonian, self.blocks),
-        )
-        if not spin:
-            return lifted
-        full_velocity = slopes if own is None else own.velocity(hamiltonian, slopes)
-        full = _SpinAndCurrent.of(self.model.spin_at(k), full_velocity)
-        dressed = _SpinAndCurrent(*(self._dress(columns, operator) for operator in full))
-        velocity = changing.velocity(effective, effective_slopes)
-        return lifted._replace(
-            spin=dressed.spin,
-            current=dressed.current - _SpinAndCurrent.of(dressed.spin, velocity).current,
-            remote=self._removed(hamiltonian, columns, leaving, full) if remote else None,
         )
 
     # --- pieces ----------------------------------------------------------------------------------
@@ -219,7 +226,7 @@ class EffectiveModel(Model):
             curvature = curvature + self._dress(columns, own.curvature())
         return curvature + 1j * commutator(connection[a], connection[b])
 
-    def _removed(self, hamiltonian, columns, leaving, full: "_SpinAndCurrent") -> RemoteStates:
+    def _removed(self, hamiltonian, columns, leaving, full: "_WithCurrent") -> RemoteStates:
         """With Y of HY − YH_eff = X, ⟨r|Y|m⟩ = −⟨r|v|m⟩/(ε_m − ε_r)² for r removed:
         −X†sT − T†sX is 2 Im s R, and −i(T†jY − Y†j T) is −2 Im j v/(ε_m − ε_r)². With an order Y
         is from the basis E of the kept bands, E E†T, for only of these the equation has a solution.
@@ -230,20 +237,20 @@ class EffectiveModel(Model):
         source = project_out(kept, matmul(leaving, dagger(part)))
         bands = spectrum(hamiltonian, self.blocks.bands)
         y = matmul(resolvent(hamiltonian, kept, source, bands), part)
-        torque = -matmul(dagger(t), matmul(full.spin, leaving[:, None]))
+        torque = -matmul(dagger(t), matmul(full.operator, leaving[:, None]))
         current = -1j * matmul(dagger(t), matmul(full.current[:, None], y[None, :, None]))
         return RemoteStates(torque + dagger(torque), current + dagger(current))
 
 
-class _SpinAndCurrent(NamedTuple):
-    """The spin operator, and the spin current ½{s, v}."""
+class _WithCurrent(NamedTuple):
+    """An operator O of c components, and its current ½{O, v}."""
 
-    spin: Inexact[Array, "3 n n K"]
-    current: Inexact[Array, "d 3 n n K"]
+    operator: Inexact[Array, "c n n K"]
+    current: Inexact[Array, "d c n n K"]
 
     @classmethod
-    def of(cls, spin, velocity) -> "_SpinAndCurrent":
-        return cls(spin, 0.5 * anticommutator(spin, velocity[:, None]))
+    def of(cls, operator, velocity) -> "_WithCurrent":
+        return cls(operator, 0.5 * anticommutator(operator, velocity[:, None]))
 
 
 class SpinCurrent(eqx.Module):
@@ -300,10 +307,15 @@ class UndressedModel(Model):
     def spin_at(self, k, box=None):
         return self._bare(self.effective.model.spin_at(k))
 
-    def lift(self, k, box=None, *, spin, curl, remote=False):
-        lifted = self.effective.lift(k, spin=False, curl=False)
-        return lifted._replace(connection=None, spin=self.spin_at(k) if spin else None)
+    def operators(self):
+        bare = lambda full: lambda k: self._bare(evaluate_operator(full, k[:, None]))[..., 0]  # noqa: E731
+        return {n: bare(full) for n, full in named_operators(self.effective.model).items()}
 
-    def _bare(self, spin: Complex[Array, "3 n n K"]) -> Complex[Array, "3 m m K"]:
+    def lift(self, k, box=None, *, operators=(), curl=False, remote=False):
+        full = self.effective.model
+        bare = {n: LiftedOperator(self._bare(operator_at(full, n, k))) for n in operators}
+        return self.effective.lift(k)._replace(connection=None, operators=bare)
+
+    def _bare(self, operator: Inexact[Array, "*c n n K"]) -> Complex[Array, "*c m m K"]:
         frame = self.effective.blocks.frame[:, : self.effective.blocks.sizes[0]]
-        return sandwich(frame[..., None], spin)
+        return sandwich(frame[..., None], operator)

@@ -203,7 +203,7 @@ _PORTION = 4096
 @program
 def _components(model, k):
     """H (n, n, K), and each of its slopes."""
-    lifted = model.lift(k, spin=False, curl=False)
+    lifted = model.lift(k)
     return lifted.hamiltonian, *lifted.slopes
 
 

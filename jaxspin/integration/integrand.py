@@ -1,5 +1,7 @@
 """The integrand at one point of a mesh: what it computes, by its trace and by its values."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from jaxspin.engine.checkpoint import describe, round_to_scale
 from jaxspin.engine.identity import Unidentified, code_of, digest, operations, trace
 from jaxspin.engine.programs import program
 from jaxspin.meshes.mesh import Mesh
+from jaxspin.models.operators import operator_at
 
 
 def integrand_code(observable, model, mesh: Mesh, degeneracy) -> str:
@@ -40,7 +43,13 @@ def describe_code(observable, model, mesh: Mesh, degeneracy) -> dict[str, str]:
     parts = {
         "model.__call__": (model, k),
         "model.tile": (model.tile, tile),
-        **({"model.spin_at": (model.spin_at, tile)} if observable.spin else {}),
+        **{
+            "model.spin_at" if name == "spin" else f"model.operators, {name}": (
+                partial(operator_at, model, name),
+                tile,
+            )
+            for name in observable.operators
+        },
         "integrand": (
             lambda u: _integrand(observable, model, mesh.coordinates, degeneracy, u),
             _middle(mesh),
@@ -62,13 +71,13 @@ def describe_values(observable, model) -> dict[str, str]:
 
 @program
 def _lifted_values(observable, model):
-    """H(k), its slopes, the spin operator and the connection at a few k."""
+    """H(k), its slopes, operators and the connection at a few k."""
     k = jnp.asarray(np.random.default_rng(20231119).uniform(-1, 1, size=(model.dimension, 3)))
     model = model.prepared()
-    lifted = model.lift(
-        k, spin=observable.spin, curl=observable.external_curvature and model.external_terms
-    )
-    return lifted.hamiltonian, lifted.slopes, lifted.spin, lifted.connection
+    curl = observable.external_curvature and model.external_terms
+    lifted = model.lift(k, operators=observable.operators, curl=curl)
+    operators = [operator.matrices for operator in lifted.operators.values()]
+    return lifted.hamiltonian, lifted.slopes, operators, lifted.connection
 
 
 def _integrand(observable, model, coordinates, degeneracy, u):

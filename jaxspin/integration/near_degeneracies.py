@@ -302,7 +302,7 @@ _quickly = partial(program, compiler_options={"xla_backend_optimization_level": 
 
 @_quickly
 def _lifted(model, k):
-    lifted = model.prepared().lift(k, spin=False, curl=False)
+    lifted = model.prepared().lift(k)
     return lifted.hamiltonian, lifted.slopes
 
 

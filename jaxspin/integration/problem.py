@@ -31,8 +31,8 @@ class Problem(eqx.Module):
     >>> from jaxspin.quantities.charge import ANOMALOUS_HALL
     >>> model = js.models.QiWuZhang(A=1.0, m=-1.0)
     >>> problem = Problem(ANOMALOUS_HALL, model, js.Grid((8, 8)), js.Levels(0.0)).check()
-    >>> problem.quantities[0].name, problem.observable.spin
-    ('anomalous Hall conductivity', False)
+    >>> problem.quantities[0].name, problem.observable.operators
+    ('anomalous Hall conductivity', ())
     """
 
     quantities: tuple[Quantity, ...] = eqx.field(converter=_as_tuple)
@@ -89,8 +89,7 @@ class Problem(eqx.Module):
         checks.check_mesh(model, mesh)
         checks.check_levels(self.levels)
         self._check_dimension()
-        if observable.spin:
-            model_checks.check_spin(model)
+        model_checks.check_operators(model, observable.operators)
         hamiltonians = model_checks.sample_hamiltonians(model)
         usual = checks.choose_degeneracy(hamiltonians, Covariant())
         degeneracy = checks.choose_degeneracy(hamiltonians, self.degeneracy)

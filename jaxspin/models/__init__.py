@@ -7,7 +7,6 @@ from jaxspin.models.base import (
     Model as Model,
     Scaled as Scaled,
     Sum as Sum,
-    WithSpin as WithSpin,
 )
 from jaxspin.models.crystal_field import CrystalFieldC4v as CrystalFieldC4v
 from jaxspin.models.envelopes import Legendre as Legendre
@@ -29,3 +28,4 @@ from jaxspin.models.lattice import (
 )
 from jaxspin.models.matrix_sum import MatrixSum as MatrixSum
 from jaxspin.models.tight_binding import HoppingModel as HoppingModel
+from jaxspin.models.with_operators import WithOperators as WithOperators, WithSpin as WithSpin

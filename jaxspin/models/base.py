@@ -1,7 +1,7 @@
-"""What a model is: a Hamiltonian H(k) at one k, and the spin operator that goes with it."""
+"""Models: a Hamiltonian H(k) at one k, and the operators that go with it."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -15,10 +15,16 @@ from jaxtyping import Array, Complex, Float, Inexact
 from jaxspin.engine.descriptions import describe_fields
 from jaxspin.engine.identity import is_overridden, run_operations
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.tolerances import GIVEN
 from jaxspin.engine.xla import separate_kernel
 from jaxspin.meshes.lattice import reciprocal_vectors
-from jaxspin.models.lifted import BasisConnection, Lifted
+from jaxspin.models.lifted import BasisConnection, Lifted, LiftedOperator
+from jaxspin.models.operators import (
+    Operator,
+    evaluate_operator,
+    find_spin,
+    named_operators,
+    operator_at,
+)
 
 
 class Model(eqx.Module):
@@ -46,7 +52,9 @@ class Model(eqx.Module):
 
     A continuum model (k.p) leaves `lattice` alone. A periodic model overrides it with the
     direct lattice vectors, which is what `Grid` needs. H(k) is computed with jax.numpy and without
-    branches on k, for JAX traces it; H(k), the lattice and the spin may be nested lists.
+    branches on k, because JAX traces it; H(k), the lattice and the operators may be nested lists.
+    A model without spin leaves `spin` alone, and one with other operators, such as a valley or an
+    orbital moment, adds them to `operators`.
     """
 
     @property
@@ -58,9 +66,38 @@ class Model(eqx.Module):
     def __call__(self, k: Float[Array, " d"]) -> Complex[Any, "n n"]:
         """H(k) in eV, Hermitian; k in 1/Å, Cartesian."""
 
-    @abstractmethod
-    def spin(self) -> Complex[Any, "3 n n"]:
-        """Spin operator in units of ħ/2 (Pauli matrices for spin 1/2, 2J for spin J)."""
+    def spin(self) -> Complex[Any, "3 n n"] | None:
+        """Spin operator in units of ħ/2 (Pauli matrices for spin 1/2, 2J for spin J).
+
+        The short way to `operators()["spin"]`; None for a model without spin.
+        """
+        kind = type(self)
+        if kind.operators is Model.operators:
+            operator, depends = None, kind.spin_at is not Model.spin_at
+        else:
+            operator = self.operators().get("spin")
+            depends = callable(operator)
+        if depends:
+            raise ValueError(
+                f"The spin operator of {kind.__name__} depends on k: `spin_at(k)` gives it."
+            )
+        return operator
+
+    def operators(self) -> Mapping[str, Operator]:
+        """Hermitian operators in the basis of H(k), by name: "spin", and others of a subclass.
+
+        An operator is one matrix (n, n), several (c, n, n), or a function that returns them at one
+        k. Observables ask for it by its name (`of=`), `bands(model, k).operator(name)` gives its
+        matrix elements.
+
+        ```python
+        def operators(self):
+            return {**super().operators(), "valley": np.kron(PAULI[3], PAULI[0])}
+        ```
+        """
+        kind = type(self)
+        silent = kind.spin is Model.spin and kind.spin_at is Model.spin_at
+        return {} if silent else find_spin(self)
 
     @property
     def lattice(self) -> Float[Any, "d d"]:
@@ -105,18 +142,20 @@ class Model(eqx.Module):
     ) -> Complex[Array, "3 n n K"]:
         """The spin operator at many k, the k axis last; of length 1 where all k have the same.
 
-        A model whose spin operator depends on k overrides it, and then `spin()` is an error.
+        A model whose spin operator depends on k overrides it, and then `spin()` is an error, or
+        has a function as "spin" among its `operators`.
 
         Args:
             box: given where the k are those of `box`, whose basis is meant then.
         """
-        operator = self.spin()
+        own = type(self).spin is not Model.spin
+        operator = self.spin() if own else self.operators().get("spin")
         if operator is None:
             raise ValueError(
                 "Argument `model` must have a spin operator for this quantity, "
                 f"but {type(self).__name__}.spin returns None."
             )
-        return jnp.asarray(operator)[..., None]
+        return evaluate_operator(operator, k)
 
     @property
     def matrix_size(self) -> int:
@@ -158,8 +197,8 @@ class Model(eqx.Module):
         k: Float[Array, "d K"],
         box: Sequence[Float[Array, " _"]] | None = None,
         *,
-        spin: bool,
-        curl: bool,
+        operators: Sequence[str] = (),
+        curl: bool = False,
         remote: bool = False,
     ) -> Lifted:
         """All that the bands are made of, at many k, from the methods above.
@@ -168,8 +207,9 @@ class Model(eqx.Module):
 
         Args:
             box: given where the k are those of `box`.
-            spin, curl, remote: whether the spin operator, the curl of the connection, and what
-                goes through removed bands are wanted.
+            operators: names of the operators that are wanted.
+            curl, remote: whether the curl of the connection, and what goes through removed bands
+                are wanted.
         """
         hamiltonian, slopes = (
             separate_kernel(self.tile)(k) if box is None else separate_kernel(self.box)(box)
@@ -177,8 +217,7 @@ class Model(eqx.Module):
         connection = None
         if self.external_terms:
             connection = separate_kernel(partial(self.basis_connection, curl=curl))(k, box)
-        operator = separate_kernel(self.spin_at)(k, box) if spin else None
-        return Lifted(hamiltonian, slopes, operator, connection)
+        return Lifted(hamiltonian, slopes, lift_operators(self, operators, k, box), connection)
 
     def __add__(self, other: "Model") -> "Sum":
         return Sum(self, other)
@@ -208,17 +247,27 @@ def _run_model(model: Model, unit):
     ]
     with suppress(Exception):  # a model without spin, which is refused where spin is needed
         found.append(model.spin_at(tile))
+    with suppress(Exception):  # bad operators, which are refused where they are needed
+        found += [operator_at(model, name, tile) for name in sorted(named_operators(model))]
     methods = {
         "prepared": lambda: jax.tree.leaves(model.prepared()),
         "tile": lambda: model.tile(tile),
         "box": lambda: model.box([x[None] for x in k]),
         "basis_connection": lambda: model.basis_connection(tile, curl=True),
-        "lift": lambda: model.lift(tile, spin=True, curl=model.external_terms),
+        "lift": lambda: model.lift(tile, operators=("spin",), curl=model.external_terms),
     }
     for name, run in methods.items():
         if is_overridden(model, name):
             found.append(run())
     return found
+
+
+def lift_operators(model, names: Iterable[str], k, box=None) -> dict[str, LiftedOperator]:
+    """Operators of a model by name, at many k; arguments as of `Model.lift`."""
+    return {
+        name: LiftedOperator(separate_kernel(partial(operator_at, model, name))(k, box))
+        for name in names
+    }
 
 
 def hamiltonian_at(model: Model, k: Float[Array, " d"]) -> Inexact[Array, "n n"]:
@@ -264,6 +313,32 @@ def copy_as_float(value: Any) -> Array:
 def as_float(value: object) -> Array:
     """An array, with a known value inside the user's jit too."""
     return jnp.asarray(value, dtype=jnp.result_type(float))
+
+
+class Derived(Model):
+    """A model made of another one, `model`, with the facts of that."""
+
+    model: eqx.AbstractVar[Model]
+
+    @property
+    def dimension(self) -> int:
+        return self.model.dimension
+
+    @property
+    def lattice(self):
+        return self.model.lattice
+
+    @property
+    def matrix_size(self) -> int:
+        return self.model.matrix_size
+
+    @property
+    def downfolded(self) -> bool:
+        return self.model.downfolded
+
+    @property
+    def external_terms(self) -> bool:
+        return self.model.external_terms
 
 
 class Sum(Model):
@@ -336,6 +411,9 @@ class Sum(Model):
     def spin_at(self, k, box=None):
         return self.first.spin_at(k)
 
+    def operators(self):
+        return named_operators(self.first)
+
     @property
     def external_terms(self) -> bool:
         return self.first.external_terms
@@ -343,8 +421,8 @@ class Sum(Model):
     def basis_connection(self, k, box=None, *, curl=False):
         return self.first.basis_connection(k, curl=curl)
 
-    def lift(self, k, box=None, *, spin, curl, remote=False):
-        lifted = self.first.lift(k, spin=spin, curl=curl)
+    def lift(self, k, box=None, *, operators=(), curl=False, remote=False):
+        lifted = self.first.lift(k, operators=operators, curl=curl)
         hamiltonian, slopes = separate_kernel(self.second.tile)(k)
         return lifted._replace(
             hamiltonian=lifted.hamiltonian + hamiltonian, slopes=lifted.slopes + slopes
@@ -357,23 +435,11 @@ def _same_lattice(a: Array | None, b: Array | None) -> bool:
     return is_traced(a, b) or np.allclose(a, b)
 
 
-class Scaled(Model):
+class Scaled(Derived):
     """H = scale · H_model, same spin operator."""
 
     model: Model
     scale: Float[Array, ""] = eqx.field(converter=lambda scale: _as_scale(scale))
-
-    @property
-    def dimension(self) -> int:
-        return self.model.dimension
-
-    @property
-    def lattice(self):
-        return self.model.lattice
-
-    @property
-    def matrix_size(self) -> int:
-        return self.model.matrix_size
 
     def prepared(self):
         return Scaled(self.model.prepared(), self.scale)
@@ -395,90 +461,26 @@ class Scaled(Model):
     def spin_at(self, k, box=None):
         return self.model.spin_at(k, box)
 
-    @property
-    def external_terms(self) -> bool:
-        return self.model.external_terms
+    def operators(self):
+        return named_operators(self.model)
 
     def basis_connection(self, k, box=None, *, curl=False):
         return self.model.basis_connection(k, box, curl=curl)
 
-    def lift(self, k, box=None, *, spin, curl, remote=False):
-        lifted = self.model.lift(k, box, spin=spin, curl=curl, remote=remote)
+    def lift(self, k, box=None, *, operators=(), curl=False, remote=False):
+        lifted = self.model.lift(k, box, operators=operators, curl=curl, remote=remote)
+        gap = lifted.remote_gap
         return lifted._replace(
             hamiltonian=self.scale * lifted.hamiltonian,
             slopes=self.scale * lifted.slopes,
-            current=None if lifted.current is None else self.scale * lifted.current,
-            remote_gap=None
-            if lifted.remote_gap is None
-            else jnp.abs(self.scale) * lifted.remote_gap,
+            operators={
+                name: operator._replace(
+                    current=None if operator.current is None else self.scale * operator.current
+                )
+                for name, operator in lifted.operators.items()
+            },
+            remote_gap=None if gap is None else jnp.abs(self.scale) * gap,
         )
-
-    @property
-    def downfolded(self) -> bool:
-        return self.model.downfolded
-
-
-class WithSpin(Model):
-    """The same H(k) with another spin operator (3, n, n), in units of ħ/2.
-
-    Raises:
-        ValueError: the operator has another shape than the model's, or is not Hermitian; the model
-            is downfolded.
-    """
-
-    model: Model
-    operator: Complex[Array, "3 n n"] = eqx.field(
-        converter=jax.ensure_compile_time_eval()(jnp.array)
-    )
-
-    def __check_init__(self):
-        if self.model.downfolded:
-            raise ValueError(
-                "Argument `model` must get its spin operator before downfolding, which dresses it, "
-                "but is downfolded."
-            )
-        n = number_of_bands(self.model)
-        expected = (3, n, n)
-        if self.operator.shape != expected:
-            raise ValueError(
-                f"Argument `operator` must have shape {expected}, but has {self.operator.shape}."
-            )
-        if is_traced(self.operator):
-            return
-        operator = np.asarray(self.operator)
-        if not np.allclose(operator, operator.conj().swapaxes(1, 2), atol=GIVEN.of(operator)):
-            raise ValueError("Argument `operator` must be three Hermitian matrices, but is not.")
-
-    @property
-    def dimension(self) -> int:
-        return self.model.dimension
-
-    @property
-    def lattice(self):
-        return self.model.lattice
-
-    @property
-    def matrix_size(self) -> int:
-        return self.model.matrix_size
-
-    def prepared(self):
-        return WithSpin(self.model.prepared(), self.operator)
-
-    def __call__(self, k):
-        return self.model(k)
-
-    def tile(self, k):
-        return self.model.tile(k)
-
-    def spin(self):
-        return self.operator
-
-    @property
-    def external_terms(self) -> bool:
-        return self.model.external_terms
-
-    def basis_connection(self, k, box=None, *, curl=False):
-        return self.model.basis_connection(k, curl=curl)
 
 
 def check_is_model(model) -> None:

@@ -1,4 +1,6 @@
-"""Checks of a model before anything is traced: H(k), its shape, lattice and spin."""
+"""Checks of a model before anything is traced: H(k), its shape, lattice and operators."""
+
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ from jaxtyping import Array, Complex
 
 from jaxspin.engine import tolerances
 from jaxspin.engine.programs import program
-from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.small_matrices import dagger, is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.tracing import look_at
 from jaxspin.engine.validate import as_numbers, finite_reals
@@ -19,6 +21,7 @@ from jaxspin.models.base import (
     method_for_property,
     number_of_bands,
 )
+from jaxspin.models.operators import named_operators, operator_at
 
 SAMPLES = 5
 
@@ -52,6 +55,58 @@ def check_model(model) -> None:
     k = jnp.stack([jnp.zeros(d), *sample_points(model)])
     for one, hamiltonian in zip(k, jax.vmap(lambda k: hamiltonian_at(model, k))(k), strict=True):
         _check_hamiltonian(np.asarray(hamiltonian), one)
+
+
+def check_operators(model, names: Iterable[str]) -> None:
+    """`model` has operators of these names, which are finite, Hermitian and of the size of H(k).
+
+    Raises:
+        ValueError: naming what is wrong, and the operators that the model has.
+    """
+    for name in names:
+        if name == "spin":
+            check_spin(model)
+        else:
+            _check_operator(model, name)
+
+
+@jax.ensure_compile_time_eval()
+def _check_operator(model, name: str) -> None:
+    known, kind = named_operators(model), type(model).__name__
+    if name not in known:
+        raise ValueError(
+            f"Argument `model` must have an operator {name!r} for this quantity, but the operators "
+            f"of {kind} are {', '.join(map(repr, known)) or 'none'}."
+        )
+    n, d = number_of_bands(model), model.dimension
+    traced = look_at(
+        lambda model, k: operator_at(model, name, k),
+        model,
+        jax.ShapeDtypeStruct((d, 1), float),
+        argument="model",
+        what=f"its operator {name!r}",
+        where=f"{kind}.operators",
+        wanted=f"must give its operator {name!r} as matrices",
+    )
+    shape = traced.out_avals[0].shape[:-1]
+    if len(shape) not in (2, 3) or shape[-2:] != (n, n) or 0 in shape:
+        raise ValueError(
+            f"Argument `model` must have an operator {name!r} of shape {(n, n)} or (c, {n}, {n}), "
+            f"but it has shape {shape}."
+        )
+    if is_traced(model):
+        return
+    matrices = _operator_at(model, name, jnp.stack(sample_points(model), axis=-1))
+    if not np.all(np.isfinite(matrices)):
+        raise ValueError(f"Argument `model` must have a finite operator {name!r}, but does not.")
+    rounding = tolerances.GIVEN.of(matrices) * max(1.0, np.max(np.abs(matrices)))
+    if not np.allclose(matrices, dagger(matrices), rtol=0, atol=rounding):
+        raise ValueError(f"Argument `model` must have a Hermitian operator {name!r}, but does not.")
+
+
+@program
+def _operator_at(model, name, k):
+    return operator_at(model, name, k)
 
 
 @jax.ensure_compile_time_eval()

@@ -116,6 +116,10 @@ class Haldane(Model):
             "its electrons are spinless. Take one such as KaneMele."
         )
 
+    def operators(self):
+        """ "sublattice": 1 on A, −1 on B."""
+        return {"sublattice": PAULI[3]}
+
 
 class KaneMele(Model):
     """Kane-Mele model on the honeycomb lattice, basis (A up, A down, B up, B down).
@@ -167,6 +171,10 @@ class KaneMele(Model):
 
     def spin(self) -> Complex[Array, "3 4 4"]:
         return jnp.asarray(_TWO_ORBITAL_SPIN)
+
+    def operators(self):
+        """The spin, and "sublattice": 1 on A, −1 on B."""
+        return {"spin": self.spin(), "sublattice": np.kron(PAULI[3], PAULI[0])}
 
 
 class BernevigHughesZhang(Model):

@@ -1,4 +1,4 @@
-"""A model on a tile of k-points: H, its slopes, the spin and the connection of its basis."""
+"""A model on a tile of k-points: H, its slopes, operators and the connection of its basis."""
 
 from typing import Any, NamedTuple
 
@@ -38,19 +38,33 @@ class BasisConnection(NamedTuple):
         return curl - 1j * (product - dagger(product))
 
 
+class LiftedOperator(NamedTuple):
+    """An operator O at many k, the k axis last, or of length 1 where all k have the same.
+
+    `current` and `remote` have the components of O as an axis, of length 1 for a single matrix.
+    """
+
+    matrices: Inexact[Array, "*c n n _"]
+    #: The current of O less ½{O, v}, eV Å, (d, c, n, n, K): what is lost where O and v are
+    #: projected on a part of the states. None where nothing is, or where it is not known.
+    current: Complex[Array, "d c n n K"] | None = None
+    #: Only from a downfolded model, and where it was asked for.
+    remote: RemoteStates | None = None
+
+    @property
+    def components(self) -> Inexact[Array, "c n n _"]:
+        """The matrices with an axis of components, of length 1 for a single matrix."""
+        return self.matrices if self.matrices.ndim == 4 else self.matrices[None]
+
+
 class Lifted(NamedTuple):
     """A model at many k, the k axis last."""
 
     #: H, eV, and ∂H/∂k_i, eV Å.
     hamiltonian: Inexact[Array, "n n K"]
     slopes: Inexact[Array, "d n n K"]
-    #: Units of ħ/2, with a last axis of length 1 where all k have the same.
-    spin: Complex[Array, "3 n n K"] | None
-    connection: BasisConnection | None
-    #: The spin current less ½{s, v}, eV Å, (d, 3, n, n, K): what is lost where s and v are
-    #: projected on a part of the states. None where nothing is, or where it is not known.
-    current: Complex[Array, "d 3 n n K"] | None = None
-    #: Only from a downfolded model, and where it was asked for.
-    remote: RemoteStates | None = None
+    #: Those that were asked for, by name.
+    operators: dict[str, LiftedOperator]
+    connection: BasisConnection | None = None
     #: Only from a downfolded model: the smallest gap between kept and removed bands, eV.
     remote_gap: Float[Array, " K"] | None = None

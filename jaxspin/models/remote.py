@@ -6,12 +6,12 @@ from jaxtyping import Array, Complex
 
 
 class RemoteStates(NamedTuple):
-    """What a field drives through the bands that a downfolded model has not, on those it has.
+    """Field response of an operator through the remote bands, projected onto the kept ones.
 
-    Operators whose diagonal in the band basis adds to the sums over pairs of bands (`quantities`).
+    Matrices whose diagonal in the band basis adds to the sums over pairs of bands (`quantities`).
     """
 
-    #: Spin generated, Å: what pairs with removed bands are in `Torque`.
-    torque: Complex[Array, "d 3 n n K"]
-    #: Spin current, Å², (flow, field, spin, n, n, K): the same in `ConventionalSpinHall`.
-    current: Complex[Array, "d d 3 n n K"]
+    #: Generation of the operator, Å: what pairs with removed bands are in `Torque`.
+    torque: Complex[Array, "d c n n K"]
+    #: Its current, Å², (flow, field, c, n, n, K): the same in `ConventionalSpinHall`.
+    current: Complex[Array, "d d c n n K"]

@@ -151,6 +151,12 @@ class HoppingModel(Model):
     def spin_at(self, k, box=None):
         return self.prepared().spin_at(k, box)
 
+    def operators(self):
+        if self.spin_operator is None or self.spin_operator.ndim == 3:
+            return {} if self.spin_operator is None else {"spin": self.spin_operator}
+        prepared = self.prepared()
+        return {"spin": lambda k: prepared.spin_at(k[:, None])[..., 0]}
+
     def basis_connection(self, k, box=None, *, curl=False):
         return self.prepared().basis_connection(k, box, curl=curl)
 
@@ -208,6 +214,9 @@ class PreparedHopping(Model):
 
     def spin(self):
         return self.model.spin()
+
+    def operators(self):
+        return self.model.operators()
 
     def tile(self, k):
         sums = bloch_sums.scattered(self.model.cells, self.by_cell, self._reduced(k))

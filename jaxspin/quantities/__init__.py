@@ -5,5 +5,9 @@ records: name, axes, unit, symbol, formula, source and parity.
 """
 
 from jaxspin.quantities.axes import AXES as AXES, Axis as Axis
-from jaxspin.quantities.observable import Observable as Observable, Weights as Weights
+from jaxspin.quantities.observable import (
+    Observable as Observable,
+    OfOperator as OfOperator,
+    Weights as Weights,
+)
 from jaxspin.quantities.quantity import Quantity as Quantity

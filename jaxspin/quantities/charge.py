@@ -12,7 +12,6 @@ from jaxspin.quantities.quantity import Quantity
 class CarrierNumber(Observable):
     """Carrier number: weight 1 for every band."""
 
-    spin = False
     smooth = True
 
     def __call__(self, bands):
@@ -22,7 +21,6 @@ class CarrierNumber(Observable):
 class DensityOfStates(Observable):
     """Density of states: weight 1 for every band, with -∂f/∂ε."""
 
-    spin = False
     smooth = True
 
     def __call__(self, bands):
@@ -32,7 +30,6 @@ class DensityOfStates(Observable):
 class AnomalousHall(Observable):
     """-Ω_ab,m: σ_ab = -(e²/ħ) Σ f Ω_ab."""
 
-    spin = False
     external_curvature = True
 
     def __call__(self, bands):

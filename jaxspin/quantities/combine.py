@@ -19,7 +19,10 @@ class Restricted(Observable):
 
     observable: Observable
     bands: tuple[int, ...] = eqx.field(static=True)
-    spin = True
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        return self.observable.operators
 
     @property
     def smooth(self) -> bool:
@@ -42,8 +45,8 @@ class OfBands(Observable):
     observable: Observable
 
     @property
-    def spin(self) -> bool:
-        return self.observable.spin
+    def operators(self) -> tuple[str, ...]:
+        return self.observable.operators
 
     @property
     def filled_pairs(self) -> bool:
@@ -60,8 +63,8 @@ class Differentiated(Observable):
     group_splitting = True
 
     @property
-    def spin(self) -> bool:
-        return self.observable.spin
+    def operators(self) -> tuple[str, ...]:
+        return self.observable.operators
 
     @property
     def external_curvature(self) -> bool:
@@ -77,8 +80,9 @@ class Stacked(Observable):
     observables: tuple[Observable, ...]
 
     @property
-    def spin(self) -> bool:
-        return any(observable.spin for observable in self.observables)
+    def operators(self) -> tuple[str, ...]:
+        names = (name for observable in self.observables for name in observable.operators)
+        return tuple(dict.fromkeys(names))
 
     @property
     def smooth(self) -> bool:

@@ -52,8 +52,8 @@ class Weights(eqx.Module):
 class Observable(eqx.Module):
     """A function from the bands at k to `Weights`."""
 
-    #: Whether the observable needs the spin operator of the model.
-    spin: ClassVar[bool]
+    #: Names of the operators of the model that the observable needs, such as "spin".
+    operators: ClassVar[tuple[str, ...]] = ()
     #: Whether it needs the curvature from beyond the basis functions (`Bands.external_curvature`).
     external_curvature: ClassVar[bool] = False
     #: Whether it needs what a field drives through removed bands (`Bands.remote`).
@@ -73,7 +73,7 @@ class Observable(eqx.Module):
     @property
     def needs(self) -> dict[str, Any]:
         """Which fields of `Bands` it needs, as `solve` takes it."""
-        fields = ("spin", "external_curvature", "remote", "group_splitting")
+        fields = ("operators", "external_curvature", "remote", "group_splitting")
         return {name: getattr(self, name) for name in fields}
 
     @abstractmethod
@@ -81,20 +81,39 @@ class Observable(eqx.Module):
         """The weights of each band."""
 
 
+class OfOperator(Observable):
+    """An observable of one operator of the model: the spin, if no other is named by `of`.
+
+    The components of the operator are the last ones of the weights: spin in the formulas is any
+    Hermitian operator, of c components, or of one where it is a single matrix.
+    """
+
+    #: Name of the operator (`Model.operators`).
+    of: str = eqx.field(static=True, default="spin", kw_only=True)
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        return (self.of,)
+
+    def matrices(self, bands: Bands) -> Complex[Array, "c n n _"]:
+        """The operator in the band basis."""
+        return bands.operator(self.of).components
+
+
 def diagonal(operator: Complex[Array, "*c n n K"]) -> Float[Array, "*c n K"]:
     """Real part of the diagonal of operators, one number for each band."""
     return jnp.einsum("...mmk->...mk", operator).real
 
 
-def spin_current(bands: Bands, spin: Complex[Array, "3 n n K"]) -> Complex[Array, "d 3 n n K"]:
-    """½{s, ∂H} for each flow and spin component, eV Å."""
+def spin_current(bands: Bands, spin: Complex[Array, "c n n K"]) -> Complex[Array, "d c n n K"]:
+    """½{s, ∂H} for each flow and component of s, eV Å."""
     product = 0.5 * matmul(spin, bands.velocity[:, None])
     return materialize(product + dagger(product))  # {s, v} = sv + (sv)†, both being Hermitian
 
 
 def linear_response(
-    bands: Bands, current: Complex[Array, "d 3 n n K"]
-) -> Float[Array, "d d 3 n K"]:
+    bands: Bands, current: Complex[Array, "d c n n K"]
+) -> Float[Array, "d d c n K"]:
     """Tr(current ρ_E), with ρ_E,mn = R^b_mn (f_m - f_n)/(ε_m - ε_n), collected on bands (6)."""
     mixing = bands.active_connection * bands.inverse_gap
     return -2 * diagonal_of_product(current[:, None], mixing[None, :, None]).real

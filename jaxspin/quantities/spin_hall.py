@@ -17,6 +17,7 @@ from jaxspin.engine.xla import materialize
 from jaxspin.quantities.axes import FIELD, FLOW, SPIN
 from jaxspin.quantities.observable import (
     Observable,
+    OfOperator,
     Weights,
     antisymmetric,
     diagonal,
@@ -28,23 +29,23 @@ from jaxspin.quantities.quantity import Quantity
 _PAPER = "Liu, Cullen and Culcer, Phys. Rev. B 108, 195434 (2023)"
 
 
-class ConventionalSpinHall(Observable):
+class ConventionalSpinHall(OfOperator):
     """The response of j = ½{s, v}: -2 Im Σ_n j^a_mn v^b_nm/(ε_m - ε_n)²."""
 
-    spin = True
     remote = True
 
     def __call__(self, bands):
-        current = spin_current(bands, bands.spin)
-        if bands.current_beyond is not None:
-            current = current + bands.current_beyond
+        operator = bands.operator(self.of)
+        current = spin_current(bands, operator.components)
+        if operator.current is not None:
+            current = current + operator.current
         weights = linear_response(bands, current)
-        if bands.remote is not None:
-            weights = weights + diagonal(bands.remote.current)
+        if operator.remote is not None:
+            weights = weights + diagonal(operator.remote.current)
         return Weights(weights)
 
 
-class ProperSpinHallCorrected(Observable):
+class ProperSpinHallCorrected(OfOperator):
     """s_mm Ω_ab,m, for groups tr[s_G F_ab,G] over the group.
 
     J^s = (e/ħ) E x Σ f s_mm Ω_m. This is the derivation of the paper carried through with
@@ -52,12 +53,11 @@ class ProperSpinHallCorrected(Observable):
     the crystal, with what comes from states beyond the basis functions where that is known.
     """
 
-    spin = True
     filled_pairs = True
     external_curvature = True
 
     def __call__(self, bands):
-        r, inside = bands.connection, bands.intraband(bands.spin)
+        r, inside = bands.connection, bands.intraband(self.matrices(bands))
 
         def weight(a, b):  # i F_ab = R^b R^a - R^a R^b, and R^b R^a = (R^a R^b)†
             product = matmul(r[a], r[b])
@@ -70,18 +70,17 @@ class ProperSpinHallCorrected(Observable):
         return Weights(weights.sea + beyond, expansion=weights.expansion)
 
 
-class ProperSpinHallPublished(Observable):
+class ProperSpinHallPublished(OfOperator):
     """Σ_n s_nn Ω_ab,mn, for groups the diagonal of i(R^a s_d R^b - R^b s_d R^a).
 
     Eqs. (1), (2), (C25) as printed: the spin of the partner band n instead of m.
     """
 
-    spin = True
     filled_pairs = True
     every_band = True
 
     def __call__(self, bands):
-        r, inside = bands.connection, bands.intraband(bands.spin)
+        r, inside = bands.connection, bands.intraband(self.matrices(bands))
 
         def weight(a, b):
             return -2 * diagonal_of_product(matmul(r[a], inside), r[b]).imag
@@ -89,7 +88,7 @@ class ProperSpinHallPublished(Observable):
         return antisymmetric(bands, weight)
 
 
-class KuboSpinHall(Observable):
+class KuboSpinHall(OfOperator):
     """The response of Shi, Zhang, Xiao and Niu, PRL 96, 076604 (2006).
 
     With G the part of V = ∂H inside groups and B = s/(ε_n - ε_m) between them, a flow, b field:
@@ -101,17 +100,17 @@ class KuboSpinHall(Observable):
     B is anti-Hermitian, the terms of each band are the real or imaginary part of a diagonal.
     """
 
-    spin = True
     every_band = True
 
     def __call__(self, bands):
         flow, field = bands.connection[:, None, None], bands.active_connection[None, :, None]
-        spin = bands.interband(bands.spin)
+        operator = self.matrices(bands)
+        spin = bands.interband(operator)
         scaled = materialize(jnp.where(bands.active, spin * bands.inverse_gap, 0))
         group_velocity = bands.intraband(bands.velocity)[:, None, None]
         driven = anticommutator(bands.velocity[None, :], bands.connection[:, None])[:, :, None]
         sea = (
-            -diagonal_of_product(bands.interband(anticommutator(bands.spin, flow)), field).imag
+            -diagonal_of_product(bands.interband(anticommutator(operator, flow)), field).imag
             + diagonal_of_product(scaled, driven).real
             - diagonal_of_product(anticommutator(scaled, group_velocity), field).real
         )
@@ -119,54 +118,54 @@ class KuboSpinHall(Observable):
         return Weights(sea, surface)
 
 
-class DiagonalSpinCurrent(Observable):
+class DiagonalSpinCurrent(OfOperator):
     """J1 = ½ tr s_d {v_a, ρ_E}: the current of the spin inside degenerate groups, s_d."""
 
-    spin = True
     every_band = True
 
     def __call__(self, bands):
-        return Weights(linear_response(bands, spin_current(bands, bands.intraband(bands.spin))))
+        return Weights(
+            linear_response(bands, spin_current(bands, bands.intraband(self.matrices(bands))))
+        )
 
 
-class OffDiagonalSpinCurrent(Observable):
+class OffDiagonalSpinCurrent(OfOperator):
     """J2 = ½ tr s_od {v_a, ρ_E}: the current of the spin between groups, s_od."""
 
-    spin = True
     every_band = True
 
     def __call__(self, bands):
-        return Weights(linear_response(bands, spin_current(bands, bands.interband(bands.spin))))
+        return Weights(
+            linear_response(bands, spin_current(bands, bands.interband(self.matrices(bands))))
+        )
 
 
-class DrivenTorqueDipole(Observable):
+class DrivenTorqueDipole(OfOperator):
     """I1 = i tr t ∂ρ_EQ/∂Q_a: the dipole of the torque t = i[H, s] on the driven electrons.
 
     ρ_EQ = -½{v_a, ρ_E}/(ε_m - ε_n), so that I1 is the current with ρ_E of i t_nm/(ε_n - ε_m).
     """
 
-    spin = True
     every_band = True
 
     def __call__(self, bands):
-        torque = 1j * bands.gap * bands.spin
+        torque = 1j * bands.gap * self.matrices(bands)
         dipole = 1j * torque * bands.inverse_gap
         return Weights(linear_response(bands, spin_current(bands, dipole)))
 
 
-class EquilibriumTorqueDipole(Observable):
+class EquilibriumTorqueDipole(OfOperator):
     """I2 = ½ Σ f_m {D_b s_od, R^a}_mm, with D_b s_od = i[R^b, s_d] between groups.
 
     (C22) with the index of (C15); the total derivative that integrates to zero is left out.
     """
 
-    spin = True
     filled_pairs = True
     every_band = True
 
     def __call__(self, bands):
         flow, field = bands.connection[:, None, None], bands.connection[None, :, None]
-        derivative = bands.interband(1j * commutator(field, bands.intraband(bands.spin)))
+        derivative = bands.interband(1j * commutator(field, bands.intraband(self.matrices(bands))))
         return Weights(diagonal_of_product(derivative, flow).real)
 
 

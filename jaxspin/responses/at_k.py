@@ -3,7 +3,6 @@
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxspin.band_structure import geometry
@@ -15,6 +14,7 @@ from jaxspin.engine.programs import program
 from jaxspin.integration import checks
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model, check_is_model
+from jaxspin.models.operators import named_operators
 from jaxspin.quantities.observable import Observable
 from jaxspin.quantities.spin_hall import DEFINITIONS, NOT_GIVEN, Definition, check_definition
 
@@ -32,19 +32,22 @@ def bands(
     Returns:
         `BandStructure`, with the k axes first: energies (..., n) in eV; velocity (..., d, n, n),
         ∂H/∂k in the band basis in eV Å; spin (..., 3, n, n) in units of ħ/2 (None if the model has
-        no spin operator); basis (..., n, n), its columns the eigenvectors; berry_connection
-        (..., d, n, n) in Å; berry_curvature (..., n, d, d) in Å²; groups (..., n); gaps.
+        no spin operator), and other operators of the model by `operator(name)`; basis (..., n, n),
+        its columns the eigenvectors; berry_connection (..., d, n, n) in Å; berry_curvature
+        (..., n, d, d) in Å²; groups (..., n); gaps.
     Raises:
-        ValueError: `k` has another dimension than the model or is not finite.
+        ValueError: `k` has another dimension than the model or is not finite; an operator of the
+            model is not Hermitian, not finite or of another size.
     """
     check_is_model(model)
+    model_checks.check_spin_is_a_method(model)
     return from_bands(
         *_at(
             _unchanged,
             model,
             k,
             degeneracy=degeneracy,
-            spin=_has_spin(model),
+            operators=tuple(named_operators(model)),
             external_curvature=True,
         )
     )
@@ -147,29 +150,28 @@ class _Sea(eqx.Module):
         return self.observable(bands).full.reshape(d, d, 3, *bands.energies.shape)
 
 
-def _per_band(tensor, model, k, degeneracy, *, spin: bool = False, **needs: bool):
+def _per_band(tensor, model, k, degeneracy, **needs):
     mean = geometry.GroupMean(tensor)
-    return move_k_first(*_at(mean, model, k, degeneracy=degeneracy, spin=spin, **needs))
+    return move_k_first(*_at(mean, model, k, degeneracy=degeneracy, **needs))
 
 
 def _at(
-    function, model, k, *, degeneracy, spin: bool, **needs: bool
+    function, model, k, *, degeneracy, operators: tuple[str, ...] = (), **needs: bool
 ) -> tuple[Any, tuple[int, ...]]:
     """function(bands) at k of shape (*batch, d) with one k axis, the last; and batch.
 
     Args:
-        spin, needs: which fields of the bands are wanted, as `solve` takes it.
+        operators, needs: which fields of the bands are wanted, as `solve` takes it.
     """
     model_checks.check_model(model)
     k = model_checks.as_wave_vectors(model, k)
-    if spin:
-        model_checks.check_spin(model)
+    model_checks.check_operators(model, operators)
     batch = k.shape[:-1]
-    needs = {"spin": spin, **needs}
+    wanted = {"operators": operators, **needs}
     flat = k.reshape(-1, k.shape[-1]).T
     degeneracy = checks.choose_degeneracy(model_checks.sample_hamiltonians(model), degeneracy)
     checks.check_degeneracy(model, degeneracy)
-    result = _solve_and_apply(function, model, flat, degeneracy, needs)
+    result = _solve_and_apply(function, model, flat, degeneracy, wanted)
     checks.check_finite_bands(result, model, flat)
     return result, batch
 
@@ -177,12 +179,3 @@ def _at(
 @program
 def _solve_and_apply(function, model, k, degeneracy, needs):
     return function(solve(model, k, degeneracy, **needs))
-
-
-def _has_spin(model) -> bool:
-    model_checks.check_spin_is_a_method(model)
-    try:
-        eqx.filter_eval_shape(lambda k: model.spin_at(k), jnp.zeros((model.dimension, 1)))
-    except ValueError:
-        return False
-    return True

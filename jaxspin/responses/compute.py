@@ -91,8 +91,19 @@ def _origin_of_error(sums: Sums) -> dict[str, Any]:
 
 @jax.ensure_compile_time_eval()
 def _split(sums: Sums, problem: Problem) -> list[Sums]:
-    """The components of each quantity, which the sums have end to end."""
-    sizes = [quantity.size(problem.model.dimension) for quantity in problem.all_quantities]
+    """The components of each quantity, which the sums have end to end.
+
+    Raises:
+        ValueError: the quantities have axes for another number of components.
+    """
+    dimension, several = problem.model.dimension, problem.all_quantities
+    sizes = [quantity.size(dimension) for quantity in several]
+    if sum(sizes) != sums.value.shape[-1]:
+        axes = " and ".join(str([axis.name for axis in quantity.axes]) for quantity in several)
+        raise ValueError(
+            "Argument `quantities` must have axes for the components of their observables, "
+            f"{sums.value.shape[-1]} in {dimension} dimensions, but {axes} have {sum(sizes)}."
+        )
     edges = np.cumsum(sizes)[:-1]
     xp, arrays = as_arrays(sums.value, sums.error)
     values, errors = (xp.split(array, edges, axis=-1) for array in arrays)

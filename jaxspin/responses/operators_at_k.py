@@ -34,7 +34,8 @@ def operators(
     Returns:
         `Operators`, with the k axes first: velocity (..., d, n, n) in eV Å, spin (..., 3, n, n) in
         units of ħ/2, spin_current (..., d, 3, n, n) in eV Å, torque (..., 3, n, n) in eV; the last
-        three None if the model has no spin operator; and `bands`, whose basis it is.
+        three None if the model has no spin operator; `named`, all operators of the model by name;
+        and `bands`, whose basis it is.
     Raises:
         ValueError: `k` has another dimension than the model or is not finite.
 

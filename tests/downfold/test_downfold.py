@@ -34,12 +34,11 @@ EXACT, SECOND = js.downfold(D, (0, 1)), js.downfold(D, (0, 1), order=2)
 @eqx.filter_jit
 def at(model, k):
     """H_eff, spin, spin current and ∂H_eff at one k."""
-    lifted = model.lift(k[:, None], spin=True, curl=True)
+    lifted = model.lift(k[:, None], operators=("spin",), curl=True)
+    spin, beyond, _ = lifted.operators["spin"]
     v = lifted.slopes - 1j * commute(lifted.connection.connection, lifted.hamiltonian)
-    current = lifted.current + 0.5 * (
-        times(lifted.spin, v[:, None]) + times(v[:, None], lifted.spin)
-    )
-    return tuple(x[..., 0] for x in (lifted.hamiltonian, lifted.spin, current, lifted.slopes))
+    current = beyond + 0.5 * (times(spin, v[:, None]) + times(v[:, None], spin))
+    return tuple(x[..., 0] for x in (lifted.hamiltonian, spin, current, lifted.slopes))
 
 
 @eqx.filter_jit
@@ -380,9 +379,11 @@ def test_derivatives_at_degenerate_points(order):
         a, b, bt, kx, ky = x
         model = js.models.CrystalFieldC4v(1.0, a, b, bt, 0.5, 0.07, -0.05, 0.04)
         two = js.downfold(model, (0, 1), order=order)
-        lifted = two.lift(jnp.stack([kx, ky])[:, None], spin=True, curl=True, remote=True)
-        parts = (lifted.hamiltonian, lifted.slopes, lifted.spin, lifted.current)
-        parts += (*lifted.connection, *lifted.remote)
+        k = jnp.stack([kx, ky])[:, None]
+        lifted = two.lift(k, operators=("spin",), curl=True, remote=True)
+        spin, current, remote = lifted.operators["spin"]
+        parts = (lifted.hamiltonian, lifted.slopes, spin, current)
+        parts += (*lifted.connection, *remote)
         return jnp.concatenate([part.ravel() for part in parts])
 
     x = jnp.array([0.3, 0.0, 0.1, 0.0, 0.0])
@@ -549,7 +550,8 @@ KNOWN = combine.Stacked(
         spin_hall.ConventionalSpinHall(),
         spin_hall.ProperSpinHallCorrected(),
         spin.Torque(),
-        spin.EquilibriumSpinCurrent(),
+        spin.TrivialSpinCurrent(),
+        spin.TopologicalSpinCurrent(),
     )
 )
 

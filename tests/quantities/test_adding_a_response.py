@@ -27,8 +27,6 @@ class OrbitalDipole(Observable):
     """∂_c ε_m Ω_ab,m m_m of each band, with ∂f/∂ε: a Berry curvature dipole that carries its
     orbital moment m = (0, 0, m_xy). Components (flow a, field b, second field c, orbital)."""
 
-    spin = False
-
     def __call__(self, bands):
         velocity = jnp.einsum("cmmK->cmK", bands.velocity).real
         curvature = geometry.berry_curvature(bands)

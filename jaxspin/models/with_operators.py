@@ -1,0 +1,160 @@
+"""Models with operators that are given to them: another spin, a valley, an orbital moment."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex
+
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.tolerances import GIVEN
+from jaxspin.models.base import Derived, Model, lift_operators, number_of_bands
+from jaxspin.models.operators import check_names, named_operators
+
+
+class WithOperators(Derived):
+    """The same H(k) with further operators, or others in place of those of the same name.
+
+    Args:
+        given: matrices by name, (n, n) or (c, n, n), Hermitian. An operator that depends on k is
+            one of a class of your own, with `operators` as a method.
+    Raises:
+        ValueError: an operator has another shape or is not Hermitian; the model is downfolded.
+
+    >>> import jaxspin as js
+    >>> mirror = {"mirror": np.diag([1, -1, 1, -1])}
+    >>> model = WithOperators(js.models.KaneMele(0.5, 1.0, 0.3), mirror)
+    >>> list(model.operators())
+    ['spin', 'sublattice', 'mirror']
+    """
+
+    model: Model
+    given: Mapping[str, Complex[Array, "*c n n"]] = eqx.field(converter=lambda x: _as_matrices(x))
+
+    def __check_init__(self):
+        check_names("given", self.given)
+        _check_not_downfolded(self.model, "its operators")
+        n = number_of_bands(self.model)
+        for name, matrices in self.given.items():
+            if matrices.ndim not in (2, 3) or matrices.shape[-2:] != (n, n) or matrices.size == 0:
+                raise ValueError(
+                    f"Argument `given` must have {name!r} of shape {(n, n)} or (c, {n}, {n}), "
+                    f"but has shape {matrices.shape}."
+                )
+            if not _is_hermitian(matrices):
+                raise ValueError(
+                    f"Argument `given` must have Hermitian matrices as {name!r}, but does not."
+                )
+
+    def __call__(self, k):
+        return self.model(k)
+
+    def prepared(self):
+        return WithOperators(self.model.prepared(), self.given)
+
+    def operators(self):
+        return {**named_operators(self.model), **self.given}
+
+    def tile(self, k):
+        return self.model.tile(k)
+
+    def basis_connection(self, k, box=None, *, curl=False):
+        return self.model.basis_connection(k, curl=curl)
+
+    def lift(self, k, box=None, *, operators=(), curl=False, remote=False):
+        others = [name for name in operators if name not in self.given]
+        lifted = self.model.lift(k, operators=others, curl=curl)
+        given = lift_operators(self, [name for name in operators if name in self.given], k)
+        return lifted._replace(operators={**lifted.operators, **given})
+
+
+class WithSpin(Derived):
+    """The same H(k) with another spin operator (3, n, n), in units of ħ/2.
+
+    Raises:
+        ValueError: the operator has another shape than the model's, or is not Hermitian; the model
+            is downfolded.
+    """
+
+    model: Model
+    operator: Complex[Array, "3 n n"] = eqx.field(
+        converter=jax.ensure_compile_time_eval()(jnp.array)
+    )
+
+    def __check_init__(self):
+        _check_not_downfolded(self.model, "its spin operator")
+        n = number_of_bands(self.model)
+        expected = (3, n, n)
+        if self.operator.shape != expected:
+            raise ValueError(
+                f"Argument `operator` must have shape {expected}, but has {self.operator.shape}."
+            )
+        if not _is_hermitian(self.operator):
+            raise ValueError("Argument `operator` must be three Hermitian matrices, but is not.")
+
+    def __call__(self, k):
+        return self.model(k)
+
+    def prepared(self):
+        return WithSpin(self.model.prepared(), self.operator)
+
+    def spin(self):
+        return self.operator
+
+    def operators(self):
+        return {**named_operators(self.model), "spin": self.operator}
+
+    def tile(self, k):
+        return self.model.tile(k)
+
+    def basis_connection(self, k, box=None, *, curl=False):
+        return self.model.basis_connection(k, curl=curl)
+
+    def lift(self, k, box=None, *, operators=(), curl=False, remote=False):
+        others = [name for name in operators if name != "spin"]
+        lifted = self.model.lift(k, operators=others, curl=curl)
+        given = lift_operators(self, [name for name in operators if name == "spin"], k)
+        return lifted._replace(operators={**lifted.operators, **given})
+
+
+@jax.ensure_compile_time_eval()
+def _as_matrices(given: Any) -> dict[str, Array]:
+    """Operators of the user's by name, copied."""
+    if not isinstance(given, Mapping):
+        raise ValueError(
+            "Argument `given` must be a mapping from names to matrices, but is of type "
+            f"{type(given).__name__}."
+        )
+    return {name: _as_numbers(name, matrices) for name, matrices in given.items()}
+
+
+def _as_numbers(name: Any, matrices: Any) -> Array:
+    try:
+        if not is_traced(matrices) and np.asarray(matrices).dtype.kind not in "iufc":
+            raise TypeError("not numbers")
+        return jnp.array(matrices, dtype=complex)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Argument `given` must have matrices of numbers as {name!r}, but has one of type "
+            f"{type(matrices).__name__}. An operator that depends on k is one of a class of your "
+            "own, with `operators` as a method."
+        ) from error
+
+
+def _check_not_downfolded(model: Model, what: str) -> None:
+    if model.downfolded:
+        raise ValueError(
+            f"Argument `model` must get {what} before downfolding, which dresses operators, "
+            "but is downfolded."
+        )
+
+
+def _is_hermitian(matrices: Array) -> bool:
+    """Whether matrices are Hermitian and finite, where their values are known."""
+    if is_traced(matrices):
+        return True
+    known = np.asarray(matrices)
+    return np.allclose(known, known.conj().swapaxes(-1, -2), atol=GIVEN.of(known))
