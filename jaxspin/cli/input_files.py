@@ -285,7 +285,12 @@ def _model_constructors() -> dict[str, Callable[..., Model]]:
     for name, cls in vars(models).items():
         if not (inspect.isclass(cls) and issubclass(cls, Model)) or inspect.isabstract(cls):
             continue
-        if cls in (models.Sum, models.Scaled, models.WithSpin):  # made of other models
+        if cls in (
+            models.Sum,
+            models.Scaled,
+            models.WithOperators,
+            models.WithSpin,
+        ):  # made of other models
             continue
         found[name] = cls
         for attribute, value in vars(cls).items():

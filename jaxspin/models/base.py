@@ -167,12 +167,12 @@ class Model(eqx.Module):
 
     @property
     def downfolded(self) -> bool:
-        """Whether bands of the crystal were removed from the model (`downfold`)."""
+        """True if bands of the crystal were removed from the model (`downfold`)."""
         return False
 
     @property
     def external_terms(self) -> bool:
-        """Whether the model has elements of the position operator between its basis functions."""
+        """True if the position operator has elements between the basis functions."""
         return False
 
     def basis_connection(

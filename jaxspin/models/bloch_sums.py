@@ -74,13 +74,15 @@ class BlochSum(eqx.Module):
         """The sums on the box of all combinations of the u_i, by the shorter of the two ways."""
         if not separable(self.cells, [x.size for x in u]):
             return self.scattered(grid(u))
-        reach = _reach(self.cells)
+        reach = _largest_coordinates(self.cells)
         sides = [materialize(_side_waves(x, r)) for x, r in zip(u, reach, strict=True)]
         field = self.by_axis.reshape(1, 2 * reach[0] + 1, -1)
         for i in range(len(u) - 1):
             field = _sum_along(field, sides[i])
             field = field.reshape(field.shape[0], 2 * reach[i + 1] + 1, -1)
-        return _unpacked(_last_sum(field[None], sides[-1]).reshape(*self.by_cell.shape[1:], -1))
+        return _unpack_hermitian(
+            _last_sum(field[None], sides[-1]).reshape(*self.by_cell.shape[1:], -1)
+        )
 
 
 def grid(u: Sequence[Float[Array, " _"]]) -> list[Float[Array, "..."]]:
@@ -92,8 +94,8 @@ def scattered(
     cells: Cells, matrices: Float[Array, "j c n n"], u: Sequence[Float[Array, "..."]]
 ) -> Complex[Array, "c n n K"]:
     """Bloch sums at any k, as one real matrix product, from `matrices_of_waves`."""
-    waves = _waves(half(cells), u)
-    return _unpacked(jnp.tensordot(matrices, waves, axes=(0, 0), precision="highest"))
+    waves = _cosines_and_sines(half(cells), u)
+    return _unpack_hermitian(jnp.tensordot(matrices, waves, axes=(0, 0), precision="highest"))
 
 
 def box_with_slopes(
@@ -111,7 +113,7 @@ def box_with_slopes(
     Args:
         matrices: those of `matrices_of_products`.
     """
-    n, d, reach = len(centres), len(vectors), _reach(cells)
+    n, d, reach = len(centres), len(vectors), _largest_coordinates(cells)
     sides = [materialize(_side_waves(x, r)) for x, r in zip(u, reach, strict=True)]
     fields = [matrices.reshape(1, 2 * reach[0] + 1, -1)]
     for i in range(d - 1):
@@ -125,12 +127,12 @@ def box_with_slopes(
     site_terms = (x.swapaxes(-1, -2)[..., None] * sites).reshape(by_angle.shape)
     slopes = dot(by_angle, vectors) + site_terms
     packed = jnp.concatenate([fields[0][None], jnp.moveaxis(slopes, -1, 0)])
-    return _unpacked(_last_sum(materialize(packed), sides[-1]).reshape(1 + d, n, n, -1))
+    return _unpack_hermitian(_last_sum(materialize(packed), sides[-1]).reshape(1 + d, n, n, -1))
 
 
 def separable(cells: Cells, sides: Sequence[int]) -> bool:
-    """Whether sums along one axis after the other are shorter, per k-point."""
-    widths = [2 * reach + 1 for reach in _reach(cells)]
+    """True if sums along one axis after the other are shorter, per k-point."""
+    widths = [2 * reach + 1 for reach in _largest_coordinates(cells)]
     d = len(sides)
     # Channels times waves: 2 in the first sum, ..., 1 + d in the last; each sum is over the waves
     # of its own and all later axes, and serves the points of the later sides.
@@ -147,14 +149,14 @@ def matrices_of_waves(blocks: Complex[Array, "h *c n n"]) -> Float[Array, "j *c 
     """
     dagger = blocks.conj().swapaxes(-1, -2)
     cosines, sines = (blocks + dagger)[1:], 1j * (blocks - dagger)[1:]
-    return _packed(jnp.concatenate([blocks[:1], cosines, sines]))
+    return _pack_hermitian(jnp.concatenate([blocks[:1], cosines, sines]))
 
 
 def matrices_of_products(
     cells: Cells, blocks: Complex[Array, "r *c n n"]
 ) -> Float[Array, "*jc n n"]:
     """The packed matrices of the products of waves, e^{irθ} = cos(|r| θ) + i sign(r) sin(|r| θ)."""
-    reach = _reach(cells)
+    reach = _largest_coordinates(cells)
     shape = [2 * r + 1 for r in reach]
     box = jnp.zeros((*shape, *blocks.shape[1:]), blocks.dtype)
     box = box.at[tuple((np.array(cells) + reach).T)].set(blocks)
@@ -165,15 +167,15 @@ def matrices_of_products(
         waves[np.where(r, largest + np.abs(r), 0), r + largest] += 1j * np.sign(r)
         box = jnp.tensordot(jnp.asarray(waves), box, axes=(1, axis), precision="highest")
         box = jnp.moveaxis(box, 0, axis)
-    return _packed((box + box.conj().swapaxes(-1, -2)) / 2)
+    return _pack_hermitian((box + box.conj().swapaxes(-1, -2)) / 2)
 
 
-def _packed(m: Complex[Array, "*c n n"]) -> Float[Array, "*c n n"]:
+def _pack_hermitian(m: Complex[Array, "*c n n"]) -> Float[Array, "*c n n"]:
     upper = np.triu(np.ones(m.shape[-2:], bool))
     return jnp.where(upper, m.real, m.imag.swapaxes(-1, -2))
 
 
-def _unpacked(p: Float[Array, "c n n K"]) -> Complex[Array, "c n n K"]:
+def _unpack_hermitian(p: Float[Array, "c n n K"]) -> Complex[Array, "c n n K"]:
     transposed = p.swapaxes(1, 2)
     row, column = np.indices((*p.shape[1:3], 1))[:2]
     real = jnp.where(row <= column, p, transposed)
@@ -181,26 +183,26 @@ def _unpacked(p: Float[Array, "c n n K"]) -> Complex[Array, "c n n K"]:
     return jax.lax.complex(real, imaginary)
 
 
-def _waves(half: Cells, u: Sequence[Float[Array, "..."]]) -> Float[Array, "j K"]:
+def _cosines_and_sines(half: Cells, u: Sequence[Float[Array, "..."]]) -> Float[Array, "j K"]:
     """1, then cos k·R and sin k·R of the cells of `half` but the home cell, k = Σ_i u_i b_i.
 
     They are products of powers of e^{2πi u_i}; the u_i need only broadcast together. Kept, for the
     library product that uses them would compute them again for each row.
     """
-    sides = (_powers_at(x, r) for x, r in zip(u, np.array(half).T, strict=True))
+    sides = (_pick_powers(x, r) for x, r in zip(u, np.array(half).T, strict=True))
     products: Any = math.prod(sides)
     waves = products.reshape(len(half), -1)
     return materialize(jnp.concatenate([waves.real, waves[1:].imag]))
 
 
-def _powers_at(u: Float[Array, "..."], r: np.ndarray) -> Complex[Array, "h ..."]:
+def _pick_powers(u: Float[Array, "..."], r: np.ndarray) -> Complex[Array, "h ..."]:
     """e^{2πi r u} for each integer r, of either sign."""
     largest = np.max(np.abs(r))
-    powers = materialize(jnp.stack(_powers(u, largest)))
+    powers = materialize(jnp.stack(_list_powers(u, largest)))
     return jnp.concatenate([powers, powers[1:].conj()])[np.where(r >= 0, r, largest - r)]
 
 
-def _powers(u: Float[Array, "..."], largest: int) -> list[Complex[Array, "..."]]:
+def _list_powers(u: Float[Array, "..."], largest: int) -> list[Complex[Array, "..."]]:
     """e^{2πi r u} for r = 0, ..., largest: one cosine and one sine for each u."""
     wave = jax.lax.complex(jnp.cos(2 * jnp.pi * u), jnp.sin(2 * jnp.pi * u))
     table = [jnp.ones_like(wave)]
@@ -209,14 +211,14 @@ def _powers(u: Float[Array, "..."], largest: int) -> list[Complex[Array, "..."]]
     return table
 
 
-def _reach(cells: Cells) -> list[int]:
+def _largest_coordinates(cells: Cells) -> list[int]:
     """The largest coordinate of a cell along each axis."""
     return np.max(np.abs(cells), axis=0).tolist()
 
 
 def _side_waves(u: Float[Array, " N"], reach: int) -> Float[Array, "j N"]:
     """1, cos θ, ..., cos(reach θ), sin θ, ..., sin(reach θ) at θ = 2π u."""
-    table = jnp.stack(_powers(u, reach))
+    table = jnp.stack(_list_powers(u, reach))
     return jnp.concatenate([table.real, table[1:].imag])
 
 

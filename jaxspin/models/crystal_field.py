@@ -53,17 +53,17 @@ class CrystalFieldC4v(MatrixSum):
             )
 
     @classmethod
-    def with_a2(cls, gap, a, b, b_inter, kinetic, gamma1=0.0, gamma2=0.0, gamma_inter=0.0):
+    def with_a2(cls, gap, a, b, b_inter, kinetic, *, gamma1=0.0, gamma2=0.0, gamma_inter=0.0):
         """A Γ2 orbital and the doublet."""
         return cls(gap, a, b, b_inter, kinetic, gamma1, gamma2, gamma_inter, "A2")
 
     @classmethod
-    def with_b1(cls, gap, a, b, b_inter, kinetic, gamma1=0.0, gamma2=0.0, gamma_inter=0.0):
+    def with_b1(cls, gap, a, b, b_inter, kinetic, *, gamma1=0.0, gamma2=0.0, gamma_inter=0.0):
         """A Γ3 orbital (x² − y²) and the doublet."""
         return cls(gap, a, b, b_inter, kinetic, gamma1, gamma2, gamma_inter, "B1")
 
     @classmethod
-    def with_b2(cls, gap, a, b, b_inter, kinetic, gamma1=0.0, gamma2=0.0, gamma_inter=0.0):
+    def with_b2(cls, gap, a, b, b_inter, kinetic, *, gamma1=0.0, gamma2=0.0, gamma_inter=0.0):
         """A Γ4 orbital (xy) and the doublet (xz, yz): Eq. (A20), for oxide interfaces."""
         return cls(gap, a, b, b_inter, kinetic, gamma1, gamma2, gamma_inter, "B2")
 
@@ -90,12 +90,12 @@ class CrystalFieldC4v(MatrixSum):
 
     @property
     def matrices(self):
-        return np.array([matrix for matrix, _ in self._terms(jnp.zeros(2))])
+        return np.array([matrix for matrix, _ in self._list_terms(jnp.zeros(2))])
 
     def coefficients(self, k):
-        return [coefficient for _, coefficient in self._terms(k)]
+        return [coefficient for _, coefficient in self._list_terms(k)]
 
-    def _terms(self, k):
+    def _list_terms(self, k):
         one, x, y, z = PAULI
         first, doublet = np.diag([1, 0, 0]), np.diag([0, 1, 1])
         vectors_a, vectors_b, vectors_c = np.array(INVARIANTS[self.irrep])

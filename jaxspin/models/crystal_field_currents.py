@@ -38,7 +38,7 @@ class Estimate(eqx.Module):
 
     @property
     def holds(self) -> bool:
-        """Whether every ratio is at most 0.1."""
+        """True if every ratio is at most 0.1."""
         return all(bool(ratio <= _SMALL) for ratio in self.small.values())
 
 
@@ -81,8 +81,8 @@ def standard(model: CrystalFieldC4v, mu: float) -> Estimate:
     The crystal has it only where (52) and, with b = 0, what the bands gain at fourth order,
     a b_inter³ 4μ/π in units ħ = m = E_g = 1, are far below it: three ħ²μ/2ma² relatively.
     """
-    model = _plain(model)
-    kinetic, alpha = _effective(model)
+    model = _reduce_to_a1(model)
+    kinetic, alpha = _effective_parameters(model)
     trivial, topological = rashba(kinetic, alpha, mu)
     value = trivial + topological
     small = {
@@ -90,9 +90,9 @@ def standard(model: CrystalFieldC4v, mu: float) -> Estimate:
         "a^2 / (kinetic gap)": model.a**2 / (model.kinetic * model.gap),
         "(52) / (4)": jnp.abs(_lowest_order(model, mu) / value),
         "b / gap": jnp.abs(model.b) / model.gap,
-        "upper bands filled": _filled(model, mu),
+        "upper bands filled": _infinite_if_filled(model, mu),
     }
-    return _checked(value, small)
+    return _warn_out_of_regime(value, small)
 
 
 def leading(model: CrystalFieldC4v, mu: float, temperature: float = 0.0) -> Estimate:
@@ -100,18 +100,18 @@ def leading(model: CrystalFieldC4v, mu: float, temperature: float = 0.0) -> Esti
 
     At a finite temperature (K), times 2(kT/μ)² [−Li₂(−e^(μ/kT))].
     """
-    model = _plain(model)
-    small = {"b / gap": jnp.abs(model.b) / model.gap, **_remainder(model, mu, temperature)}
-    return _checked(_lowest_order(model, mu) * _thermal(mu, temperature), small)
+    model = _reduce_to_a1(model)
+    small = {"b / gap": jnp.abs(model.b) / model.gap, **_relative_remainder(model, mu, temperature)}
+    return _warn_out_of_regime(_lowest_order(model, mu) * _thermal_factor(mu, temperature), small)
 
 
 def all_orders_in_b(model: CrystalFieldC4v, mu: float, temperature: float = 0.0) -> Estimate:
     """J_s = 2mμ² b a b_inter/[πħ³ (E_g − b)² (E_g + b)], second order in a, b_inter."""
-    model = _plain(model)
+    model = _reduce_to_a1(model)
     gaps = (model.gap - model.b) ** 2 * (model.gap + model.b)
     value = mu**2 * model.b * model.a * model.b_inter / (jnp.pi * model.kinetic * gaps)
-    small = _remainder(model, mu, temperature)
-    return _checked(value * _thermal(mu, temperature), small)
+    small = _relative_remainder(model, mu, temperature)
+    return _warn_out_of_regime(value * _thermal_factor(mu, temperature), small)
 
 
 def second_order(model: CrystalFieldC4v, mu: float) -> Estimate:
@@ -119,8 +119,8 @@ def second_order(model: CrystalFieldC4v, mu: float) -> Estimate:
 
     With q = m*α/ħ² and K² = 2m*μ/ħ² + q², m* and α of (39), (41).
     """
-    model = _plain(model)
-    kinetic, alpha = _effective(model)
+    model = _reduce_to_a1(model)
+    kinetic, alpha = _effective_parameters(model)
     gap = model.gap
     q = alpha / (2 * kinetic)
     k2 = mu / kinetic + q**2
@@ -129,10 +129,12 @@ def second_order(model: CrystalFieldC4v, mu: float) -> Estimate:
     reduction = 1 - 2 * model.b_inter**2 / gap**2 - model.b * model.a**2 / (model.kinetic * gap**2)
     second = 2 * kinetic / (4 * jnp.pi) * reduction * (2 * k2 * q + 2 * q**3 / 3)
     value = alpha / (2 * jnp.pi) * first - second
-    return _checked(value, {"b / gap": jnp.abs(model.b) / gap, **_remainder(model, mu)})
+    return _warn_out_of_regime(
+        value, {"b / gap": jnp.abs(model.b) / gap, **_relative_remainder(model, mu)}
+    )
 
 
-def _effective(model) -> tuple[Array, Array]:
+def _effective_parameters(model) -> tuple[Array, Array]:
     """ħ²/2m* and α_R, (39), (41)."""
     return (
         model.kinetic - model.a**2 / model.gap,
@@ -146,8 +148,8 @@ def _lowest_order(model, mu) -> Array:
     return (mu / model.gap) ** 2 * model.b * alpha / (2 * jnp.pi * model.kinetic)
 
 
-def _remainder(model, mu, temperature=0.0) -> dict[str, Array]:
-    """What fourth order adds relatively, also near the doublet, and where the latter is filled.
+def _relative_remainder(model, mu, temperature=0.0) -> dict[str, Array]:
+    """Relative size of the fourth order, also near the doublet, and where the latter is filled.
 
     For small b the first two are those of (51). Their factors at any b are those of the weight
     b_inter²/(gap − b)² lost, and of the mass: terms as large as trivial and topological part times
@@ -167,11 +169,11 @@ def _remainder(model, mu, temperature=0.0) -> dict[str, Array]:
         "a^2 gap^2 / (kinetic mu (gap^2 - b^2))": mass * gap**2 / (gap**2 - b**2),
         "2 b_inter^2 / (gap - |b|)^2": 2 * model.b_inter**2 / near**2,
         "a^2 mu / (kinetic (gap - |b|)^2)": model.a**2 * mu / (model.kinetic * near**2),
-        "upper bands filled": _filled(model, mu, temperature),
+        "upper bands filled": _infinite_if_filled(model, mu, temperature),
     }
 
 
-def _filled(model, mu, temperature=0.0) -> Array:
+def _infinite_if_filled(model, mu, temperature=0.0) -> Array:
     """Infinite where the upper bands are filled too, else 0."""
     top = mu + _TAIL * BOLTZMANN * temperature
     return jnp.where(top < model.gap - jnp.abs(model.b), 0.0, jnp.inf)
@@ -195,14 +197,14 @@ def _check_kinetic(kinetic) -> None:
         )
 
 
-def _thermal(mu, temperature) -> Array:
+def _thermal_factor(mu, temperature) -> Array:
     """2 (kT/μ)² [−Li₂(−e^(μ/kT))], by the inversion of Li₂ for μ > 0; 1 at T = 0."""
     x = mu / (BOLTZMANN * jnp.maximum(temperature, 1e-12))
     return jnp.where(temperature > 0, 1 + (jnp.pi**2 / 3 + 2 * spence(1 + jnp.exp(-x))) / x**2, 1)
 
 
 @jax.ensure_compile_time_eval()
-def _plain(model) -> CrystalFieldC4v:
+def _reduce_to_a1(model) -> CrystalFieldC4v:
     """The same currents with an orbital A1, and no intrinsic Rashba terms.
 
     Raises:
@@ -223,7 +225,7 @@ def _plain(model) -> CrystalFieldC4v:
     return model.as_a1()
 
 
-def _checked(value, small) -> Estimate:
+def _warn_out_of_regime(value, small) -> Estimate:
     estimate = Estimate(value, small)
     if not is_traced(estimate) and not estimate.holds:
         worst = max(small, key=lambda name: float(small[name]))

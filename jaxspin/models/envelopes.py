@@ -45,7 +45,7 @@ def variational(heavy: Array, light: Array, width: Array, force: Array) -> Subba
         ⟨h|d/dz|l⟩ = (β_h - β_l)/(2d) ⟨h|l⟩.
 
     Args:
-        heavy, light: ħ²/2m along z, eV Å².
+        masses: ħ²/2m along z of heavy and of light holes, eV Å².
         width: d, Å.
         force: -∂V/∂z, eV/Å.
     """
@@ -66,7 +66,7 @@ def mean_position(beta: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """
     small = jnp.abs(beta) < _SMALL
     away = jnp.where(small, 1.0, beta)
-    langevin = jnp.where(small, _series(beta), 1 / jnp.tanh(away) - 1 / away)
+    langevin = jnp.where(small, _langevin_series(beta), 1 / jnp.tanh(away) - 1 / away)
     return beta / (beta**2 + jnp.pi**2) - langevin / 2
 
 
@@ -76,7 +76,7 @@ _SMALL = 0.1
 _LANGEVIN = (1 / 3, -1 / 45, 2 / 945, -1 / 4725, 2 / 93555, -1382 / 638512875)
 
 
-def _series(beta):
+def _langevin_series(beta):
     return beta * jnp.polyval(jnp.array(_LANGEVIN[::-1]), jnp.minimum(beta**2, _SMALL**2))
 
 
@@ -90,7 +90,7 @@ def _log_norm(beta):
 
 
 def _log_ratio(beta):
-    """log(sinh(β)/β) for small β, the integral of `_series`."""
+    """log(sinh(β)/β) for small β, the integral of `_langevin_series`."""
     square = jnp.minimum(beta**2, _SMALL**2)
     integrated = [c / (2 * n + 2) for n, c in enumerate(_LANGEVIN)]
     return square * jnp.polyval(jnp.array(integrated[::-1]), square)
@@ -156,7 +156,7 @@ class Legendre(eqx.Module):
 
     @property
     def resolved(self) -> int:
-        """How many of the lowest states are those of the well.
+        """Number of the lowest states that are those of the well.
 
         In GaAs, 25 nm wide, at 10⁶ V/m these energies were right to 10⁻³ for `number` from 8 to 40.
         """
@@ -164,7 +164,7 @@ class Legendre(eqx.Module):
 
     def positions(self, width: Float[Array, ""]) -> Float[Array, " q"]:
         """The z at which the potential is taken, Å."""
-        return width / 2 * _tables(self.number).nodes
+        return width / 2 * _tabulate_functions(self.number).nodes
 
     def states(
         self, kinetic: Float[Array, ""], width: Float[Array, ""], potential: Float[Array, " q"]
@@ -175,11 +175,11 @@ class Legendre(eqx.Module):
             potential: V at `positions`, eV.
         """
         energies, states = jnp.linalg.eigh(self.hamiltonian(kinetic, width, potential))
-        return energies, states * _signs(_tables(self.number), states)
+        return energies, states * _rising_signs(_tabulate_functions(self.number), states)
 
     def hamiltonian(self, kinetic, width, potential):
         """kinetic k_z² + V between the functions of the basis, eV, (n, n)."""
-        tables = _tables(self.number)
+        tables = _tabulate_functions(self.number)
         confinement = tables.values.T @ (potential[:, None] * tables.values)
         return kinetic * (2 / width) ** 2 * tables.kinetic + confinement
 
@@ -190,7 +190,7 @@ class Legendre(eqx.Module):
 
     def derivative(self, width: Float[Array, ""]) -> Float[Array, "n n"]:
         """d/dz between the functions of the basis, 1/Å."""
-        return 2 / width * _tables(self.number).derivative
+        return 2 / width * _tabulate_functions(self.number).derivative
 
 
 _MOST = 60  # above it the rounding errors of the orthonormal functions exceed 10⁻¹¹
@@ -206,7 +206,7 @@ class _Tables(eqx.Module):
     walls: np.ndarray  # (2, n), slopes at -1 and at 1
 
 
-def _signs(tables: _Tables, states: Float[Array, "n n"]) -> Float[Array, " n"]:
+def _rising_signs(tables: _Tables, states: Float[Array, "n n"]) -> Float[Array, " n"]:
     """The signs with which all states rise at z = -d/2.
 
     State n = 1, 2, ... has n - 1 nodes, so that its slopes at the two walls are then of the signs
@@ -218,7 +218,7 @@ def _signs(tables: _Tables, states: Float[Array, "n n"]) -> Float[Array, " n"]:
 
 
 @functools.lru_cache(maxsize=32)
-def _tables(number: int) -> _Tables:
+def _tabulate_functions(number: int) -> _Tables:
     nodes, weights = legendre.leggauss(2 * number + 10)  # V like a polynomial of degree 2n + 14
     bubbles = np.eye(number, number + 2, 2) - np.eye(number, number + 2)  # P_{i+2} - P_i
     norms = bubbles @ np.diag(2 / (2 * np.arange(number + 2) + 1)) @ bubbles.T
@@ -232,8 +232,7 @@ def _tables(number: int) -> _Tables:
 
 def galerkin(
     basis: Legendre,
-    heavy: Array,
-    light: Array,
+    masses: tuple[Array, Array],
     width: Array,
     potential: Float[Array, " q"],
     subbands: tuple[int, int],
@@ -241,13 +240,13 @@ def galerkin(
     """The lowest heavy- and light-hole subbands in V(z).
 
     Args:
-        heavy, light: ħ²/2m along z, eV Å².
+        masses: ħ²/2m along z of heavy and of light holes, eV Å².
         width: d, Å.
         potential: V at the positions of the basis, eV.
         subbands: how many heavy- and how many light-hole subbands.
     """
     (heavy_energies, h), (light_energies, l) = (
-        basis.states(kinetic, width, potential) for kinetic in (heavy, light)
+        basis.states(kinetic, width, potential) for kinetic in masses
     )
     h, l = h[:, : subbands[0]], l[:, : subbands[1]]
     return Subbands(

@@ -41,7 +41,7 @@ materials: dict[str, tuple[float, float, float]] = {
 }
 
 
-def _hermitian(elements: dict[tuple[int, int], complex]) -> np.ndarray:
+def _hermitian_matrix(elements: dict[tuple[int, int], complex]) -> np.ndarray:
     """The Hermitian 4x4 matrix with these elements above the diagonal."""
     matrix = np.zeros((4, 4), complex)
     for place, value in elements.items():
@@ -54,9 +54,15 @@ SPIN = spin_matrices(3)[:, [[0], [3], [1], [2]], [0, 3, 1, 2]]
 _HEAVY, _LIGHT = np.diag([1.0, 1, 0, 0]), np.diag([0, 0, 1.0, 1])
 # The elements L ∝ k_- k_z and -L† of Eq. (11), for k_x and k_y. k_z = -i d/dz acts on the
 # envelopes: the adjoint of -i⟨h|d/dz|l⟩k_- has the other sign than its complex conjugate.
-_LINEAR_X, _LINEAR_Y = _hermitian({(0, 2): 1j, (1, 3): -1j}), _hermitian({(0, 2): 1, (1, 3): 1})
+_LINEAR_X, _LINEAR_Y = (
+    _hermitian_matrix({(0, 2): 1j, (1, 3): -1j}),
+    _hermitian_matrix({(0, 2): 1, (1, 3): 1}),
+)
 # The elements M and M*, for k_x² - k_y² and 2 k_x k_y.
-_WARPED_X, _WARPED_Y = _hermitian({(0, 3): 1, (1, 2): 1}), _hermitian({(0, 3): -1j, (1, 2): 1j})
+_WARPED_X, _WARPED_Y = (
+    _hermitian_matrix({(0, 3): 1, (1, 2): 1}),
+    _hermitian_matrix({(0, 3): -1j, (1, 2): 1j}),
+)
 
 
 class Masses(NamedTuple):
@@ -102,7 +108,7 @@ class LuttingerWell(MatrixSum):
     @property
     def subbands(self) -> Subbands:
         """The subbands at k = 0."""
-        return _solved(self)
+        return _solve_subbands(self)
 
     @property
     def dimension(self) -> int:
@@ -113,10 +119,10 @@ class LuttingerWell(MatrixSum):
         return self.prepared().matrices
 
     def coefficients(self, k):
-        return _coefficients(k)
+        return _in_plane_functions(k)
 
     def prepared(self) -> "PreparedWell":
-        return _prepared(self)
+        return _prepare_well(self)
 
     def spin(self):
         return self.prepared().spin()
@@ -170,7 +176,7 @@ class LuttingerWell(MatrixSum):
         Raises:
             ValueError: no hole lies below `mu`, as far as the bound can tell.
         """
-        stiffness = FREE_ELECTRON * _stiffness(self.gammas)
+        stiffness = FREE_ELECTRON * _heaviest_inverse_mass(self.gammas)
         lowest = self.bottom + jnp.linalg.eigvalsh(self.zeeman)[0]
         room = (jnp.max(jnp.asarray(mu)) - lowest) / stiffness - (jnp.pi / self.width) ** 2
         if not is_traced(room) and not room > 0:
@@ -196,24 +202,24 @@ class PreparedWell(MatrixSum):
         return self.terms
 
     def coefficients(self, k):
-        return _coefficients(k)
+        return _in_plane_functions(k)
 
     def spin(self):
         return self.operator
 
 
-def _coefficients(k):
+def _in_plane_functions(k):
     kx, ky = k
     return 1.0, kx**2 + ky**2, kx, ky, kx**2 - ky**2, 2 * kx * ky
 
 
 @program
-def _solved(well: LuttingerWell) -> Subbands:
+def _solve_subbands(well: LuttingerWell) -> Subbands:
     return well.solve()
 
 
 @program
-def _prepared(well: LuttingerWell) -> PreparedWell:
+def _prepare_well(well: LuttingerWell) -> PreparedWell:
     """The matrices of the six functions of k."""
     a, (gamma1, gamma2, gamma3), bands = FREE_ELECTRON, well.gammas, well.solve()
     in_x, in_y = ((gamma2 + gamma3) / 2,) * 2 if well.axial else (gamma2, gamma3)
@@ -221,18 +227,20 @@ def _prepared(well: LuttingerWell) -> PreparedWell:
     energies = jnp.concatenate([jnp.tile(bands.heavy, 2), jnp.tile(bands.light, 2)])
     kinetic = a * ((gamma1 + gamma2) * _HEAVY + (gamma1 - gamma2) * _LIGHT)
     terms = [
-        jnp.diag(energies) + _between(well.zeeman, bands.overlap),
-        _between(kinetic, bands.overlap),
-        linear * _between(_LINEAR_X, bands.derivative),
-        linear * _between(_LINEAR_Y, bands.derivative),
-        quadratic * in_x * _between(_WARPED_X, bands.overlap),
-        quadratic * in_y * _between(_WARPED_Y, bands.overlap),
+        jnp.diag(energies) + _expand_in_envelopes(well.zeeman, bands.overlap),
+        _expand_in_envelopes(kinetic, bands.overlap),
+        linear * _expand_in_envelopes(_LINEAR_X, bands.derivative),
+        linear * _expand_in_envelopes(_LINEAR_Y, bands.derivative),
+        quadratic * in_x * _expand_in_envelopes(_WARPED_X, bands.overlap),
+        quadratic * in_y * _expand_in_envelopes(_WARPED_Y, bands.overlap),
     ]
-    spin = [_between(component, bands.overlap) for component in SPIN]
+    spin = [_expand_in_envelopes(component, bands.overlap) for component in SPIN]
     return PreparedWell(jnp.stack(terms), jnp.stack(spin))
 
 
-def _between(matrix: ArrayLike, envelopes: Float[Array, "a b"]) -> Complex[Array, "n n"]:
+def _expand_in_envelopes(
+    matrix: ArrayLike, envelopes: Float[Array, "a b"]
+) -> Complex[Array, "n n"]:
     """A 4x4 matrix with its elements between heavy and light holes times ⟨h_a|...|l_b⟩."""
     matrix, (a, b) = jnp.asarray(matrix, dtype=complex), envelopes.shape
     heavy, light = jnp.kron(matrix[:2, :2], jnp.eye(a)), jnp.kron(matrix[2:, 2:], jnp.eye(b))
@@ -279,7 +287,7 @@ class HoleWell(LuttingerWell):
         axial: bool = False,
     ):
         self.gammas = _luttinger_parameters(material)
-        self.width, self.field = _width(width), _field(field)
+        self.width, self.field = _as_width(width), _as_field(field)
         self.zeeman, self.axial = _zeeman_matrix(zeeman), bool(axial)
 
     def solve(self) -> Subbands:
@@ -339,9 +347,9 @@ class HoleWellKP(LuttingerWell):
         potential: Callable | None = None,
     ):
         self.gammas = _luttinger_parameters(material)
-        self.width, self.field = _width(width), _field(field)
+        self.width, self.field = _as_width(width), _as_field(field)
         self.zeeman, self.axial = _zeeman_matrix(zeeman), bool(axial)
-        self.basis, self.kept = basis, _kept(subbands, basis)
+        self.basis, self.kept = basis, _check_subbands(subbands, basis)
         self.potential = potential
 
     @jax.ensure_compile_time_eval()
@@ -353,7 +361,7 @@ class HoleWellKP(LuttingerWell):
                     "Argument `potential` must give one real number (eV) for one z (Angstrom), "
                     f"but gives {value.dtype} of shape {value.shape}."
                 )
-        values = self._potential(self.basis)
+        values = self._potential_at_nodes(self.basis)
         if is_traced(values, self.gammas, self.width):
             return
         if not np.all(np.isfinite(values)):
@@ -365,7 +373,7 @@ class HoleWellKP(LuttingerWell):
         error = 0.0
         for kinetic, kept in zip(_along_z(self.gammas), self.kept, strict=True):
             count = kept if kept <= self.basis.resolved else 1
-            here, finer = (self._levels(basis, kinetic)[:count] for basis in bases)
+            here, finer = (self._subband_energies(basis, kinetic)[:count] for basis in bases)
             error = max(error, np.max(np.abs(here - finer)))
         if error > _RESOLVED:
             warn_user(
@@ -373,19 +381,19 @@ class HoleWellKP(LuttingerWell):
                 f"{bases[1]}. Give a larger basis, or fewer subbands."
             )
 
-    def _levels(self, basis, kinetic) -> np.ndarray:
-        potential = np.asarray(self._potential(basis))
+    def _subband_energies(self, basis, kinetic) -> np.ndarray:
+        potential = np.asarray(self._potential_at_nodes(basis))
         return np.linalg.eigvalsh(basis.hamiltonian(float(kinetic), float(self.width), potential))
 
     def solve(self) -> Subbands:
-        kinetic, potential = _along_z(self.gammas), self._potential(self.basis)
-        return galerkin(self.basis, *kinetic, self.width, potential, self.kept)
+        masses, potential = _along_z(self.gammas), self._potential_at_nodes(self.basis)
+        return galerkin(self.basis, masses, self.width, potential, self.kept)
 
     @property
     def bottom(self) -> Float[Array, ""]:
-        return jnp.min(self._potential(self.basis))
+        return jnp.min(self._potential_at_nodes(self.basis))
 
-    def _potential(self, basis) -> Float[Array, " q"]:
+    def _potential_at_nodes(self, basis) -> Float[Array, " q"]:
         """V where a basis takes it, eV."""
         z = basis.positions(self.width)
         tilted = -self.field / _PER_METRE * z
@@ -401,7 +409,7 @@ def _along_z(gammas) -> tuple[Array, Array]:
     return FREE_ELECTRON * (gammas[0] - 2 * gammas[1]), FREE_ELECTRON * (gammas[0] + 2 * gammas[1])
 
 
-def _stiffness(gammas):
+def _heaviest_inverse_mass(gammas):
     """m₀/m of the heaviest bulk hole: along a cube axis or a diagonal of the cube."""
     return gammas[0] - 2 * jnp.max(jnp.abs(gammas[1:]))
 
@@ -430,7 +438,7 @@ def _luttinger_parameters(material) -> Float[Array, " 3"]:
             "Argument `material` must be finite numbers with gamma2 != 0, for otherwise heavy and "
             f"light holes are the same at k = 0, but is {shortened(material)}."
         )
-    if not _stiffness(gammas) > 0:
+    if not _heaviest_inverse_mass(gammas) > 0:
         raise ValueError(
             "Argument `material` must have gamma1 > 2|gamma2| and gamma1 > 2|gamma3|, for "
             "otherwise the mass of the heavy holes is negative along some direction, "
@@ -439,8 +447,8 @@ def _luttinger_parameters(material) -> Float[Array, " 3"]:
     return gammas
 
 
-def _width(value) -> Float[Array, ""]:
-    width = _number("width", value)
+def _as_width(value) -> Float[Array, ""]:
+    width = _as_number("width", value)
     if not is_traced(width) and not _NARROWEST <= width <= _WIDEST:
         hint = ""
         if 1 <= width < _NARROWEST:
@@ -454,8 +462,8 @@ def _width(value) -> Float[Array, ""]:
     return width
 
 
-def _field(value) -> Float[Array, ""]:
-    field = _number("field", value)
+def _as_field(value) -> Float[Array, ""]:
+    field = _as_number("field", value)
     size = 0.0 if is_traced(field) else abs(float(field))
     if not (size == 0 or _WEAKEST <= size <= _STRONGEST):
         hint = ""
@@ -478,7 +486,7 @@ _NARROWEST, _WIDEST = 40.0, 1e4
 _WEAKEST, _STRONGEST = 1e3, 1e9
 
 
-def _number(name: str, value) -> Float[Array, ""]:
+def _as_number(name: str, value) -> Float[Array, ""]:
     number = jnp.array(value, dtype=jnp.result_type(float))
     if number.shape != ():
         raise ValueError(f"Argument `{name}` must be one number, but has shape {number.shape}.")
@@ -501,7 +509,7 @@ def _zeeman_matrix(value) -> Complex[Array, "4 4"]:
     return matrix
 
 
-def _kept(subbands, basis) -> tuple[int, int]:
+def _check_subbands(subbands, basis) -> tuple[int, int]:
     if not isinstance(basis, Legendre):
         raise ValueError(
             f"Argument `basis` must be a Legendre(number), but is of type {type(basis).__name__}."

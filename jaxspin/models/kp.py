@@ -13,7 +13,7 @@ _ONE, _X, _Y, _Z = range(4)
 _PRODUCTS = np.array([[np.kron(orbital, spin) for spin in PAULI] for orbital in PAULI])
 
 
-def _matrix(orbital: int, spin: int) -> np.ndarray:
+def _pauli_product(orbital: int, spin: int) -> np.ndarray:
     """Pauli matrices of orbital ⊗ spin."""
     return _PRODUCTS[orbital, spin]
 
@@ -74,7 +74,7 @@ class TopologicalInsulator(MatrixSum):
             warping: include R1 and R2. Their integrals need a cutoff: use `Ball`.
             changes: any field by name, e.g. `M0=-0.2` or `spin_basis="liu2010"`.
         """
-        return cls._material(_BI2SE3, exchange, warping, changes)
+        return cls._from_table(_BI2SE3, exchange, warping, changes)
 
     @classmethod
     def bi2te3(cls, exchange=(0.0, 0.0, 0.0), warping=False, **changes) -> "TopologicalInsulator":
@@ -83,15 +83,15 @@ class TopologicalInsulator(MatrixSum):
         Its valence band rises without bound along k_z (C1 > M1), so there is no gap in the
         infinite domain: a cutoff (`Ball`) is mandatory.
         """
-        return cls._material(_BI2TE3, exchange, warping, changes)
+        return cls._from_table(_BI2TE3, exchange, warping, changes)
 
     @classmethod
     def sb2te3(cls, exchange=(0.0, 0.0, 0.0), warping=False, **changes) -> "TopologicalInsulator":
         """Sb2Te3. The parameter row is **not confirmed** by a second source."""
-        return cls._material(_SB2TE3, exchange, warping, changes)
+        return cls._from_table(_SB2TE3, exchange, warping, changes)
 
     @classmethod
-    def _material(cls, row, exchange, warping, changes):
+    def _from_table(cls, row, exchange, warping, changes):
         values = dict(zip(_COLUMNS, row, strict=True))
         if not warping:
             values |= {"R1": 0.0, "R2": 0.0}
@@ -109,12 +109,12 @@ class TopologicalInsulator(MatrixSum):
 
     @property
     def matrices(self):
-        return np.array([matrix for matrix, _ in self._terms(jnp.zeros(3))])
+        return np.array([matrix for matrix, _ in self._list_terms(jnp.zeros(3))])
 
     def coefficients(self, k):
-        return [coefficient for _, coefficient in self._terms(k)]
+        return [coefficient for _, coefficient in self._list_terms(k)]
 
-    def _terms(self, k):
+    def _list_terms(self, k):
         kx, ky, kz = k
         kp2, kz2 = kx**2 + ky**2, kz**2
         offset = self.C0 + self.C1 * kz2 + self.C2 * kp2
@@ -123,12 +123,12 @@ class TopologicalInsulator(MatrixSum):
         cosine_3, sine_3 = kx**3 - 3 * kx * ky**2, 3 * kx**2 * ky - ky**3
         mx, my, mz = self.exchange
         return (
-            (_matrix(_ONE, _ONE), offset),
-            (_matrix(_Z, _ONE), -mass),
-            (_matrix(_X, _X), a * kx),
-            (_matrix(_X, _Y), a * ky),
-            (_matrix(_X, _Z), b * kz + self.R2 * sine_3),
-            (_matrix(_Y, _ONE), self.R1 * cosine_3),
+            (_pauli_product(_ONE, _ONE), offset),
+            (_pauli_product(_Z, _ONE), -mass),
+            (_pauli_product(_X, _X), a * kx),
+            (_pauli_product(_X, _Y), a * ky),
+            (_pauli_product(_X, _Z), b * kz + self.R2 * sine_3),
+            (_pauli_product(_Y, _ONE), self.R1 * cosine_3),
             *zip(_SPINS[self.spin_basis], (mx, my, mz), strict=True),
         )
 
@@ -138,8 +138,8 @@ class TopologicalInsulator(MatrixSum):
 
 #: The spin operators of `spin_basis`, to which the exchange field couples.
 _SPINS = {
-    "pauli": [_matrix(_ONE, s) for s in (_X, _Y, _Z)],
-    "liu2010": [-_matrix(_Z, _X), -_matrix(_Z, _Y), _matrix(_ONE, _Z)],
+    "pauli": [_pauli_product(_ONE, s) for s in (_X, _Y, _Z)],
+    "liu2010": [-_pauli_product(_Z, _X), -_pauli_product(_Z, _Y), _pauli_product(_ONE, _Z)],
 }
 
 

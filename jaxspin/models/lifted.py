@@ -10,7 +10,7 @@ from jaxspin.models.remote import RemoteStates
 
 
 class BasisConnection(NamedTuple):
-    """How the basis functions of a model change with k, beyond the phases of their centres.
+    """Berry connection of the basis functions of a model, beyond the phases of their centres.
 
     `connection`: A_mn = i⟨m|∂n⟩, Å, (d, n, n, K), Hermitian. `curl`: ∂_a A_b − ∂_b A_a of the pairs
     a < b, Å², (p, n, n, K); covariant derivatives where the phases are left out of the basis.

@@ -54,22 +54,28 @@ class MatrixSum(Model):
         """The c_j(k), real, in eV."""
 
     def __call__(self, k):
-        return jnp.tensordot(self._row(k), self.matrices, axes=1, precision="highest")
+        return jnp.tensordot(
+            self._stack_coefficients(k), self.matrices, axes=1, precision="highest"
+        )
 
     def tile(self, k):
-        at_one = lambda k: (self._row(k), jax.jacfwd(self._row)(k))  # noqa: E731
+        at_one = lambda k: (self._stack_coefficients(k), jax.jacfwd(self._stack_coefficients)(k))  # noqa: E731
         row, slopes = jax.vmap(at_one, in_axes=-1, out_axes=-1)(k)
         # Kept, for each of the n² elements would compute all of them again.
         rows = materialize(jnp.concatenate([row[:, None], slopes], axis=1))
         matrices: Any = self.matrices
-        total = jax.lax.complex(_combined(matrices.real, rows), _combined(matrices.imag, rows))
+        total = jax.lax.complex(
+            _combine_matrices(matrices.real, rows), _combine_matrices(matrices.imag, rows)
+        )
         return total[0], total[1:]
 
-    def _row(self, k: Float[Array, " d"]) -> Float[Array, " j"]:
+    def _stack_coefficients(self, k: Float[Array, " d"]) -> Float[Array, " j"]:
         return jnp.stack([as_float(c) for c in self.coefficients(k)])
 
 
-def _combined(matrices: np.ndarray | Array, rows: Float[Array, "j c K"]) -> Float[Array, "c n n K"]:
+def _combine_matrices(
+    matrices: np.ndarray | Array, rows: Float[Array, "j c K"]
+) -> Float[Array, "c n n K"]:
     """Σ_j rows_j M_j, without constant matrices that vanish."""
     terms = [
         row[:, None, None] * jnp.asarray(m, row.dtype)[..., None]

@@ -90,6 +90,7 @@ class HoppingModel(Model):
         blocks: ArrayLike,
         centres: ArrayLike,
         spin: ArrayLike | None,
+        *,
         position: ArrayLike | None = None,
     ):
         self.vectors = _as_array("lattice", lattice, float)
@@ -179,7 +180,7 @@ class PreparedHopping(Model):
     def __init__(self, model: HoppingModel):
         self.model, cells, d = model, model.cells, model.dimension
         blocks = bloch_sums.half_of_blocks(cells, model.blocks)[:, None]
-        slopes = 1j * _steps(model, bloch_sums.half(cells)) * blocks
+        slopes = 1j * _orbital_distances(model, bloch_sums.half(cells)) * blocks
         self.by_cell = bloch_sums.matrices_of_waves(jnp.concatenate([blocks, slopes], axis=1))
         self.by_axis = bloch_sums.matrices_of_products(cells, model.blocks)
         self.spins = self.connection = self.connection_and_curl = None
@@ -190,7 +191,7 @@ class PreparedHopping(Model):
             sites = jnp.stack([jnp.diag(tau) for tau in model.centres.T])
             a = model.position.at[home].add(-sites)
             i, j = np.triu_indices(d, 1)
-            steps = _steps(model, cells)
+            steps = _orbital_distances(model, cells)
             curl = 1j * (steps[:, i] * a[:, j] - steps[:, j] * a[:, i])
             self.connection = bloch_sums.BlochSum(cells, a)
             self.connection_and_curl = bloch_sums.BlochSum(
@@ -219,7 +220,7 @@ class PreparedHopping(Model):
         return self.model.operators()
 
     def tile(self, k):
-        sums = bloch_sums.scattered(self.model.cells, self.by_cell, self._reduced(k))
+        sums = bloch_sums.scattered(self.model.cells, self.by_cell, self._reduced_coordinates(k))
         matrices = self._with_site_phases(sums, k)
         return matrices[0], matrices[1:]
 
@@ -233,25 +234,29 @@ class PreparedHopping(Model):
         return matrices[0], matrices[1:]
 
     def spin_at(self, k, box=None):
-        return self.spin()[..., None] if self.spins is None else self._sums(self.spins, k, box)
+        return (
+            self.spin()[..., None]
+            if self.spins is None
+            else self._evaluate_sums(self.spins, k, box)
+        )
 
     def basis_connection(self, k, box=None, *, curl=False):
         if self.connection is None:
             return None
         if not curl:
-            return BasisConnection(self._sums(self.connection, k, box), None)
-        sums = self._sums(self.connection_and_curl, k, box)
+            return BasisConnection(self._evaluate_sums(self.connection, k, box), None)
+        sums = self._evaluate_sums(self.connection_and_curl, k, box)
         return BasisConnection(sums[: self.dimension], sums[self.dimension :])
 
-    def _reduced(self, k: Float[Array, "d K"]) -> list[Float[Array, " K"]]:
+    def _reduced_coordinates(self, k: Float[Array, "d K"]) -> list[Float[Array, " K"]]:
         """The u_i of k = Σ_i u_i b_i."""
         return list(bloch_sums.dot(self.model.vectors, k) / (2 * jnp.pi))
 
-    def _sums(self, sums: Any, k, box) -> Complex[Array, "c n n K"]:
+    def _evaluate_sums(self, sums: Any, k, box) -> Complex[Array, "c n n K"]:
         """Bloch sums in the basis of `box`, where a box is given, or else of `tile`."""
         if box is not None:
             return sums.box(box)
-        return self._with_site_phases(sums.scattered(self._reduced(k)), k)
+        return self._with_site_phases(sums.scattered(self._reduced_coordinates(k)), k)
 
     def _with_site_phases(self, matrices: Complex[Array, "c n n K"], k: Float[Array, "d K"]):
         """Matrices of the basis of `box` in the basis of `tile`."""
@@ -259,7 +264,7 @@ class PreparedHopping(Model):
         return site_phase.conj()[:, None] * matrices * site_phase[None, :]
 
 
-def _steps(model: HoppingModel, cells: bloch_sums.Cells) -> Float[Array, "r d n n"]:
+def _orbital_distances(model: HoppingModel, cells: bloch_sums.Cells) -> Float[Array, "r d n n"]:
     """From orbital m in the home cell to orbital n in another, R + τ_n − τ_m."""
     sites = model.centres[None, :] - model.centres[:, None]
     steps = bloch_sums.dot(jnp.array(cells, float), model.vectors)[:, None, None] + sites

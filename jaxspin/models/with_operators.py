@@ -153,7 +153,7 @@ def _check_not_downfolded(model: Model, what: str) -> None:
 
 
 def _is_hermitian(matrices: Array) -> bool:
-    """Whether matrices are Hermitian and finite, where their values are known."""
+    """True for Hermitian, finite matrices, and where their values are not known."""
     if is_traced(matrices):
         return True
     known = np.asarray(matrices)

@@ -27,7 +27,7 @@ from jaxspin.engine.xla import materialize, separate_kernel
 
 
 class Weights(eqx.Module):
-    """What each band contributes: `sea` goes with f(ε_m), `surface` with ∂f/∂ε at ε_m."""
+    """Contributions of each band: `sea` goes with f(ε_m), `surface` with ∂f/∂ε at ε_m."""
 
     sea: Float[Array, "*c n K"]
     surface: Float[Array, "*c n K"] | None = None
@@ -44,7 +44,7 @@ class Weights(eqx.Module):
 
     @property
     def full(self) -> Float[Array, "full n K"]:
-        """What each band contributes to all components, laid end to end."""
+        """Contributions of each band to all components, laid end to end."""
         independent = self.sea.reshape(-1, *self.sea.shape[-2:])
         return jnp.moveaxis(self.complete(jnp.moveaxis(independent, 0, -1)), -1, 0)
 

@@ -92,7 +92,7 @@ TORQUE_DENSITY = Quantity(
 )
 
 
-def _equilibrium(observable: Observable, part: str, formula: str) -> Quantity:
+def _equilibrium_quantity(observable: Observable, part: str, formula: str) -> Quantity:
     return Quantity(
         observable=observable,
         name=f"equilibrium spin current ({part})",
@@ -106,9 +106,11 @@ def _equilibrium(observable: Observable, part: str, formula: str) -> Quantity:
 
 #: The equilibrium spin current and its two parts, by their names.
 EQUILIBRIUM_SPIN_CURRENT: dict[str, Quantity] = {
-    "total": _equilibrium(EquilibriumSpinCurrent(), "total", "ħJ^s_a = Σ f_m <m|½{s, ∂_a H}|m>"),
-    "trivial": _equilibrium(TrivialSpinCurrent(), "trivial", "Σ f_m ∂_a ε_m s_mm"),
-    "topological": _equilibrium(
+    "total": _equilibrium_quantity(
+        EquilibriumSpinCurrent(), "total", "ħJ^s_a = Σ f_m <m|½{s, ∂_a H}|m>"
+    ),
+    "trivial": _equilibrium_quantity(TrivialSpinCurrent(), "trivial", "Σ f_m ∂_a ε_m s_mm"),
+    "topological": _equilibrium_quantity(
         TopologicalSpinCurrent(), "topological", "Σ f_m Re Σ_n≠m s_mn (∂_a H)_nm"
     ),
 }

@@ -577,9 +577,8 @@ def with_position(model):
     home = model.cells.index((0,) * d)
     for a in range(d):
         np.fill_diagonal(position[home, a], np.asarray(model.centres)[:, a])
-    return js.HoppingModel(
-        model.vectors, model.cells, model.blocks, model.centres, model.spin_operator, position
-    )
+    arrays = (model.vectors, model.cells, model.blocks, model.centres, model.spin_operator)
+    return js.HoppingModel(*arrays, position=position)
 
 
 def test_every_band_gives_what_it_gives_in_the_full_model():

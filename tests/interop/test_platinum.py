@@ -46,7 +46,9 @@ def overlaps():
 
 
 def as_model(m: platinum.Matrices) -> js.HoppingModel:
-    return js.HoppingModel(m.lattice, m.cells, m.hamiltonian, m.centres, m.spin, m.position)
+    return js.HoppingModel(
+        m.lattice, m.cells, m.hamiltonian, m.centres, m.spin, position=m.position
+    )
 
 
 def conventional(model):

@@ -170,8 +170,8 @@ def numpy_a20(k, m):
 @pytest.mark.parametrize("k", K)
 def test_is_the_printed_hamiltonian(k):
     values = [getattr(FULL, f) for f in ("gap", "a", "b", "b_inter", "kinetic")]
-    gammas = [FULL.gamma1, FULL.gamma2, FULL.gamma_inter]
-    b2 = js.models.CrystalFieldC4v.with_b2(*values, *gammas)
+    gammas = {name: getattr(FULL, name) for name in ("gamma1", "gamma2", "gamma_inter")}
+    b2 = js.models.CrystalFieldC4v.with_b2(*values, **gammas)
     np.testing.assert_allclose(FULL(jnp.asarray(k)), numpy_a19(k, FULL), atol=1e-15)
     np.testing.assert_allclose(b2(jnp.asarray(k)), numpy_a20(k, FULL), atol=1e-15)
 

@@ -280,7 +280,7 @@ def _luttinger(k, kinetic, derivative, potential, zeeman=MEV * J[2], material="G
 def test_is_the_luttinger_hamiltonian_in_any_functions(direction):
     """With a Zeeman energy along each axis, whose elements between the kinds have overlaps."""
     number, k = 6, jnp.array([0.013, -0.021])
-    tables = envelopes._tables(number)
+    tables = envelopes._tabulate_functions(number)
     potential = tables.values.T @ (-1e-4 * tables.nodes[:, None] * WIDTH / 2 * tables.values)
     scale = 2 / WIDTH
     zeeman = 2 * MEV * J[direction]
@@ -314,9 +314,9 @@ def test_signs_of_envelopes(field):
     """The lobe of each state next to z = -d/2 is positive, wherever a field pushes it."""
     model = full(field=field, number=20)
     _, states = model.basis.states(
-        hole_well._along_z(model.gammas)[0], model.width, model._potential(model.basis)
+        hole_well._along_z(model.gammas)[0], model.width, model._potential_at_nodes(model.basis)
     )
-    for envelope in np.asarray(states)[:, :6].T @ envelopes._tables(20).values.T:
+    for envelope in np.asarray(states)[:, :6].T @ envelopes._tabulate_functions(20).values.T:
         assert envelope[np.argmax(np.abs(envelope) > 0.1 * np.max(np.abs(envelope)))] > 0
 
 
