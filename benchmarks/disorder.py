@@ -18,8 +18,8 @@ from record import Timing, alternated, on_one_core, same, three, write
 
 import jaxspin as js
 from jaxspin.disorder.collision import DenseScattering
-from jaxspin.disorder.contributions import parts
-from jaxspin.disorder.fermi_states import as_vector, shell
+from jaxspin.disorder.contributions import sum_mechanisms
+from jaxspin.disorder.fermi_states import as_vector, find_states
 
 STATES, SPEEDUP = 4000, 500
 REPEATS = 200
@@ -33,7 +33,7 @@ def circle_of_states(number: int):
     k = np.sqrt(1 - 0.3**2) * np.array([np.cos(theta), np.sin(theta)])
     weight = np.full(number, 1 / (2 * np.pi * number))
     surface = js.FermiSurface(jnp.asarray(k), jnp.ones(number, int), jnp.asarray(weight))
-    return eqx.filter_jit(shell)(model, surface)
+    return eqx.filter_jit(find_states)(model, surface)
 
 
 def of_pairs(states) -> DenseScattering:
@@ -57,7 +57,7 @@ def collision_operator() -> list[dict]:
     times["low rank"] = _each(times["low rank"], REPEATS)
     difference = same(times["low rank"].value, times["pairs"].value, 1e-10)
     ratio = times["pairs"].wall / times["low rank"].wall
-    everything = eqx.filter_jit(lambda states: parts(states, DISORDER.scattering(states)))
+    everything = eqx.filter_jit(lambda states: sum_mechanisms(states, DISORDER.scattering(states)))
     whole = alternated({"all mechanisms": lambda: everything(states)})["all mechanisms"]
     hall = 2 * np.pi * float(whole.value.skew[1, 0])
     same(hall, 1.5 * 0.3 * (1 - 0.09) ** 2 / (1 + 0.27) ** 2, 1e-12)
@@ -77,7 +77,7 @@ def scan() -> list[dict]:
 
     def response(mass):
         model = js.models.MassiveDirac(velocity=1.0, mass=mass)
-        found = js.disordered_response(model, surface, mu, DISORDER, sea=sea)
+        found = js.disordered_response(model, surface, js.Levels(mu), DISORDER, sea=sea)
         return found.total.conductivity.value - found.drude.conductivity.value
 
     mapped = jax.jit(jax.vmap(response))

@@ -50,7 +50,8 @@ def disordered(make, angles, temperature):
     def at(p, mu):
         model, level = make(p, mu)
         surface = js.FermiContour(angles)
-        found = js.disordered_response(model, surface, level, DISORDER, temperature=temperature)
+        levels = js.Levels(level, temperature)
+        found = js.disordered_response(model, surface, levels, DISORDER)
         parts = [getattr(found, name) for name in NAMES]
         each = [getattr(part, kind) for part in parts for kind in ("conductivity", "spin_density")]
         pad = lambda x: jnp.pad(x.ravel(), (0, 6 - x.size))  # noqa: E731
@@ -66,9 +67,9 @@ def torque(polar, temperature):
     def at(p, mu):
         band = stt.ConductionBand(js.models.TopologicalInsulator.bi2se3())
         m = 0.001 * jnp.array([0.3 + p[0], p[1], p[2] - 0.5])
-        level = 0.2717 + 0.01 * (0.5 + mu)
+        levels = js.Levels(0.2717 + 0.01 * (0.5 + mu), temperature)
         surface = js.FermiShell(polar, 2 * polar)
-        found = js.spin_transfer_torque(band, surface, level, m, 0.1, temperature=temperature)
+        found = js.spin_transfer_torque(band, surface, levels, m, 0.1)
         each = [x for part in (found.bare, found.dressed) for x in (part.gradient, part.torque())]
         return jnp.stack([x.value.ravel() for x in each]), jnp.stack(
             [jnp.max(x.error) for x in each]

@@ -32,9 +32,9 @@ def response(name: str):
     def at(mu, tau):
         m = jnp.array([0, 0, EXCHANGE[name]])
         found = js.spin_transfer_torque(
-            BANDS[name], SURFACES[name], mu, m, tau, slow_modes=stt.DropSlowModes()
+            BANDS[name], SURFACES[name], js.Levels(mu), m, tau, slow_modes=stt.DropSlowModes()
         )
-        return found.bare.gradient.value[:, 0, 0, 0]
+        return found.bare.gradient.value[0, :, 0, 0, 0]
 
     return at
 

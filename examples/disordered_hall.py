@@ -22,7 +22,7 @@ disorder = js.ScalarDisorder(0.5)  # eV² Å²: 10¹² impurities per cm² of 0.
 surface = js.FermiContour(48)
 mu = np.linspace(0.06, 0.25, 5 if quick else 60)
 
-response = js.disordered_response(model, surface, mu, disorder)
+response = js.disordered_response(model, surface, js.Levels(mu), disorder)
 print(response)
 for name in ("intrinsic", "extrinsic", "side_jump", "skew"):
     part = getattr(response, name).conductivity.to("e^2/h").component(flow="y", field="x")

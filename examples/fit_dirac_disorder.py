@@ -26,7 +26,7 @@ data_yx = js.fitting.Data(across * (1 + noise[1]), 0.02 * across, "yx", **places
 def residuals(p):
     model = js.models.MassiveDirac(velocity=VELOCITY, mass=p["M"])
     disorder = js.ScalarDisorder(p["u0²"])
-    response = js.disordered_response(model, js.FermiContour(16), mu, disorder)
+    response = js.disordered_response(model, js.FermiContour(16), js.Levels(mu), disorder)
     sigma = response.total.conductivity
     return data_xx.residuals(sigma), data_yx.residuals(sigma)
 

@@ -12,20 +12,27 @@ from jaxspin import plot, spin_transfer as stt
 
 points = 9 if "--quick" in sys.argv else 42
 band = stt.ConductionBand(js.models.TopologicalInsulator.bi2se3())
-mu, exchange, tau = 0.2767, 0.00125, 0.1  # eV, eV, ps
+levels, exchange, tau = js.Levels(0.2767), 0.00125, 0.1  # eV, eV, ps
 surface, fine = js.FermiShell(10, 12), stt.DropSlowModes()
 
-uniform = js.spin_transfer_torque(band, surface, mu, [0, 0, exchange], tau)
+uniform = js.spin_transfer_torque(band, surface, levels, [0, 0, exchange], tau)
 projection = uniform.dressed.projection()
-print(f"adiabatic coefficient {projection.adiabatic.value[0, 0]:.2f} ħ/(eV² Å)")
-print(f"beta                  {projection.beta.value[0, 0]:.4f}")
+print(f"adiabatic coefficient {projection.adiabatic.value[0, 0, 0]:.2f} ħ/(eV² Å)")
+print(f"beta                  {projection.beta.value[0, 0, 0]:.4f}")
 print(f"lifetime of m-parallel spin {uniform.info['longest_spin_lifetime']:.0f} ps")
 print(stt.micromagnetics(uniform.dressed, field=[1e-6, 0, 0], saturation=3e4).mumax3())  # eE
 
 spacing = 4000 / points  # Å
 skyrmion = stt.skyrmion(points, spacing, radius=1000, width=400, exchange=exchange)
 found = stt.texture_torque(
-    band, surface, mu, skyrmion, [spacing, spacing], [1e-6, 0, 0], tau, slow_modes=fine
+    band,
+    surface,
+    levels,
+    skyrmion,
+    tau,
+    spacing=[spacing, spacing],
+    field=[1e-6, 0, 0],
+    slow_modes=fine,
 )
 print(f"largest torque {np.abs(found.torque).max():.3g} eV/Å³")
 axes = plot.texture_torque(found)

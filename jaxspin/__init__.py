@@ -93,7 +93,8 @@ from jaxspin.responses.operators_at_k import (
     density_matrix as density_matrix,
     operators as operators,
 )
-from jaxspin.responses.response import Response as Response, load as load
+from jaxspin.responses.response import Response as Response
+from jaxspin.responses.response_set import ResponseSet as ResponseSet, load as load
 from jaxspin.spin_transfer import spin_transfer_torque as spin_transfer_torque
 from jaxspin.surfaces import (
     BroadenedSurface as BroadenedSurface,

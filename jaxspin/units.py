@@ -290,6 +290,11 @@ def conversion(start: str, end: str) -> float:
     return family[wanted] / family[start]
 
 
+def is_convertible(start: str, end: str) -> bool:
+    """Tell whether a value in `start` may be given in `end`."""
+    return isinstance(end, str) and canonical(end) in _find_family(canonical(start))
+
+
 def _find_family(unit: str) -> dict[str, float]:
     return next((family for family in _FAMILIES.values() if unit in family), {unit: 1.0})
 

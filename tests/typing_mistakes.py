@@ -35,5 +35,6 @@ js.Disk(0.5, radial=8)  # wrong: number of angles
 js.models.Rashba(kinetic=3.8, velocitys=0.5)  # wrong: parameter
 js.downfold(model, "lowest")  # wrong: bands
 js.bands(model, "Gamma").energies  # wrong: wave vector  # noqa: B018
-js.disordered_response(model, mesh, 1.0, js.ScalarDisorder(0.1))  # wrong: surface
+js.disordered_response(model, mesh, levels, js.ScalarDisorder(0.1))  # wrong: surface
+js.disordered_response(model, js.FermiContour(8), 1.0, js.ScalarDisorder(0.1))  # wrong: levels
 js.density_matrix(model, jnp.zeros((1, 2)), levels, degeneracy=True)  # wrong: degeneracy

@@ -64,7 +64,8 @@ def bands() -> float:
 def disordered() -> js.Response:
     """A disordered conductor and its torque."""
     model = js.models.MassiveDirac(velocity=1.0, mass=0.3)
-    response = js.disordered_response(model, js.FermiContour(16), 1.0, js.ScalarDisorder(0.1))
+    disorder, levels = js.ScalarDisorder(0.1), js.Levels(1.0)
+    response = js.disordered_response(model, js.FermiContour(16), levels, disorder)
     torque = response.spin_orbit_torque([0.0, 0.0, 0.3])
     return torque.total.component(field="x")
 

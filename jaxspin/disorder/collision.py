@@ -27,14 +27,14 @@ else:
 
 
 class Scattering(eqx.Module):
-    """How the disorder couples the states of one Fermi surface."""
+    """Coupling of the states of one Fermi surface by the disorder."""
 
     #: Third cumulant of the disorder, ⟨U³⟩, eV³ Å^(2d).
     third_cumulant: AbstractVar[Float[Array, ""]]
 
     @property
     @abstractmethod
-    def unknowns(self) -> int:
+    def number_of_unknowns(self) -> int:
         """Size of the matrix that is solved with."""
 
     @abstractmethod
@@ -66,42 +66,42 @@ class LocalScattering(Scattering):
     third_cumulant: Float[Array, ""]
 
     @property
-    def unknowns(self):
+    def number_of_unknowns(self):
         return len(self.vectors)
 
     def average(self, vectors):
         return self.coupling @ (vectors @ self.weight)[..., None]
 
     def solve(self, source):
-        p, rate, share = self.vectors, self.rate, self.share
+        p, rate, share = self.vectors, self.state_rates, self.weight_over_rate
         density = p @ self.weight
         dual = self.coupling @ density
         overlap = density @ dual
         charge = jnp.outer(density, dual) / jnp.where(overlap == 0, 1, overlap)
-        matrix = jnp.eye(len(p)) - self.kernel @ self.coupling + charge
+        matrix = jnp.eye(len(p)) - self.collision_kernel @ self.coupling + charge
         scattered = jnp.linalg.solve(matrix, p @ (source * share).T)
         n = (source + 2 * jnp.pi * (self.coupling @ scattered).T @ p) / rate
         return jnp.where(self.weight != 0, without_charge(n, self.weight), 0)
 
     def relaxation(self):
-        squares, axes = jnp.linalg.eigh(self.kernel)
+        squares, axes = jnp.linalg.eigh(self.collision_kernel)
         root = axes * jnp.sqrt(jnp.maximum(squares, 0))
         return 1 - jnp.linalg.eigvalsh(root.T @ self.coupling @ root)[::-1]
 
     @property
-    def rate(self) -> Float[Array, " a"]:
+    def state_rates(self) -> Float[Array, " a"]:
         """2Γ of each state, eV; 1 in empty slots."""
-        return _rate(self.vectors, self.average(self.vectors), self.weight)
+        return _born_rate(self.vectors, self.average(self.vectors), self.weight)
 
     @property
-    def share(self) -> Float[Array, " a"]:
+    def weight_over_rate(self) -> Float[Array, " a"]:
         """w/2Γ."""
-        return self.weight / self.rate
+        return self.weight / self.state_rates
 
     @property
-    def kernel(self) -> Float[Array, "m m"]:
+    def collision_kernel(self) -> Float[Array, "m m"]:
         """K."""
-        return 2 * jnp.pi * (self.vectors * self.share) @ self.vectors.T
+        return 2 * jnp.pi * (self.vectors * self.weight_over_rate) @ self.vectors.T
 
 
 class RangedScattering(Scattering):
@@ -114,7 +114,7 @@ class RangedScattering(Scattering):
         return jnp.zeros(())
 
     @property
-    def unknowns(self):
+    def number_of_unknowns(self):
         return len(self.weight)
 
 
@@ -130,7 +130,7 @@ class DenseScattering(RangedScattering):
         return (vectors * self.weight) @ self.correlation.T
 
     def solve(self, source):
-        rate = _rate(self.vectors, self.average(self.vectors), self.weight)
+        rate = _born_rate(self.vectors, self.average(self.vectors), self.weight)
         into = 2 * jnp.pi * self.correlation * (self.vectors.T @ self.vectors) * self.weight
         total = jnp.sum(self.weight)
         charge = jnp.mean(rate) / jnp.where(total == 0, 1, total) * self.weight
@@ -139,7 +139,7 @@ class DenseScattering(RangedScattering):
         return jnp.where(self.weight != 0, without_charge(n, self.weight), 0)
 
     def relaxation(self):
-        rate = _rate(self.vectors, self.average(self.vectors), self.weight)
+        rate = _born_rate(self.vectors, self.average(self.vectors), self.weight)
         root = jnp.sqrt(jnp.abs(self.weight) / rate)
         into = 2 * jnp.pi * self.correlation * (self.vectors.T @ self.vectors)
         return 1 - jnp.linalg.eigvalsh(root[:, None] * into * root)[::-1]
@@ -159,31 +159,31 @@ class IterativeScattering(RangedScattering):
 
     def average(self, vectors):
         flat = (vectors * self.weight).reshape(-1, len(self.weight))
-        into = lambda k: _correlations(self.correlator, k[:, None], self.k)[0] @ flat.T  # noqa: E731
+        into = lambda k: _correlate_states(self.correlator, k[:, None], self.k)[0] @ flat.T  # noqa: E731
         result = jax.lax.map(into, self.k.T, batch_size=BLOCK)
         return result.T.reshape(vectors.shape)
 
     def solve(self, source):
         p, w = self.vectors, self.weight
-        rate = _rate(p, self.average(p), w)
+        rate = _born_rate(p, self.average(p), w)
         total = jnp.sum(w)
         total = jnp.where(total == 0, 1, total)
 
-        def collide(n):  # J0/2Γ, with the charge relaxing at the rate 1
+        def apply_collisions(n):  # J0/2Γ, with the charge relaxing at the rate 1
             back = 2 * jnp.pi * jnp.sum(p * self.average(n * p), axis=0) / rate
             return n - back + (n @ w) / total
 
         like = jax.ShapeDtypeStruct(w.shape, w.dtype)
-        operator = lineax.FunctionLinearOperator(collide, like)
+        operator = lineax.FunctionLinearOperator(apply_collisions, like)
         # Each unknown is compared with the largest, for many are zero by symmetry.
         solver = lineax.GMRES(rtol=0.0, atol=COLLISION.of(source), restart=50, stagnation_iters=100)
 
-        def one(s):
+        def solve_scaled(s):
             size = jax.lax.stop_gradient(jnp.max(jnp.abs(s)))
             size = jnp.where(size == 0, 1, size)
             return size * lineax.linear_solve(operator, s / size, solver).value
 
-        n = jax.lax.map(one, source / rate)
+        n = jax.lax.map(solve_scaled, source / rate)
         return jnp.where(w != 0, without_charge(n, w), 0)
 
     def relaxation(self):
@@ -193,7 +193,7 @@ class IterativeScattering(RangedScattering):
 def scattering_rate(shell: FermiStates, scattering: Scattering) -> Float[Array, " a"]:
     """2Γ = ħ/τ of each state in the Born approximation, eV; 1 in empty slots."""
     vectors = as_vector(shell.projector)
-    return _rate(vectors, scattering.average(vectors), shell.weight)
+    return _born_rate(vectors, scattering.average(vectors), shell.weight)
 
 
 def without_charge(n: Float[Array, "j a"], weight: Float[Array, " a"]) -> Float[Array, "j a"]:
@@ -202,21 +202,21 @@ def without_charge(n: Float[Array, "j a"], weight: Float[Array, " a"]) -> Float[
     return n - (n @ weight)[:, None] / jnp.where(total == 0, 1, total)
 
 
-def correlations(correlator, k: Float[Array, "d a"]) -> Float[Array, "a a"]:
+def correlation_matrix(correlator, k: Float[Array, "d a"]) -> Float[Array, "a a"]:
     """W(k_a − k_b)."""
-    return _correlations(correlator, k, k)
+    return _correlate_states(correlator, k, k)
 
 
-def _correlations(correlator, k, other):
-    def between(here, there):
+def _correlate_states(correlator, k, other):
+    def correlate_pair(here, there):
         q = here - there
         # If W did not depend on q it would be a constant of the program, and XLA (jaxlib 0.10.2,
         # CPU) makes NaN or 10²⁷⁰ of some sums over states with such a matrix. 0 * q stays.
         return correlator(q) + 0 * q[0]
 
-    row = jax.vmap(between, in_axes=(None, -1))
+    row = jax.vmap(correlate_pair, in_axes=(None, -1))
     return jax.vmap(row, in_axes=(-1, None))(k, other)
 
 
-def _rate(vectors, averaged, weight):
+def _born_rate(vectors, averaged, weight):
     return jnp.where(weight != 0, 2 * jnp.pi * jnp.sum(vectors * averaged, axis=0), 1)

@@ -16,7 +16,7 @@ from jaxspin.engine.small_matrices import dagger, diagonal_of_product, product
 
 
 class Parts(eqx.Module):
-    """What each mechanism gives: axes (o, field), o being the current −v and then the spin."""
+    """Response by each mechanism: axes (o, field), o being the current −v and then the spin."""
 
     drude: Float[Array, "o d"]
     extrinsic: Float[Array, "o d"]
@@ -28,11 +28,11 @@ class Parts(eqx.Module):
     charge: Float[Array, ""]
 
 
-def parts(shell: FermiStates, scattering: Scattering) -> Parts:
+def sum_mechanisms(shell: FermiStates, scattering: Scattering) -> Parts:
     """The contributions of the Fermi surface."""
-    operators = measured(shell)
+    operators = measured_operators(shell)
     values = shell.expectation(operators)
-    dressed = extrinsic(shell, scattering, operators)
+    dressed = mix_interband(shell, scattering, operators)
     d = len(shell.slopes)
     velocity, jump = -values[:d], -dressed[:d]  # of v rather than of the current −v
     n = scattering.solve(-velocity)
@@ -41,26 +41,26 @@ def parts(shell: FermiStates, scattering: Scattering) -> Parts:
     sources = jnp.concatenate([jump, -turned, third])
     n_jump, n_turned, n_third = jnp.split(scattering.solve(sources), 3)
 
-    def measure(weights: Float[Array, "o a"], n: Float[Array, "j a"]) -> Float[Array, "o j"]:
+    def sum_states(weights: Float[Array, "o a"], n: Float[Array, "j a"]) -> Float[Array, "o j"]:
         return (weights * shell.weight) @ n.T
 
     return Parts(
-        drude=measure(values, n),
-        extrinsic=measure(dressed, n),
-        side_jump=measure(values, n_jump),
-        skew=measure(values, n_turned),
-        third_cumulant=measure(values, n_third),
-        charge=_imbalance(shell.weight, jnp.stack([velocity, jump, turned, third])),
+        drude=sum_states(values, n),
+        extrinsic=sum_states(dressed, n),
+        side_jump=sum_states(values, n_jump),
+        skew=sum_states(values, n_turned),
+        third_cumulant=sum_states(values, n_third),
+        charge=_find_imbalance(shell.weight, jnp.stack([velocity, jump, turned, third])),
     )
 
 
-def measured(shell: FermiStates) -> Complex[Array, "o n n a"]:
+def measured_operators(shell: FermiStates) -> Complex[Array, "o n n a"]:
     """The operators that are measured: the current −∂H and the spin."""
     spin = jnp.broadcast_to(shell.spin, (3, *shell.slopes.shape[1:]))
     return jnp.concatenate([-shell.slopes, spin])
 
 
-def extrinsic(
+def mix_interband(
     shell: FermiStates, scattering: Scattering, operators: Complex[Array, "o n n a"]
 ) -> Float[Array, "o a"]:
     """γ_a[O] = 2π {Tr(P_a 𝒲[Ξ]) − Tr(B_a[O] 𝒲[ρ̂])}, Ξ = Σ_a w_a B_a[O].
@@ -110,7 +110,7 @@ def third_source(
     return 4 * jnp.pi**2 * scattering.third_cumulant * jnp.sum(twisted, axis=-2).imag
 
 
-def _imbalance(weight, sources: Float[Array, "s d a"]) -> Float[Array, ""]:
+def _find_imbalance(weight, sources: Float[Array, "s d a"]) -> Float[Array, ""]:
     # One direction of the field may give nothing by symmetry, so that only rounding is left of it.
     size = jnp.max(jnp.abs(sources) @ jnp.abs(weight), axis=1, keepdims=True)
     return jnp.max(jnp.abs(sources @ weight) / jnp.where(size == 0, 1, size))

@@ -7,8 +7,8 @@ filled bands the sum is therefore Σ_k U_N(k),
     U_j = Σ_(m ≤ j < n) W_mn,  W_j = U_j − U_(j−1),
 
 where U_j is singular only where the bands j and j + 1 cross. Where mu is not between these two
-bands U_j contributes nothing, and may be replaced by anything smooth (`_regular`): a crossing below
-or above the Fermi energy then does not matter.
+bands U_j contributes nothing, and may be replaced by anything smooth (`_regular_factor`): a
+crossing below or above the Fermi energy then does not matter.
 
 A step at the Fermi energy would spoil any rule on a mesh, so the occupied region of each band is
 integrated from its boundary instead: with a field F whose divergence is W_j (divergence theorem)
@@ -23,7 +23,7 @@ rays are integrated over the whole domain on a mesh.
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -44,13 +44,24 @@ _TILE = 4096  # points of a mesh at a time
 _FAR = 1e4
 
 
+class _Rays(NamedTuple):
+    """Straight lines to the states of a Fermi surface, the axis of states last."""
+
+    start: Float[Array, "d a"]
+    #: From the start to the state.
+    step: Float[Array, "d a"]
+    #: Index of the band of each state.
+    band: Int[Array, " a"]
+    occupied: Bool[Array, " a"]
+
+
 class FermiSea(eqx.Module):
-    """What the sea needs that does not depend on the Fermi energy."""
+    """Filled bands on a mesh: the part of the sea that does not depend on the Fermi energy."""
 
     #: g² U_j at each point of the mesh, g = ε_(j+1) − ε_j, and the energies there.
     layers: Float[Array, "o d l K"]
     energies: Float[Array, "n K"]
-    #: Weights of the mesh, and of fewer of its points (`_fewer`).
+    #: Weights of the mesh, and of fewer of its points (`_thin_weights`).
     weights: Float[Array, "2 K"]
     #: Energies where the rays end: far out in each direction, or on the mesh of a lattice.
     ends: Float[Array, "n g"]
@@ -62,36 +73,37 @@ class FermiSea(eqx.Module):
         """The response of the sea, its estimated error (from fewer points on the mesh and on the
         rays), and whether the rays had where to start."""
         if self.mesh.domain == "periodic":
-            filled, start, ray, found = self._from_planes(model, on_shell, band, mu)
+            filled, rays, found = self._start_from_planes(model, on_shell, band, mu)
         else:
-            filled = self.ends < mu
-            start, ray, found = jnp.zeros_like(on_shell.k), on_shell.k, jnp.asarray(True)
+            filled, found = self.ends < mu, jnp.asarray(True)
+            rays = _Rays(jnp.zeros_like(on_shell.k), on_shell.k, band, on_shell.occupied)
         velocity = on_shell.expectation(on_shell.slopes)
-        flux = on_shell.weight * jnp.sum(velocity * ray, axis=0)
-        along = self._along(model, start, ray, band, on_shell.occupied, mu)
-        total = self._whole(filled, mu) + along @ flux
+        flux = on_shell.weight * jnp.sum(velocity * rays.step, axis=0)
+        along = self._integrate_rays(model, rays, mu)
+        total = self._sum_filled(filled, mu) + along @ flux
         return total[0], jnp.abs(total[0] - total[1]), found
 
-    def _whole(self, filled: Bool[Array, "n g"], mu) -> Float[Array, "2 o d"]:
+    def _sum_filled(self, filled: Bool[Array, "n g"], mu) -> Float[Array, "2 o d"]:
         """Σ_k (W_1 + ... ) of the bands that are filled where the rays end, by both rules."""
         last = jnp.diff(1.0 * ~filled, axis=0)  # 1 where the next band is empty
         last = last[:, jnp.arange(self.energies.shape[1]) % last.shape[1]]
-        share = last * _regular(self.energies, mu)
+        share = last * _regular_factor(self.energies, mu)
         return jnp.einsum("rK,lK,odlK->rod", self.weights, share, self.layers)
 
-    def _along(self, model, start, ray, band, occupied, mu) -> Float[Array, "2 o d a"]:
-        """∫_0^1 W(start + t ray) t^(d−1) dt for each ray, without the power on a lattice."""
+    def _integrate_rays(self, model, rays: _Rays, mu) -> Float[Array, "2 o d a"]:
+        """∫_0^1 W(start + t step) t^(d−1) dt for each ray, without the power on a lattice."""
 
-        def add(total, node):
+        def add_node(total, node):
             t, weights = node
-            found = jnp.where(occupied, _of_band(model, start + t * ray, band, mu), 0)
+            weight = _weigh_band(model, rays.start + t * rays.step, rays.band, mu)
+            found = jnp.where(rays.occupied, weight, 0)
             return total + weights[:, None, None] * found, None
 
         operators = model.dimension + 3
-        zero = jnp.zeros((2, operators, model.dimension, len(band)))
-        return jax.lax.scan(add, zero, _on_rays(self.mesh, ray))[0]
+        zero = jnp.zeros((2, operators, model.dimension, len(rays.band)))
+        return jax.lax.scan(add_node, zero, _place_on_rays(self.mesh, rays.step))[0]
 
-    def _from_planes(self, model, on_shell, band, mu):
+    def _start_from_planes(self, model, on_shell, band, mu):
         """For each band the plane u_i = constant of the mesh that is furthest from mu."""
         shape, n = self.mesh.shape, len(self.ends)
         distance = self.ends.reshape(n, *shape) - mu
@@ -112,7 +124,7 @@ class FermiSea(eqx.Module):
         u = jnp.linalg.solve(reciprocal.T, on_shell.k)
         along = jnp.take_along_axis(u, axes[band][None], axis=0)[0]
         ray = jnp.mod(along - origins[band], 1.0) * reciprocal[axes[band]].T
-        return filled, on_shell.k - ray, ray, found
+        return filled, _Rays(on_shell.k - ray, ray, band, on_shell.occupied), found
 
 
 def fermi_sea(model: Model, mesh: Mesh) -> FermiSea:
@@ -124,22 +136,22 @@ def fermi_sea(model: Model, mesh: Mesh) -> FermiSea:
     def of_tile(index):
         nodes = mesh.points(jnp.minimum(index, mesh.size - 1), model.lattice)
         bands = solve(model, nodes.k, DEGENERATE_TO_ROUNDING)
-        pairs = _pairs(bands)
-        every = [_layer(pairs, bands.energies, j) for j in range(len(bands.energies) - 1)]
+        pairs = _weigh_pairs(bands)
+        every = [_sum_layer(pairs, bands.energies, j) for j in range(len(bands.energies) - 1)]
         layers = jnp.stack(every, axis=2) if every else jnp.zeros((*pairs.shape[:2], 0, tile))
         return (
             layers,
             bands.energies,
-            nodes.weight * jnp.stack([jnp.ones(tile), _fewer(mesh, index)]),
+            nodes.weight * jnp.stack([jnp.ones(tile), _thin_weights(mesh, index)]),
         )
 
     found = jax.lax.map(of_tile, jnp.asarray(index))
-    layers, energies, weights = (_joined(x)[..., : mesh.size] for x in found)
+    layers, energies, weights = (_join_tiles(x)[..., : mesh.size] for x in found)
     ends = energies if mesh.domain == "periodic" else _far_energies(model, mesh)
     return FermiSea(layers, energies, weights, jax.lax.stop_gradient(ends), mesh)
 
 
-def _joined(x: Float[Array, "t *n K"]) -> Float[Array, "*n _"]:
+def _join_tiles(x: Float[Array, "t *n K"]) -> Float[Array, "*n _"]:
     """Tiles one after the other on the k axis."""
     return jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
 
@@ -148,18 +160,18 @@ def default_mesh(model: Model, surface: FermiSurface, mu: Float[Array, "..."]) -
     """The mesh for filled bands where none was asked for, for all of these Fermi energies."""
     if model.lattice is not None:
         return Grid({2: (64, 64), 3: (24, 24, 24)}[model.dimension], 0.5)
-    scale = jax.lax.stop_gradient(_scale(model, surface, mu))
+    scale = jax.lax.stop_gradient(_choose_scale(model, surface, mu))
     if model.dimension == 2:
         return eqx.tree_at(lambda m: m.scale, Plane(1.0, 64, 36), jnp.full(2, scale))
     return eqx.tree_at(lambda m: m.scale, Space(1.0, 48, 16, 24), jnp.full(3, scale))
 
 
-def _scale(model, surface, mu) -> Float[Array, ""]:
+def _choose_scale(model, surface, mu) -> Float[Array, ""]:
     """(spread of the energies at k = 0)/(velocity), at most 100 times the size of the surface and
     at least 1/1000 of it, below which a Plane of 64 radii has too few of them farther out.
 
     At the distance h of every mu from these energies the integrand is smooth over h/6
-    (`_regular`), as it is over half the spread where mu is between them.
+    (`_regular_factor`), as it is over half the spread where mu is between them.
     """
     origin = jnp.zeros((model.dimension, 1))
     hamiltonian, slopes = model.tile(origin)
@@ -173,7 +185,7 @@ def _scale(model, surface, mu) -> Float[Array, ""]:
     return jnp.where(size > 0, bounded, jnp.where(scale > 0, scale, 1.0))
 
 
-def _on_rays(mesh: Mesh, ray) -> tuple[Float[Array, "j a"], Float[Array, "j 2 a"]]:
+def _place_on_rays(mesh: Mesh, ray) -> tuple[Float[Array, "j a"], Float[Array, "j 2 a"]]:
     """t on each ray, and weights of ∫_0^1 t^(d−1) dt by all nodes and by every second one."""
     number = max(mesh.shape) if mesh.domain == "periodic" else mesh.shape[0]
     x, weight = np.polynomial.legendre.leggauss(number)
@@ -181,11 +193,11 @@ def _on_rays(mesh: Mesh, ray) -> tuple[Float[Array, "j a"], Float[Array, "j 2 a"
     weights = jnp.asarray(np.stack([weight, weight * _every_second(number)], axis=1)) / 2
     if mesh.domain == "periodic":
         return x, jnp.broadcast_to(weights[..., None], (number, 2, ray.shape[1]))
-    t, slope = _gathered(mesh, jax.lax.stop_gradient(jnp.linalg.norm(ray, axis=0)), x)
+    t, slope = _gather_nodes(mesh, jax.lax.stop_gradient(jnp.linalg.norm(ray, axis=0)), x)
     return t, weights[..., None] * (slope * t ** (mesh.dimension - 1))[:, None]
 
 
-def _gathered(mesh: Any, length, x):
+def _gather_nodes(mesh: Any, length, x):
     """t(x) from 0 to 1 and its slope, with nodes gathered at k = 0, where gaps are small: equally
     dense in log(k + scale) where the scale of the structure there is known, else in the root."""
     if isinstance(mesh, Disk | Ball):
@@ -211,7 +223,7 @@ def _every_second(number: int) -> np.ndarray:
     return ratio
 
 
-def _fewer(mesh: Mesh, index) -> Float[Array, " K"]:
+def _thin_weights(mesh: Mesh, index) -> Float[Array, " K"]:
     """The weight of a point in a rule with every second radius and direction, over that in the
     mesh; on a lattice every second point along the last axis."""
     last = mesh.shape[-1]
@@ -222,14 +234,14 @@ def _fewer(mesh: Mesh, index) -> Float[Array, " K"]:
     return share * jnp.asarray(_every_second(mesh.shape[0]))[radius]
 
 
-def _pairs(bands: Bands) -> Float[Array, "o d n n K"]:
+def _weigh_pairs(bands: Bands) -> Float[Array, "o d n n K"]:
     """(ε_m − ε_n)² W_mn."""
     spin = jnp.broadcast_to(bands.spin, (3, *bands.velocity.shape[1:]))
     operators = jnp.concatenate([-bands.velocity, spin])
     return -2 * (operators[:, None] * jnp.conj(bands.velocity)).imag
 
 
-def _layer(pairs, energies, layer: Int[ArrayLike, "#K"]) -> Float[Array, "o d K"]:
+def _sum_layer(pairs, energies, layer: Int[ArrayLike, "#K"]) -> Float[Array, "o d K"]:
     """g² U_j of one layer j at each k, g = ε_(j+1) − ε_j: finite where the two bands cross."""
     number = jnp.arange(len(energies))[:, None]
     across = (number <= layer)[:, None] & (number > layer)[None, :]
@@ -240,14 +252,14 @@ def _layer(pairs, energies, layer: Int[ArrayLike, "#K"]) -> Float[Array, "o d K"
     return jnp.sum(jnp.where(across, ratio**2, 0) * pairs, axis=(2, 3))
 
 
-def _of_band(model, k, band: Int[Array, " a"], mu) -> Float[Array, "o d a"]:
+def _weigh_band(model, k, band: Int[Array, " a"], mu) -> Float[Array, "o d a"]:
     """W_j of one band j at each k, as far as it counts: U_j − U_(j−1)."""
     bands = solve(model, k, DEGENERATE_TO_ROUNDING)
-    pairs, shares = _pairs(bands), _regular(bands.energies, mu)
+    pairs, shares = _weigh_pairs(bands), _regular_factor(bands.energies, mu)
     none = jnp.zeros_like(shares[:1])
     shares = jnp.concatenate([none, shares, none])
     at = lambda j: jnp.take_along_axis(shares, j[None] + 1, axis=0)[0]  # noqa: E731
-    above, below = (at(j) * _layer(pairs, bands.energies, j) for j in (band, band - 1))
+    above, below = (at(j) * _sum_layer(pairs, bands.energies, j) for j in (band, band - 1))
     return above - below
 
 
@@ -255,7 +267,7 @@ def _of_band(model, k, band: Int[Array, " a"], mu) -> Float[Array, "o d a"]:
 _SHARP = 6.0
 
 
-def _regular(energies: Float[Array, "n K"], mu) -> Float[Array, "n-1 K"]:
+def _regular_factor(energies: Float[Array, "n K"], mu) -> Float[Array, "n-1 K"]:
     """s/g² for each two neighbouring bands: 1/g² where mu is between them, and smooth elsewhere.
 
     s(x) = erf x − (2/√π) x e^(−x²), as in Ewald sums over dipoles, where x is 6 times the ratio
@@ -282,8 +294,8 @@ def _far_energies(model, mesh) -> Float[Array, "n g"]:
     outermost = mesh.points(jnp.arange(directions), model.lattice).k
     edge = mesh.cutoff if isinstance(mesh, Disk | Ball) else _FAR * jnp.max(mesh.scale)
     k = outermost / jnp.linalg.norm(outermost, axis=0) * edge
-    return jnp.moveaxis(jax.vmap(_energies, (None, -1))(model, k), 0, -1)
+    return jnp.moveaxis(jax.vmap(_band_energies, (None, -1))(model, k), 0, -1)
 
 
-def _energies(model, k):
+def _band_energies(model, k):
     return jnp.linalg.eigvalsh(hamiltonian_at(model, k))

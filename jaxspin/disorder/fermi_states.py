@@ -49,10 +49,10 @@ class FermiStates(eqx.Module):
         return (mixed - dagger(mixed)) / 2j
 
 
-def shell(model: Model, surface: FermiSurface) -> FermiStates:
+def find_states(model: Model, surface: FermiSurface) -> FermiStates:
     """The states of a model on the nodes of its Fermi surface."""
     hamiltonian, slopes = model.tile(surface.k)
-    _, projector, resolvent, gap = level(hamiltonian.astype(complex), surface.band)
+    _, projector, resolvent, gap = resolve_state(hamiltonian.astype(complex), surface.band)
     empty = surface.weight == 0
     return FermiStates(
         k=surface.k,
@@ -80,7 +80,7 @@ def check_gap(gap: Float[Array | np.ndarray, " e"], mu: Float[np.ndarray, " e"])
 
 
 def _level_jvp(primals, tangents):
-    result = level(*primals)
+    result = resolve_state(*primals)
     _, projector, resolvent, gap = result
     change = tangents[0]
     moved = product(resolvent, product(change, projector))  # R dH P
@@ -92,7 +92,7 @@ def _level_jvp(primals, tangents):
 
 
 @with_derivative(_level_jvp)
-def level(
+def resolve_state(
     hamiltonian: Complex[Array, "n n a"], band: Int[Array, " a"]
 ) -> tuple[
     Float[Array, " a"], Complex[Array, "n n a"], Complex[Array, "n n a"], Float[Array, " a"]

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from jaxspin.disorder.collision import scattering_rate
-from jaxspin.disorder.fermi_states import check_gap, shell
+from jaxspin.disorder.fermi_states import check_gap, find_states
 from jaxspin.disorder.scatterers import Disorder, check_disorder
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
@@ -17,7 +17,7 @@ from jaxspin.surfaces.base import check_surface
 
 
 class Relaxation(eqx.Module):
-    """How the states of a Fermi surface are scattered; the axis of states a is last."""
+    """Scattering and relaxation of the states of a Fermi surface; the axis of states a is last."""
 
     #: Wave vectors, 1/Å, and bands.
     k: Float[Array, "d a"]
@@ -38,9 +38,9 @@ class Relaxation(eqx.Module):
 
 
 @program
-def _relaxation(model, nodes, disorder) -> tuple[Relaxation, Float[Array, ""]]:
+def _find_relaxation(model, nodes, disorder) -> tuple[Relaxation, Float[Array, ""]]:
     """And the smallest gap at the Fermi energy."""
-    on_shell = shell(model, nodes)
+    on_shell = find_states(model, nodes)
     scattering = disorder.scattering(on_shell)
     velocity = on_shell.expectation(on_shell.slopes)
     path = scattering.solve(velocity)
@@ -61,7 +61,7 @@ def _relaxation(model, nodes, disorder) -> tuple[Relaxation, Float[Array, ""]]:
 def relaxation(
     model: Model, surface: FermiSurfaceRule, mu: Float[ArrayLike, ""], disorder: Disorder
 ) -> Relaxation:
-    """How the states at the Fermi energy `mu` (eV) are scattered.
+    """Scattering rates, transport times and relaxation rates of the states at `mu` (eV).
 
     Raises:
         ValueError: the surface or the disorder does not fit the model; no Fermi surface; exactly
@@ -71,7 +71,7 @@ def relaxation(
     model_checks.check_complete(model, "scattering rates")
     check_surface(surface)
     check_disorder(disorder, model)
-    found, gap = _relaxation(model, surface.nodes(model, mu), disorder)
+    found, gap = _find_relaxation(model, surface.nodes(model, mu), disorder)
     if not is_traced(found):
         if not np.any(found.weight):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The response of a disordered conductor to an electric field, by mechanism."""
+"""Response of a disordered conductor to an electric field, by mechanism."""
 
 from functools import partial
 from typing import Any, ClassVar, cast
@@ -11,16 +11,15 @@ from jaxtyping import Array, Float
 
 from jaxspin import units
 from jaxspin.disorder.collision import RangedScattering, Scattering, scattering_rate, without_charge
-from jaxspin.disorder.contributions import parts
+from jaxspin.disorder.contributions import sum_mechanisms
 from jaxspin.disorder.fermi_sea import FermiSea, default_mesh, fermi_sea
-from jaxspin.disorder.fermi_states import FermiStates, check_gap, shell
+from jaxspin.disorder.fermi_states import check_gap, find_states
 from jaxspin.disorder.scatterers import DENSE_STATES, Disorder, check_disorder
 from jaxspin.disorder.torque import SpinOrbitTorque, spin_orbit_torque
-from jaxspin.engine import validate
 from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.terminal import printable, warn_user
+from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.tolerances import CONSERVED, ZERO_BY_SYMMETRY
 from jaxspin.engine.xla import map_in_pieces
 from jaxspin.integration import checks
@@ -28,11 +27,20 @@ from jaxspin.integration.levels import Levels
 from jaxspin.meshes.mesh import Mesh
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model, number_of_bands
-from jaxspin.responses.response import Response, shown
-from jaxspin.surfaces import FermiSurfaceRule
+from jaxspin.responses.origin import Origin, record_origin
+from jaxspin.responses.response import Response
+from jaxspin.responses.response_set import ResponseSet
+from jaxspin.surfaces import FermiSurface, FermiSurfaceRule
 from jaxspin.surfaces.base import Diagnostic, check_surface
-from jaxspin.surfaces.thermal import Energies, energies_of_level, nodes_at, window_of
-from jaxspin.units import BOLTZMANN
+from jaxspin.surfaces.thermal import (
+    Energies,
+    Findings,
+    ThermalLevels,
+    energies_of_level,
+    nodes_at,
+    refuse_findings,
+    scan_temperatures,
+)
 
 _SOURCE = "Burgos Atencia, Niu and Culcer, Phys. Rev. Research 4, 013001 (2022)"
 
@@ -44,16 +52,21 @@ NOT_INCLUDED = (
 )
 
 
-class Contribution(eqx.Module):
-    """What one mechanism gives."""
+class Contribution(ResponseSet):
+    """Conductivity and spin density of one mechanism, or of their sum."""
 
-    #: j_i = σ_ij E_j, axes (mu?, flow, field), default units e²/ħ Å^(2−d).
+    #: j_i = σ_ij E_j, axes (temperature?, mu, flow, field), e²/ħ Å^(2−d).
     conductivity: Response
-    #: Pauli-normalised spin per volume, for eE = 1 eV/Å (force −eE), axes (mu?, spin, field).
+    #: Pauli-normalised spin per volume, for eE = 1 eV/Å (force −eE), axes (temperature?, mu, spin,
+    #: field).
     spin_density: Response
 
+    @property
+    def title(self) -> str:
+        return "one mechanism of a disordered conductor"
 
-class DisorderedResponse(eqx.Module):
+
+class DisorderedResponse(ResponseSet):
     """The conductivity and the spin density of a disordered conductor, by mechanism."""
 
     #: Acceleration against scattering, ∝ 1/u0².
@@ -99,29 +112,21 @@ class DisorderedResponse(eqx.Module):
         """
         return spin_orbit_torque(self.total.spin_density, magnetization, normal)
 
-    def __repr__(self) -> str:
-        if is_traced(self):
-            return "DisorderedResponse(traced)"
-        largest = {
-            name: np.max(np.abs(np.asarray(getattr(self, name).conductivity.value)))
-            for name in (*self.MECHANISMS, "total")
-        }
-        unit = self.total.conductivity.units
-        lines = [f"response of a disordered conductor, largest conductivities  [{unit}]"]
-        lines += [f"  {name:15s}  {value:.8g}" for name, value in largest.items()]
-        lines += [f"  {key}  {shown(value)}" for key, value in self.info.items()]
-        return printable("\n".join([*lines, *(f"  without {text}" for text in self.not_included)]))
+    @property
+    def title(self) -> str:
+        return "response of a disordered conductor, largest elements"
 
-    __str__ = __repr__
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(f"without {text}" for text in self.not_included)
 
 
 def disordered_response(
     model: Model,
     surface: FermiSurfaceRule,
-    mu: Numbers,
+    levels: Levels,
     disorder: Disorder,
     *,
-    temperature: float | Float[Array, ""] = 0.0,
     sea: Mesh | None = None,
 ) -> DisorderedResponse:
     """Conductivity and spin density of a disordered conductor, with every mechanism by itself.
@@ -132,9 +137,8 @@ def disordered_response(
 
     Args:
         surface: puts nodes on the Fermi surface: `FermiContour`, `FlowContour`, ...
-        mu: Fermi energy, eV; an array gives a leading axis.
+        levels: Fermi energies and temperatures; σ(T) = ∫(−f')σ(ε) dε for elastic scattering.
         disorder: `ScalarDisorder`, `MatrixDisorder` or `FiniteRangeDisorder`.
-        temperature: K; σ(T) = ∫(−f')σ(ε) dε for elastic scattering.
         sea: the mesh on which *filled* bands are integrated (`Grid`; `Plane`, `Disk`, `Space`,
             `Ball`), whose radial nodes also serve on the rays to the Fermi surface. None takes a
             `Grid` of 64² or 24³, or a `Plane` or `Space` that is scaled by the model.
@@ -148,24 +152,30 @@ def disordered_response(
     >>> import jaxspin as js
     >>> model = js.models.MassiveDirac(velocity=1.0, mass=0.3)
     >>> disorder = js.ScalarDisorder(0.01)
-    >>> response = js.disordered_response(model, js.FermiContour(16), 1.0, disorder)
+    >>> response = js.disordered_response(model, js.FermiContour(16), js.Levels(1.0), disorder)
     >>> hall = response.skew.conductivity.component(flow="y", field="x")
-    >>> round(float(hall.value), 11)
+    >>> round(float(hall.value[0]), 11)
     0.03677121568
     """
-    _check(model, surface, mu, disorder, temperature, sea)
-    if not is_traced(mu):  # in NumPy, so that the levels of the result are known under jit too
-        mu = np.asarray(mu, dtype=jnp.result_type(float))
-    energies: Any = mu
-    cold = not is_traced(temperature) and float(temperature) == 0
-    thermal = None if cold else BOLTZMANN * jnp.asarray(temperature)
-    levels, findings = _respond(model, surface, jnp.atleast_1d(energies), disorder, thermal, sea)
-    _check_result(levels, findings, mu, temperature)
-    return _assembled(levels, surface, model, mu, temperature)
+    conductor = _Conductor(model, surface, disorder, sea)
+    _check_input(conductor, levels)
+    found, findings = scan_temperatures(partial(_solve_levels, conductor), levels)
+    _check_result(found, findings, levels)
+    origin = record_origin(model=model, surface=surface, levels=levels, disorder=disorder, sea=sea)
+    return _assemble_result(found, conductor, levels, origin)
+
+
+class _Conductor(eqx.Module):
+    """A model, a rule for its Fermi surface, its disorder, and the mesh of its filled bands."""
+
+    model: Model
+    surface: FermiSurfaceRule
+    disorder: Disorder
+    sea: Mesh | None
 
 
 class _Level(eqx.Module):
-    """What is found at one energy."""
+    """The mechanisms at one energy, and the numbers by which they are judged."""
 
     #: Each of `DisorderedResponse.MECHANISMS`, operators, fields.
     mechanisms: Float[Array, "m o d"]
@@ -190,34 +200,36 @@ class _Average(eqx.Module):
 
 
 @program
-def _respond(
-    model, surface, mu, disorder, thermal, mesh
+def _solve_levels(
+    conductor: _Conductor, levels: ThermalLevels
 ) -> tuple[_Average, tuple[Diagnostic, ...]]:
-    """Every level, the axis of levels first, and what to look at on the Fermi surfaces."""
-    model = model.prepared()
-    energies = map_in_pieces(lambda level: energies_of_level(surface, model, level, thermal), mu)
+    """Every Fermi energy, their axis first, and what to look at on the Fermi surfaces."""
+    conductor = eqx.tree_at(lambda c: c.model, conductor, conductor.model.prepared())
+    model, surface = conductor.model, conductor.surface
+    at_level = partial(energies_of_level, surface, model, thermal=levels.thermal)
+    energies = map_in_pieces(at_level, levels.mu)
     nodes, findings = nodes_at(surface, model, energies)
+    mesh = conductor.sea
     if mesh is None:
         first = jax.tree.map(lambda x: x[:, : energies.first], nodes)
         counted = energies.energies[:, : energies.first]
-        mesh = default_mesh(model, jax.tree.map(_joined, first), counted)
-    whole = fermi_sea(model, mesh)
+        mesh = default_mesh(model, jax.tree.map(_join_nodes, first), counted)
+    filled = fermi_sea(model, mesh)
 
-    def at(level):
+    def respond_at(level):
         energy, nodes = level
-        on_shell = shell(model, nodes)
-        return _at_energy(model, on_shell, nodes.band, disorder, whole, energy)
+        return _respond_at_energy(conductor, filled, nodes, energy)
 
-    size = disorder.memory(nodes.weight.shape[-1], number_of_bands(model))
+    size = conductor.disorder.memory(nodes.weight.shape[-1], number_of_bands(model))
     shape = energies.energies.shape
     batch = max(1, min(energies.energies.size, _NUMBERS // size))
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (energies.energies, nodes))
-    found = jax.lax.map(at, flat, batch_size=batch)
+    found = jax.lax.map(respond_at, flat, batch_size=batch)
     found = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), found)
-    return jax.vmap(_averaged)(energies, found), findings
+    return jax.vmap(_average_energies)(energies, found), findings
 
 
-def _joined(x: Float[Array, "m e *d a"]) -> Float[Array, "*d _"]:
+def _join_nodes(x: Float[Array, "m e *d a"]) -> Float[Array, "*d _"]:
     """The nodes of all energies on one axis, the last."""
     every = jnp.moveaxis(x.reshape(-1, *x.shape[2:]), 0, -2)
     return every.reshape(*every.shape[:-2], -1)
@@ -226,11 +238,13 @@ def _joined(x: Float[Array, "m e *d a"]) -> Float[Array, "*d _"]:
 _NUMBERS = 2_000_000  # of states x pairs in memory at a time: some 100 MB
 
 
-def _at_energy(model, on_shell: FermiStates, band, disorder, whole: FermiSea, energy) -> _Level:
-    scattering = disorder.scattering(on_shell)
+def _respond_at_energy(conductor: _Conductor, filled: FermiSea, nodes: FermiSurface, energy):
+    """All mechanisms at one energy."""
+    on_shell = find_states(conductor.model, nodes)
+    scattering = conductor.disorder.scattering(on_shell)
     width = jnp.where(on_shell.occupied, scattering_rate(on_shell, scattering), 0)
-    intrinsic, error, starts = whole(model, on_shell, band, energy)
-    found = parts(on_shell, scattering)
+    intrinsic, error, starts = filled(conductor.model, on_shell, nodes.band, energy)
+    found = sum_mechanisms(on_shell, scattering)
     by_name = {name: getattr(found, name, intrinsic) for name in DisorderedResponse.MECHANISMS}
     return _Level(
         mechanisms=jnp.stack(list(by_name.values())),
@@ -241,25 +255,25 @@ def _at_energy(model, on_shell: FermiStates, band, disorder, whole: FermiSea, en
         gap=jnp.min(on_shell.gap),
         level_width=jnp.max(width),
         gap_over_width=jnp.min(on_shell.gap / jnp.where(width > 0, width, 1)),
-        slowest_relaxation=_slowest(scattering, width),
+        slowest_relaxation=_find_slowest(scattering, width),
     )
 
 
 _EIGENVALUES = 512  # unknowns up to which the relaxation rates cost little
 
 
-def _slowest(scattering: Scattering, width: Float[Array, " a"]) -> Float[Array, ""]:
+def _find_slowest(scattering: Scattering, width: Float[Array, " a"]) -> Float[Array, ""]:
     """The second eigenvalue of J0/2Γ; the first is the charge. NaN if it is not computed."""
     scattering, width = jax.lax.stop_gradient((scattering, width))
-    if scattering.unknowns > DENSE_STATES:
+    if scattering.number_of_unknowns > DENSE_STATES:
         return jnp.asarray(jnp.nan)
-    if scattering.unknowns > _EIGENVALUES:
-        return _slowest_of_any(cast(RangedScattering, scattering), width)
+    if scattering.number_of_unknowns > _EIGENVALUES:
+        return _find_conserved(cast(RangedScattering, scattering), width)
     rates = scattering.relaxation()
     return rates[1] if len(rates) > 1 else jnp.asarray(1.0)
 
 
-def _slowest_of_any(scattering: RangedScattering, width: Float[Array, " a"]) -> Float[Array, ""]:
+def _find_conserved(scattering: RangedScattering, width: Float[Array, " a"]) -> Float[Array, ""]:
     """0 but for rounding if a random source meets something conserved, else NaN."""
     random = jnp.asarray(np.random.default_rng(20231119).normal(size=(1, width.size)))
     source = without_charge(random * width, scattering.weight)
@@ -267,21 +281,21 @@ def _slowest_of_any(scattering: RangedScattering, width: Float[Array, " a"]) -> 
     return jnp.where(longest * CONSERVED.of(longest) > 1, 1 / longest, jnp.nan)
 
 
-def _averaged(energies: Energies, found: _Level) -> _Average:
+def _average_energies(energies: Energies, found: _Level) -> _Average:
     """The average over the energies of one level."""
     first, second = energies.average(found.mechanisms)
     sea_error, _ = energies.average(found.sea_error)
 
-    def extreme(select, x, otherwise):
+    def find_extreme(select, x, otherwise):
         where = energies.matters.reshape(-1, *(1,) * (x.ndim - 1))
         return select(jnp.where(where, x, otherwise), axis=0)
 
-    least, most = partial(extreme, jnp.min), partial(extreme, jnp.max)
+    least, most = partial(find_extreme, jnp.min), partial(find_extreme, jnp.max)
     worst = _Level(
         mechanisms=most(jnp.abs(found.mechanisms), 0),
         charge=most(found.charge, 0),
         sea_error=most(found.sea_error, 0),
-        sea_starts=extreme(jnp.all, found.sea_starts, True),
+        sea_starts=find_extreme(jnp.all, found.sea_starts, True),
         states=most(found.states, 0),
         gap=least(found.gap, jnp.inf),
         level_width=most(found.level_width, 0),
@@ -304,15 +318,16 @@ _FORMULAS = {
 }
 
 
-def _assembled(found: _Average, surface, model, mu, temperature) -> DisorderedResponse:
-    names = (*DisorderedResponse.MECHANISMS, "total")
-    values = {name: _of_name(found.mechanisms, name) for name in names}
-    errors = _errors(found, known=surface.companion() is not None)
+def _assemble_result(
+    found: _Average, conductor: _Conductor, levels: Levels, origin: Origin
+) -> DisorderedResponse:
+    known = conductor.surface.companion() is not None
+    errors = _estimate_errors(found, known)
     contributions: dict[str, Any] = {
-        name: _contribution(name, values[name], errors[name], model.dimension, mu, temperature)
-        for name in names
+        name: _build_contribution(name, _of_name(found.mechanisms, name), error, levels, origin)
+        for name, error in errors.items()
     }
-    return DisorderedResponse(**contributions, info=_info(found))
+    return DisorderedResponse(**contributions, info=_collect_info(found))
 
 
 def _of_name(mechanisms: Float[Array, "e m o d"], name: str) -> Float[Array, "e o d"]:
@@ -321,7 +336,7 @@ def _of_name(mechanisms: Float[Array, "e m o d"], name: str) -> Float[Array, "e 
     return mechanisms[:, DisorderedResponse.MECHANISMS.index(name)]
 
 
-def _errors(found: _Average, known: bool) -> dict[str, Float[Array, "e o d"]]:
+def _estimate_errors(found: _Average, known: bool) -> dict[str, Float[Array, "e o d"]]:
     """Twice the difference of two rules, the sea's error, rounding; NaN without a second rule."""
     rounding = 64 * jnp.finfo(found.mechanisms.dtype).eps
     sizes = jnp.sum(jnp.abs(found.mechanisms), axis=1)
@@ -336,31 +351,41 @@ def _errors(found: _Average, known: bool) -> dict[str, Float[Array, "e o d"]]:
     return errors
 
 
-def _contribution(name, value, error, dimension, mu, temperature) -> Contribution:
-    value, error = (x.reshape(*mu.shape, *x.shape[1:]) for x in (value, error))
-    several = ("mu",) * mu.ndim
+def _build_contribution(
+    name: str,
+    value: Float[Array, "e o d"],
+    error: Float[Array, "e o d"],
+    levels: Levels,
+    origin: Origin,
+) -> Contribution:
+    """The responses of one mechanism, with their axes, units and texts."""
+    dimension = value.shape[-1]
+    value, error = (x.reshape(*levels.shape, *x.shape[1:]) for x in (value, error))
     shared = {
-        "levels": Levels(mu, temperature),
+        "levels": levels,
         "info": {},
         "formula": _FORMULAS[name],
         "source": f"{_SOURCE}, corrected (docs/disorder.md)",
+        "origin": origin,
     }
     current, spin = slice(dimension), slice(dimension, None)
     return Contribution(
         conductivity=Response(
             value=value[..., current, :],
             error=_worst_component(error[..., current, :]),
-            axes=(*several, "flow", "field"),
+            axes=(*levels.axes, "flow", "field"),
             units=units.natural_conductivity(dimension),
             name=f"conductivity ({name.replace('_', ' ')})",
+            symbol=r"\sigma",
             **shared,
         ),
         spin_density=Response(
             value=value[..., spin, :],
             error=_worst_component(error[..., spin, :]),
-            axes=(*several, "spin", "field"),
+            axes=(*levels.axes, "spin", "field"),
             units=units.spin_polarization(dimension),
             name=f"spin density ({name.replace('_', ' ')})",
+            symbol="s",
             **shared,
         ),
     )
@@ -371,7 +396,7 @@ def _worst_component(error: Float[Array, "*e o d"]) -> Float[Array, "*e o d"]:
     return jnp.broadcast_to(jnp.max(error, axis=(-2, -1), keepdims=True), error.shape)
 
 
-def _info(found: _Average) -> dict[str, Array]:
+def _collect_info(found: _Average) -> dict[str, Array]:
     worst = found.worst
     return {
         "gap": jnp.min(worst.gap),
@@ -390,7 +415,8 @@ def _info(found: _Average) -> dict[str, Array]:
 
 
 @jax.ensure_compile_time_eval()
-def _check(model, surface, mu, disorder, temperature, sea) -> None:
+def _check_input(conductor: _Conductor, levels: Levels) -> None:
+    model, sea = conductor.model, conductor.sea
     model_checks.check_model(model)
     if model.dimension < 2:
         raise ValueError(
@@ -398,11 +424,10 @@ def _check(model, surface, mu, disorder, temperature, sea) -> None:
         )
     model_checks.check_spin(model)
     model_checks.check_complete(model, "response of a disordered conductor")
-    check_surface(surface)
-    surface.check(model)
-    check_disorder(disorder, model)
-    validate.check_energies(mu)
-    validate.check_temperature(temperature)
+    check_surface(conductor.surface)
+    conductor.surface.check(model)
+    checks.check_levels(levels)
+    check_disorder(conductor.disorder, model)
     if sea is not None:
         if not isinstance(sea, Mesh):
             raise ValueError(
@@ -412,26 +437,27 @@ def _check(model, surface, mu, disorder, temperature, sea) -> None:
         checks.check_mesh(model, sea)
 
 
-def _check_result(average: _Average, findings: tuple[Diagnostic, ...], mu, temperature) -> None:
-    """What only the calculation can know."""
+def _check_result(average: _Average, findings: Findings, levels: Levels) -> None:
+    """Refuse, and warn of, what only the calculation can know."""
     if is_traced(average, findings):
         return
-    for finding in findings:
-        finding.refuse(window_of(temperature))
-    found, mu = average.worst, np.atleast_1d(mu)
+    refuse_findings(findings, levels)
+    found, mu = average.worst, np.tile(levels.mu, levels.temperatures.size)
     states = np.asarray(found.states)
     slowest = np.asarray(found.slowest_relaxation)
     if not np.any(states):
         raise ValueError(
-            f"Argument `mu` must be in a band, but there is no Fermi surface at {_some(mu)} eV. "
+            "Argument `levels` must have a mu in a band, but there is no Fermi surface at "
+            f"{_describe_range(mu)} eV. "
             "`anomalous_hall` gives the response of an insulator."
         )
     check_gap(np.asarray(found.gap), mu)
     if not np.all(found.sea_starts):
         worst = mu[np.argmin(found.sea_starts)]
         raise ValueError(
-            "Argument `mu` must leave a plane u_i = constant of the Brillouin zone that the Fermi "
-            f"surface of a band does not cross, but at {worst:.6g} eV it crosses all of the mesh."
+            "Argument `levels` must have every mu where a plane u_i = constant of the Brillouin "
+            "zone is not crossed by the Fermi surface of a band, but at "
+            f"{worst:.6g} eV it crosses all of the mesh."
         )
     if not np.all(np.isfinite(average.mechanisms[:, 0])):
         raise ValueError(
@@ -443,20 +469,20 @@ def _check_result(average: _Average, findings: tuple[Diagnostic, ...], mu, tempe
             "Argument `disorder` must relax everything but the charge, but something else is "
             "conserved, such as the spin or the number of electrons of one band."
         )
-    _warn(average, mu)
+    _warn_of_doubts(average, mu)
 
 
-def _warn(average: _Average, mu) -> None:
+def _warn_of_doubts(average: _Average, mu) -> None:
     """Warn once of each thing that makes the numbers doubtful."""
     states = np.asarray(average.worst.states)
     if not np.all(states):
         warn_user(
-            f"no Fermi surface at {np.sum(states == 0)} of {states.size} levels of `mu`: "
+            f"no Fermi surface at {np.sum(states == 0)} of {states.size} levels: "
             "there the response is that of the Fermi sea alone"
         )
-    sea = _doubt(average, average.sea_error, mu, _UNCERTAIN)
+    sea = _find_doubt(average, average.sea_error, mu, _UNCERTAIN)
     change = jnp.max(jnp.abs(average.mechanisms - average.compared)[:, 1:], axis=1)
-    nodes = _doubt(average, change, mu, _COARSE)
+    nodes = _find_doubt(average, change, mu, _COARSE)
     if sea:
         warn_user(
             f"the sum over the Fermi sea has an estimated error {sea}: use a `sea` with more "
@@ -477,7 +503,7 @@ _UNCERTAIN = 0.01  # of what is found; the estimate is some 10 to 1000 times the
 _COARSE = 0.1  # of what is found; the estimate is some 2 times the true error
 
 
-def _doubt(average: _Average, error: Float[Array, "e o d"], mu, allowed: float) -> str:
+def _find_doubt(average: _Average, error: Float[Array, "e o d"], mu, allowed: float) -> str:
     """The worst error of currents or of spins, if it is too large a part of the response.
 
     A part of the largest component of any mechanism of order u0⁰: their sum may vanish.
@@ -494,7 +520,7 @@ def _doubt(average: _Average, error: Float[Array, "e o d"], mu, allowed: float) 
     return ""
 
 
-def _some(mu) -> str:
+def _describe_range(mu) -> str:
     return (
         f"{mu[0]:.6g}"
         if mu.size == 1

@@ -1,4 +1,4 @@
-"""Models of disorder: what correlation the random potential has.
+"""Models of disorder: correlations of the random potential.
 
 ⟨U_kk' X U_k'k⟩ = 𝒲_(k−k')[X], Gaussian, energies in eV and lengths in Å.
 """
@@ -19,7 +19,7 @@ from jaxspin.disorder.collision import (
     IterativeScattering,
     LocalScattering,
     Scattering,
-    correlations,
+    correlation_matrix,
 )
 from jaxspin.disorder.fermi_states import FermiStates, as_matrix, as_vector
 from jaxspin.engine.identity import run_operations
@@ -38,7 +38,7 @@ class Disorder(eqx.Module):
 
     @abstractmethod
     def scattering(self, shell: FermiStates) -> Scattering:
-        """How they couple the states of a Fermi surface."""
+        """The coupling of the states of a Fermi surface by these impurities."""
 
     @abstractmethod
     def check(self, model: Model) -> None:
@@ -146,7 +146,7 @@ class MatrixDisorder(Disorder):
     def scattering(self, shell):
         vectors = as_vector(shell.projector)
         n = shell.projector.shape[0]
-        averaged = self._averaged(as_matrix(jnp.eye(n * n), n))
+        averaged = self._average_matrix(as_matrix(jnp.eye(n * n), n))
         return LocalScattering(shell.weight, vectors, as_vector(averaged), jnp.zeros(()))
 
     def check(self, model):
@@ -157,12 +157,12 @@ class MatrixDisorder(Disorder):
                 f"but they have shape {self.matrices.shape[1:]}."
             )
         if not is_traced(self.matrices):
-            _check_zones(model, self._averaged)
+            _check_zones(model, self._average_matrix)
 
     def memory(self, states, bands):
         return states * bands**2
 
-    def _averaged(self, x: Complex[Array, "n n *a"]) -> Complex[Array, "n n *a"]:
+    def _average_matrix(self, x: Complex[Array, "n n *a"]) -> Complex[Array, "n n *a"]:
         """𝒲[X]."""
         return jnp.einsum("cij,jl...,clo->io...", self.matrices, x, self.matrices)
 
@@ -193,7 +193,7 @@ class FiniteRangeDisorder(Disorder):
         vectors = as_vector(shell.projector)
         if len(shell.weight) > DENSE_STATES:
             return IterativeScattering(shell.k, shell.weight, vectors, self.correlator)
-        return DenseScattering(shell.weight, vectors, correlations(self.correlator, shell.k))
+        return DenseScattering(shell.weight, vectors, correlation_matrix(self.correlator, shell.k))
 
     def check(self, model):
         _check_zones(model, lambda x: x)
@@ -208,7 +208,7 @@ class FiniteRangeDisorder(Disorder):
         )
         if is_traced(self.correlator):
             return
-        random = _random(8, model)
+        random = _random_wave_vectors(8, model)
         steps = () if model.lattice is None else np.asarray(reciprocal_vectors(model.lattice))
         for q in np.concatenate([np.zeros_like(random[:1]), random, 1e-2 * random]):
             _check_correlation(self.correlator, q, steps)
@@ -252,7 +252,7 @@ def _check_number(name, value, wanted, allowed) -> None:
         raise ValueError(f"Argument `{name}` must be {wanted}, but is {float(value)!r}.")
 
 
-def _random(number: int, model: Model) -> np.ndarray:
+def _random_wave_vectors(number: int, model: Model) -> np.ndarray:
     """A few k of the size of a Brillouin zone, the same at every call."""
     return np.random.default_rng(20231119).normal(size=(number, model.dimension))
 
@@ -265,7 +265,7 @@ def _check_zones(model: Model, averaged: Callable) -> None:
     """
     if model.lattice is None or is_traced(model):
         return
-    for k in _random(3, model):
+    for k in _random_wave_vectors(3, model):
         here = averaged(hamiltonian_at(model, jnp.asarray(k)))
         for step in np.asarray(reciprocal_vectors(model.lattice)):
             change = averaged(hamiltonian_at(model, jnp.asarray(k + step))) - here

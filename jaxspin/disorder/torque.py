@@ -1,6 +1,5 @@
 """Spin-orbit torques from the spin density that a field induces."""
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -10,10 +9,12 @@ from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import finite_reals, shortened
 from jaxspin.responses.response import Response
+from jaxspin.responses.response_set import ResponseSet
 
 
-class SpinOrbitTorque(eqx.Module):
-    """The torque on the spins of the carriers per volume and field, axes (mu?, spin, field).
+class SpinOrbitTorque(ResponseSet):
+    """The torque on the spins of the carriers per volume and field, axes (temperature?, mu, spin,
+    field).
 
     The torque on the magnetization is the opposite. `field_like` comes from the spin along ẑ x E
     and is ∝ m x (ẑ x E); `damping_like` is the rest, ∝ m x [m x (ẑ x E)] for spin along
@@ -23,6 +24,10 @@ class SpinOrbitTorque(eqx.Module):
     total: Response
     field_like: Response
     damping_like: Response
+
+    @property
+    def title(self) -> str:
+        return "spin-orbit torque on the spins of the carriers"
 
 
 def spin_orbit_torque(
@@ -39,8 +44,8 @@ def spin_orbit_torque(
     Raises:
         ValueError: a vector that is not three finite numbers; no direction `normal`.
     """
-    magnetization = _vector("magnetization", magnetization)
-    normal = _vector("normal", normal)
+    magnetization = _check_vector("magnetization", magnetization)
+    normal = _check_vector("normal", normal)
     if not is_traced(normal) and not np.any(normal):
         raise ValueError("Argument `normal` must be a direction, but is zero.")
     dimension = spin_density.value.shape[-1]
@@ -52,13 +57,13 @@ def spin_orbit_torque(
     torques = {"total": spin, "field_like": edelstein, "damping_like": spin - edelstein}
     return SpinOrbitTorque(
         **{
-            name: _torque(spin_density, magnetization, name, value)
+            name: _build_torque(spin_density, magnetization, name, value)
             for name, value in torques.items()
         }
     )
 
 
-def _torque(spin_density: Response, magnetization, name: str, spin) -> Response:
+def _build_torque(spin_density: Response, magnetization, name: str, spin) -> Response:
     dimension = spin.shape[-1]
     value = jnp.cross(magnetization, spin, axisb=-2, axisc=-2)
     # The same bound for all components: that of the spin density is the same for all too.
@@ -75,6 +80,8 @@ def _torque(spin_density: Response, magnetization, name: str, spin) -> Response:
         levels=spin_density.levels,
         info={},
         axes=spin_density.axes,
+        origin=spin_density.origin,
+        symbol=r"\tau",
         units=units.torque(dimension),
         name=f"spin-orbit torque ({name.replace('_', '-')})",
         formula="τ = M x ⟨σ⟩",
@@ -82,7 +89,7 @@ def _torque(spin_density: Response, magnetization, name: str, spin) -> Response:
     )
 
 
-def _vector(name: str, value) -> Array:
+def _check_vector(name: str, value) -> Array:
     if np.shape(value) != (3,):
         raise ValueError(
             f"Argument `{name}` must be three numbers, but has shape {np.shape(value)}."

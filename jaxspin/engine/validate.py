@@ -19,20 +19,6 @@ def check_energy(mu) -> None:
         )
 
 
-def check_energies(mu) -> None:
-    """Check that `mu` is one finite energy, or an array of them with one axis.
-
-    Raises:
-        ValueError: it is not.
-    """
-    few = np.ndim(mu) <= 1 and np.size(mu) > 0
-    if not few or not (is_traced(mu) or finite_reals(mu)):
-        raise ValueError(
-            "Argument `mu` must be one finite energy or a non-empty array of them (eV), "
-            f"but is {shortened(mu)}."
-        )
-
-
 def check_temperature(temperature) -> None:
     """Check that `temperature` is one number, not negative.
 

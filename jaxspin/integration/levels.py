@@ -52,6 +52,11 @@ class Levels(eqx.Module):
         return (*self.temperature.shape, *self.mu.shape)
 
     @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of these axes."""
+        return ("temperature", "mu") if self.temperature.ndim else ("mu",)
+
+    @property
     def warm(self) -> bool:
         """Whether all temperatures are positive, as they are taken to be while differentiated."""
         return is_traced(self.temperature) or bool(np.all(self.temperature > 0))

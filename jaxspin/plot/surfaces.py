@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jaxspin.disorder import Disorder
-from jaxspin.disorder.contributions import extrinsic
-from jaxspin.disorder.fermi_states import shell
+from jaxspin.disorder.contributions import mix_interband
+from jaxspin.disorder.fermi_states import find_states
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
 from jaxspin.plot.style import (
@@ -53,7 +53,7 @@ def fermi_surface(
     if not np.any(there):
         raise ValueError(f"Argument `mu` must be in a band, but is {mu!r}.")
     k, band = np.asarray(nodes.k)[:, there], np.asarray(nodes.band)[there]
-    arrows = np.asarray(_ARROWS[show](shell(model, nodes), disorder))[:, there]
+    arrows = np.asarray(_ARROWS[show](find_states(model, nodes), disorder))[:, there]
     longest = max(float(np.max(np.linalg.norm(arrows[:2], axis=0))), 1e-300)
     with figure_style(axes):
         axes = axes_or_new(axes)
@@ -105,7 +105,7 @@ def _node_spin(on_shell, disorder):
 
 
 def _extrinsic_velocity(on_shell, disorder):
-    return extrinsic(on_shell, disorder.scattering(on_shell), on_shell.slopes)
+    return mix_interband(on_shell, disorder.scattering(on_shell), on_shell.slopes)
 
 
 _ARROWS = {

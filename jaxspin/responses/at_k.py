@@ -42,8 +42,8 @@ def bands(
     check_is_model(model)
     model_checks.check_spin_is_a_method(model)
     return from_bands(
-        *_at(
-            _unchanged,
+        *_apply_at(
+            _return_bands,
             model,
             k,
             degeneracy=degeneracy,
@@ -114,7 +114,7 @@ def spin_berry_curvature(
     definition: Definition = NOT_GIVEN,
     degeneracy: Degeneracy = Covariant(),  # noqa: B008  (immutable)
 ) -> Float[Array, "*batch n d d 3"]:
-    """What each band contributes to `spin_hall`, in Å²: axes (..., band, flow, field, spin).
+    """Contribution of each band to `spin_hall`, in Å²: axes (..., band, flow, field, spin).
 
     σ^s_ab = (e²/ħ) Σ_k Σ_m f(ε_m) [this]. Members of a degenerate group (within 1e-6 eV) get the
     mean over the group.
@@ -136,7 +136,7 @@ def spin_berry_curvature(
 # again at the next call.
 
 
-def _unchanged(bands: Bands) -> Bands:
+def _return_bands(bands: Bands) -> Bands:
     return bands
 
 
@@ -152,10 +152,10 @@ class _Sea(eqx.Module):
 
 def _per_band(tensor, model, k, degeneracy, **needs):
     mean = geometry.GroupMean(tensor)
-    return move_k_first(*_at(mean, model, k, degeneracy=degeneracy, **needs))
+    return move_k_first(*_apply_at(mean, model, k, degeneracy=degeneracy, **needs))
 
 
-def _at(
+def _apply_at(
     function, model, k, *, degeneracy, operators: tuple[str, ...] = (), **needs: bool
 ) -> tuple[Any, tuple[int, ...]]:
     """function(bands) at k of shape (*batch, d) with one k axis, the last; and batch.

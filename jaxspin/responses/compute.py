@@ -48,12 +48,17 @@ def compute(problem: Problem, run: Run = Run()) -> tuple[Response, ...]:  # noqa
     }
     if problem.model.lattice is not None:
         info["external_terms"] = jnp.asarray(problem.model.external_terms)
-    origin = record_origin(problem)
-    pairs = zip(problem.all_quantities, _split(sums, problem), strict=True)
-    return tuple(_response(quantity, part, problem, info, origin) for quantity, part in pairs)
+    origin = record_origin(
+        model=problem.model,
+        mesh=problem.mesh,
+        levels=problem.levels,
+        degeneracy=problem.degeneracy,
+    )
+    pairs = zip(problem.all_quantities, _split_sums(sums, problem), strict=True)
+    return tuple(_build_response(quantity, part, problem, info, origin) for quantity, part in pairs)
 
 
-def _response(
+def _build_response(
     quantity: Quantity, sums: Sums, problem: Problem, info: Mapping, origin: Origin
 ) -> Response:
     """The sums of one quantity with its axes, unit and texts."""
@@ -61,7 +66,6 @@ def _response(
     shape = (*levels.shape, *quantity.shape(dimension))
     unit: Any = quantity.unit(dimension)  # a user's quantity may have its own
     factor = units.per_natural(unit)
-    temperature = ("temperature",) if levels.temperature.ndim else ()
     xp, (value, error) = as_arrays(sums.value, sums.error)
     # The error of the worst component stands for all: that of one alone can be small by chance.
     error = xp.broadcast_to(xp.max(error, axis=-1, keepdims=True), error.shape)
@@ -70,7 +74,7 @@ def _response(
         error=on_device(error.reshape(shape) * factor),
         levels=levels,
         info=dict(info),
-        axes=(*temperature, "mu", *(axis.name for axis in quantity.axes)),
+        axes=(*levels.axes, *(axis.name for axis in quantity.axes)),
         units=unit,
         refinement=sums.refinement,
         name=quantity.name,
@@ -90,7 +94,7 @@ def _origin_of_error(sums: Sums) -> dict[str, Any]:
 
 
 @jax.ensure_compile_time_eval()
-def _split(sums: Sums, problem: Problem) -> list[Sums]:
+def _split_sums(sums: Sums, problem: Problem) -> list[Sums]:
     """The components of each quantity, which the sums have end to end.
 
     Raises:

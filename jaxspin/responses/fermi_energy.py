@@ -50,19 +50,20 @@ def fermi_energy(
     """
     _check_known(model, mesh, density, temperature)
 
-    def count(mu):
+    def count_carriers(mu):
         return np.asarray(carrier_density(model, mesh, Levels(mu, temperature)).value)
 
     low, high, width = _sample_energies(model, mesh, temperature)
-    bracket = _bracket(count, density, low, high, model)
-    found = _bisect(count, density, *bracket, width)
-    above = 2 * _resolution(found, width)  # a level that is met counts as filled, rounded or not
+    bracket = _find_bracket(count_carriers, density, low, high, model)
+    found = _bisect_density(count_carriers, density, *bracket, width)
+    # A level that is met counts as filled, rounded or not.
+    above = 2 * _find_resolution(found, width)
     probe = PROBE.of() * width
-    held = count(found + np.array([-probe, above, probe]))
+    held = count_carriers(found + np.array([-probe, above, probe]))
     if np.any(np.abs(held[[0, 2]] - density) <= SAME_DENSITY.of(held) * density):
-        found = _middle(count, density, bracket, found, width)
-        held = count(np.array([found] * 3))
-    _warn_of_a_small_mesh(found, _rim(model, mesh), temperature)
+        found = _find_middle(count_carriers, density, bracket, found, width)
+        held = count_carriers(np.array([found] * 3))
+    _warn_of_a_small_mesh(found, _lowest_on_rim(model, mesh), temperature)
     _warn_of_a_coarse_mesh(density, held[1])
     return jnp.asarray(found)
 
@@ -73,7 +74,7 @@ _SAMPLES = 1000
 _STEP = 1e-4  # of the density; what is held is off by 10⁻⁶ at most where it is continuous in mu
 
 
-def _bracket(count, density, low: float, high: float, model) -> tuple[float, float]:
+def _find_bracket(count_carriers, density, low: float, high: float, model) -> tuple[float, float]:
     """Energies at which there are fewer and more carriers, [low, high] widened until there are.
 
     Raises:
@@ -81,7 +82,7 @@ def _bracket(count, density, low: float, high: float, model) -> tuple[float, flo
     """
     same, held = SAME_DENSITY.of(), np.zeros(2)
     for _ in range(_WIDENINGS):
-        held = count(np.array([low, high]))
+        held = count_carriers(np.array([low, high]))
         if held[0] < density * (1 - same) and density * (1 + same) < held[1]:
             return low, high
         low, high = low - 2 * (high - low), high + 2 * (high - low)
@@ -95,28 +96,30 @@ def _bracket(count, density, low: float, high: float, model) -> tuple[float, flo
 _WIDENINGS = 12  # fivefold: to 5·10⁷ widths of the sampled bands
 
 
-def _bisect(count, density, low: float, high: float, width: float) -> float:
+def _bisect_density(count_carriers, density, low: float, high: float, width: float) -> float:
     """The energy between two at which the density passes `density`, in parts of 11."""
     mu = np.linspace(low, high, _LEVELS)
-    held = count(mu)
-    while mu[-1] - mu[0] > _resolution(mu, width):
+    held = count_carriers(mu)
+    while mu[-1] - mu[0] > _find_resolution(mu, width):
         right = np.clip(np.searchsorted(held, density), 1, _LEVELS - 1)
         mu = np.linspace(mu[right - 1], mu[right], _LEVELS)
-        held = count(mu)
+        held = count_carriers(mu)
     return float(np.interp(density, held, mu))
 
 
-def _resolution(mu, width: float) -> float:
+def _find_resolution(mu, width: float) -> float:
     """The width of a bracket that is not halved any more, eV: that of rounding, at the least."""
     rounding = 4 * _LEVELS * np.finfo(jnp.result_type(float)).eps
     return max(_RESOLUTION * width, rounding * np.max(np.abs(mu)))
 
 
-def _middle(count, density, bracket: tuple[float, float], inside: float, width: float) -> float:
+def _find_middle(
+    count_carriers, density, bracket: tuple[float, float], inside: float, width: float
+) -> float:
     """The middle of the range of energies that all hold the same density."""
     probe, same = PROBE.of() * width, SAME_DENSITY.of()
-    low = _bisect(count, density * (1 - same), bracket[0], inside + probe, width)
-    high = _bisect(count, density * (1 + same), inside - probe, bracket[1], width)
+    low = _bisect_density(count_carriers, density * (1 - same), bracket[0], inside + probe, width)
+    high = _bisect_density(count_carriers, density * (1 + same), inside - probe, bracket[1], width)
     return (low + high) / 2
 
 
@@ -153,32 +156,32 @@ def _warn_of_a_coarse_mesh(density, held):
 
 def _sample_energies(model, mesh, temperature) -> tuple[float, float, float]:
     """Energies below and above the bands at random nodes, and the scale of the bands, eV."""
-    fixed = _fixed(mesh)
+    fixed = _fixed_mesh(mesh)
     check_mesh(model, fixed)
     index = np.arange(fixed.size)
     if fixed.size > _SAMPLES:
         index = np.random.default_rng(0).integers(fixed.size, size=_SAMPLES)
-    energies = _energies(model, fixed.points(jnp.asarray(index), model.lattice).k)
+    energies = _band_energies(model, fixed.points(jnp.asarray(index), model.lattice).k)
     low, high = float(energies.min()), float(energies.max())
     width = (high - low) or max(abs(low), BOLTZMANN * temperature) or 1.0
     margin = width + 40 * BOLTZMANN * temperature
     return low - margin, high + margin, width
 
 
-def _rim(model, mesh) -> float:
+def _lowest_on_rim(model, mesh) -> float:
     """The lowest band energy on the outermost nodes of a bounded mesh."""
-    fixed = _fixed(mesh)
+    fixed = _fixed_mesh(mesh)
     if fixed.domain != "bounded":
         return np.inf
     index = jnp.arange(fixed.size - fixed.size // fixed.shape[0], fixed.size)
-    return float(_energies(model, fixed.points(index, None).k).min())
+    return float(_band_energies(model, fixed.points(index, None).k).min())
 
 
-def _fixed(mesh) -> Mesh:
+def _fixed_mesh(mesh) -> Mesh:
     return mesh.mesh if isinstance(mesh, Adaptive | Symmetric) else mesh
 
 
 @program
-def _energies(model, k):
+def _band_energies(model, k):
     at_one = lambda k: jnp.linalg.eigvalsh(hamiltonian_at(model, k))  # noqa: E731
     return jax.vmap(at_one, in_axes=-1)(k)

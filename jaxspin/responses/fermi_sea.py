@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,6 +38,7 @@ from jaxspin.quantities.spin_hall import (
 )
 from jaxspin.responses.compute import compute
 from jaxspin.responses.response import Response
+from jaxspin.responses.response_set import ResponseSet
 from jaxspin.symmetry.symmetric import AnyMesh
 
 
@@ -132,7 +132,7 @@ def spin_hall(
     return response.replace(info={**response.info, "torque_density": largest})
 
 
-class SpinHallPieces(eqx.Module):
+class SpinHallPieces(ResponseSet):
     """The parts of the proper spin Hall conductivity and how well their identities hold."""
 
     #: ½ tr s_d {v, ρ_E}: the conventional current of the band-diagonal spin.
@@ -146,12 +146,9 @@ class SpinHallPieces(eqx.Module):
     #: Largest violation of each identity, over all levels and components, in the units of J1.
     residuals: dict[str, Array]
 
-    def __repr__(self) -> str:
-        rows = [f"  {name}: {float(value):.2e}" for name, value in self.residuals.items()]
-        parts = [repr(part) for part in (self.J1, self.J2, self.I1, self.I2)]
-        return "\n".join([*parts, f"residuals of the identities [{self.J1.units}]", *rows])
-
-    __str__ = __repr__
+    @property
+    def title(self) -> str:
+        return "parts of the proper spin Hall conductivity, and residuals of their identities"
 
 
 def spin_hall_pieces(
@@ -227,7 +224,7 @@ def torque_density(
     return response
 
 
-class EquilibriumSpinCurrent(eqx.Module):
+class EquilibriumSpinCurrent(ResponseSet):
     """The equilibrium spin current and the two parts it consists of."""
 
     #: The sum of both parts.
@@ -237,10 +234,9 @@ class EquilibriumSpinCurrent(eqx.Module):
     #: The part of the interband Berry connection, the second term of Eq. (14).
     topological: Response
 
-    def __repr__(self) -> str:
-        return "\n".join(map(repr, (self.total, self.trivial, self.topological)))
-
-    __str__ = __repr__
+    @property
+    def title(self) -> str:
+        return "equilibrium spin current and its parts"
 
 
 def equilibrium_spin_current(

@@ -87,13 +87,13 @@ def density_matrix(
 
 @program
 def _solve_at_each_k(model, k, levels, found):
-    solve = partial(solve_density_matrix, model, partial(_occupy, levels))
+    solve = partial(solve_density_matrix, model, partial(_occupy_levels, levels))
     for _ in k.shape[:-1]:
         solve = jax.vmap(solve)
     return solve(k, found)
 
 
-def _occupy(levels: Levels, energies: Float[Array, " n"]) -> tuple[Array, Array]:
+def _occupy_levels(levels: Levels, energies: Float[Array, " n"]) -> tuple[Array, Array]:
     """f and ∂f/∂ε of the bands at each level, (temperature?, mu, n); at T = 0 θ(mu − ε) and 0."""
     mu = jnp.asarray(levels.mu)[:, None]
     thermal = BOLTZMANN * jnp.asarray(levels.temperature)[..., None, None]

@@ -1,4 +1,4 @@
-"""Where a response comes from: everything that was put in, versions and date."""
+"""Origin of a response: everything that was put in, versions and date."""
 
 import functools
 import hashlib
@@ -9,11 +9,10 @@ from importlib.metadata import version
 from jaxspin.engine.checkpoint import describe
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import printable
-from jaxspin.integration.problem import Problem
 
 
 class Origin:
-    """What was put into a computation, by name: model, mesh, levels, degeneracy, versions, date.
+    """Input of a computation by name: model, mesh, levels, degeneracy, versions, date.
 
     JAX compares what is static in the results of two calls. Two origins count as equal there, so
     that another date or another parameter compiles nothing again.
@@ -41,22 +40,22 @@ class Origin:
 
 
 @functools.cache
-def _versions() -> dict[str, str]:
+def _find_versions() -> dict[str, str]:
     return {name: version(name) for name in ("jaxspin", "jax")}
 
 
-def record_origin(problem: Problem) -> Origin:
-    """The origin of the responses of a problem; empty where its numbers are traced."""
-    if is_traced(problem):
+def record_origin(model: object, **given: object) -> Origin:
+    """The origin of the responses of a model at what is given, by name; empty where traced."""
+    if is_traced(model, given):
         return Origin()
-    model = describe(model=problem.model)
-    digest = hashlib.sha256("\n".join(f"{k} {v}" for k, v in model.items()).encode())
+    parameters = describe(model=model)
+    digest = hashlib.sha256("\n".join(f"{k} {v}" for k, v in parameters.items()).encode())
     return Origin(
         {
-            **model,
+            **parameters,
             "model, digest": digest.hexdigest()[:16],
-            **describe(mesh=problem.mesh, levels=problem.levels, degeneracy=problem.degeneracy),
-            **_versions(),
+            **describe(**given),
+            **_find_versions(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )

@@ -1,4 +1,4 @@
-"""What a calculation returns: numbers with axes, units, formula and error, and files of them."""
+"""Results of a calculation: numbers with axes, units, formula and error, and files of them."""
 
 import dataclasses
 import json
@@ -114,10 +114,10 @@ class Response(eqx.Module):
         response = self
         for axis, label in chosen.items():
             if label is not None:
-                response = response._select(axis, label)
+                response = response._select_component(axis, label)
         return response
 
-    def _select(self, axis: str, label: str) -> "Response":
+    def _select_component(self, axis: str, label: str) -> "Response":
         if axis not in self.axes:
             raise ValueError(
                 f"Argument `{axis}` must be left out, for this response has the axes {self.axes}."
@@ -149,14 +149,14 @@ class Response(eqx.Module):
         Raises:
             ValueError: the response is one of many (from `jax.vmap`), or inside jit.
         """
-        _check_concrete(self)
+        check_concrete(self)
         error = (self.axes, np.asarray(self.error))
         return xarray.DataArray(
             np.asarray(self.value),
             dims=self.axes,
-            coords={**self._coordinates(), "error": error},
+            coords={**self.coordinates(), "error": error},
             name=self.name,
-            attrs=self._attributes(),
+            attrs=self.attributes(),
         )
 
     def save(self, path: str | PathLike, *, overwrite: bool = False) -> None:
@@ -173,7 +173,8 @@ class Response(eqx.Module):
         """
         write(self, path, overwrite=overwrite)
 
-    def _coordinates(self) -> dict[str, tuple]:
+    def coordinates(self) -> dict[str, tuple]:
+        """Labels along each axis, as xarray takes them."""
         size = dict(zip(self.axes, self.value.shape, strict=True))
         labels = {
             axis: (axis, list(_CARTESIAN[: size[axis]])) for axis in size.keys() & AXES.keys()
@@ -184,7 +185,8 @@ class Response(eqx.Module):
         }
         return labels | {axis: numbers[axis] for axis in self.axes if axis in numbers}
 
-    def _attributes(self) -> dict[str, str]:
+    def attributes(self) -> dict[str, str]:
+        """Everything that is not a number of the response itself, as texts of a file."""
         info = {key: np.asarray(value).tolist() for key, value in self.info.items()}
         return {
             "quantity": self.name,
@@ -203,17 +205,17 @@ class Response(eqx.Module):
         if is_traced(self):
             return f"Response({self.name}, axes={self.axes}, units={self.units!r}, traced)"
         heading = f"{self.name}, {self.selected}" if self.selected else self.name
-        axes = ("mapped",) * (self.value.ndim - len(self.axes)) + self.axes
+        axes = _all_axes(self)
         shape = ", ".join(f"{a} {n}" for a, n in zip(axes, self.value.shape, strict=True))
-        kelvin = _range(self.levels.temperatures, "K")
+        kelvin = _describe_range(self.levels.temperatures, "K")
         lines = [
             f"{heading}  [{self.units}]",
             f"  formula  {self.formula}",
             f"  source   {self.source}",
             f"  axes     ({shape})",
-            f"  levels   {_range(self.levels.mu, 'eV')}; T = {kelvin}",
-            f"  largest  {_largest(self.value, axes, self.levels)}",
-            f"  error    {_error(self.error, self.units, self.error_rule)}",
+            f"  levels   {_describe_range(self.levels.mu, 'eV')}; T = {kelvin}",
+            f"  largest  {_find_largest(self)}",
+            f"  error    {_describe_error(self.error, self.units, self.error_rule)}",
         ]
         lines += [f"  {key}  {shown(value)}" for key, value in self.info.items()]
         return printable("\n".join(lines))
@@ -234,8 +236,8 @@ def write(
         ValueError: as `Response.save`.
     """
     place = schema.check_new_file(path, overwrite)
-    _check_concrete(response)
-    contents = _contents(response)
+    check_concrete(response)
+    contents = _collect_contents(response)
     try:
         schema.response_fields(contents)
     except files.UnusableFile as error:
@@ -243,12 +245,12 @@ def write(
     texts = {"created_by": "jaxspin", files.HASH: files.content_hash(contents)}
     variables = {name: (contents.axes[name], array) for name, array in contents.arrays.items()}
     texts = {**(notes or {}), **contents.texts, **texts}
-    dataset = xarray.Dataset(variables, response._coordinates(), texts)
-    dataset["value"].attrs = response._attributes()
+    dataset = xarray.Dataset(variables, response.coordinates(), texts)
+    dataset["value"].attrs = response.attributes()
     files.write_netcdf(place, dataset)
 
 
-def load(path: str | PathLike) -> Response:
+def load_response(path: str | PathLike) -> Response:
     """Read a response that `Response.save` wrote.
 
     Raises:
@@ -271,7 +273,12 @@ def load(path: str | PathLike) -> Response:
     return Response(**fields)
 
 
-def _check_concrete(response: Response) -> None:
+def check_concrete(response: Response) -> None:
+    """Refuse a response that is traced, or one of many.
+
+    Raises:
+        ValueError: it is one of these.
+    """
     if is_traced(response):
         raise ValueError("A response inside jit, vmap or a derivative has no numbers yet to save.")
     if response.value.ndim != len(response.axes):
@@ -282,17 +289,12 @@ def _check_concrete(response: Response) -> None:
         )
 
 
-def _contents(response: Response) -> files.Contents:
-    """What a file holds of a response."""
-    arrays = {
-        "value": np.asarray(response.value),
-        "error": np.asarray(response.error),
-        "mu_all": np.asarray(response.levels.mu),
-        "temperature_all": np.asarray(response.levels.temperatures),
-    }
-    axes = {"value": response.axes, "error": response.axes}
-    axes |= {"mu_all": ("any_mu",), "temperature_all": ("any_temperature",)}
-    return files.Contents(arrays, response._attributes(), axes)
+def _collect_contents(response: Response) -> files.Contents:
+    """Contents of the file of a response."""
+    arrays, axes = schema.level_arrays(response.levels)
+    arrays |= {"value": np.asarray(response.value), "error": np.asarray(response.error)}
+    axes |= {"value": response.axes, "error": response.axes}
+    return files.Contents(arrays, response.attributes(), axes)
 
 
 def shown(value) -> str:
@@ -301,27 +303,39 @@ def shown(value) -> str:
     return low if low == high else f"from {low} to {high}"
 
 
-def _error(error, suffix: str, rule: str) -> str:
+def _describe_error(error, suffix: str, rule: str) -> str:
     if np.all(np.isnan(error)):
         return "not estimated"
     source = f"estimated from {rule}" if rule else "estimated"
     return f"at most {shown(np.nanmax(error))} {suffix} ({source})"
 
 
-def _range(values, suffix: str) -> str:
+def _describe_range(values, suffix: str) -> str:
     text = shown(values)
     several = f"{values.size} " if text.startswith("from") else ""
     return f"{several}{text} {suffix}"
 
 
-def _largest(value: Array, axes: tuple[str, ...], levels: Levels) -> str:
+def describe_largest(response: Response) -> str:
+    """The largest element with its unit, and where it is."""
+    number, _, place = _find_largest(response).partition(" at ")
+    unit = "" if number.startswith("no ") else f" {response.units}"
+    return f"{number}{unit}" + (f" at {place}" if place else "")
+
+
+def _all_axes(response: Response) -> tuple[str, ...]:
+    """Names of all axes, those of `jax.vmap` too."""
+    return ("mapped",) * (response.value.ndim - len(response.axes)) + response.axes
+
+
+def _find_largest(response: Response) -> str:
     """The largest element and where it is."""
-    array = np.asarray(value)
+    array, levels = np.asarray(response.value), response.levels
     if np.all(np.isnan(array)):
         return "no finite value"
     where = np.unravel_index(np.nanargmax(np.abs(array)), array.shape)
     names = []
-    for axis, i in zip(axes, where, strict=True):
+    for axis, i in zip(_all_axes(response), where, strict=True):
         if axis in AXES:
             names.append(f"{axis} {_CARTESIAN[i]}")
         elif axis == "mu":

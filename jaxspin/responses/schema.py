@@ -17,7 +17,8 @@ from jaxspin.responses.origin import Origin
 _LEVEL_AXES = ("temperature", "mu")
 
 #: The entries: arrays, texts, and texts that the hash leaves out.
-ARRAYS = ("value", "error", "mu_all", "temperature_all")
+LEVEL_ARRAYS = ("mu_all", "temperature_all")
+ARRAYS = ("value", "error", *LEVEL_ARRAYS)
 TEXTS = (
     "quantity",
     "units",
@@ -98,12 +99,60 @@ def response_fields(contents: files.Contents) -> dict[str, Any]:
         "value": jnp.asarray(arrays["value"]),
         "error": jnp.asarray(arrays["error"]),
         "levels": levels,
-        "info": _checked_info(info),
+        "info": check_info(info),
         "origin": _checked_origin(origin),
         "axes": axes,
         "name": texts["quantity"],
         **{name: texts[name] for name in ("units", "formula", "source", "symbol", "selected")},
     }
+
+
+def level_arrays(levels: Levels) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The levels as the arrays of a file, and the names of their axes."""
+    numbers = (np.asarray(levels.mu), np.asarray(levels.temperatures))
+    axes: dict[str, tuple[str, ...]] = {
+        "mu_all": ("any_mu",),
+        "temperature_all": ("any_temperature",),
+    }
+    return dict(zip(LEVEL_ARRAYS, numbers, strict=True)), axes
+
+
+def parse_table(text: str) -> dict[str, Any]:
+    """A table in JSON: of the responses, or of the sets, of a file.
+
+    Raises:
+        UnusableFile: it is none.
+    """
+    table = files.parse_json(text, "responses and sets")
+    if not isinstance(table, dict):
+        raise files.UnusableFile("has no table of its responses and sets")
+    return table
+
+
+def check_texts(texts: Any) -> dict[str, str]:
+    """The texts of one response of a set.
+
+    Raises:
+        UnusableFile: one is missing, or no text.
+    """
+    if not isinstance(texts, dict) or not all(isinstance(texts.get(name), str) for name in TEXTS):
+        raise files.UnusableFile("has a response without its texts")
+    return texts
+
+
+def check_beside(table: Any) -> tuple[str, tuple[str, ...], dict[str, Array]]:
+    """Title, notes and numbers of one set.
+
+    Raises:
+        UnusableFile: they are missing, or something else.
+    """
+    keys = ("title", "notes", "numbers")
+    title, notes, numbers = (table.get(key) if isinstance(table, dict) else None for key in keys)
+    if not isinstance(title, str) or not isinstance(notes, list):
+        raise files.UnusableFile("has a set without title or notes")
+    if not all(isinstance(note, str) for note in notes):
+        raise files.UnusableFile("has notes that are no texts")
+    return title, tuple(notes), check_info(numbers)
 
 
 def _checked_axes(axes: Any) -> tuple[str, ...]:
@@ -160,7 +209,12 @@ def _checked_origin(origin: Any) -> Origin:
     return Origin(origin)
 
 
-def _checked_info(info: Any) -> dict[str, Array]:
+def check_info(info: Any) -> dict[str, Array]:
+    """The numbers by name that a file holds.
+
+    Raises:
+        UnusableFile: no table of numbers.
+    """
     if not isinstance(info, dict):
         raise files.UnusableFile("has no table of numbers in `info`")
     numbers = {}

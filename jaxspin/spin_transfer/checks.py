@@ -9,15 +9,17 @@ import numpy as np
 
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.validate import check_temperature, finite_reals, shortened
+from jaxspin.engine.validate import finite_reals, shortened
+from jaxspin.integration.checks import check_levels
+from jaxspin.integration.levels import Levels
 from jaxspin.spin_transfer.exchange_models import ExchangeModel, ScalarBand
 from jaxspin.spin_transfer.slow_modes import SlowModes
 from jaxspin.surfaces.base import check_surface
 
 
 @jax.ensure_compile_time_eval()
-def check_model(model, surface) -> None:
-    """An exchange model and a rule for its surface.
+def check_input(model, surface, levels) -> None:
+    """An exchange model, a rule for its surface, and levels.
 
     Raises:
         ValueError: naming what is not.
@@ -31,6 +33,20 @@ def check_model(model, surface) -> None:
     surface.check(ScalarBand(model))
     if not is_traced(model):
         _check_splitting(model)
+    check_levels(levels)
+
+
+def check_one_level(levels: Levels) -> None:
+    """One mu and one temperature.
+
+    Raises:
+        ValueError: there are several.
+    """
+    if levels.mu.size * levels.temperatures.size != 1:
+        raise ValueError(
+            "Argument `levels` must have one mu and one temperature for a texture, but has "
+            f"{levels.mu.size} and {levels.temperatures.size}."
+        )
 
 
 def check_vector(name: str, value, size: int, unit: str) -> None:
@@ -46,8 +62,8 @@ def check_vector(name: str, value, size: int, unit: str) -> None:
         )
 
 
-def check_setting(time, relaxation_time, slow_modes, temperature) -> None:
-    """Positive times, a choice for the slow modes, a temperature.
+def check_collisions(time, relaxation_time, slow_modes) -> None:
+    """Positive times and a choice for the slow modes.
 
     Raises:
         ValueError: naming what is not.
@@ -60,7 +76,6 @@ def check_setting(time, relaxation_time, slow_modes, temperature) -> None:
             "Argument `slow_modes` must be KeepSlowModes() or DropSlowModes(), "
             f"but is of type {type(slow_modes).__name__}."
         )
-    check_temperature(temperature)
 
 
 def _check_time(name, value) -> None:
@@ -72,7 +87,7 @@ def _check_time(name, value) -> None:
 
 def _check_splitting(model) -> None:
     """h Hermitian and without trace, the spins Hermitian, at one k."""
-    splitting, spin, bare = map(np.asarray, _sample(model))
+    splitting, spin, bare = map(np.asarray, _sample_operators(model))
     n = splitting.shape[-1]
     size = np.abs(splitting).max() + np.abs(np.trace(splitting))
     if spin.shape != (3, n, n) or bare.shape != (3, n, n):
@@ -94,7 +109,7 @@ _ROUNDING = 1e-5  # relative: above single precision, below what a forgotten tra
 
 
 @program
-def _sample(model):
+def _sample_operators(model):
     k = jnp.asarray([0.031, -0.017, 0.023])[: model.dimension]
     m = jnp.asarray([0.001, -0.002, 0.003])
     return model.splitting(k, m), model.spin(k), model.bare_spin()

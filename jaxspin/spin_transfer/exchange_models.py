@@ -1,4 +1,4 @@
-"""What the spin kinetic equation is about: H(k, m) = ε0(k) + h(k, m), split by a magnetisation m.
+"""Models of the spin kinetic equation: H(k, m) = ε0(k) + h(k, m), split by a magnetisation m.
 
 The magnetisation enters as the exchange energy m (eV, three components) of H = ... + m·σ.
 """
@@ -162,11 +162,11 @@ class ConductionBand(DressedBand):
         return 3
 
     def energy(self, k):
-        offset, mass, d = _terms(self.model, k)
+        offset, mass, d = _split_terms(self.model, k)
         return offset + jnp.sqrt(mass**2 + d @ d)
 
     def dressing(self, k):
-        _, mass, d = _terms(self.model, k)
+        _, mass, d = _split_terms(self.model, k)
         length = jnp.sqrt(mass**2 + d @ d)
         return -mass / length * jnp.eye(3) + jnp.outer(d, d) / (length * (length - mass))
 
@@ -279,7 +279,7 @@ class SplitBands(ExchangeModel):
         return jnp.asarray(self.model.spin() if self.reference is None else self.reference)
 
 
-def _terms(model: TopologicalInsulator, k):
+def _split_terms(model: TopologicalInsulator, k):
     """ε, M and d of H = ε − Mτ_z + τ_x d·σ."""
     across, along = k[0] ** 2 + k[1] ** 2, k[2] ** 2
     offset = model.C0 + model.C1 * along + model.C2 * across

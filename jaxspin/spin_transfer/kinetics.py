@@ -54,12 +54,15 @@ class Shell(eqx.Module):
         """
         squared = jnp.sum(self.velocity**2, axis=0)
         along = jnp.sum(gradient * self.velocity, axis=-2) / squared
-        return self.average(along + x * self._spread) - self.average(x) * self.density_slope
+        return (
+            self.average(along + x * self._velocity_divergence)
+            - self.average(x) * self.density_slope
+        )
 
     @property
     def density_slope(self) -> Float[Array, ""]:
         """N'/N, 1/eV."""
-        return self.average(self._spread)
+        return self.average(self._velocity_divergence)
 
     @property
     def height(self) -> Float[Array, ""]:
@@ -72,7 +75,7 @@ class Shell(eqx.Module):
         return len(self.velocity) / 2 * squared / slope
 
     @property
-    def _spread(self) -> Float[Array, " a"]:
+    def _velocity_divergence(self) -> Float[Array, " a"]:
         """div(v/v²)."""
         v = self.velocity
         squared = jnp.sum(v**2, axis=0)
@@ -80,7 +83,7 @@ class Shell(eqx.Module):
         return (jnp.trace(self.curvature) - 2 * bent / squared) / squared
 
 
-def shell(band: ExchangeModel, nodes: FermiSurface) -> Shell:
+def build_shell(band: ExchangeModel, nodes: FermiSurface) -> Shell:
     """The shell of a Fermi surface of ε0, by forward derivatives: those of degenerate bands."""
     slope = jax.jacfwd(band.energy)
     return Shell(
@@ -117,17 +120,17 @@ class Transport(eqx.Module):
 
     def field(self, m: Float[Array, " 3"]) -> Field:
         """h_c = Tr λ_c h(k, m) and its slopes."""
-        at = lambda k: _components(self.band.splitting(k, m))  # noqa: E731
+        at = lambda k: _find_components(self.band.splitting(k, m))  # noqa: E731
         return Field(_at_nodes(at, self.shell.k), _at_nodes(jax.jacfwd(at), self.shell.k))
 
     def spin(self) -> Field:
         """The spin operator σ_o = Σ_c S_oc λ_c, (3, c, a), and its slopes."""
-        at = lambda k: jax.vmap(_components)(self.band.spin(k)) / 2  # noqa: E731
+        at = lambda k: jax.vmap(_find_components)(self.band.spin(k)) / 2  # noqa: E731
         return Field(_at_nodes(at, self.shell.k), _at_nodes(jax.jacfwd(at), self.shell.k))
 
     def bare_spin(self) -> Float[Array, "3 c"]:
         """The same of the basis functions."""
-        return jax.vmap(_components)(self.band.bare_spin()) / 2
+        return jax.vmap(_find_components)(self.band.bare_spin()) / 2
 
     def propagator(self, h: Float[Array, "c a"]) -> Float[Array, "c c a"]:
         """K."""
@@ -150,11 +153,11 @@ class Transport(eqx.Module):
         collisions = (h.value * rate - mean_slope[:, None])[:, None] * shell.velocity
         flow_slope = shell.average_slope(*_times_velocity(h, shell))
         b = h.gradient - collisions - flow_slope[..., None]
-        drive = self.time * _applied(propagator, b)
+        drive = self.time * _apply_matrix(propagator, b)
         own, dropped = shell.average(drive), slow_projector(kernel, self.threshold)
         mean = solve(kernel, dropped, own)
         removed = left_out(kernel, dropped, mean, own)
-        spin = drive + _applied(propagator, mean[..., None]) - removed[..., None]
+        spin = drive + _apply_matrix(propagator, mean[..., None]) - removed[..., None]
         return Driven(h, propagator, kernel, dropped, spin)
 
     def splitting_share(self, m: Float[Array, " 3"]) -> Float[Array, ""]:
@@ -176,13 +179,13 @@ class Driven(NamedTuple):
     spin: Float[Array, "c j a"]
 
 
-def _components(matrix) -> Float[Array, " c"]:
+def _find_components(matrix) -> Float[Array, " c"]:
     """x_c = Tr λ_c X of X = ½ Σ_c x_c λ_c + ..."""
     basis = jnp.asarray(traceless_matrices(matrix.shape[-1]))
     return jnp.einsum("cij,ji->c", basis, matrix).real
 
 
-def _applied(matrix, vectors):
+def _apply_matrix(matrix, vectors):
     """A matrix (c, d, a) on vectors (d, j, a) at each node."""
     return jnp.einsum("cda,dja->cja", matrix, vectors)
 
@@ -206,7 +209,7 @@ class Tensors(eqx.Module):
 
 
 class OnShell(eqx.Module):
-    """What the kinetic equation gives on one shell."""
+    """Solution of the kinetic equation on one shell."""
 
     bare: Tensors
     dressed: Tensors
@@ -217,14 +220,14 @@ class OnShell(eqx.Module):
     without_slow: Float[Array, "3 d d 3"]
 
 
-def on_shell(transport: Transport, m: Float[Array, " 3"], fine: Float[Array, ""]) -> OnShell:
+def solve_on_shell(transport: Transport, m: Float[Array, " 3"], fine: Float[Array, ""]) -> OnShell:
     """All spin densities, `without_slow` without the modes below the threshold `fine`."""
     driven, slopes = _with_slopes(transport.driven, m)
     shell, kernel = transport.shell, driven.kernel
     bare, spin = transport.bare_spin(), transport.spin()
     measured = jnp.einsum("oca,cda->oda", spin.value, driven.propagator)
     rows = jnp.concatenate([driven.propagator, measured])
-    source = _streamed(transport, slopes.h.value, slopes.spin, rows)
+    source = _stream_gradient(transport, slopes.h.value, slopes.spin, rows)
     own, outward = source[: len(kernel)], source[len(kernel) :]
     mean = solve(kernel, driven.dropped, own)
     removed = left_out(kernel, driven.dropped, mean, own)
@@ -235,9 +238,9 @@ def on_shell(transport: Transport, m: Float[Array, " 3"], fine: Float[Array, ""]
     return OnShell(
         bare=Tensors(
             -half * jnp.tensordot(bare, mean, axes=1),
-            _homogeneous(transport, driven, _constant(bare, spin)),
+            _sum_homogeneous(transport, driven, _repeat_spin(bare, spin)),
         ),
-        dressed=Tensors(-half * dressed, _homogeneous(transport, driven, spin)),
+        dressed=Tensors(-half * dressed, _sum_homogeneous(transport, driven, spin)),
         kernel=kernel,
         rates=relaxation_rates(kernel),
         without_slow=-half * jnp.tensordot(bare, without, axes=1),
@@ -250,7 +253,9 @@ def _with_slopes(function, m):
     return jax.vmap(along, out_axes=(None, -1))(jnp.eye(3))
 
 
-def _streamed(transport, split, induced, rows: Float[Array, "o c a"]) -> Float[Array, "o j i b"]:
+def _stream_gradient(
+    transport, split, induced, rows: Float[Array, "o c a"]
+) -> Float[Array, "o j i b"]:
     """t⟨X d⟩ for the matrices X in `rows`, from the slopes by m of h and of a.
 
     The gradient drives d = ∂_i h ∂_{k_i}(t v_j) − v_i ∂_i a, times f' (what goes with f'' cancels):
@@ -264,13 +269,13 @@ def _streamed(transport, split, induced, rows: Float[Array, "o c a"]) -> Float[A
     return t * shell.average(pushed - carried)
 
 
-def _constant(bare, spin: Field) -> Field:
+def _repeat_spin(bare, spin: Field) -> Field:
     """The bare spin at every node."""
     value = jnp.broadcast_to(bare[..., None], spin.value.shape)
     return Field(value, jnp.zeros_like(spin.gradient))
 
 
-def _homogeneous(transport, driven: Driven, spin: Field) -> Float[Array, "3 d"]:
+def _sum_homogeneous(transport, driven: Driven, spin: Field) -> Float[Array, "3 d"]:
     """½ [−N ⟨S a⟩ + (N t ⟨S h v_j⟩)'], where N t does not depend on the energy."""
     shell, h = transport.shell, driven.h
     first = shell.average(jnp.einsum("oca,cja->oja", spin.value, driven.spin))

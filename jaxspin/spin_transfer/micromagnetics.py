@@ -1,4 +1,4 @@
-"""What micromagnetic codes take: the velocity u and the non-adiabaticity β of Zhang and Li."""
+"""Input of micromagnetic codes: the velocity u and the non-adiabaticity β of Zhang and Li."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,22 @@ _BOHR_MAGNETON = units.BOHR_MAGNETON * units.ELEMENTARY_CHARGE**2 / units.HBAR /
 
 
 class Micromagnetics(eqx.Module):
-    """∂m̂/∂t = ... − (u·∇)m̂ + β m̂ × (u·∇)m̂, in the form of Thiaville et al. (2005)."""
+    """∂m̂/∂t = ... − (u·∇)m̂ + β m̂ × (u·∇)m̂, in the form of Thiaville et al. (2005).
+
+    >>> import jaxspin as js
+    >>> band, relax = js.spin_transfer.Ferromagnet(kinetic=5.7), 6.582119569
+    >>> stt = js.spin_transfer_torque(
+    ...     band,
+    ...     js.FermiShell(6, 8),
+    ...     js.Levels(0.05),
+    ...     [0, 0, 0.004],
+    ...     0.1,
+    ...     spin_relaxation_time=relax,
+    ... )
+    >>> found = js.spin_transfer.micromagnetics(stt.dressed, [1e-5, 0, 0], 8e5)
+    >>> round(float(found.u[0]), 6), round(float(found.beta), 6)
+    (-0.067701, 0.0125)
+    """
 
     #: m/s, (3,); along the motion of the electrons.
     u: Float[Array, " 3"]
@@ -76,65 +91,60 @@ def micromagnetics(
     M along m.
 
     Args:
-        transfer: at one mu, usually `dressed`; the rest it has is in `left_out`, and warned about
-            above a tenth.
+        transfer: at one level, usually `dressed`; the rest it has is in `left_out`, and warned
+            about above a tenth.
         field: eE, with E the electric field and e > 0, eV/Å; 1e-10 of E in V/m.
         saturation: Ms, A/m.
     Raises:
         ValueError: several levels, another dimension than three, no magnetisation, numbers that
             are not finite, Ms that is not positive, a field that makes no u.
-
-    >>> import jaxspin as js
-    >>> band, relax = js.spin_transfer.Ferromagnet(kinetic=5.7), 6.582119569
-    >>> stt = js.spin_transfer_torque(
-    ...     band, js.FermiShell(6, 8), 0.05, [0, 0, 0.004], 0.1, spin_relaxation_time=relax
-    ... )
-    >>> found = js.spin_transfer.micromagnetics(stt.dressed, [1e-5, 0, 0], 8e5)
-    >>> round(float(found.u[0]), 6), round(float(found.beta), 6)
-    (-0.067701, 0.0125)
     """
-    _check(transfer, field, saturation)
+    _check_input(transfer, field, saturation)
     projection = transfer.projection()
     drive = jnp.asarray(field, dtype=float)
     adiabatic, nonadiabatic = (
-        drive @ part.value for part in (projection.adiabatic, projection.nonadiabatic)
+        drive @ part.value.reshape(3, 3) for part in (projection.adiabatic, projection.nonadiabatic)
     )
     if not is_traced(adiabatic) and not np.any(adiabatic):
         raise ValueError(
             f"Argument `field` must make an adiabatic torque, but {shortened(field)} does not."
         )
     beta = jnp.sum(nonadiabatic * adiabatic) / jnp.sum(adiabatic**2)
-    rest = _left_out(projection, drive, adiabatic, beta)
-    if not is_traced(rest) and rest > _NEGLIGIBLE:
-        warn_user(
-            f"u and beta leave out {float(rest):.2g} of the response across m, which depends on "
-            "the directions of gradient and magnetisation: see `transverse` of Projection"
-        )
+    rest = _find_rest(projection, drive, adiabatic, beta)
+    _warn_of_rest(rest)
     momentum = saturation / (2 * _BOHR_MAGNETON)  # of the moments, ħ/m³
     rate = units.ELEMENTARY_CHARGE / units.HBAR * 1e20  # eV/Å over ħ, and 1/Å², in 1/s and 1/m
     u = 2 * jnp.sum(transfer.magnetization**2) * adiabatic * rate / momentum
     return Micromagnetics(u, beta, jnp.asarray(saturation, dtype=float), rest)
 
 
+def _warn_of_rest(rest) -> None:
+    if not is_traced(rest) and rest > _NEGLIGIBLE:
+        warn_user(
+            f"u and beta leave out {float(rest):.2g} of the response across m, which depends on "
+            "the directions of gradient and magnetisation: see `transverse` of Projection"
+        )
+
+
 _NEGLIGIBLE = 0.1  # of the response across m
 
 
-def _left_out(projection: Projection, drive, adiabatic, beta) -> Float[Array, ""]:
-    """What a_i (m̂ × ∂_i m + β ∂_i m) misses of the response to gradients across m."""
-    whole = jnp.einsum("pjiq,j->piq", projection.transverse, drive)
+def _find_rest(projection: Projection, drive, adiabatic, beta) -> Float[Array, ""]:
+    """Share of the response to gradients across m that is not a_i (m̂ × ∂_i m + β ∂_i m)."""
+    whole = jnp.einsum("pjiq,j->piq", projection.transverse.reshape(2, 3, 3, 2), drive)
     turn = jnp.array([[0.0, -1.0], [1.0, 0.0]])  # m̂ × on (n1, n2)
     described = jnp.einsum("i,pq->piq", adiabatic, turn + beta * jnp.eye(2))
     return jnp.linalg.norm((whole - described).ravel()) / jnp.linalg.norm(whole.ravel())
 
 
-def _check(transfer: Transfer, field, saturation) -> None:
+def _check_input(transfer: Transfer, field, saturation) -> None:
     if not isinstance(transfer, Transfer):
         raise ValueError(
             "Argument `transfer` must be `bare` or `dressed` of a SpinTransferTorque, "
             f"but is of type {type(transfer).__name__}."
         )
     value = transfer.gradient.value
-    if value.shape != (3, 3, 3, 3):
+    if value.size != 3**4 or value.shape[-4:] != (3, 3, 3, 3):
         raise ValueError(
             "Argument `transfer` must be that of one level in three dimensions, but has the axes "
             f"{transfer.gradient.axes} of shape {value.shape}."

@@ -20,7 +20,7 @@ from jaxspin.models.base import copy_as_float
 
 
 class SlowModes(eqx.Module):
-    """What is done with the slow modes of a shell."""
+    """Treatment of the slow modes of a shell."""
 
     @abstractmethod
     def threshold(self) -> Float[Array, ""]:
@@ -60,7 +60,7 @@ def relaxation_rates(kernel: Float[Array, "c c"]) -> Float[Array, " c"]:
 
     A mode of rate zero is conserved by every K, hence a null vector of 1 − ⟨K⟩ itself.
     """
-    return jnp.linalg.eigvalsh(jax.lax.stop_gradient(_symmetric(kernel)))
+    return jnp.linalg.eigvalsh(jax.lax.stop_gradient(_symmetric_part(kernel)))
 
 
 def are_slow(rates: Float[Array, " c"], threshold: Float[ArrayLike, ""]) -> Bool[Array, " c"]:
@@ -85,7 +85,7 @@ def slow_projector(
     differentiated: in the basis of the modes the symmetric part is [[ss, sf], [fs, ff]] and the
     span (1, X) obeys X ss + X sf X = fs + ff X.
     """
-    symmetric = _symmetric(kernel)
+    symmetric = _symmetric_part(kernel)
     rates, modes = jnp.linalg.eigh(jax.lax.stop_gradient(symmetric))
     slow = are_slow(rates, threshold)
     mixed = ~slow[:, None] & slow[None, :]
@@ -121,5 +121,5 @@ def left_out(
     return jnp.tensordot(dropped, source - jnp.tensordot(kernel, mean, axes=1), axes=1)
 
 
-def _symmetric(kernel):
+def _symmetric_part(kernel):
     return (kernel + kernel.T) / 2

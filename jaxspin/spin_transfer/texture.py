@@ -1,6 +1,7 @@
 """The torque on a magnetisation that varies in space: domain walls, skyrmions, any grid of m."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -10,22 +11,25 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.validate import check_energy, shortened
+from jaxspin.engine.validate import shortened
 from jaxspin.engine.xla import map_in_pieces
-from jaxspin.spin_transfer.checks import check_model, check_setting, check_vector
+from jaxspin.integration.levels import Levels
+from jaxspin.spin_transfer.checks import check_input, check_one_level, check_vector
 from jaxspin.spin_transfer.exchange_models import ExchangeModel
 from jaxspin.spin_transfer.response import (
     KEEP,
+    Collisions,
     Level,
-    Setting,
+    average_shells,
+    build_collisions,
     check_result,
-    info_of,
-    level_at,
-    setting_of,
-    shells_at,
+    collect_info,
+    find_shells,
 )
 from jaxspin.spin_transfer.slow_modes import SlowModes
 from jaxspin.surfaces import FermiSurfaceRule
+from jaxspin.surfaces.base import Diagnostic
+from jaxspin.surfaces.thermal import ThermalLevels, scan_temperatures
 
 
 class TextureTorque(eqx.Module):
@@ -60,15 +64,14 @@ class TextureTorque(eqx.Module):
 def texture_torque(
     model: ExchangeModel,
     surface: FermiSurfaceRule,
-    mu: Float[ArrayLike, ""],
+    levels: Levels,
     texture: Float[ArrayLike, "3 *grid"],
-    spacing: Sequence[float],
-    field: ArrayLike | Sequence,
     scattering_time: Float[ArrayLike, ""],
     *,
+    spacing: Sequence[float],
+    field: ArrayLike | Sequence,
     spin_relaxation_time: Float[ArrayLike, ""] | None = None,
     slow_modes: SlowModes = KEEP,
-    temperature: Float[ArrayLike, ""] = 0.0,
 ) -> TextureTorque:
     """Spin density and torque of an electric field in a magnetisation m(r), point by point.
 
@@ -77,65 +80,66 @@ def texture_torque(
     free path, and, where slow modes are kept, than their diffusion length.
 
     Args:
+        levels: one mu and one temperature.
         texture: m of H = ... + m·σ, eV, on a grid along x, along x and y, or in space; axes
             (3, x, ...).
         spacing: distance of the points along each axis of the grid, Å.
         field: eE, with E the electric field and e > 0, eV/Å; 1e-10 of E in V/m.
-        mu, scattering_time, ...: as of `spin_transfer_torque`.
+        scattering_time, ...: as of `spin_transfer_torque`.
     Raises:
-        ValueError: as `spin_transfer_torque`; a grid with fewer than three points along an axis.
+        ValueError: as `spin_transfer_torque`; several levels; a grid with fewer than three points
+            along an axis.
     """
-    check_model(model, surface)
-    check_energy(mu)
-    check_setting(scattering_time, spin_relaxation_time, slow_modes, temperature)
+    check_input(model, surface, levels)
+    check_one_level(levels)
     check_vector("field", field, model.dimension, "eV/Å")
-    m = _checked(model, texture, spacing)
-    setting = setting_of(scattering_time, spin_relaxation_time, slow_modes, temperature)
-    mu = jnp.asarray(mu, dtype=jnp.result_type(float))
-    slopes = gradient(m, spacing, model.dimension)
-    levels, findings = _at_points(model, surface, mu, m.reshape(3, -1), setting)
-    check_result(levels, findings, mu, slow_modes, temperature)
+    collisions = build_collisions(scattering_time, spin_relaxation_time, slow_modes)
+    m = _check_texture(model, texture, spacing)
+    points = m.reshape(3, -1)
+    respond = partial(_solve_points, model, surface, points, collisions)
+    found, findings = scan_temperatures(respond, levels)
+    check_result(found, findings, levels, slow_modes)
     drive = jnp.asarray(field, dtype=jnp.result_type(float))
-    dressed = levels.found.dressed
+    dressed, slopes = found.found.dressed, find_gradient(m, spacing, model.dimension)
     spin = jnp.einsum("rajib,j,ibr->ar", dressed.gradient, drive, slopes)
     homogeneous = jnp.einsum("raj,j->ar", dressed.homogeneous, drive).reshape(m.shape)
     spin = spin.reshape(m.shape) + homogeneous
     torque = lambda s: -2 * jnp.cross(m, s, axisa=0, axisb=0, axisc=0)  # noqa: E731
-    distances = tuple(float(x) for x in spacing)
-    info = info_of(levels, scattering_time)
-    return TextureTorque(
-        m, spin, torque(spin), torque(homogeneous), distances, model.dimension, info
-    )
+    distances, info = tuple(float(x) for x in spacing), collect_info(found, scattering_time)
+    fields = (m, spin, torque(spin), torque(homogeneous))
+    return TextureTorque(*fields, distances, model.dimension, info)
 
 
 @program
-def _at_points(model, surface, mu, m: Float[Array, "3 r"], setting: Setting):
-    """χ at each point, the axis of points first."""
+def _solve_points(
+    model, surface, m: Float[Array, "3 r"], collisions: Collisions, level: ThermalLevels
+) -> tuple[Level, tuple[Diagnostic, ...]]:
+    """χ at each point, the axis of points first, at one level."""
     model = model.prepared()
-    shells, findings = shells_at(model, surface, mu, setting)
+    shells, findings = find_shells(model, surface, level.mu[0], level.thermal)
     points = m.shape[1]
     batches = -(-points // _BATCH)
     batch = -(-points // batches)
     numbers = jnp.minimum(jnp.arange(batches * batch), points - 1).reshape(batches, batch)
-    at = lambda point: level_at(model, shells, m[:, point], setting)  # noqa: E731
-    levels = map_in_pieces(jax.vmap(at), numbers)
-    levels: Level = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:points], levels)
-    return levels, findings
+    at = lambda point: average_shells(model, shells, m[:, point], collisions)  # noqa: E731
+    found = map_in_pieces(jax.vmap(at), numbers)
+    found: Level = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:points], found)
+    return found, findings
 
 
 _BATCH = 32  # points at a time: some 10 MB for 500 nodes
 
 
-def gradient(
+def find_gradient(
     m: Float[Array, "3 *grid"], spacing: Sequence[float], dimension: int
 ) -> Float[Array, "d 3 r"]:
     """∂_i m_b at each point, zero along directions that the grid does not have."""
-    along = [_difference(m, axis + 1) / step for axis, step in enumerate(spacing)]
+    along = [_slope_along(m, axis + 1) / step for axis, step in enumerate(spacing)]
     across = [jnp.zeros_like(m)] * (dimension - len(along))
     return jnp.stack(along + across).reshape(dimension, 3, -1)
 
 
-def _difference(m: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
+def _slope_along(m: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
     """Slope per point along an axis, exact for parabolas: central, and one-sided at the ends.
 
     `jnp.gradient` takes the difference of the two last points there, which is of first order.
@@ -191,7 +195,7 @@ def skyrmion(
     return exchange * jnp.stack([across * jnp.cos(phi), across * jnp.sin(phi), jnp.cos(theta)])
 
 
-def _checked(model, texture, spacing) -> Float[Array, "3 *grid"]:
+def _check_texture(model, texture, spacing) -> Float[Array, "3 *grid"]:
     shape, d = np.shape(texture), model.dimension
     if len(shape) < 2 or shape[0] != 3 or len(shape) > d + 1 or min(shape[1:]) < 3:
         raise ValueError(

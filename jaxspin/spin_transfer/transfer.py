@@ -1,6 +1,7 @@
 """The spin density that a field and a gradient of the magnetisation make, and its torque."""
 
-import equinox as eqx
+from typing import NamedTuple
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -8,7 +9,9 @@ from jaxtyping import Array, Float
 from jaxspin import units
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.integration.levels import Levels
+from jaxspin.responses.origin import Origin
 from jaxspin.responses.response import Response
+from jaxspin.responses.response_set import ResponseSet
 from jaxspin.spin_transfer.kinetics import Tensors
 
 _SOURCE = (
@@ -17,11 +20,11 @@ _SOURCE = (
 )
 
 
-class Projection(eqx.Module):
+class Projection(ResponseSet):
     """The part of χ between directions across m, ⟨s⟩ = a m̂ × ∂m + b ∂m.
 
-    Axes (mu?, field, gradient). What it leaves out, and what anisotropic bands have, is in
-    `transverse`.
+    Axes (temperature?, mu, field, gradient). What it leaves out, and what anisotropic bands have,
+    is in `transverse`.
     """
 
     #: a, in phase with the torque of spins that follow the texture.
@@ -31,30 +34,39 @@ class Projection(eqx.Module):
     #: β = b/a of Zhang and Li, and of micromagnetic codes. NaN where a is zero but for rounding, as
     #: where a symmetry makes both vanish: there is no ratio.
     beta: Response
-    #: χ on the directions n1, n2 across m, n1 x n2 = m̂, axes (mu?, spin 2, field, gradient,
-    #: magnetization 2).
-    transverse: Float[Array, "*mu 2 d d 2"]
+    #: χ on the directions n1, n2 across m, n1 x n2 = m̂, axes (temperature?, mu, spin 2, field,
+    #: gradient, magnetization 2).
+    transverse: Float[Array, "*levels 2 d d 2"]
     #: n1 and n2, (2, 3).
     directions: Float[Array, "2 3"]
 
+    @property
+    def title(self) -> str:
+        return "spin density of a gradient across the magnetisation"
 
-class Transfer(eqx.Module):
+
+class Transfer(ResponseSet):
     """The response of one spin operator to a field, and to a field and a gradient of m.
 
     eE (eV/Å) is e > 0 times the electric field; the force on an electron is −eE.
     """
 
-    #: χ: spin density ⟨s_a⟩ = χ_ajib eE_j ∂_i m_b, axes (mu?, spin, field, gradient,
+    #: χ: spin density ⟨s_a⟩ = χ_ajib eE_j ∂_i m_b, axes (temperature?, mu, spin, field, gradient,
     #: magnetization), ħ Å^(2−d)/eV².
     gradient: Response
-    #: Spin density of a homogeneous magnetisation, axes (mu?, spin, field), Pauli-normalised.
+    #: Spin density of a homogeneous magnetisation, axes (temperature?, mu, spin, field),
+    #: Pauli-normalised.
     homogeneous: Response
     #: m, eV, (3,).
     magnetization: Float[Array, " 3"]
     #: Estimated errors of the parts across m, which make torques: of |⟨s⟩| for any field (and
     #: gradient). Those of the parts along m can be larger by orders of magnitude.
-    gradient_error_across: Float[Array, "*mu"]
-    homogeneous_error_across: Float[Array, "*mu"]
+    gradient_error_across: Float[Array, "*levels"]
+    homogeneous_error_across: Float[Array, "*levels"]
+
+    @property
+    def title(self) -> str:
+        return "spin density of a field, with a gradient of the magnetisation and without"
 
     def torque(self) -> Response:
         """Torque on the magnetisation, −2 m × ⟨s⟩/ħ, axes as `gradient`: eV Å^(−d) for eE of
@@ -63,28 +75,30 @@ class Transfer(eqx.Module):
         The exchange energy is +m·σ, as everywhere here; for −m·σ the sign is the opposite.
         """
         d = self.homogeneous.value.shape[-1]
-        torque = _torque(self.magnetization, self.gradient.value, axis=-4)
-        return _like(
+        torque = _cross_with(self.magnetization, self.gradient.value, axis=-4)
+        return _replace_value(
             self.gradient,
             value=torque,
             error=_torque_error(self.magnetization, self.gradient_error_across, torque),
             name="spin-transfer torque",
             formula="τ_M = −(2/ħ) m × ⟨s⟩",
             units=units.spin_transfer_torque(d),
+            symbol=r"\tau",
         )
 
     def spin_orbit_torque(self) -> Response:
-        """Torque on a homogeneous magnetisation, −2 m × ⟨s⟩/ħ, axes (mu?, spin, field)."""
+        """Torque on a homogeneous magnetisation, −2 m × ⟨s⟩/ħ, axes as `homogeneous`."""
         d = self.homogeneous.value.shape[-1]
         spin = self.homogeneous.to(units.spin_polarization(d))
-        torque = _torque(self.magnetization, spin.value / 2, axis=-2)
-        return _like(
+        torque = _cross_with(self.magnetization, spin.value / 2, axis=-2)
+        return _replace_value(
             self.homogeneous,
             value=torque,
             error=_torque_error(self.magnetization, self.homogeneous_error_across / 2, torque),
             name="spin-orbit torque on the magnetisation",
             formula="τ_M = −(2/ħ) m × ⟨s⟩",
             units=units.torque(d),
+            symbol=r"\tau",
         )
 
     def projection(self) -> Projection:
@@ -95,17 +109,18 @@ class Transfer(eqx.Module):
         """
         if not is_traced(self.magnetization) and not np.any(self.magnetization):
             raise ValueError("Argument `magnetization` must not vanish here, but is zero.")
-        directions = across(self.magnetization)
+        directions = directions_across(self.magnetization)
         chi = jnp.einsum("pa,...ajib,qb->...pjiq", directions, self.gradient.value, directions)
         adiabatic = (chi[..., 1, :, :, 0] - chi[..., 0, :, :, 1]) / 2
         nonadiabatic = (chi[..., 0, :, :, 0] + chi[..., 1, :, :, 1]) / 2
         axes = tuple(a for a in self.gradient.axes if a not in ("spin", "magnetization"))
-        part = lambda value, error, name, formula, unit: _like(  # noqa: E731
+        part = lambda value, error, name, formula, unit: _replace_value(  # noqa: E731
             self.gradient, value, error, axes=axes, name=name, formula=formula, units=unit
         )
         unit, across_m = self.gradient.units, self.gradient_error_across
-        error = _fill(jnp.max(jnp.sum(jnp.abs(directions), axis=1)) * across_m, adiabatic)
-        beta = _ratio(nonadiabatic, adiabatic, chi)
+        largest = jnp.max(jnp.sum(jnp.abs(directions), axis=1))
+        error = _fill_components(largest * across_m, adiabatic)
+        beta = _find_ratio(nonadiabatic, adiabatic, chi)
         of_beta = error * (1 + jnp.abs(beta)) / jnp.abs(adiabatic)
         return Projection(
             part(adiabatic, error, "adiabatic coefficient", "½ m̂·Σ_b e_b × χ_b", unit),
@@ -116,42 +131,47 @@ class Transfer(eqx.Module):
         )
 
 
-def transfer(
-    tensors: Tensors,
-    differences: Tensors,
-    name: str,
-    magnetization,
-    mu,
-    temperature,
-    info: dict[str, Array],
+class Circumstances(NamedTuple):
+    """Levels, magnetisation and texts that responses of bare and dressed spin share."""
+
+    levels: Levels
+    #: m, eV.
+    magnetization: Float[Array, " 3"]
+    info: dict[str, Array]
+    origin: Origin
+
+
+def build_transfer(
+    tensors: Tensors, differences: Tensors, name: str, circumstances: Circumstances
 ) -> Transfer:
-    """The tensors and their differences to a second rule, the axis of mu first, as responses."""
-    d = tensors.homogeneous.shape[-1]
-    several = ("mu",) * mu.ndim
-    of_mu = lambda x: x.reshape(*mu.shape, *x.shape[1:])  # noqa: E731
-    shared = {"levels": Levels(mu, temperature), "source": _SOURCE, "info": info}
-    gradient = of_mu(tensors.gradient)
-    homogeneous = of_mu(2 * tensors.homogeneous)
-    m = jnp.array(magnetization)
-    along, across = (of_mu(x) for x in _largest(m, differences.gradient))
-    plain_along, plain_across = (of_mu(x) for x in _largest(m, 2 * differences.homogeneous))
+    """The tensors and their differences to a second rule, levels first, as responses."""
+    d, (levels, m, info, origin) = tensors.homogeneous.shape[-1], circumstances
+    at_levels = lambda x: x.reshape(*levels.shape, *x.shape[1:])  # noqa: E731
+    shared = {"levels": levels, "source": _SOURCE, "info": info, "origin": origin}
+    gradient = at_levels(tensors.gradient)
+    homogeneous = at_levels(2 * tensors.homogeneous)
+    along, across = map(at_levels, _largest_difference(m, differences.gradient))
+    bounds = _largest_difference(m, 2 * differences.homogeneous)
+    plain_along, plain_across = map(at_levels, bounds)
     return Transfer(
         Response(
             value=gradient,
             error=_of_components(m, along, across, gradient),
-            axes=(*several, "spin", "field", "gradient", "magnetization"),
+            axes=(*levels.axes, "spin", "field", "gradient", "magnetization"),
             units=units.spin_transfer(d),
             name=f"spin density of a gradient ({name})",
             formula="⟨s_a⟩ = χ_ajib eE_j ∂_i m_b, (1 − ⟨K⟩) s̄ = τ⟨K d⟩",
+            symbol=r"\chi",
             **shared,
         ),
         Response(
             value=homogeneous,
             error=_of_components(m, plain_along, plain_across, homogeneous),
-            axes=(*several, "spin", "field"),
+            axes=(*levels.axes, "spin", "field"),
             units=units.spin_polarization(d),
             name=f"spin density of a field ({name})",
             formula="⟨s⟩ = ½ [−N ā + (N τ ⟨h v⟩)']",
+            symbol="s",
             **shared,
         ),
         m,
@@ -160,7 +180,7 @@ def transfer(
     )
 
 
-def _largest(m: Float[Array, " 3"], difference: Float[Array, "e 3 *x"]):
+def _largest_difference(m: Float[Array, " 3"], difference: Float[Array, "e 3 *x"]):
     """The largest difference of a level in the spin along m, and across it: one component may agree
     by chance. The spin along m accumulates, and its errors are the larger ones."""
     m = _unit_vector(m)
@@ -172,10 +192,11 @@ def _largest(m: Float[Array, " 3"], difference: Float[Array, "e 3 *x"]):
 def _of_components(m, along, across, spin: Float[Array, "..."]):
     """A bound of the errors of the components of a spin, from those along and across m."""
     m = _unit_vector(m)
-    return _fill(along[..., None] * jnp.abs(m) + across[..., None] * jnp.sqrt(1 - m**2), spin)
+    size = along[..., None] * jnp.abs(m) + across[..., None] * jnp.sqrt(1 - m**2)
+    return _fill_components(size, spin)
 
 
-def _fill(error: Float[Array, "*a"], value: Float[Array, "..."]):
+def _fill_components(error: Float[Array, "*a"], value: Float[Array, "..."]):
     """The error of all elements along the last axes of a value."""
     error = error.reshape(*error.shape, *(1,) * (value.ndim - error.ndim))
     return jnp.broadcast_to(error, value.shape)
@@ -187,7 +208,7 @@ def _unit_vector(m: Float[Array, " 3"]) -> Float[Array, " 3"]:
     return m / jnp.linalg.norm(m)
 
 
-def _ratio(part, whole, of: Float[Array, "*mu 2 d d 2"]):
+def _find_ratio(part, whole, of: Float[Array, "*levels 2 d d 2"]):
     """part/whole, NaN where the whole is zero to the rounding errors of χ across m."""
     size = jnp.max(jnp.abs(of), axis=(-4, -3, -2, -1))[..., None, None]
     zero = jnp.abs(whole) <= _ROUNDING * jnp.finfo(of.dtype).eps * size
@@ -197,7 +218,7 @@ def _ratio(part, whole, of: Float[Array, "*mu 2 d d 2"]):
 _ROUNDING = 64  # rounding errors; what a symmetry makes zero was up to 2 of them
 
 
-def across(m: Float[Array, " 3"]) -> Float[Array, "2 3"]:
+def directions_across(m: Float[Array, " 3"]) -> Float[Array, "2 3"]:
     """Unit vectors n1 and n2 across m with n1 x n2 = m̂, smooth but for one direction of m.
 
     Those of Duff et al., J. Comput. Graph. Tech. 6, 1 (2017): no branch near the poles.
@@ -210,24 +231,24 @@ def across(m: Float[Array, " 3"]) -> Float[Array, "2 3"]:
     return jnp.stack([first, jnp.stack([b, sign + y**2 * a, -y])])
 
 
-def along(m: Float[Array, " 3"], chi: Float[Array, "*mu 3 d d 3"]):
+def project_along(m: Float[Array, " 3"], chi: Float[Array, "*levels 3 d d 3"]):
     """The part of χ whose spin is along m, or along z without m."""
     unit = _unit_vector(m)
     return jnp.einsum("a,c,...cjib->...ajib", unit, unit, chi)
 
 
-def _torque(m, spin, axis: int):
+def _cross_with(m, spin, axis: int):
     """−2 m × s along an axis."""
     return -2 * jnp.cross(m, spin, axisb=axis, axisc=axis)
 
 
-def _torque_error(m, across: Float[Array, "*mu"], torque: Float[Array, "..."]):
+def _torque_error(m, across: Float[Array, "*levels"], torque: Float[Array, "..."]):
     """A bound of the error of −2 m × s, from that of s across m."""
     size = 2 * jnp.linalg.norm(m) * jnp.sqrt(1 - _unit_vector(m) ** 2)
-    return _fill(across[..., None] * size, torque)
+    return _fill_components(across[..., None] * size, torque)
 
 
-def _like(response: Response, value, error, **changes) -> Response:
+def _replace_value(response: Response, value, error, **changes) -> Response:
     """A response at the same levels with another value."""
     given = {"axes": response.axes, **changes}
     return Response(
@@ -236,5 +257,6 @@ def _like(response: Response, value, error, **changes) -> Response:
         levels=response.levels,
         info=response.info,
         source=response.source,
+        origin=response.origin,
         **given,
     )

@@ -8,7 +8,7 @@ other nodes on the Fermi surface (`FermiSurfaceRule.companion`), estimates the e
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.xla import map_in_pieces, repeat
+from jaxspin.integration.levels import Levels
 from jaxspin.models.base import Model
 from jaxspin.surfaces.base import (
     Diagnostic,
@@ -237,6 +239,55 @@ def _of_rule(surface: FermiSurfaceRule, number) -> FermiSurfaceRule:
     arrays, rest = eqx.partition(surface, eqx.is_array)
     other = eqx.filter(surface.companion() or surface, eqx.is_array)
     return eqx.combine(jax.tree.map(lambda a, b: jnp.where(number == 0, a, b), arrays, other), rest)
+
+
+class ThermalLevels(NamedTuple):
+    """Fermi energies at one temperature."""
+
+    #: eV.
+    mu: Float[Array, " e"]
+    #: kT, eV; None at T = 0, where no average is taken.
+    thermal: Float[Array, ""] | None
+
+
+#: Diagnostics of the surfaces of each temperature.
+Findings = tuple[tuple[Diagnostic, ...], ...]
+
+
+def scan_temperatures(
+    respond: Callable[[ThermalLevels], tuple[Any, tuple[Diagnostic, ...]]], levels: Levels
+) -> tuple[Any, Findings]:
+    """Results at every level, temperatures outermost, on one leading axis.
+
+    Args:
+        respond: results and diagnostics at all mu for one temperature.
+    """
+    mu = jnp.asarray(levels.mu, dtype=jnp.result_type(float))
+    every = [respond(ThermalLevels(mu, thermal)) for thermal in _thermal_energies(levels)]
+    results, findings = zip(*every, strict=True)
+    if len(results) == 1:
+        return results[0], findings
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results), findings
+
+
+def _thermal_energies(levels: Levels) -> list[Array | None]:
+    """kT of each temperature; one that is being traced is positive."""
+    known = not is_traced(levels.temperature)
+    return [
+        None if known and temperature == 0 else BOLTZMANN * jnp.asarray(temperature)
+        for temperature in levels.temperatures
+    ]
+
+
+def refuse_findings(findings: Findings, levels: Levels) -> None:
+    """Raise where a surface is one that the rule cannot do, with the temperature that needs it.
+
+    Raises:
+        ValueError: naming the band and the k.
+    """
+    for temperature, every in zip(levels.temperatures, findings, strict=True):
+        for finding in every:
+            finding.refuse(window_of(temperature))
 
 
 def window_of(temperature) -> str:

@@ -8,12 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from dense_disorder import Dense, local, ranged
+from one_level import at_first_level
 from systems import random_unitary
 
 import jaxspin as js
 from jaxspin.disorder import GaussianCorrelator, fermi_states as shells, relaxation
-from jaxspin.disorder.collision import DenseScattering, IterativeScattering, correlations
-from jaxspin.disorder.contributions import extrinsic, measured, parts, skew_source
+from jaxspin.disorder.collision import DenseScattering, IterativeScattering, correlation_matrix
+from jaxspin.disorder.contributions import (
+    measured_operators,
+    mix_interband,
+    skew_source,
+    sum_mechanisms,
+)
 from jaxspin.engine.small_matrices import PAULI
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models import MassiveDirac, QiWuZhang, Rashba
@@ -46,13 +52,18 @@ def sigma(response, name, component=YX):
     return float(getattr(response, name).conductivity.value[component])
 
 
-def respond(model, surface, mu, disorder=WEAK, **more):
-    return js.disordered_response(model, surface, mu, disorder, **more)
+def respond(model, surface, mu, disorder=WEAK, *, temperature=0.0, **more):
+    """A response; at a single mu without its axis."""
+    levels = js.Levels(mu, temperature)
+    found = js.disordered_response(model, surface, levels, disorder, **more)
+    return found if np.ndim(mu) else at_first_level(found)
 
 
 # Compiled, for their operations one by one take longer.
-states_of = eqx.filter_jit(shells.shell)
-parts_of = eqx.filter_jit(lambda states, disorder: parts(states, disorder.scattering(states)))
+states_of = eqx.filter_jit(shells.find_states)
+parts_of = eqx.filter_jit(
+    lambda states, disorder: sum_mechanisms(states, disorder.scattering(states))
+)
 matrices_of = eqx.filter_jit(lambda model, k: model.tile(k))
 
 
@@ -322,7 +333,7 @@ def test_a_constant_correlator_is_scalar_disorder():
     @eqx.filter_jit
     def sources(on_shell, disorder):
         scattering = disorder.scattering(on_shell)
-        return extrinsic(on_shell, scattering, measured(on_shell))
+        return mix_interband(on_shell, scattering, measured_operators(on_shell))
 
     @eqx.filter_jit
     def solution(on_shell, disorder):
@@ -412,7 +423,7 @@ def test_finite_range_is_the_dense_sum():
     both(
         THREE_DIMENSIONS,
         js.FiniteRangeDisorder(correlator),
-        lambda s: ranged(np.asarray(correlations(correlator, s.k)), np.asarray(s.weight)),
+        lambda s: ranged(np.asarray(correlation_matrix(correlator, s.k)), np.asarray(s.weight)),
     )
 
 
@@ -421,9 +432,11 @@ def test_iteration_is_the_dense_solution():
     states = ANGLES.nodes(model, jnp.array(1.0))
     on_shell = states_of(model, states)
     vectors = shells.as_vector(on_shell.projector)
-    pairs = DenseScattering(states.weight, vectors, correlations(correlator, states.k))
+    pairs = DenseScattering(states.weight, vectors, correlation_matrix(correlator, states.k))
     iterated = IterativeScattering(states.k, states.weight, vectors, correlator)
-    one, other = (eqx.filter_jit(parts)(on_shell, scattering) for scattering in (pairs, iterated))
+    one, other = (
+        eqx.filter_jit(sum_mechanisms)(on_shell, scattering) for scattering in (pairs, iterated)
+    )
     for name in ("drude", "extrinsic", "side_jump", "skew"):
         expected = getattr(one, name)
         scale = np.max(np.abs(expected))
@@ -482,7 +495,7 @@ def test_phases_of_eigenvectors_do_not_matter(rng, monkeypatch):
 
     before = states_of(THREE_DIMENSIONS, states)
     monkeypatch.setattr(shells, "eigh", with_phases)
-    after = shells.shell(THREE_DIMENSIONS, states)
+    after = shells.find_states(THREE_DIMENSIONS, states)
     for x, y in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         np.testing.assert_allclose(
             x, y, rtol=0, atol=1e-13 * max(1, np.max(np.abs(np.asarray(x)[np.isfinite(x)])))
@@ -647,8 +660,8 @@ def test_derivative_in_any_unit_of_energy(unit):
     def response(velocity):
         model = unit * Rashba(kinetic=2.0, velocity=velocity, exchange=0.2)
         disorder = js.ScalarDisorder(0.3 * unit**2)
-        found = js.disordered_response(model, WIDE, 0.1 * unit, disorder)
-        return found.intrinsic.conductivity.value[YX]
+        found = js.disordered_response(model, WIDE, js.Levels(0.1 * unit), disorder)
+        return found.intrinsic.conductivity.value[0][YX]
 
     numeric = (response(1.0 + 1e-4) - response(1.0 - 1e-4)) / 2e-4
     assert jax.jacfwd(response)(1.0) == pytest.approx(float(numeric), rel=1e-5)
@@ -692,6 +705,38 @@ def test_temperature_averages_over_energies():
 EIGHT = js.FermiContour(8)  # exact for isotropic bands
 
 
+def test_temperatures_are_an_axis():
+    """T = 0 and 300 K in one call are the two calls, bit by bit."""
+    both = respond(dirac(), EIGHT, [0.8, 1.0], temperature=[0.0, 300.0])
+    skew = both.skew.spin_density
+    assert skew.axes == ("temperature", "mu", "spin", "field")
+    assert both.total.conductivity.axes == ("temperature", "mu", "flow", "field")
+    for i, kelvin in enumerate((0.0, 300.0)):
+        alone = respond(dirac(), EIGHT, [0.8, 1.0], temperature=kelvin)
+        np.testing.assert_array_equal(skew.value[i], alone.skew.spin_density.value)
+        np.testing.assert_array_equal(skew.error[i], alone.skew.spin_density.error)
+    torque = both.spin_orbit_torque([0, 0, 0.3]).total
+    assert torque.component(spin="x", field="y").axes == ("temperature", "mu")
+
+
+def test_result_says_what_went_in(tmp_path):
+    """In print and in files, of the torque too."""
+    found = respond(dirac(), EIGHT, [1.0], sea=SEA)
+    texts = found.origin.texts
+    assert texts["model.mass"] == "0.3"
+    assert texts["disorder.strength"] == "0.001"
+    assert texts["surface"].endswith("FermiContour")
+    assert (texts["levels.mu"], texts["sea.radial"]) == ("[1.0]", "96")
+    torque = found.spin_orbit_torque([0, 0, 0.3])
+    assert torque.damping_like.origin.texts == texts
+    found.save(tmp_path / "found.nc")
+    again = js.load(tmp_path / "found.nc")
+    assert again.skew.conductivity.origin.texts == texts
+    assert "model.mass" in repr(again.origin)
+    np.testing.assert_array_equal(again.total.spin_density.value, found.total.spin_density.value)
+    assert again.info["gap"] == pytest.approx(float(found.info["gap"]))
+
+
 def test_thermal_average_at_a_band_edge():
     """One parabola below 1 eV, σ ∝ ε − E0: σ(T) ∝ kT ln(1 + eˣ), also with mu in the gap.
 
@@ -699,9 +744,10 @@ def test_thermal_average_at_a_band_edge():
     """
     model, disorder = Rashba(kinetic=4.0, velocity=1e-3, exchange=1.0), js.ScalarDisorder(0.5)
     x, thermal = np.array([-10, -5, -4.5, -2.5, 0, 1, 2]), js.units.BOLTZMANN * 300.0
-    cold = js.disordered_response(model, EIGHT, np.full(7, -0.9), disorder)
+    cold = js.disordered_response(model, EIGHT, js.Levels(np.full(7, -0.9)), disorder)
     slope = cold.drude.conductivity.value[0, 0, 0] / 0.1
-    warm = js.disordered_response(model, EIGHT, -1 + thermal * x, disorder, temperature=300.0)
+    levels = js.Levels(-1 + thermal * x, 300.0)
+    warm = js.disordered_response(model, EIGHT, levels, disorder)
     drude = warm.drude.conductivity
     expected = slope * thermal * np.log1p(np.exp(x))
     np.testing.assert_allclose(drude.value[:, 0, 0], expected, rtol=1e-6)
@@ -713,14 +759,15 @@ def test_thermal_average_at_the_onset_of_a_band():
     rule of many nodes on responses at T = 0."""
     thermal, model, disorder = js.units.BOLTZMANN * 100, rashba(0.5), js.ScalarDisorder(1e-3)
     mu = 0.3 + thermal * np.array([-6.0, -3.0, -1.0, 0.0, 0.6, 2.0, 7.0])
-    warm = js.disordered_response(model, EIGHT, mu, disorder, temperature=100.0)
+    warm = js.disordered_response(model, EIGHT, js.Levels(mu, 100.0), disorder)
     node, weight = np.polynomial.legendre.leggauss(21)
     edges = 0.3 + thermal * np.array([-29, -6, 0, 6, 29])
     panels = list(itertools.pairwise(edges))
     energies = np.concatenate([(a + b + (b - a) * node) / 2 for a, b in panels])
     widths = np.concatenate([(b - a) / 2 * weight for a, b in panels])
     shares = widths / (4 * thermal * np.cosh((energies - mu[:, None]) / thermal / 2) ** 2)
-    cold = [js.disordered_response(model, EIGHT, part, disorder) for part in np.split(energies, 12)]
+    parts = [js.Levels(part) for part in np.split(energies, 12)]
+    cold = [js.disordered_response(model, EIGHT, part, disorder) for part in parts]
     for name in (*MECHANISMS, "drude"):
         for kind in ("conductivity", "spin_density"):
             each = np.concatenate([getattr(getattr(r, name), kind).value for r in cold])
@@ -904,7 +951,7 @@ def test_conservation():
         scattering = js.ScalarDisorder(1.0).scattering(on_shell)
         velocity = on_shell.expectation(on_shell.slopes)
         n = scattering.solve(-velocity)
-        dressed = extrinsic(on_shell, scattering, measured(on_shell))
+        dressed = mix_interband(on_shell, scattering, measured_operators(on_shell))
         return n, velocity, dressed, skew_source(on_shell, scattering, n)
 
     for values in conserved(on_shell):
@@ -965,27 +1012,29 @@ class BadCorrelator(eqx.Module):
         ),
         ({"disorder": js.FiniteRangeDisorder(lambda q: 1 + q[0])}, "`correlator` must"),
         ({"disorder": js.FiniteRangeDisorder(lambda q: q)}, "`correlator` must give one finite"),
-        ({"mu": 0.0}, "`mu` must be in a band, but there is no Fermi surface at 0 eV"),
+        ({"mu": 0.0}, "`levels` must have a mu in a band, but there is no Fermi surface at 0 eV"),
         (
             {"mu": [0.0, 0.1], "sea": SEA},
-            "`mu` must be in a band, but there is no .* any of 2 levels",
+            "`levels` must have a mu in a band, but there is no .* any of 2 levels",
         ),
         ({"disorder": js.FiniteRangeDisorder(lambda q: None)}, "one finite real number"),
-        ({"mu": np.nan}, "`mu` must be one finite energy"),
-        ({"mu": "1.0"}, "`mu` must be one finite energy"),
-        ({"mu": 1j}, "`mu` must be one finite energy"),
-        ({"temperature": "300"}, "`temperature` must be one number"),
-        ({"temperature": None}, "`temperature` must be one number"),
+        ({"mu": np.nan}, "`mu` must be finite"),
+        ({"mu": "1.0"}, "`mu` must be real numbers"),
+        ({"mu": 1j}, "`mu` must be real numbers"),
+        ({"temperature": "300"}, "`temperature` must be real numbers"),
+        ({"temperature": None}, "`temperature` must be real numbers"),
+        ({"levels": 1.0}, r"`levels` must be a jaxspin\.Levels\(mu, temperature\)"),
         ({"sea": "Plane"}, "`sea` must be a fixed mesh"),
-        ({"temperature": -1.0}, "`temperature` must be one number, at least 0"),
+        ({"temperature": -1.0}, "`temperature` must not be negative"),
         ({"sea": js.Grid((4, 4))}, "`mesh` must be a mesh for continuum models"),
     ],
 )
 @pytest.mark.usefixtures("unchecked_annotations")
 def test_bad_call(change, message):
-    call = {"model": dirac(), "surface": ANGLES, "mu": 1.0, "disorder": WEAK} | change
+    call = {"model": dirac(), "surface": ANGLES, "disorder": WEAK} | change
+    mu, temperature = call.pop("mu", 1.0), call.pop("temperature", 0.0)
     with pytest.raises(ValueError, match=message):
-        js.disordered_response(**call)
+        js.disordered_response(**{"levels": js.Levels(mu, temperature), **call})
 
 
 @pytest.mark.parametrize(

@@ -648,7 +648,7 @@ MESH, LEVELS = js.Disk(0.8, 4, 4), js.Levels(0.1, 300.0)
         ("quantum metric", lambda m: js.quantum_metric(m, K)),
         (
             "disordered conductor",
-            lambda m: js.disordered_response(m, js.FermiContour(8), 0.1, js.ScalarDisorder(1.0)),
+            lambda m: js.disordered_response(m, js.FermiContour(8), LEVELS, js.ScalarDisorder(1.0)),
         ),
     ],
 )

@@ -323,7 +323,11 @@ ENTRIES = {
     "surface": lambda model: js.FermiContour(4).nodes(Dirac(model), 2.0).k,
     "disorder": lambda model: (
         js.disordered_response(
-            Dirac(model), js.FermiContour(8), 2.0, js.ScalarDisorder(0.01), sea=js.Disk(1.0, 8, 8)
+            Dirac(model),
+            js.FermiContour(8),
+            js.Levels(2.0),
+            js.ScalarDisorder(0.01),
+            sea=js.Disk(1.0, 8, 8),
         ).total.conductivity.value
     ),
     "downfolding": lambda model: js.validity(js.downfold(model, (0,)), K[:1]).gap,

@@ -224,8 +224,8 @@ def test_levels_of_a_disordered_response_are_known_inside_jit():
 
     def residuals(mass):
         model = js.models.MassiveDirac(velocity=3.3, mass=mass)
-        mu = np.array([0.1, 0.15, 0.2])
-        found = js.disordered_response(model, js.FermiContour(8), mu, js.ScalarDisorder(0.5))
+        levels, disorder = js.Levels([0.1, 0.15, 0.2]), js.ScalarDisorder(0.5)
+        found = js.disordered_response(model, js.FermiContour(8), levels, disorder)
         return data.residuals(found.total.conductivity)
 
     assert jax.eval_shape(residuals, 0.05).shape == (3,)

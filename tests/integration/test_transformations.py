@@ -88,8 +88,9 @@ def cold(x):
 
 def disordered(x):
     model = js.models.Rashba(kinetic=4.0, velocity=x, exchange=0.05)
-    response = js.disordered_response(model, js.FermiContour(8), 0.4, js.ScalarDisorder(0.5))
-    return response.drude.conductivity.value[0, 0]
+    levels, disorder = js.Levels(0.4), js.ScalarDisorder(0.5)
+    response = js.disordered_response(model, js.FermiContour(8), levels, disorder)
+    return response.drude.conductivity.value[0, 0, 0]
 
 
 def energy_of_a_pair(x):

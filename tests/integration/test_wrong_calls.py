@@ -72,7 +72,8 @@ KANE_MELE = models.KaneMele(onsite=1.0, hopping=1.0, spin_orbit=0.3, rashba=0.25
 BI2SE3 = models.TopologicalInsulator.bi2se3()
 LEVELS, CONTOUR = js.Levels(0.1), js.FermiContour(8)
 SCALAR, PATH = js.ScalarDisorder(0.1), js.Path([[0, 0], [0.5, 0]], ("Γ", "X"))
-BAND = js.spin_transfer.Ferromagnet(5.7)
+BAND, SHELL = js.spin_transfer.Ferromagnet(5.7), js.FermiShell(4, 6)
+SPLIT = js.Levels(0.05)  # a level of it that holds for an exchange of 4 meV
 CELLS, BLOCKS = [[1], [-1]], -np.ones((2, 1, 1))
 RESPONSE = js.Response(
     value=jnp.zeros((1, 2, 2)),
@@ -95,12 +96,17 @@ def spin_hall(model=RASHBA, mesh=PLANE, levels=LEVELS, **more):
     return js.spin_hall(model, mesh, levels, **{"definition": "proper_corrected", **more})
 
 
-def disordered(model=RASHBA, surface=CONTOUR, mu=1.0, disorder=SCALAR, **more):
-    return js.disordered_response(model, surface, mu, disorder, **more)
+def disordered(model=RASHBA, surface=CONTOUR, levels=LEVELS, disorder=SCALAR, **more):
+    return js.disordered_response(model, surface, levels, disorder, **more)
 
 
-def torque(model=BAND, surface=js.FermiShell(4, 6), mu=0.05, m=(0, 0, 0.004), time=0.1, **more):  # noqa: B008
-    return js.spin_transfer_torque(model, surface, mu, m, time, **more)
+def torque(model=BAND, surface=SHELL, levels=SPLIT, m=(0, 0, 0.004), time=0.1, **more):
+    return js.spin_transfer_torque(model, surface, levels, m, time, **more)
+
+
+def texture(m, levels=SPLIT):
+    choices = {"spacing": (1.0,), "field": [1, 0, 0]}
+    return js.spin_transfer.texture_torque(BAND, SHELL, levels, m, 0.1, **choices)
 
 
 def hopping(vectors=((1.0,),), cells=CELLS, blocks=BLOCKS, centres=((0.0,),), spin=None):
@@ -383,11 +389,10 @@ CALLS = {
     # --- disorder
     "disorder: no surface": (lambda: disordered(surface=GRID), "surface", "FermiContour"),
     "disorder: no disorder": (lambda: disordered(disorder=0.1), "disorder", "ScalarDisorder"),
-    "disorder: mu of text": (lambda: disordered(mu="1 eV"), "mu", "finite"),
-    "disorder: mu None": (lambda: disordered(mu=None), "mu", "finite"),
-    "disorder: levels": (lambda: disordered(mu=LEVELS), "mu", "finite"),
-    "disorder: temperature": (lambda: disordered(temperature=-1), "temperature", "at least 0"),
-    "disorder: temperatures": (lambda: disordered(temperature=[1, 2]), "temperature", "one"),
+    "disorder: levels of text": (lambda: disordered(levels="1 eV"), "levels", "str"),
+    "disorder: no levels": (lambda: disordered(levels=None), "levels", "NoneType"),
+    "disorder: a number": (lambda: disordered(levels=1.0), "levels", "float"),
+    "disorder: two numbers": (lambda: disordered(levels=(0.1, 300.0)), "levels", "tuple"),
     "disorder: sea": (lambda: disordered(sea=8), "sea", "int"),
     "disorder: 3D": (lambda: disordered(BI2SE3), "model", "dimension 2"),
     "strength: zero": (lambda: js.ScalarDisorder(0.0), "strength", "positive"),
@@ -434,7 +439,7 @@ CALLS = {
     "torque: time of text": (lambda: torque(time="1 ps"), "scattering_time", "positive"),
     "torque: no time": (lambda: torque(time=None), "scattering_time", "positive"),
     "torque: slow modes": (lambda: torque(slow_modes="drop"), "slow_modes", "KeepSlowModes"),
-    "torque: mu": (lambda: torque(mu=[]), "mu", "non-empty"),
+    "torque: no levels": (lambda: torque(levels=0.05), "levels", "float"),
     "below: 2": (lambda: js.spin_transfer.DropSlowModes(2.0), "below", "between 0 and 1"),
     # --- fits
     "fit: no function": (lambda: js.fit(3, {"a": 1.0}), "residuals", "int"),
@@ -485,17 +490,18 @@ CALLS = {
         "(3, bands)",
     ),
     "texture: shape": (
-        lambda: js.spin_transfer.texture_torque(
-            BAND, js.FermiShell(4, 6), 0.05, np.ones((2, 3)), (1.0,), [1, 0, 0], 0.1
-        ),
+        lambda: texture(np.ones((2, 3))),
         "texture",
         "(3, x, ...)",
     ),
     "texture: text": (
-        lambda: js.spin_transfer.texture_torque(
-            BAND, js.FermiShell(4, 6), 0.05, "wall", (1.0,), [1, 0, 0], 0.1
-        ),
+        lambda: texture("wall"),
         "texture",
+    ),
+    "texture: several levels": (
+        lambda: texture(np.ones((3, 3)), js.Levels([0.05, 0.06])),
+        "levels",
+        "one mu",
     ),
     "micromagnetics of a number": (
         lambda: js.spin_transfer.micromagnetics(3, [1, 0, 0], 1e5),

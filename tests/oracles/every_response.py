@@ -78,7 +78,7 @@ def fillings():
 def disordered():
     """Mechanisms and relaxation rates, on two rules for Fermi surfaces."""
     matrices = js.MatrixDisorder([np.diag([0.1, 0.05])])
-    yield "response", js.disordered_response(DIRAC, js.FlowContour(24), 0.7, matrices)
+    yield "response", js.disordered_response(DIRAC, js.FlowContour(24), js.Levels(0.7), matrices)
     ranged = js.FiniteRangeDisorder(js.disorder.GaussianCorrelator(0.01, 2.0))
     yield "relaxation", js.disorder.relaxation(DIRAC, js.FermiContour(16), 1.0, ranged)
 
@@ -87,7 +87,7 @@ def spin_transfer():
     """The first example of the documentation, whose spin along m is nearly conserved."""
     band = js.spin_transfer.ConductionBand(BI2SE3)
     m = [0, 0, 0.00125]
-    torque = js.spin_transfer_torque(band, js.FermiShell(8, 8), 0.2767, m, 0.1)
+    torque = js.spin_transfer_torque(band, js.FermiShell(8, 8), js.Levels(0.2767), m, 0.1)
     projection = torque.dressed.projection()
     yield "adiabatic", projection.adiabatic
     yield "nonadiabatic", projection.nonadiabatic

@@ -341,7 +341,7 @@ def test_curvature_map_refuses(haldane):
 @pytest.fixture(scope="module")
 def disordered():
     model, mu = MassiveDirac(velocity=3.0, mass=0.05), np.array([0.2, 0.1, 0.15])
-    return js.disordered_response(model, js.FermiContour(12), mu, js.ScalarDisorder(0.1))
+    return js.disordered_response(model, js.FermiContour(12), js.Levels(mu), js.ScalarDisorder(0.1))
 
 
 def test_contributions(disordered):
@@ -364,7 +364,7 @@ def test_contributions_refuses(disordered):
         plot.contributions(disordered, component="zx")
     with pytest.raises(ValueError, match="`against` must have 3 values"):
         plot.contributions(disordered, against=("$M$", [1.0]))
-    with pytest.raises(ValueError, match="`response` must be what disordered_response returns"):
+    with pytest.raises(ValueError, match="`response` must be a set of responses"):
         plot.contributions(response())
 
 

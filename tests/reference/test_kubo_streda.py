@@ -13,8 +13,13 @@ import pytest
 
 import jaxspin as js
 from jaxspin.disorder import GaussianCorrelator
-from jaxspin.disorder.contributions import extrinsic, measured, parts, skew_source
-from jaxspin.disorder.fermi_states import shell
+from jaxspin.disorder.contributions import (
+    measured_operators,
+    mix_interband,
+    skew_source,
+    sum_mechanisms,
+)
+from jaxspin.disorder.fermi_states import find_states
 from jaxspin.engine.small_matrices import PAULI
 from jaxspin.models import MassiveDirac, QiWuZhang
 from jaxspin.reference import (
@@ -69,15 +74,17 @@ def on_shell(kinetic, mu):
     return states_of(model, surface)
 
 
-states_of = eqx.filter_jit(shell)
-parts_of = eqx.filter_jit(lambda states, disorder: parts(states, disorder.scattering(states)))
+states_of = eqx.filter_jit(find_states)
+parts_of = eqx.filter_jit(
+    lambda states, disorder: sum_mechanisms(states, disorder.scattering(states))
+)
 
 
 def of_the_surface(states, disorder=SCALAR):
     """ext + sj + sk and the Fermi-surface part of int, of the current −v and the spin: (o, d)."""
     found = parts_of(states, disorder)
     p, r = (np.moveaxis(np.asarray(a), -1, 0) for a in (states.projector, states.resolvent))
-    operators, slopes = np.asarray(measured(states)), np.asarray(states.slopes)
+    operators, slopes = np.asarray(measured_operators(states)), np.asarray(states.slopes)
     intrinsic = np.einsum("a,aij,ojka,akl,xlia->ox", states.weight, p, operators, r, slopes).imag
     return intrinsic + np.asarray(found.extrinsic + found.side_jump + found.skew)
 
@@ -354,7 +361,7 @@ def test_anomalous_driving_of_38_as_printed_depends_on_the_gauge(rng):
     states = on_shell(0.3, 1.0)
     band = np.repeat([0, 1], 8)
     none, some = np.zeros((2, 2)), rng.normal(size=(2, 2))
-    beta = extrinsic(states, SCALAR.scattering(states), states.slopes)
+    beta = mix_interband(states, SCALAR.scattering(states), states.slopes)
     for chi in (none, some):
         np.testing.assert_allclose(anomalous_driving(states, band, chi, False), beta, atol=1e-8)
     printed = [anomalous_driving(states, band, chi, True) for chi in (none, some)]

@@ -12,14 +12,15 @@ import pytest
 from finite_q_spin import LEVI_CIVITA, Ellipsoid
 from matplotlib import pyplot
 from matplotlib.quiver import Quiver
+from one_level import at_first_level
 
 import jaxspin as js
 from jaxspin import plot, spin_transfer as stt
 from jaxspin.engine.small_matrices import PAULI, structure_constants, traceless_matrices
 from jaxspin.models import TopologicalInsulator
 from jaxspin.spin_transfer.slow_modes import slow_projector
-from jaxspin.spin_transfer.texture import gradient
-from jaxspin.spin_transfer.transfer import across
+from jaxspin.spin_transfer.texture import find_gradient
+from jaxspin.spin_transfer.transfer import directions_across
 from jaxspin.units import BOLTZMANN, HBAR_EV_PS
 
 # The paper and its reference numbers are at 5 meV, where the parabola is 40 % off.
@@ -35,8 +36,11 @@ IRON = stt.Ferromagnet(kinetic=5.7)
 DROP = stt.DropSlowModes()
 
 
-def torque(model=BAND, mu=MU, m=(0, 0, SIZE), tau=TAU, surface=FINE, **more):
-    return js.spin_transfer_torque(model, surface, mu, m, tau, **more)
+def torque(model=BAND, mu=MU, m=(0, 0, SIZE), tau=TAU, surface=FINE, temperature=0.0, **more):
+    """A response; at a single mu without its axis."""
+    levels = js.Levels(mu, temperature)
+    found = js.spin_transfer_torque(model, surface, levels, m, tau, **more)
+    return found if np.ndim(mu) else at_first_level(found)
 
 
 def chi(transfer, field, gradient, magnetization):
@@ -253,7 +257,7 @@ def test_several_bands_through_the_same_equation(rng):
         one, two = (np.asarray(getattr(r.bare, name).value) for r in (single, double))
         np.testing.assert_allclose(two, 2 * one, atol=1e-9 * np.abs(one).max())
     assert double.kernel.shape == (15, 15)
-    with pytest.raises(ValueError, match="`mu` must be higher above the band edge"):
+    with pytest.raises(ValueError, match="every mu higher above the band edge"):
         torque(bands, 0.05, 20 * m / np.linalg.norm(m), TAU, ROUND, spin_relaxation_time=5.0)
 
 
@@ -341,6 +345,38 @@ def test_several_levels(warm):
     assert converted.value == pytest.approx(2 * -53.92714677, rel=1e-9)
     np.testing.assert_allclose(warm.eigenvalues()[0], torque().eigenvalues(), rtol=1e-10)
     assert "slowest_relaxation" in repr(warm)
+
+
+def test_temperatures_are_an_axis(warm):
+    """T = 0 and 2 K in one call are the two calls, bit by bit."""
+    mu = [MU, MU - 0.001]
+    both, cold = torque(mu=mu, temperature=[0.0, 2.0]), torque(mu=mu)
+    chi = both.dressed.gradient
+    assert chi.axes == ("temperature", "mu", "spin", "field", "gradient", "magnetization")
+    assert both.kernel.shape == (2, 2, 3, 3)
+    assert both.dressed.projection().beta.axes == ("temperature", "mu", "field", "gradient")
+    for i, alone in enumerate((cold.dressed, warm.dressed)):
+        np.testing.assert_array_equal(chi.value[i], alone.gradient.value)
+        np.testing.assert_array_equal(chi.error[i], alone.gradient.error)
+        np.testing.assert_array_equal(both.dressed.torque().value[i], alone.torque().value)
+
+
+def test_result_says_what_went_in(tmp_path):
+    """In print and in files, of torques and coefficients too."""
+    found = iron(mu=[0.05], spin_relaxation_time=5.0)
+    texts = found.origin.texts
+    assert texts["model.kinetic"] == "5.7"
+    assert texts["magnetization"] == "[0.0, 0.0, 0.004]"
+    assert (texts["scattering_time"], texts["spin_relaxation_time"]) == ("0.1", "5.0")
+    assert (texts["levels.mu"], texts["slow_modes.below"]) == ("[0.05]", "0.01")
+    for part in (found.bare.torque(), found.bare.projection().beta):
+        assert part.origin.texts == texts
+    found.save(tmp_path / "found.nc")
+    again = js.load(tmp_path / "found.nc")
+    assert again.bare.gradient.origin.texts == texts
+    np.testing.assert_array_equal(again.dressed.gradient.value, found.dressed.gradient.value)
+    np.testing.assert_array_equal(again.info["kernel"], found.kernel)
+    np.testing.assert_array_equal(again.bare.info["magnetization"], found.bare.magnetization)
 
 
 def test_too_hot():
@@ -613,7 +649,7 @@ def test_torque_and_projection():
 
 @pytest.mark.parametrize("m", [(0, 0, 1.0), (0, 0, -1.0), (1, 2, -2.0), (3.0, 0, 0)])
 def test_directions_across(m):
-    first, second = np.asarray(across(jnp.asarray(m)))
+    first, second = np.asarray(directions_across(jnp.asarray(m)))
     np.testing.assert_allclose(np.cross(first, second), m / np.linalg.norm(m), atol=1e-15)
     assert abs(first @ second) < 1e-15
 
@@ -654,9 +690,8 @@ def test_what_would_be_refused_is_nan_in_jit():
 
     def at(mu, size, below, shift):
         surface = js.FermiShell(6, 8, center=jnp.array([shift, 0.0, 0.0]))
-        found = js.spin_transfer_torque(
-            IRON, surface, mu, jnp.array([0, 0, size]), TAU, slow_modes=stt.DropSlowModes(below)
-        )
+        m, slow_modes = jnp.array([0, 0, size]), stt.DropSlowModes(below)
+        found = torque(IRON, mu, m, TAU, surface, slow_modes=slow_modes)
         return jnp.max(jnp.abs(found.bare.gradient.value)), found.dressed.homogeneous.value[0, 0]
 
     cases = np.array(
@@ -688,10 +723,11 @@ def test_sign_against_disordered_conductors():
     """The Edelstein effect of a Rashba gas, from the theory of disorder: sign of the field."""
     model, strength = js.models.Rashba(kinetic=5.0, velocity=0.05, exchange=0.0), 0.02
     contour = js.FermiContour(16)
-    other = js.disordered_response(model, contour, 0.1, js.ScalarDisorder(strength))
+    disorder = js.ScalarDisorder(strength)
+    other = js.disordered_response(model, contour, js.Levels(0.1), disorder)
     tau = HBAR_EV_PS / (2 * np.pi * strength / (4 * np.pi * 5.0))  # 1/τ = 2π N u0²
     own = torque(stt.SplitBands(model), 0.1, (0, 0, 0), tau, contour).bare.homogeneous.value
-    expected = np.asarray(other.total.spin_density.value)[:2]
+    expected = np.asarray(other.total.spin_density.value)[0, :2]
     np.testing.assert_allclose(own[:2], expected, atol=1e-8 * np.abs(expected).max())
 
 
@@ -742,7 +778,7 @@ def test_derivative():
     def response(p):
         mu, tau, alpha, m = p[0], p[1], p[2], p[3:]
         model = stt.SplitBands(Helical(alpha * jnp.eye(3) + 0.3 * alpha * PATTERN))
-        found = js.spin_transfer_torque(model, SMALL, mu, m, tau, slow_modes=DROP)
+        found = torque(model, mu, m, tau, SMALL, slow_modes=DROP)
         return jnp.r_[found.dressed.gradient.value.ravel(), found.bare.homogeneous.value.ravel()]
 
     both = jax.jit(lambda p: jax.jvp(response, (p,), (change,)))
@@ -787,7 +823,7 @@ def test_scan_is_one_call():
     mu, tau = jnp.array([0.03, 0.05, 0.06]), jnp.array([0.05, 0.1])
 
     def at(mu, tau):
-        found = js.spin_transfer_torque(IRON, SMALL, mu, (0.001, 0, 0.004), tau, slow_modes=DROP)
+        found = torque(IRON, mu, (0.001, 0, 0.004), tau, SMALL, slow_modes=DROP)
         return found.bare.gradient.value
 
     scan = jax.jit(jax.vmap(jax.vmap(at, (None, 0)), (0, None)))(mu, tau)
@@ -833,11 +869,17 @@ def test_slow_mode_makes_the_limit_of_no_coupling_discontinuous():
 # --- textures and micromagnetics ------------------------------------------------------------------
 
 
+def texture_of(m, spacing, field, mu=0.05, temperature=0.0, tau=TAU, **more):
+    """The torque on a texture in a ferromagnet."""
+    more = {"spacing": spacing, "field": field, "slow_modes": DROP, **more}
+    return stt.texture_torque(IRON, SMALL, js.Levels(mu, temperature), m, tau, **more)
+
+
 def test_texture_of_a_ferromagnet():
     """−2 m × ⟨s⟩ = −(N c/2)(eE·∇)m across m, at each point."""
     wall = stt.domain_wall(41, 10.0, 60.0, 0.004, angle=0.3)
     force = np.array([2e-6, 0, 0])
-    found = stt.texture_torque(IRON, SMALL, 0.05, wall, [10.0], force, TAU, slow_modes=DROP)
+    found = texture_of(wall, [10.0], force)
     c = 2 * TAU / HBAR_EV_PS * (2 / 3) * 2 * 5.7
     m = np.asarray(wall)
     slope = np.gradient(m, 10.0, axis=1, edge_order=2)
@@ -849,7 +891,7 @@ def test_texture_of_a_ferromagnet():
     assert found.info["splitting_share"] == pytest.approx(0.08)
     assert found.info["dropped_modes"] == 1
     holed = wall.at[:, 20].set(0)
-    without = stt.texture_torque(IRON, SMALL, 0.05, holed, [10.0], force, TAU, slow_modes=DROP)
+    without = texture_of(holed, [10.0], force)
     np.testing.assert_array_equal(without.torque[:, 20], 0)
     np.testing.assert_allclose(without.torque[:, 22:], found.torque[:, 22:], rtol=1e-12)
 
@@ -863,7 +905,7 @@ def test_gradient_is_of_second_order_at_the_edges(first):
         theta, rate = 0.3 + 0.002 * x + 1e-4 * x**2, 0.002 + 2e-4 * x
         m = np.stack([np.sin(theta), np.zeros(points), np.cos(theta)])
         exact = np.stack([np.cos(theta), np.zeros(points), -np.sin(theta)]) * rate
-        found = gradient(jnp.asarray(m), [x[1] - x[0]], 3)
+        found = find_gradient(jnp.asarray(m), [x[1] - x[0]], 3)
         np.testing.assert_array_equal(found[1:], 0)
         errors.append(np.linalg.norm(found[0] - exact, axis=0)[[0, points // 2, -1]])
     for coarse, fine in itertools.pairwise(errors):
@@ -879,11 +921,11 @@ def test_gradient_of_a_parabola_is_exact_up_to_the_corners(shape, rng):
     m = np.einsum("bi,i...->b...", linear, r) + np.einsum("bij,i...,j...->b...", square, r, r)
     exact = np.einsum("bij,j...->ib...", square + square.swapaxes(1, 2), r)
     exact = exact + linear.T.reshape(len(shape), 3, *[1] * len(shape))
-    found = np.asarray(gradient(jnp.asarray(m), list(steps), 3))
+    found = np.asarray(find_gradient(jnp.asarray(m), list(steps), 3))
     np.testing.assert_allclose(
         found[: len(shape)], exact.reshape(len(shape), 3, -1), atol=1e-12 * np.abs(exact).max()
     )
-    cubic = gradient(jnp.asarray(np.stack([r[0] ** 3] * 3)), list(steps), 3)[0, 0]
+    cubic = find_gradient(jnp.asarray(np.stack([r[0] ** 3] * 3)), list(steps), 3)[0, 0]
     assert np.abs(cubic - 3 * r[0].ravel() ** 2).max() > 0.1
 
 
@@ -891,7 +933,7 @@ def test_gradient_of_a_parabola_is_exact_up_to_the_corners(shape, rng):
 def test_grid_of_too_few_points_is_refused(points):
     m = np.full((3, points), 1e-3)
     with pytest.raises(ValueError, match="at least three points"):
-        stt.texture_torque(IRON, SMALL, 0.05, m, [1.0], [1e-6, 0, 0], TAU, slow_modes=DROP)
+        texture_of(m, [1.0], [1e-6, 0, 0])
 
 
 def test_textures():
@@ -942,9 +984,7 @@ def test_micromagnetics():
     )
     turned = np.cross(m, h, axis=0)
     mumax = -np.cross(m, turned, axis=0) - xi * turned
-    texture = stt.texture_torque(
-        IRON, SMALL, 0.05, wall, [10.0], force, TAU, spin_relaxation_time=5.0, slow_modes=DROP
-    )
+    texture = texture_of(wall, [10.0], force, spin_relaxation_time=5.0)
     own = -(2 * magneton / hbar) / size * np.asarray(texture.torque) * charge * 1e30
     np.testing.assert_allclose(mumax, own, atol=2e-8 * np.abs(own).max())
     assert found.beta == pytest.approx(HBAR_EV_PS / 5.0 / 0.008)
@@ -977,9 +1017,7 @@ TEXTURE = np.ones((3, 4))
 
 def on_wall(mu=0.05, **more):
     wall = stt.domain_wall(41, 10.0, 60.0, 0.004)
-    return stt.texture_torque(
-        IRON, SMALL, mu, wall, [10.0], [0, 0, 0], TAU, slow_modes=DROP, **more
-    )
+    return texture_of(wall, [10.0], [0, 0, 0], mu, **more)
 
 
 class Own(stt.ExchangeModel):
@@ -1009,13 +1047,17 @@ BAD = {
     "model": (lambda: torque(BI2SE3), "`model` must be an exchange-split band"),
     "surface": (lambda: torque(surface=3), "`surface` must be a Fermi-surface rule"),
     "contour": (lambda: torque(surface=js.FermiContour(8)), "`model` must have dimension 2"),
-    "below the band": (lambda: torque(mu=EDGE - 0.01), "`mu` must be in the band"),
+    "below the band": (lambda: torque(mu=EDGE - 0.01), "`levels` must have every mu in the band"),
     "not star-shaped": (
         lambda: torque(surface=js.FermiShell(16, 32, center=(0.1, 0, 0))),
         "The Fermi surface of band 0 near k = .* does not enclose `center`",
     ),
-    "mu": (lambda: torque(mu=[[MU]]), "`mu` must be one finite energy"),
-    "not finite": (lambda: torque(mu=np.nan), "`mu` must be one finite energy"),
+    "mu": (lambda: torque(mu=[[MU]]), "`mu` must be a number or a non-empty one-dim"),
+    "levels": (
+        lambda: js.spin_transfer_torque(IRON, SMALL, 0.05, (0, 0, 0.004), TAU),
+        r"`levels` must be a jaxspin\.Levels",
+    ),
+    "not finite": (lambda: torque(mu=np.nan), "`mu` must be finite"),
     "magnetization": (lambda: torque(m=SIZE), "`magnetization` must be 3 finite numbers"),
     "infinite": (lambda: torque(m=(0, 0, np.inf)), "`magnetization` must be 3 finite"),
     "gap": (lambda: torque(m=(0, 0, 0.3)), "small against the gap of 0.56 eV"),
@@ -1026,7 +1068,7 @@ BAD = {
     ),
     "slow modes": (lambda: torque(slow_modes=True), "`slow_modes` must be KeepSlowModes"),
     "fraction": (lambda: stt.DropSlowModes(2.0), "`below` must be between 0 and 1"),
-    "temperature": (lambda: torque(temperature=-1), "`temperature` must be one number"),
+    "temperature": (lambda: torque(temperature=-1), "`temperature` must not be negative"),
     "conserved": (lambda: iron(slow_modes=stt.KeepSlowModes()), "is conserved"),
     "insulator": (lambda: stt.ConductionBand(IRON), "must be a TopologicalInsulator"),
     "inverted": (
@@ -1047,15 +1089,15 @@ BAD = {
     ),
     "figure": (lambda: plot.texture_torque(3), "`found` must be a TextureTorque"),
     "texture": (
-        lambda: stt.texture_torque(IRON, SMALL, 0.05, TEXTURE[:2], [1.0], [0, 0, 0], 0.1),
+        lambda: texture_of(TEXTURE[:2], [1.0], [0, 0, 0]),
         "`texture` must have the shape",
     ),
     "spacing": (
-        lambda: stt.texture_torque(IRON, SMALL, 0.05, TEXTURE, [0.0], [0, 0, 0], 0.1),
+        lambda: texture_of(TEXTURE, [0.0], [0, 0, 0]),
         "`spacing` must be 1 positive",
     ),
     "force": (
-        lambda: stt.texture_torque(IRON, SMALL, 0.05, TEXTURE, [1.0], [0, 0], 0.1),
+        lambda: texture_of(TEXTURE, [1.0], [0, 0]),
         "`field` must be 3 finite",
     ),
     "saturation": (
@@ -1066,7 +1108,10 @@ BAD = {
         lambda: stt.micromagnetics(iron().bare, [0, 0, 0], 8e5),
         "`field` must make an adiabatic",
     ),
-    "split too far": (lambda: iron((0, 0, 0.06)), "`mu` must be higher above the band edge"),
+    "split too far": (
+        lambda: iron((0, 0, 0.06)),
+        "every mu higher above the band edge",
+    ),
     "nothing relaxes": (lambda: iron((0, 0, 0), slow_modes=stt.KeepSlowModes()), "is conserved"),
     "no direction": (
         lambda: iron((0, 0, 0)).bare.projection(),
@@ -1085,8 +1130,11 @@ BAD = {
         "`transfer` must have a finite response",
     ),
     "texture below the band": (lambda: on_wall(mu=-0.05), "no Fermi surface at -0.05 eV"),
-    "texture, mu": (lambda: on_wall(mu=[0.05]), "`mu` must be one finite energy"),
-    "texture, temperature": (lambda: on_wall(temperature=-50.0), "`temperature` must be one"),
+    "texture, mu": (lambda: on_wall(mu=[0.05, 0.06]), "one mu and one temperature for a texture"),
+    "texture, temperature": (
+        lambda: on_wall(temperature=[1.0, 2.0]),
+        "one mu and one temperature for a texture",
+    ),
     "trace": (lambda: torque(Own(trace=1e-3)), "a splitting without trace"),
     "not Hermitian": (lambda: torque(Own(skew=1e-3)), "a Hermitian splitting"),
 }
