@@ -81,12 +81,19 @@ def map_in_pieces(function: Callable, xs, batch_size: int | None = None):
     return _in_pieces(lambda: jax.lax.map(function, xs, batch_size=batch_size))
 
 
-def add_rows(totals: Inexact[Array, "r *s"], row: Callable[[Array], Array]) -> Array:
-    """`totals` with row(i) added to each row i, on CPU one after the other where they stand.
+# XLA shares long results (found from 390 KB on), and where there is more than one operation a byte
+# shorter ones. Up to 4 rows of a product of n by n matrices that is not so: 2n - 1 operations an
+# element, against 8 bytes of it and 8n/rows of the matrices.
+_FEW_ROWS, _LONG = 4, 2**17
 
-    All at once may be half a megabyte, which no loop that is one kernel can hold (see `repeat`).
+
+def add_rows(totals: Inexact[Array, "r *s"], row: Callable[[Array], Array]) -> Array:
+    """`totals` with row(i) added to each row i; long ones on CPU row by row where they stand.
+
+    No loop that is one kernel can hold what XLA shares among threads (see `repeat`).
     """
-    if jax.default_backend() != "cpu":
+    short = len(totals) <= _FEW_ROWS and totals.nbytes < _LONG
+    if jax.default_backend() != "cpu" or short:
         return totals + jax.vmap(row)(jnp.arange(len(totals)))
 
     def add(i, totals):
