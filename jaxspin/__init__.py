@@ -70,6 +70,7 @@ from jaxspin.meshes.mesh import (
     Space as Space,
 )
 from jaxspin.meshes.path import Path as Path
+from jaxspin.meshes.point_set import PointSet as PointSet
 from jaxspin.models.base import Model as Model
 from jaxspin.models.tight_binding import HoppingModel as HoppingModel
 from jaxspin.responses.at_k import (

@@ -429,7 +429,7 @@ def _check_input(conductor: _Conductor, levels: Levels) -> None:
     checks.check_levels(levels)
     check_disorder(conductor.disorder, model)
     if sea is not None:
-        if not isinstance(sea, Mesh):
+        if not isinstance(sea, Mesh) or not sea.is_product:
             raise ValueError(
                 "Argument `sea` must be a fixed mesh (Grid, Plane, Disk, Space or Ball), "
                 f"but is of type {type(sea).__name__}."

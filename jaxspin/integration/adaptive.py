@@ -234,7 +234,7 @@ _TURNED = 0.382
 def _first_cells(mesh, evaluate) -> _Cells:
     """Cells of about as many nodes as the mesh has. An angle starts as one cell of the full turn,
     on which a uniform rule is exact for few harmonics."""
-    angle = mesh.domain != "periodic" and mesh.dimension > 1
+    angle = mesh.coordinates.angular
     counts = [max(1, round(n / ORDER)) for n in mesh.shape]
     if angle:
         counts[-1] = 1

@@ -21,6 +21,7 @@ from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.validate import shortened
 from jaxspin.integration.levels import Levels, fermi
 from jaxspin.meshes.mesh import Adaptive, Mesh
+from jaxspin.meshes.point_set import PointSet
 from jaxspin.models.base import (
     hamiltonian_at,
     number_of_bands,
@@ -42,7 +43,7 @@ def check_mesh(model, mesh) -> None:
     mesh = mesh.mesh if isinstance(mesh, Adaptive | Symmetric) else mesh
     if not isinstance(mesh, Mesh):
         raise ValueError(
-            "Argument `mesh` must be a mesh (Grid, Disk, Ball, Plane, Space, Adaptive or "
+            "Argument `mesh` must be a mesh (Grid, Disk, Ball, Plane, Space, PointSet, Adaptive or "
             f"Symmetric), but is of type {type(mesh).__name__}."
         )
     if mesh.dimension != model.dimension:
@@ -50,20 +51,54 @@ def check_mesh(model, mesh) -> None:
             f"Argument `mesh` must have dimension {model.dimension}, as the model has, "
             f"but is a {type(mesh).__name__} of dimension {mesh.dimension}."
         )
+    _check_domain(model, mesh)
+    if model.lattice is not None and not is_traced(model):
+        check_periodic(model)
+
+
+def _check_domain(model, mesh: Mesh) -> None:
+    """A Brillouin zone for a lattice model, and only for one."""
     periodic = model.lattice is not None
-    if periodic and mesh.domain != "periodic":
+    if periodic == (mesh.domain == "periodic"):
+        return
+    if not mesh.is_product:
+        given = "with" if periodic else "without"
+        wanted = "a lattice model" if periodic else "a continuum model"
+        raise ValueError(
+            f"Argument `mesh` must be a PointSet {'without' if periodic else 'with'} `volume` for "
+            f"{wanted}, but is one {given} it."
+        )
+    if periodic:
         raise ValueError(
             "Argument `mesh` must be a Grid for a lattice model, "
             f"but is a {type(mesh).__name__}, which is for continuum models."
         )
-    if not periodic and mesh.domain == "periodic":
-        names = {1: "none yet", 2: "Disk or Plane", 3: "Ball or Space"}[model.dimension]
+    names = {1: "none yet", 2: "Disk or Plane", 3: "Ball or Space"}[model.dimension]
+    raise ValueError(
+        f"Argument `mesh` must be a mesh for continuum models ({names}), "
+        "but is a Grid, and the model has no lattice."
+    )
+
+
+@jax.ensure_compile_time_eval()
+def check_point_set(problem) -> None:
+    """The sum over a `PointSet` can be compared, and has what the levels ask of its points.
+
+    Raises:
+        ValueError: naming what the set lacks.
+    """
+    mesh = problem.mesh.mesh if isinstance(problem.mesh, Symmetric) else problem.mesh
+    if not isinstance(mesh, PointSet):
+        return
+    mesh.check_comparable()
+    temperatures = problem.levels.temperatures
+    cold = not is_traced(temperatures) and np.any(temperatures == 0)
+    if cold and not mesh.has_cells and problem.weights.surface is not None:
         raise ValueError(
-            f"Argument `mesh` must be a mesh for continuum models ({names}), "
-            "but is a Grid, and the model has no lattice."
+            "Argument `temperature` must be positive for a Fermi-surface term on a PointSet "
+            "without `grid`, but is 0, where only cells around the points hold a Fermi surface. "
+            "Give a temperature, or PointSet(..., grid=Grid(...))."
         )
-    if periodic and not is_traced(model):
-        check_periodic(model)
 
 
 def check_levels(levels) -> None:
@@ -396,7 +431,7 @@ def _check_tensors(operation: Operation, tensors, dimension, k, change, noise) -
 
 def _random_k(mesh: Symmetric, lattice) -> np.ndarray:
     """A few k inside the domain of a mesh, the same at every call, (d, K)."""
-    coordinates, axes = mesh.mesh.coordinates, len(mesh.mesh.shape)
+    coordinates, axes = mesh.mesh.coordinates, mesh.dimension
     u = np.random.default_rng(20231119).uniform(0.1, 0.9, size=(axes, SAMPLES))
     return np.asarray(coordinates(list(jnp.asarray(u)), [jnp.ones(())] * axes, lattice).k)
 

@@ -160,10 +160,10 @@ def estimate_error(
     cold = temperature[..., None] == 0
     powers = _noise_powers(mesh, law, cold) + _smearing(mesh, extremes, crossed, levels)
     noise = _SAFETY * _noise(mesh, meshes, fine - coarse, powers, crossed.any(axis=-1))
-    if mesh.domain == "periodic":
+    if not mesh.fills_cells:
         # Points that are counted and agree to the last digit are no evidence: one more or less is
         # the least.
-        least_noise = xp.where(cold[..., None], largest / np.prod(_counts(mesh)), 0)
+        least_noise = xp.where(cold[..., None], largest / np.prod(mesh.counts), 0)
         noise = xp.maximum(noise, least_noise)
     return xp.where(noisy[..., None] != 0, noise, smooth) + least
 
@@ -243,12 +243,12 @@ def _noise_powers(mesh: Mesh, law: str, cold: Bool[Array, "*t 1"]) -> Float[Arra
     cell that counts, with an error of its width. Weights that peak where bands come close have the
     noise of these peaks besides, which falls more slowly.
     """
-    d, periodic = _dimension(mesh), mesh.domain == "periodic"
+    d = _dimension(mesh)
     if d == 1:
         return 1.0
     if law == "surface":
-        return (d - 1) / 2 + (0 if periodic else _WARM_SURFACE[d]) * ~cold
-    if not periodic:
+        return (d - 1) / 2 + (_WARM_SURFACE[d] if mesh.fills_cells else 0) * ~cold
+    if mesh.fills_cells:
         return _BOUNDED[law, d]
     return (d + 1) / 2 if law == "smooth" else min((d + 1) / 2, _CURVATURE)
 
@@ -268,9 +268,9 @@ def _smearing(
     )
     if _dimension(mesh) == 1:
         return xp.zeros(levels.shape)
-    counts = _counts(mesh)
+    counts = mesh.counts
     # A disk or ball has the width of the band along its radius, a grid along every axis.
-    number = min(n for n in counts if n > 1) if mesh.domain == "periodic" else counts[0]
+    number = min(n for n in counts if n > 1) if not mesh.fills_cells else counts[0]
     widths = highest - lowest
     width = xp.max(xp.where(crossed, widths, 0), axis=-1)
     width = xp.where(width > 0, width, xp.max(widths))
@@ -280,14 +280,9 @@ def _smearing(
 
 def _ratio_of_counts(mesh: Mesh, coarser: Mesh) -> float:
     """The number of nodes of a mesh along an axis over that of a coarser one, where largest."""
-    return max(n / other for n, other in zip(_counts(mesh), _counts(coarser), strict=True))
+    return max(n / other for n, other in zip(mesh.counts, coarser.counts, strict=True))
 
 
 def _dimension(mesh: Mesh) -> int:
     """Number of axes with more than one node."""
-    return max(1, sum(n > 1 for n in _counts(mesh)))
-
-
-def _counts(mesh: Mesh) -> list[float]:
-    """The number of nodes along each coordinate, of a folded mesh those they stand for."""
-    return [float(np.sum(rule.times)) for rule in mesh.rules]
+    return max(1, sum(n > 1 for n in mesh.counts))

@@ -90,4 +90,4 @@ def _integrand(observable, model, coordinates, degeneracy, u):
 
 
 def _middle(mesh: Mesh) -> list[float]:
-    return [0.5] * len(mesh.shape)
+    return [0.5] * len(mesh.axes)

@@ -95,6 +95,8 @@ class Sum(eqx.Module):
     counts: Int[Array, " c"]
     #: The sides of a box: a box is a tile.
     box: tuple[int, ...] = eqx.field(static=True)
+    #: Side of the box along which each coordinate runs: the only one of a list of points for all.
+    axes: tuple[int, ...] = eqx.field(static=True)
     #: Number of tiles whose weights are added to the sums at once.
     block: int = eqx.field(static=True)
     #: What meets a change of H that splits degenerate bands: `require_unlifted` or `nan_if_lifted`.
@@ -169,7 +171,7 @@ def _sum_in_segments(problem: Problem, layout: Layout, run: Run):
     first, edges = quietly("coarser", meshes[0])
     shown = _Segments("mesh", *known, mesh.size, run.progress)
     fine, extremes = _sum(problem, layout, mesh, shown)
-    metal = has_fermi_surface(extremes, edges, levels, mesh.domain == "periodic")
+    metal = has_fermi_surface(extremes, edges, levels, not mesh.fills_cells)
     noisy, coarse = is_noisy(fine, first, metal, levels), [first]
     if np.any(noisy):
         coarse += [quietly(f"coarser {i}", x)[0] for i, x in enumerate(meshes[1:], 1)]
@@ -245,9 +247,8 @@ class _Task(NamedTuple):
 def _prepare(problem: Problem, layout: Layout, mesh: Mesh) -> _Task:
     levels, shape = problem.levels, layout.weights
     size = math.prod(shape.sea.shape[:-2])
-    cells = mesh.domain != "periodic"  # on a uniform grid, points count as points
-    sea = scans(levels, cells)
-    surface = () if shape.surface is None else scans(levels, cells, derivative=True)
+    sea = scans(levels, mesh.fills_cells)
+    surface = () if shape.surface is None else scans(levels, mesh.fills_cells, derivative=True)
     plan = tuple(scan for _, scan in (*sea, *surface))
     (nodes, widths, times), counts = tables_of_rules(mesh, layout)
     job = Sum(
@@ -263,6 +264,7 @@ def _prepare(problem: Problem, layout: Layout, mesh: Mesh) -> _Task:
         times=times,
         counts=on_device(np.asarray(counts)),
         box=layout.box,
+        axes=mesh.axes,
         block=layout.block,
         check=layout.check,
     )
@@ -337,7 +339,7 @@ def _coarser_at_once(problem: Problem, layout: Layout, fine, extremes):
     blocks = jnp.asarray([task.blocks for task in tasks])
 
     def find_noisy(first, edges):
-        metal = has_fermi_surface(extremes, edges, levels, mesh.domain == "periodic")
+        metal = has_fermi_surface(extremes, edges, levels, not mesh.fills_cells)
         return is_noisy(fine, first, metal, levels)
 
     def is_wanted(state):
@@ -488,7 +490,8 @@ def _tile(job: Sum, number):
     cells = any(scan.fills_cells for scan in job.plan)
     nodes = lambda *box: _nodes(job, inside, cells, *box)  # noqa: E731
     k, weight, edges = separate_kernel(nodes)(u, widths, times)
-    box = [x.reshape(-1) for x in u] if job.coordinates.periodic else None
+    product = len(job.axes) == len(job.box)
+    box = [x.reshape(-1) for x in u] if product and job.coordinates.periodic else None
     wanted = {"box": box, "check": job.check, **job.observable.needs}
     bands = solve(job.model, k, job.degeneracy, **wanted)
     spread = separate_kernel(_spread)(bands, edges) if cells else jnp.zeros_like(bands.levels)
@@ -514,21 +517,29 @@ def _nodes(job: Sum, inside, cells: bool, u, widths, times):
     nodes = job.coordinates(u, widths, job.model.lattice)
     weight = nodes.weight * math.prod(times)
     flat = lambda x, axes: x.reshape(*x.shape[:axes], -1)  # noqa: E731
-    edges = flat(nodes.edges, 2) if cells else None
-    return flat(nodes.k, 1), jnp.where(inside, flat(weight, 0), 0), edges
+    k, weight = flat(nodes.k, 1), jnp.where(inside, flat(weight, 0), 0)
+    if not cells:
+        return k, weight, None
+    edges = flat(nodes.edges, 2)  # those of a list of points are one for all
+    return k, weight, jnp.broadcast_to(edges, (*edges.shape[:2], k.shape[-1]))
 
 
-def _box(job: Sum, number) -> tuple[list[Array], list[Array], list[Array]]:
+def _box(job: Sum, number) -> tuple[list[Array], ...]:
     """Coordinates, widths and times of the sides of one box, each along its own axis."""
-    u, widths, times, dimensions = [], [], [], len(job.box)
-    for axis in reversed(range(dimensions)):
+    starts = {}
+    for axis in reversed(range(len(job.box))):
         number, place = number // job.counts[axis], number % job.counts[axis]
-        shape = [1] * dimensions
-        shape[axis] = job.box[axis]
-        for table, cut in ((job.nodes, u), (job.widths, widths), (job.times, times)):
-            part = jax.lax.dynamic_slice_in_dim(table[axis], place * job.box[axis], job.box[axis])
-            cut.append(part.reshape(shape))
-    return u[::-1], widths[::-1], times[::-1]
+        starts[axis] = place * job.box[axis]
+
+    def cut(table, axis):
+        if len(table) > 1:  # else a number that all nodes share
+            table = jax.lax.dynamic_slice_in_dim(table, starts[axis], job.box[axis])
+        return table.reshape([-1 if i == axis else 1 for i in range(len(job.box))])
+
+    return tuple(
+        [cut(table, axis) for table, axis in zip(tables, job.axes, strict=True)]
+        for tables in (job.nodes, job.widths, job.times)
+    )
 
 
 def _spread(bands: Bands, edges: Float[Array, "c d K"]) -> Float[Array, "n K"]:

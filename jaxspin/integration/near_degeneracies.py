@@ -75,10 +75,9 @@ class GapSearch:
         self.coordinates, self.lattice = mesh.coordinates, model.lattice
         #: Digest of the user's code, which all of the search runs.
         self.code = integrand_code(observable, model, mesh, degeneracy)
-        angle = mesh.domain != "periodic" and mesh.dimension > 1
         #: Axes along which the unit cube is periodic.
-        self.wraps = np.full(mesh.dimension, mesh.domain == "periodic")
-        self.wraps[-1] |= angle
+        self.wraps = np.full(mesh.dimension, self.coordinates.periodic)
+        self.wraps[-1] |= self.coordinates.angular
 
     def find(self) -> NearDegeneracies:
         """Local minima of the gaps of pairs of bands whose occupations can differ."""

@@ -96,6 +96,7 @@ class Problem(eqx.Module):
         checks.check_degeneracy(model, degeneracy)
         checks.check_tolerance(hamiltonians, degeneracy)
         checks.check_tail(self.observable_asked_for, model, mesh, self.levels, degeneracy)
+        checks.check_point_set(self.replace(degeneracy=degeneracy))
         if isinstance(mesh, Symmetric):
             checks.check_symmetry(observable, self.all_quantities, model, mesh, degeneracy)
         return self.replace(degeneracy=degeneracy, usual=usual)

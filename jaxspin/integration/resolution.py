@@ -106,6 +106,8 @@ def _find_unresolved(problem: Problem, mesh: Mesh) -> tuple[Any, Any]:
 
 def _widths(mesh: Mesh, u: Float[np.ndarray, "L d"]) -> Float[np.ndarray, "L d"]:
     """Widths of the cells of a mesh that hold these points of the unit cube."""
+    if not mesh.is_product:
+        return np.broadcast_to(1 / np.array(mesh.counts), u.shape)
     columns = []
     for rule, x in zip(mesh.rules, u.T, strict=True):
         away = np.abs(rule.nodes - x[:, None])

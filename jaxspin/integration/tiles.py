@@ -10,7 +10,7 @@ from jaxtyping import Array
 from jaxspin.band_structure.degeneracy_lifting import (
     require_unlifted,
 )
-from jaxspin.engine.small_matrices import on_device
+from jaxspin.engine.small_matrices import as_arrays, on_device
 from jaxspin.integration.problem import Problem
 from jaxspin.meshes.mesh import Mesh
 from jaxspin.quantities.observable import Weights
@@ -45,7 +45,7 @@ def lay_out(
     """Tiles are one of so many parts of the usual size."""
     mesh, weights, matrix_size = meshes[0], problem.weights, problem.model.matrix_size
     bands = weights.sea.shape[-2]
-    tile = tile_size(matrix_size, mesh.domain == "periodic")
+    tile = tile_size(matrix_size, mesh.domain == "periodic" and mesh.is_product)
     box = sides(mesh.shape, max(1, tile // parts))
     points, numbers = math.prod(box), bands * math.prod(weights.sea.shape[:-2])
     tiles = math.prod(-(-n // side) for n, side in zip(mesh.shape, box, strict=True))
@@ -98,12 +98,19 @@ def _boxes(shape: tuple[int, ...], tile: int) -> Iterator[tuple[int, ...]]:
 
 def tables_of_rules(mesh: Mesh, layout: Layout):
     """Nodes, widths and times along each coordinate, and numbers of boxes."""
-    rows, counts = [], []
-    for rule, side, room in zip(mesh.rules, layout.box, layout.room, strict=True):
-        number = len(rule.nodes)
-        counts.append(-(-number // side))
-        fill = lambda x, value, n=room * side - number: on_device(  # noqa: E731
-            np.append(x, np.full(n, value))
-        )
-        rows.append((fill(rule.nodes, 0.5), fill(rule.widths, 0.0), fill(rule.times, 1.0)))
-    return tuple(zip(*rows, strict=True)), counts
+    rows = []
+    for rule, axis in zip(mesh.rules, mesh.axes, strict=True):
+        length = layout.room[axis] * layout.box[axis]
+        beyond = 0.5 if mesh.is_product else rule.nodes[0]
+        pairs = (rule.nodes, beyond), (rule.widths, 0.0), (rule.times, 0.0)
+        rows.append([_fill_up(x, length, value) for x, value in pairs])
+    counts = [-(-n // side) for n, side in zip(mesh.shape, layout.box, strict=True)]
+    return tuple(map(tuple, zip(*rows, strict=True))), counts
+
+
+def _fill_up(table, length: int, value) -> Array:
+    """A table of a given length; a number that all nodes share stays one."""
+    xp, (table,) = as_arrays(table)
+    if table.ndim == 0:
+        return on_device(table.reshape(1))
+    return on_device(xp.append(table, xp.full(length - len(table), value)))

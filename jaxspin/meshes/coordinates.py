@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxspin.engine.descriptions import describe_fields
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import ALIKE
 from jaxspin.meshes.lattice import cell_volume, reciprocal_vectors
@@ -34,6 +35,8 @@ class Coordinates(eqx.Module):
 
     #: Whether k = Σ_i u_i b_i, with the reciprocal vectors b_i of the model.
     periodic: ClassVar[bool] = False
+    #: Whether the last coordinate is an angle over 2π.
+    angular: ClassVar[bool] = False
     #: Which orthogonal maps of k act on each coordinate alone, in words.
     foldable: ClassVar[str]
 
@@ -100,11 +103,40 @@ class Reciprocal(Coordinates):
         return _fraction(k @ np.asarray(lattice).T / (2 * np.pi))
 
 
+class Cartesian(Coordinates):
+    """A box of wave vectors, k = corner + sides u (1/Å), for points of a given k-space volume.
+
+    Every point has the weight volume/(2π)^d times that of its rule.
+    """
+
+    corner: Float[Array, " d"]
+    sides: Float[Array, " d"]
+    volume: Float[Array, ""]
+    foldable = "Points in 1/Å cannot be folded."
+
+    def __repr__(self) -> str:
+        return describe_fields(self)
+
+    def reflections(self, rotation, lattice):
+        return None
+
+    def __call__(self, u, widths, lattice):
+        d = len(self.sides)
+        k = [self.corner[i] + self.sides[i] * u[i] for i in range(d)]
+        edges = [[widths[i] * self.sides[i] * (i == j) for j in range(d)] for i in range(d)]
+        weight = math.prod(widths) * self.volume / (2 * jnp.pi) ** d
+        return Nodes(_stack(k), weight, _stack(edges))
+
+    def inverse(self, k, lattice):
+        return (k - np.asarray(self.corner)) / np.asarray(self.sides)
+
+
 class Polar(Coordinates):
     """Radius r(u_0) and angle 2π u_1 in the plane, k_i = scale_i r n_i."""
 
     scale: Float[Array, " 2"]
     radius: Callable = eqx.field(static=True)
+    angular: ClassVar[bool] = True
     foldable = (
         "On a Disk or a Plane, those do that take its angles 2 pi (j + 1/2)/N to each other and "
         "its two scales too, such as rotations about z of an order that divides N."
@@ -142,6 +174,7 @@ class Spherical(Coordinates):
 
     scale: Float[Array, " 3"]
     radius: Callable = eqx.field(static=True)
+    angular: ClassVar[bool] = True
     foldable = (
         "On a Ball or a Space, those do that take the z axis to itself, its azimuths "
         "2 pi (j + 1/2)/N to each other and its scales too, such as rotations about z of an order "

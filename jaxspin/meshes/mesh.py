@@ -2,13 +2,13 @@
 
 A mesh is a product of one-dimensional rules on the unit cube (`rules`), and `coordinates` maps the
 cube to the domain. The points themselves are never stored, so that an integral over 10⁸ points
-needs no more memory than one over 10⁴.
+needs no more memory than one over 10⁴. A `PointSet` is a list of points in place of a product.
 """
 
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -38,8 +38,10 @@ else:
 
 
 class Mesh(eqx.Module):
-    """A domain of k and a product quadrature rule on it."""
+    """A domain of k and a quadrature rule on it: points and weights."""
 
+    #: Whether the points are all combinations of the nodes along each coordinate, or a list.
+    is_product: ClassVar[bool] = True
     #: Number of nodes along each coordinate of the rule.
     shape: AbstractVar[tuple[int, ...]]
 
@@ -86,12 +88,33 @@ class Mesh(eqx.Module):
         """Number of k-points."""
         return math.prod(self.shape)
 
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Axis of `shape` along which each coordinate runs: that of the list for all of a list."""
+        return tuple(range(len(self.shape))) if self.is_product else (0,) * self.dimension
+
+    @property
+    def counts(self) -> tuple[float, ...]:
+        """Number of nodes along each coordinate, of a reduced mesh those that they stand for."""
+        return tuple(float(np.sum(rule.times)) for rule in self.rules)
+
+    @property
+    def fills_cells(self) -> bool:
+        """Whether at T = 0 a point fills gradually, over the energies in its cell, or at once."""
+        return self.domain != "periodic"
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether the cells of the points are known, on which Fermi-surface terms at T = 0 rest."""
+        return True
+
     def points(self, index: Int[Array, " K"], lattice: Float[Array, "d d"] | None) -> Nodes:
         """The points of the given flat indices."""
         parts = jnp.unravel_index(index, self.shape)
-        pairs = list(zip(self.rules, parts, strict=True))
+        pairs = [(rule, parts[axis]) for rule, axis in zip(self.rules, self.axes, strict=True)]
+        take = lambda x, i: jnp.asarray(x)[i] if np.ndim(x) else jnp.full(i.shape, x)  # noqa: E731
         u, widths, times = (
-            [jnp.asarray(getattr(rule, name))[i] for rule, i in pairs]
+            [take(getattr(rule, name), i) for rule, i in pairs]
             for name in ("nodes", "widths", "times")
         )
         nodes = self.coordinates(u, widths, lattice)
@@ -349,7 +372,7 @@ class Adaptive(eqx.Module):
     max_points: int = eqx.field(static=True)
 
     def __init__(self, mesh: Mesh, rtol: float, atol: float = 0.0, max_points: int = 2_000_000):
-        self.mesh = plain(mesh)
+        self.mesh = check_product(mesh)
         self.rtol, self.atol = _tolerance("rtol", rtol), _tolerance("atol", atol)
         if self.rtol == 0 and self.atol == 0:
             raise ValueError("Argument `rtol` must be positive where `atol` is 0, but is 0.")
@@ -369,13 +392,13 @@ class Adaptive(eqx.Module):
         return self.mesh.domain
 
 
-def plain(mesh: Mesh) -> Mesh:
-    """`mesh`, a fixed one, for what is built on it.
+def check_product(mesh: Mesh) -> Mesh:
+    """`mesh`, a fixed product of rules, for what is built on it.
 
     Raises:
         ValueError: it is none.
     """
-    if not isinstance(mesh, Mesh):
+    if not isinstance(mesh, Mesh) or not mesh.is_product:
         raise ValueError(
             "Argument `mesh` must be a mesh (Grid, Disk, Ball, Plane or Space), "
             f"but is of type {type(mesh).__name__}."

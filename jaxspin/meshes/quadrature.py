@@ -8,12 +8,15 @@ from jaxtyping import Float
 
 
 class Rule(eqx.Module):
-    """A quadrature rule on the unit interval: nodes, and the width of the cell of each."""
+    """A quadrature rule on the unit interval: nodes, and the width of the cell of each.
+
+    Widths and times that all nodes share may be one number.
+    """
 
     nodes: Float[np.ndarray, " N"]
-    widths: Float[np.ndarray, " N"]
+    widths: Float[np.ndarray, " #N"]
     #: How many nodes of the full rule each node stands for: more than 1 on a folded mesh.
-    times: Float[np.ndarray, " N"]
+    times: Float[np.ndarray, " #N"]
 
     def __init__(self, nodes: np.ndarray, widths: np.ndarray, times: np.ndarray | None = None):
         self.nodes, self.widths = nodes, widths

@@ -171,7 +171,7 @@ def _sample_energies(model, mesh, temperature) -> tuple[float, float, float]:
 def _lowest_on_rim(model, mesh) -> float:
     """The lowest band energy on the outermost nodes of a bounded mesh."""
     fixed = _fixed_mesh(mesh)
-    if fixed.domain != "bounded":
+    if fixed.domain != "bounded" or not fixed.is_product:
         return np.inf
     index = jnp.arange(fixed.size - fixed.size // fixed.shape[0], fixed.size)
     return float(_band_energies(model, fixed.points(index, None).k).min())

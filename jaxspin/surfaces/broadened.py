@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from jaxspin.engine.annotations import Numbers
 from jaxspin.integration.checks import check_mesh
-from jaxspin.meshes.mesh import Mesh, plain
+from jaxspin.meshes.mesh import Mesh, check_product
 from jaxspin.surfaces.base import (
     Diagnostic,
     FermiSurface,
@@ -41,7 +41,7 @@ class BroadenedSurface(FermiSurfaceRule):
     order: int = eqx.field(static=True)
 
     def __init__(self, mesh: Mesh, width: Numbers, order: int = 0):
-        self.mesh = plain(mesh)
+        self.mesh = check_product(mesh)
         check_positive("width", width, "a positive energy (eV)")
         if np.ndim(order) or order not in (0, 1, 2):
             raise ValueError(f"Argument `order` must be 0, 1 or 2, but is {order!r}.")

@@ -8,7 +8,7 @@ the result over the group. Every operation is first compared with the model at r
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import equinox as eqx
 import numpy as np
@@ -19,9 +19,10 @@ from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import ROTATION
 from jaxspin.engine.validate import shortened
 from jaxspin.meshes.coordinates import Reflection
-from jaxspin.meshes.mesh import Adaptive, Mesh, plain
+from jaxspin.meshes.mesh import Adaptive, Grid, Mesh
+from jaxspin.meshes.point_set import PointSet, find_on_grid
 from jaxspin.meshes.quadrature import Rule
-from jaxspin.symmetry.operations import Operation, generate_group
+from jaxspin.symmetry.operations import Operation, generate_group, group
 
 
 class Symmetric(eqx.Module):
@@ -32,8 +33,12 @@ class Symmetric(eqx.Module):
     it by n). A model without one of the symmetries is refused. Each operation must take every
     coordinate of the mesh to itself; see docs/conventions.md for which do.
 
+    The points of a `PointSet` are taken for representatives already: none is left out, and the
+    result is averaged over the group. Any operation of the lattice will do; where the set has a
+    `grid`, each node of it must be the image of one point, as often as its weight says.
+
     Args:
-        mesh: a Grid, Disk, Ball, Plane or Space.
+        mesh: a Grid, Disk, Ball, Plane or Space, or a PointSet.
         operations: what `jaxspin.symmetry` has, such as `TIME_REVERSAL` or `rotation(3)`.
 
     >>> import jaxspin as js
@@ -50,7 +55,12 @@ class Symmetric(eqx.Module):
     operations: tuple[Operation, ...]
 
     def __init__(self, mesh: Mesh, operations: Operation | Iterable[Operation]):
-        self.mesh = plain(mesh)
+        if not isinstance(mesh, Mesh):
+            raise ValueError(
+                "Argument `mesh` must be a mesh (Grid, Disk, Ball, Plane, Space or PointSet), "
+                f"but is of type {type(mesh).__name__}."
+            )
+        self.mesh = mesh
         several = (operations,) if isinstance(operations, Operation) else operations
         several = tuple(several) if np.iterable(several) else ()
         if not several or not all(isinstance(one, Operation) for one in several):
@@ -73,13 +83,20 @@ class Symmetric(eqx.Module):
         """That of the mesh."""
         return self.mesh.domain
 
-    def folded(self, lattice: Float[Array, "d d"] | None = None) -> "Folded":
-        """The reduced mesh, for a model of this lattice.
+    def folded(self, lattice: Float[Array, "d d"] | None = None) -> Mesh:
+        """The reduced mesh, for a model of this lattice; a `PointSet` is one as it is.
 
         Raises:
             ValueError: naming the operation that mixes coordinates, or that takes a node to where
-                there is none.
+                there is none; a `PointSet` that is not made of representatives.
         """
+        if isinstance(self.mesh, PointSet):
+            _check_plane(self.operations, self.dimension)
+            _check_representatives(self.mesh, self.operations, lattice)
+            return self.mesh
+        return self._fold(lattice)
+
+    def _fold(self, lattice) -> "Folded":
         coordinates, actions = self.mesh.coordinates, []
         for operation in self.operations:
             action = _reflections(operation, self.mesh, lattice)
@@ -105,11 +122,68 @@ class Symmetric(eqx.Module):
 
 
 def _reflections(operation: Operation, mesh: Mesh, lattice) -> tuple[Reflection, ...] | None:
-    d = mesh.dimension
-    matrix = np.array(operation.matrix)
-    if np.any(np.abs(matrix[:d, d:]) > ROTATION.of()):  # out of the plane
+    if _leaves_plane(operation, mesh.dimension):
         return None
-    return mesh.coordinates.reflections(operation.on_k(d), lattice)
+    return mesh.coordinates.reflections(operation.on_k(mesh.dimension), lattice)
+
+
+def _leaves_plane(operation: Operation, dimension: int) -> bool:
+    """Whether an operation takes wave vectors of a chain or a plane out of it."""
+    return bool(np.any(np.abs(np.array(operation.matrix)[:dimension, dimension:]) > ROTATION.of()))
+
+
+def _check_plane(operations: Sequence[Operation], dimension: int) -> None:
+    for operation in operations:
+        if _leaves_plane(operation, dimension):
+            raise ValueError(
+                f"Argument `operations` must keep k in its {dimension} dimensions, "
+                f"but {operation.name} does not."
+            )
+
+
+def _check_representatives(points: PointSet, operations: Sequence[Operation], lattice) -> None:
+    """Each node of the grid is the image of one point, and a point has as many as it weighs."""
+    grid = points.grid
+    if grid is None or is_traced(points, lattice):
+        return
+    direct = np.asarray(lattice, dtype=float)
+    turn = lambda one: direct @ one.on_k(grid.dimension) @ np.linalg.inv(direct)  # noqa: E731
+    maps = np.stack([turn(one) for one in group(operations)])
+    met = np.zeros(grid.size, int)
+    for first in range(0, points.size, _PORTION):
+        part = slice(first, first + _PORTION)
+        number, images = _find_images(points.k_points[part], maps, grid)
+        np.add.at(met, images, 1)
+        wrong = number != points.multiplicities[part]
+        if np.any(wrong):
+            which = first + int(np.argmax(wrong))
+            raise ValueError(
+                "Argument `weights` must be the numbers of images of each point under the group "
+                f"of `operations`, but that of {points.k_points[which].tolist()} is "
+                f"{points.multiplicities[which]}, and it has {number[which - first]} images."
+            )
+    if np.any(met != 1):
+        raise ValueError(
+            f"Argument `k_points` must be representatives of {grid!r}, one for each set of "
+            f"equivalent nodes, but {np.sum(met == 0)} nodes are the image of none, and "
+            f"{np.sum(met > 1)} of several."
+        )
+
+
+def _find_images(k: Float[np.ndarray, "K d"], maps: Float[np.ndarray, "g d d"], grid: Grid):
+    """The number of different images of each point, and the flat indices of all of them."""
+    index, on_node = find_on_grid(np.einsum("gij,Kj->igK", maps, k), grid)
+    if not np.all(on_node):
+        raise ValueError(
+            f"Argument `operations` must take the nodes of {grid!r} to each other, but take "
+            f"{k[np.argmin(on_node.all(axis=0))].tolist()} to where there is none."
+        )
+    index = np.sort(index, axis=0)
+    fresh = np.diff(index, axis=0, prepend=-1) > 0
+    return fresh.sum(axis=0), index[fresh]
+
+
+_PORTION = 4096  # points whose images are in memory at once
 
 
 #: What the responses sum over.

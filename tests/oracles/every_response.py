@@ -45,6 +45,9 @@ def fermi_sea():
     yield "adaptive", js.anomalous_hall(CHERN, adaptive, js.Levels(0.0))
     turned = js.Symmetric(DISK, [js.symmetry.rotation(3)])
     yield "symmetric", js.anomalous_hall(RASHBA, turned, WARM)
+    k = np.array([[1, 1], [1, 3], [3, 1], [3, 3]]) / 8
+    wedge = js.PointSet(k, [4, 4, 4, 4], grid=js.Grid((4, 4), 0.5))
+    yield "point set", js.anomalous_hall(CHERN, wedge, WARM)
 
 
 def spin_hall():
