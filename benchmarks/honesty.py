@@ -33,6 +33,7 @@ from record import on_one_core, write
 
 import jaxspin as js
 from jaxspin.integration.error_estimates import (
+    MeshSums,
     coarser_meshes,
     estimate_error,
     has_fermi_surface,
@@ -216,8 +217,8 @@ def claim(
     problem = pose(observable, model, mesh, levels)
     law = noise_law(observable, problem.weights)
     used = len(coarse) if np.any(noisy) else 1
-    meshes = coarser_meshes(mesh)[:used]
-    error = estimate_error(mesh, meshes, fine, coarse[:used], noisy, levels, law, extremes[0])
+    summed = MeshSums(fine, coarse[:used], noisy, used, extremes[0])
+    error = estimate_error(mesh, summed, levels, law)
     sums = Sums(jnp.asarray(fine), jnp.asarray(error), jnp.asarray(extremes[0].splitting))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of gaps that the mesh does not resolve

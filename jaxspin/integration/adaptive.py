@@ -18,10 +18,17 @@ from jaxtyping import Array, Float
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.tolerances import SAME_RULES
-from jaxspin.integration.cubature import ORDER, UNIT_NODES, Boxes, Occupations, integrals
+from jaxspin.integration.cubature import (
+    ORDER,
+    UNIT_NODES,
+    Boxes,
+    CellSum,
+    Occupations,
+    integrals,
+)
 from jaxspin.integration.grading import NARROWEST, BoxSet, grade
 from jaxspin.integration.integrand import integrand_code
-from jaxspin.integration.near_degeneracies import GapSearch
+from jaxspin.integration.near_degeneracies import GapSearch, NearDegeneracies
 from jaxspin.integration.problem import Problem
 from jaxspin.meshes.coordinates import Coordinates
 from jaxspin.meshes.mesh import Adaptive
@@ -90,7 +97,8 @@ def refine(problem: Problem) -> Refined:
     converged = resolved and bool(np.all((error <= tolerance) & (hidden <= tolerance / 2)))
     error = error + hidden
     if not converged and np.all(np.isfinite(error)):
-        _warn(error, tolerance, near, merged, resolved, adaptive, evaluate.points, search)
+        left = _Left(np.max(error / tolerance), near, merged / tolerance, resolved)
+        _warn_of_tolerance(left, adaptive, evaluate.points, search.floor)
     refinement = Refinement(
         cells.lower,
         cells.width,
@@ -135,8 +143,7 @@ def _to_tolerance(cells: "_Cells", adaptive: Adaptive, evaluate: "_Evaluate") ->
         chosen, axes = chosen[:number], axes[:number]
         if number == 0:
             break
-        boxes = cells.of(chosen).boxes.halve(axes)
-        cells = _halved(cells, chosen, axes, boxes, evaluate, tolerance)
+        cells = _halve_cells(cells, chosen, axes, evaluate)
         _, error, tolerance = _totals(cells, adaptive)
     return cells
 
@@ -180,13 +187,13 @@ class _Evaluate:
         thermal = jnp.asarray(BOLTZMANN * temperatures[warm])
         low, high = map(jnp.asarray, levels.window)
         occupations = Occupations(jnp.asarray(levels.mu), thermal, (low, high), cold)
-        self.fixed = (
-            observable,
-            model,
-            mesh.coordinates,
-            mesh.domain == "infinite",
-            occupations,
-            degeneracy,
+        self.job = CellSum(
+            observable=observable,
+            model=model,
+            coordinates=mesh.coordinates,
+            infinite=mesh.domain == "infinite",
+            occupations=occupations,
+            degeneracy=degeneracy,
         )
         self.code = integrand_code(observable, model, mesh, degeneracy)
         block = np.where(temperatures == 0, 0, np.cumsum(temperatures > 0) - 1 + cold)
@@ -219,7 +226,7 @@ class _Evaluate:
             number = len(lower[part])
             fill = np.minimum(np.arange(self.batch), number - 1)
             boxes = Boxes(*(jnp.asarray(x[part][fill]) for x in (lower, width, offset)))
-            part = integrals(*self.fixed, boxes, code=self.code)
+            part = integrals(self.job, boxes, code=self.code)
             found.append([np.asarray(x)[:number] for x in (part.value, part.null, part.cut)])
             self.splitting = min(self.splitting, float(part.splitting))
         return tuple(map(np.concatenate, zip(*found, strict=True)))
@@ -309,9 +316,10 @@ def _affordable(points: int, cells: _Cells, chosen, axes, evaluate) -> int:
     return int(np.searchsorted(np.cumsum(each), points, side="right"))
 
 
-def _halved(cells: _Cells, chosen, axes, boxes: BoxSet, evaluate, tolerance) -> _Cells:
+def _halve_cells(cells: _Cells, chosen, axes, evaluate) -> _Cells:
     """The cells with the chosen ones replaced by their halves, whose errors are calibrated."""
     parents = cells.of(chosen)
+    boxes = parents.boxes.halve(axes)
     number = 2 ** np.sum(axes, axis=1)
     family = np.repeat(np.arange(len(chosen)), number)
     value, null, cut = evaluate(boxes)
@@ -353,22 +361,33 @@ def _tiny(array: np.ndarray) -> float:
     return float(np.finfo(array.dtype).tiny)
 
 
-def _warn(error, tolerance, near, merged, resolved, adaptive: Adaptive, points: int, search):
-    hidden = np.max(merged / tolerance, axis=(1, 2), initial=0.0)
-    if np.any(hidden > 0.5):
+class _Left(NamedTuple):
+    """What is left of the error where the tolerance was not met, in units of it."""
+
+    error: float
+    #: Near degeneracies, and what those hold that count as one group, (L, level, c).
+    near: NearDegeneracies | None
+    merged: np.ndarray
+    #: Whether there were points to resolve the near degeneracies.
+    resolved: bool
+
+
+def _warn_of_tolerance(left: _Left, adaptive: Adaptive, points: int, floor: float) -> None:
+    hidden, near = np.max(left.merged, axis=(1, 2), initial=0.0), left.near
+    if near is not None and np.any(hidden > 0.5):
         worst = int(np.argmax(hidden))
         advice = (
             f"Bands {near.band[worst]} and {near.band[worst] + 1} come as close as "
             f"{near.gap[worst]:.1e} eV at k = {near.k[worst]}, where `degeneracy` takes them for "
-            f"one group, since its tolerance is {search.floor:.1e} eV. If they are to count as "
+            f"one group, since its tolerance is {floor:.1e} eV. If they are to count as "
             "two, give `degeneracy=Covariant(...)` a smaller one."
         )
-    elif not resolved:
+    elif not left.resolved:
         advice = "Near degeneracies of bands are not resolved; a larger `max_points` helps."
     else:
         advice = "A larger `max_points`, a larger `rtol` or a positive temperature helps."
     warn_user(
         f"Adaptive stopped at {points} of at most {adaptive.max_points} k-points with an estimated "
-        f"error {np.max(error / tolerance):.3g} times the tolerance. The error is in the result. "
+        f"error {left.error:.3g} times the tolerance. The error is in the result. "
         f"{advice}"
     )

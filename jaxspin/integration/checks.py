@@ -5,6 +5,8 @@ on what is traced is computed at once (`ensure_compile_time_eval`), and checked.
 itself is traced its numbers are not known, and the checks on them are left out; shapes are known.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import equinox as eqx
@@ -331,11 +333,11 @@ def check_tail(observable, model, mesh, levels, degeneracy) -> None:
     mesh = mesh.mesh if isinstance(mesh, Adaptive | Symmetric) else mesh
     if mesh.domain != "infinite" or is_traced(model, mesh, levels):
         return
-    arguments = (observable, model, mesh, levels, degeneracy)
-    problem = _tail_problem(*arguments, _FAR)
-    if problem and not _tail_problem(*arguments, _FARTHER):
+    integrand = partial(_sample_at_distance, observable, model, mesh, levels, degeneracy)
+    problem = _find_tail_problem(integrand, mesh.dimension, _FAR)
+    if problem and not _find_tail_problem(integrand, mesh.dimension, _FARTHER):
         return
-    if problem and not _tail_problem(*arguments, _FARTHEST):
+    if problem and not _find_tail_problem(integrand, mesh.dimension, _FARTHEST):
         _warn_of_a_small_scale(mesh)
     elif problem:
         bounded = {2: "Disk(cutoff, ...)", 3: "Ball(cutoff, ...)"}[mesh.dimension]
@@ -345,12 +347,9 @@ def check_tail(observable, model, mesh, levels, degeneracy) -> None:
         )
 
 
-def _tail_problem(observable, model, mesh, levels, degeneracy, distance) -> str | None:
-    """Why the integral does not exist, by what is at a distance and at twice that."""
-    near, far = (
-        _at_distance(observable, model, mesh, levels, degeneracy, r)
-        for r in (distance, 2 * distance)
-    )
+def _find_tail_problem(integrand: Callable, dimension: int, distance: float) -> str | None:
+    """Reason for which the integral does not exist, by what is at a distance and at twice that."""
+    near, far = (integrand(distance=r) for r in (distance, 2 * distance))
     if np.any(near[0].min(axis=-1) != near[0].max(axis=-1)):
         return (
             "its Fermi sea has no end, for far from k = 0 a band is below a Fermi energy in some "
@@ -360,7 +359,7 @@ def _tail_problem(observable, model, mesh, levels, degeneracy, distance) -> str 
     negligible = max(tolerances.TAIL.of(here), tolerances.TAIL_SHARE.of(here) * here.max())
     if np.any(there > np.maximum(0.75 * here, negligible)):
         return (
-            f"far from k = 0 the integrand does not fall off faster than |k|^-{mesh.dimension}, "
+            f"far from k = 0 the integrand does not fall off faster than |k|^-{dimension}, "
             "and the integral does not converge."
         )
     return None
@@ -404,7 +403,8 @@ def check_symmetry(
         expected = np.einsum(
             "dc,ecK->edK", on_components(operation, tensors, model.dimension), tensor
         )
-        _check_tensors(operation, tensors, model.dimension, here, np.abs(t - expected), noise)
+        changes = _split_tensors(tensors, model.dimension, np.abs(t - expected), noise)
+        _check_tensors(operation, tensors, here, changes)
 
 
 def _check_energies(operation: Operation, k, change, allowed) -> None:
@@ -416,10 +416,14 @@ def _check_energies(operation: Operation, k, change, allowed) -> None:
         )
 
 
-def _check_tensors(operation: Operation, tensors, dimension, k, change, noise) -> None:
+def _split_tensors(tensors, dimension: int, change, noise) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The changes of each tensor, (mu, component, K), and how large noise makes each component."""
     edges = np.cumsum([tensor.size(dimension) for tensor in tensors])[:-1]
-    parts = np.split(change, edges, axis=1), np.split(noise, edges)
-    for tensor, difference, allowed in zip(tensors, *parts, strict=True):
+    return list(zip(np.split(change, edges, axis=1), np.split(noise, edges), strict=True))
+
+
+def _check_tensors(operation: Operation, tensors, k, changes) -> None:
+    for tensor, (difference, allowed) in zip(tensors, changes, strict=True):
         worst = difference.max(axis=(0, 1))
         if np.max(worst) > np.max(allowed):
             raise ValueError(
@@ -462,7 +466,7 @@ _FAR = 50.0  # in units of the scale of the mesh
 _FARTHER, _FARTHEST = 20 * _FAR, 1e4 * _FAR
 
 
-def _at_distance(observable, model, mesh, levels, degeneracy, distance):
+def _sample_at_distance(observable, model, mesh, levels, degeneracy, *, distance: float):
     """Occupied bands (mu, direction) and integrand times |k|^d (mu and component, direction)."""
     d = mesh.dimension
     random = np.random.default_rng(0).normal(size=(40, d))

@@ -8,6 +8,7 @@ energy passes mu. What is left to the other coordinates is continuous.
 
 import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -22,6 +23,7 @@ from jaxspin.engine.programs import program
 from jaxspin.engine.xla import materialize
 from jaxspin.integration.levels import fermi
 from jaxspin.meshes.coordinates import Coordinates
+from jaxspin.models.base import Model
 from jaxspin.quantities.observable import Observable
 
 #: Nodes of a cell along each axis. Odd, so that the null rule below is even and sees the part of
@@ -61,6 +63,18 @@ class Occupations(eqx.Module):
         return self.mu.size * (self.thermal.size + self.cold)
 
 
+class CellSum(eqx.Module):
+    """Everything that is fixed while cells are integrated."""
+
+    observable: Observable
+    model: Model
+    coordinates: Coordinates
+    #: Whether the first coordinate is the radius u/(1-u), in which energies have a pole at 1.
+    infinite: bool = eqx.field(static=True)
+    occupations: Occupations
+    degeneracy: Degeneracy
+
+
 class Integrals(eqx.Module):
     """What each cell adds to every level and component."""
 
@@ -74,54 +88,43 @@ class Integrals(eqx.Module):
 
 
 @program
-def integrals(
-    observable: Observable,
-    model,
-    coordinates: Coordinates,
-    infinite: bool,
-    occupations: Occupations,
-    degeneracy: Degeneracy,
-    boxes: Boxes,
-) -> Integrals:
-    """The integrals of all bands over each cell.
-
-    Args:
-        infinite: the first coordinate is the radius u/(1-u), in which energies have a pole at 1.
-    """
+def integrals(job: CellSum, boxes: Boxes) -> Integrals:
+    """The integrals of all bands over each cell."""
     cells, axes = boxes.lower.shape
-    nodes, widths, null = _rules(boxes)
-    points = coordinates(
+    nodes, widths, null = _choose_rules(boxes)
+    points = job.coordinates(
         [
-            _along(i, axes, boxes.lower[:, i, None] + boxes.width[:, i, None] * nodes[i])
+            _place_along(i, axes, boxes.lower[:, i, None] + boxes.width[:, i, None] * nodes[i])
             for i in range(axes)
         ],
-        [_along(i, axes, boxes.width[:, i, None] * widths[i]) for i in range(axes)],
-        model.lattice,
+        [_place_along(i, axes, boxes.width[:, i, None] * widths[i]) for i in range(axes)],
+        job.model.lattice,
     )
     full = (cells, *[ORDER] * axes)
     weight = jnp.broadcast_to(points.weight, full)
     # The rule itself, and the null rule along each axis, (rule, B, node).
     ratios = [jnp.ones(full)] + [
-        jnp.broadcast_to(_along(i, axes, null[i] / widths[i]), full) for i in range(axes)
+        jnp.broadcast_to(_place_along(i, axes, null[i] / widths[i]), full) for i in range(axes)
     ]
     ratios = jnp.stack(ratios).reshape(axes + 1, cells, -1)
     weight = weight.reshape(cells, -1)
 
-    bands = solve(model, points.k.reshape(axes, -1), degeneracy, **observable.needs)
+    k = points.k.reshape(axes, -1)
+    bands = solve(job.model, k, job.degeneracy, **job.observable.needs)
     split = lambda x: x.reshape(*x.shape[:-1], cells, -1)  # noqa: E731
     energies = split(bands.levels)
-    stretch, towards = _stretch(boxes, nodes, axes, infinite)
-    bands = _settled(bands, energies, occupations, stretch)
-    weights = observable(bands)
-    common = (energies, bands.degenerate, occupations, weight, ratios, stretch, towards)
-    value, cut = _summed(weights.sea, False, *common)
+    stretch, towards = _stretch_energies(boxes, nodes, axes, job.infinite)
+    bands = _deactivate_settled(bands, energies, job.occupations, stretch)
+    weights = job.observable(bands)
+    filling = _Filling(energies, bands.degenerate, weight, ratios, stretch, towards)
+    value, cut = _sum_levels(weights.sea, filling, job.occupations, derivative=False)
     if weights.surface is not None:
-        more, cut = _summed(weights.surface, True, *common)
+        more, cut = _sum_levels(weights.surface, filling, job.occupations, derivative=True)
         value += more
     return Integrals(value[:, 0], jnp.abs(value[:, 1:]), cut, jnp.min(bands.splitting))
 
 
-def _rules(boxes: Boxes):
+def _choose_rules(boxes: Boxes):
     """Nodes, widths and null rule on the unit interval for each axis and cell, (B or 1, q)."""
     axes = boxes.lower.shape[1]
     nodes, widths, null = ([jnp.asarray(x)[None]] * axes for x in (_NODES, _WIDTHS, _NULL))
@@ -134,13 +137,13 @@ def _rules(boxes: Boxes):
     return nodes, widths, null
 
 
-def _along(axis: int, axes: int, values: Float[Array, "B q"]) -> Array:
+def _place_along(axis: int, axes: int, values: Float[Array, "B q"]) -> Array:
     shape = [1] * axes
     shape[axis] = values.shape[1]
     return values.reshape(values.shape[0], *shape)
 
 
-def _stretch(boxes, nodes, axes, infinite):
+def _stretch_energies(boxes, nodes, axes, infinite):
     """What energies are multiplied with to become polynomials in the first coordinate.
 
     Returns:
@@ -152,40 +155,52 @@ def _stretch(boxes, nodes, axes, infinite):
     if not infinite:
         return jnp.ones((cells, ORDER**axes)), None
     u = boxes.lower[:, 0, None] + boxes.width[:, 0, None] * nodes[0]
-    stretch = jnp.broadcast_to(_along(0, axes, (1 - u) ** 2), full).reshape(cells, -1)
+    stretch = jnp.broadcast_to(_place_along(0, axes, (1 - u) ** 2), full).reshape(cells, -1)
     half = boxes.width[:, 0] / 2
     return stretch, (1 - boxes.lower[:, 0] - half, -half)
 
 
-def _range(g: Float[Array, "*s B q"]) -> tuple[Array, Array]:
+def _bound_values(g: Float[Array, "*s B q"]) -> tuple[Array, Array]:
     """Generous bounds for a function in each cell, from its nodes: it goes on past them."""
     low, high = jnp.min(g, axis=-1), jnp.max(g, axis=-1)
     margin = 0.5 * (high - low)
     return low - margin, high + margin
 
 
-def _settled(bands: Bands, energies, occupations: Occupations, stretch) -> Bands:
-    """Pairs closed that are both filled, or both empty, at every level in all of their cell."""
+def _deactivate_settled(bands: Bands, energies, occupations: Occupations, stretch) -> Bands:
+    """Deactivate pairs of bands with equal occupations, at every level, throughout the cell."""
     low, high = occupations.window
-    filled = _range((energies - low) * stretch)[1] < 0
-    empty = _range((energies - high) * stretch)[0] > 0
+    filled = _bound_values((energies - low) * stretch)[1] < 0
+    empty = _bound_values((energies - high) * stretch)[0] > 0
     spread = lambda x: jnp.repeat(x, stretch.shape[1], axis=-1)  # noqa: E731
     closed = (filled[:, None] & filled[None, :]) | (empty[:, None] & empty[None, :])
     return eqx.tree_at(lambda b: b.active, bands, bands.active & ~spread(closed))
 
 
-def _summed(
-    tensor, derivative: bool, energies, same, occupations, weight, ratios, stretch, towards
-):
+class _Filling(NamedTuple):
+    """What occupations and rules need to know at the nodes of all cells."""
+
+    energies: Float[Array, "n B node"]
+    degenerate: Bool[Array, "n n K"]
+    weight: Float[Array, "B node"]
+    #: The rule itself, and the null rule along each axis, relative to the rule.
+    ratios: Float[Array, "rule B node"]
+    #: As `_stretch_energies` gives them.
+    stretch: Float[Array, "B node"]
+    towards: tuple[Float[Array, " B"], Float[Array, " B"]] | None
+
+
+def _sum_levels(tensor, filling: _Filling, occupations: Occupations, *, derivative: bool):
     """Each rule applied to Σ_m f(ε_m) W_m, or f', (B, rule, e, c), and which cells are cut."""
+    energies, ratios = filling.energies, filling.ratios
     n, cells, number = energies.shape
     tensor = tensor.reshape(-1, n, cells * number)
     parts = []
     if occupations.cold:
-        parts.append(_cold(energies, occupations.mu, derivative, ratios, stretch, towards))
+        parts.append(_fill_cold(filling, occupations.mu, derivative))
         # Members of a degenerate group share their occupation, and only their sum is the same in
         # every basis: a polynomial goes through the mean.
-        mean = same / jnp.sum(same, axis=0)
+        mean = filling.degenerate / jnp.sum(filling.degenerate, axis=0)
         tensor = jnp.sum(mean * tensor[:, None], axis=2)
     for i in range(occupations.thermal.size):
         mu = occupations.mu[:, None, None, None]
@@ -195,7 +210,7 @@ def _summed(
     whole = jnp.all(occupied[0] == occupied[0, ..., :1], axis=-1)
     cut = ~jnp.all(whole & (occupied[0, ..., 0] % 1 == 0), axis=1).T
     cut = cut & (jnp.arange(cut.shape[1]) < occupations.mu.size * occupations.cold)
-    occupied = occupied * weight  # (rule, e, n, B, q)
+    occupied = occupied * filling.weight  # (rule, e, n, B, q)
     rules, levels = occupied.shape[:2]
     left = jnp.moveaxis(materialize(occupied), 3, 0).reshape(cells, rules * levels, n * number)
     right = jnp.moveaxis(tensor.reshape(-1, n, cells, number), (2, 0), (0, 3))
@@ -203,7 +218,7 @@ def _summed(
     return value.reshape(cells, rules, levels, -1), cut
 
 
-def _cold(energies, mu, derivative, ratios, stretch, towards):
+def _fill_cold(filling: _Filling, mu, derivative: bool):
     """T = 0: what each node stands for in every rule, relative to its weight, (rule, e, n, B, q).
 
     A null rule sees the weights alone: the step itself is integrated exactly. What the first axis
@@ -211,8 +226,9 @@ def _cold(energies, mu, derivative, ratios, stretch, towards):
     coefficient is dropped. What the others have to fear is a Fermi surface that enters a cell by
     less than its outermost line of nodes.
     """
-    g = (energies - mu[:, None, None, None]) * stretch  # (e, n, B, node)
-    low, high = _range(g)
+    ratios, towards = filling.ratios, filling.towards
+    g = (filling.energies - mu[:, None, None, None]) * filling.stretch  # (e, n, B, node)
+    low, high = _bound_values(g)
     crossed = (low < 0) & (high > 0)
 
     def trivial(g):
@@ -221,11 +237,11 @@ def _cold(energies, mu, derivative, ratios, stretch, towards):
 
     def by_line(g):
         lines = jnp.moveaxis(g.reshape(*g.shape[:-1], ORDER, -1), -2, 0)  # (q, e, n, B, line)
-        exact = _fill(lines, derivative, towards)
-        lowered = _fill(jnp.einsum("ij,j...->i...", _LOWERED, lines), derivative, towards)
+        exact = _fill_line(lines, derivative, towards)
+        lowered = _fill_line(jnp.einsum("ij,j...->i...", _LOWERED, lines), derivative, towards)
         back = lambda x: jnp.moveaxis(x, 0, -2).reshape(g.shape)  # noqa: E731
         moved = back(exact - jnp.einsum("ij,i...->j...", _LOWERED_T, lowered))
-        missed = [_missed(g, i, axes) for i in range(1, axes)]
+        missed = [_estimate_missed(g, i, axes) for i in range(1, axes)]
         return back(exact), moved, jnp.stack(missed) if missed else jnp.zeros((0, *g.shape))
 
     axes = ratios.shape[0] - 1
@@ -245,8 +261,8 @@ def _cold(energies, mu, derivative, ratios, stretch, towards):
     return jnp.stack([filled, first, *others])
 
 
-def _missed(g, axis, axes):
-    """What hides between a side of the cell and the line of nodes next to it.
+def _estimate_missed(g, axis, axes):
+    """Estimate of the occupied area between a cell face and its nearest line of nodes.
 
     Where a line of nodes along the first axis has no level in it but the line in the side has, the
     area between the level and the side, the level taken to be straight between the two lines; for
@@ -289,16 +305,16 @@ _PRIMITIVES = np.array([polynomial.polyint(c) for c in _COEFFICIENTS.T])
 _NEWTON = 6
 
 
-def _fill(g: Float[Array, "q *s"], derivative: bool, towards) -> Float[Array, "q *s"]:
+def _fill_line(g: Float[Array, "q *s"], derivative: bool, towards) -> Float[Array, "q *s"]:
     """∫ θ(-g) ℓ_j dy over [-1, 1] for the polynomial g through the values, divided by the weight
     of node j; or the integral of -δ(energy - mu) ℓ_j."""
     c = list(jnp.einsum("pj,j...->p...", _COEFFICIENTS, g))
     edges = [jnp.full_like(c[0], y) for y in _EDGES]
-    turns = [_turn(c, a, b) for a, b in itertools.pairwise(edges)]
+    turns = [_find_turn(c, a, b) for a, b in itertools.pairwise(edges)]
     points = [edges[0]]
     for turn, edge in zip(turns, edges[1:], strict=True):
         points += [turn, edge]
-    inside = [_polynomial(c, y)[0] < 0 for y in points]
+    inside = [_evaluate_polynomial(c, y)[0] < 0 for y in points]
     if towards is not None:  # beyond the last node before infinity no energy passes a level
         last = g[-1] < 0
         outer = (towards[0] + towards[1] < 1e-12)[:, None]
@@ -316,11 +332,13 @@ def _fill(g: Float[Array, "q *s"], derivative: bool, towards) -> Float[Array, "q
 
     def piece(moments, ends):
         left, right, first, last = ends
-        root = _root(c, left, right, first)
+        root = _find_root(c, left, right, first)
         crossing = first != last
         if derivative:
-            slope = jnp.abs(_polynomial(c, root)[1])
-            factor = jnp.where(crossing, -_at(towards, root) / jnp.where(crossing, slope, 1), 0)
+            slope = jnp.abs(_evaluate_polynomial(c, root)[1])
+            factor = jnp.where(
+                crossing, -_stretch_at(towards, root) / jnp.where(crossing, slope, 1), 0
+            )
         else:
             factor = jnp.where(crossing, jnp.where(first, 1.0, -1.0), 0.0)
         return add(moments, root, factor), None
@@ -337,12 +355,12 @@ def _fill(g: Float[Array, "q *s"], derivative: bool, towards) -> Float[Array, "q
     return jnp.einsum("jp,p...->j...", coefficients / _W[:, None], used)
 
 
-def _at(towards, y):
+def _stretch_at(towards, y):
     """What energies are multiplied with, at y of each cell; y is (*s, B, line)."""
     return 1.0 if towards is None else (towards[0][:, None] + towards[1][:, None] * y) ** 2
 
 
-def _polynomial(c: Sequence[Array], y: Array) -> tuple[Array, Array]:
+def _evaluate_polynomial(c: Sequence[Array], y: Array) -> tuple[Array, Array]:
     """Value and slope."""
     value, slope = c[-1], jnp.zeros_like(c[-1])
     for coefficient in c[-2::-1]:
@@ -351,20 +369,20 @@ def _polynomial(c: Sequence[Array], y: Array) -> tuple[Array, Array]:
     return value, slope
 
 
-def _turn(c, a, b):
+def _find_turn(c, a, b):
     """Where the polynomial turns in [a, b]; the middle where it does not."""
     slopes = [p * c[p] for p in range(1, len(c))]
-    rising, falling = _polynomial(slopes, a)[0] > 0, _polynomial(slopes, b)[0] > 0
-    return jnp.where(rising != falling, _root(slopes, a, b, ~rising), (a + b) / 2)
+    rising, falling = _evaluate_polynomial(slopes, a)[0] > 0, _evaluate_polynomial(slopes, b)[0] > 0
+    return jnp.where(rising != falling, _find_root(slopes, a, b, ~rising), (a + b) / 2)
 
 
-def _root(c, left, right, negative: Bool[Array, "..."]):
+def _find_root(c, left, right, negative: Bool[Array, "..."]):
     """The zero in [left, right], where the sign at the left is known: Newton, halving where it
     leaves the bracket."""
 
     def step(bracket, _):
         left, right, y = bracket
-        value, slope = _polynomial(c, y)
+        value, slope = _evaluate_polynomial(c, y)
         before = (value < 0) == negative  # the zero is to the right of y
         left, right = jnp.where(before, y, left), jnp.where(before, right, y)
         guess = y - value / jnp.where(slope == 0, 1, slope)

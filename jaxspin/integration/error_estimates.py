@@ -46,8 +46,8 @@ _CURVATURE = 1.25
 # in the radius is Gaussian, they are larger than those of counted points.
 _BOUNDED = {("smooth", 2): 1.8, ("smooth", 3): 2.0, ("curvature", 2): 1.75, ("curvature", 3): 1.6}
 _WARM_SURFACE = {2: 0.4, 3: 0.25}  # added there to that of surface terms at T > 0
-# kT adds to the power 4 times kT over the steps of energy between nodes (see `_smearing`), and at
-# most 2. Without it the median error at 300 K was 15 to 50 times the true one.
+# kT adds to the power 4 times kT over the steps of energy between nodes (see `_smearing_power`),
+# and at most 2. Without it the median error at 300 K was 15 to 50 times the true one.
 _SMEARING, _MOST_SMEARING = 4.0, 2.0
 # The power that the differences show themselves counts as much as the law where this many
 # independent components beside the first show it, and changes it by at most 1.
@@ -73,6 +73,20 @@ class Extremes(NamedTuple):
             jnp.minimum(self.lowest, other.lowest),
             jnp.maximum(self.highest, other.highest),
         )
+
+
+class MeshSums(NamedTuple):
+    """The sums over a mesh and coarser ones."""
+
+    fine: Float[Array, "*levels c"]
+    #: Those over the first of the coarser meshes; where no level is noisy only one of them counts.
+    coarse: Any
+    #: As `is_noisy` finds it.
+    noisy: Bool[Array, "*levels"]
+    #: Number of coarser meshes that were summed.
+    compared: Any
+    #: On the nodes of the mesh itself.
+    extremes: Extremes
 
 
 def no_extremes(bands: int) -> Extremes:
@@ -134,32 +148,24 @@ def is_noisy(
 
 
 def estimate_error(
-    mesh: Mesh,
-    meshes: Sequence[Mesh],
-    fine: Float[Array, "*levels c"],
-    coarse: Any,
-    noisy: Bool[Array, "*levels"],
-    levels: Levels,
-    law: str,
-    extremes: Extremes,
+    mesh: Mesh, sums: MeshSums, levels: Levels, law: str
 ) -> Float[Array, "*levels c"]:
-    """The error of the sums `fine` over `mesh`.
+    """Error of the sums over `mesh`.
 
     Args:
-        meshes: the coarser meshes.
-        coarse: the sums over them; where no level is noisy only the first is used.
-        noisy: as `is_noisy` finds it.
         law: as `noise_law` finds it.
-        extremes: on the nodes of `mesh`.
     """
-    xp, (fine, coarse, noisy, temperature) = as_arrays(fine, coarse, noisy, levels.temperature)
+    meshes, extremes = coarser_meshes(mesh)[: len(sums.coarse)], sums.extremes
+    xp, (fine, coarse, noisy, temperature) = as_arrays(
+        sums.fine, sums.coarse, sums.noisy, levels.temperature
+    )
     largest = xp.max(xp.abs(fine), axis=-1, keepdims=True)
     least = _ROUNDING * xp.finfo(fine.dtype).eps * largest
     smooth = _SMOOTH * xp.abs(fine - coarse[0])
     crossed = _find_crossings(extremes.lowest, extremes.highest, levels)
     cold = temperature[..., None] == 0
-    powers = _noise_powers(mesh, law, cold) + _smearing(mesh, extremes, crossed, levels)
-    noise = _SAFETY * _noise(mesh, meshes, fine - coarse, powers, crossed.any(axis=-1))
+    powers = _noise_powers(mesh, law, cold) + _smearing_power(mesh, extremes, crossed, levels)
+    noise = _SAFETY * _measure_noise(mesh, meshes, fine - coarse, powers, crossed.any(axis=-1))
     if not mesh.fills_cells:
         # Points that are counted and agree to the last digit are no evidence: one more or less is
         # the least.
@@ -168,14 +174,14 @@ def estimate_error(
     return xp.where(noisy[..., None] != 0, noise, smooth) + least
 
 
-def _noise(
+def _measure_noise(
     mesh: Mesh,
     meshes: Sequence[Mesh],
     differences: Float[Array, "m *levels c"],
     powers: Float[Array, "*levels"],
     met: Bool[Array, "*levels"],
 ) -> Float[Array, "*levels c"]:
-    """The noise of a mesh, from the differences of its sums from those over coarser meshes.
+    """Noise of a mesh, from the differences of its sums from those over coarser meshes.
 
     The difference from a mesh whose noise is r^p times larger has the variance 1 + r^(2p), in units
     of the variance looked for. Where a Fermi surface is suspected between the nodes of the mesh
@@ -243,7 +249,7 @@ def _noise_powers(mesh: Mesh, law: str, cold: Bool[Array, "*t 1"]) -> Float[Arra
     cell that counts, with an error of its width. Weights that peak where bands come close have the
     noise of these peaks besides, which falls more slowly.
     """
-    d = _dimension(mesh)
+    d = _count_axes(mesh)
     if d == 1:
         return 1.0
     if law == "surface":
@@ -253,10 +259,10 @@ def _noise_powers(mesh: Mesh, law: str, cold: Bool[Array, "*t 1"]) -> Float[Arra
     return (d + 1) / 2 if law == "smooth" else min((d + 1) / 2, _CURVATURE)
 
 
-def _smearing(
+def _smearing_power(
     mesh: Mesh, extremes: Extremes, crossed: Bool[Array, "*levels n"], levels: Levels
 ) -> Float[Array, "*levels"]:
-    """What kT adds to the power, as it smears the Fermi surface over neighbouring nodes.
+    """Power that kT adds, as it smears the Fermi surface over neighbouring nodes.
 
     The steps of energy between nodes are the width of the band at mu over the number of nodes. In
     one dimension, where single nodes hold all of the weight, kT is of less use: with its power the
@@ -266,7 +272,7 @@ def _smearing(
     xp, (lowest, highest, crossed, temperature) = as_arrays(
         extremes.lowest, extremes.highest, crossed, levels.temperature
     )
-    if _dimension(mesh) == 1:
+    if _count_axes(mesh) == 1:
         return xp.zeros(levels.shape)
     counts = mesh.counts
     # A disk or ball has the width of the band along its radius, a grid along every axis.
@@ -283,6 +289,6 @@ def _ratio_of_counts(mesh: Mesh, coarser: Mesh) -> float:
     return max(n / other for n, other in zip(mesh.counts, coarser.counts, strict=True))
 
 
-def _dimension(mesh: Mesh) -> int:
+def _count_axes(mesh: Mesh) -> int:
     """Number of axes with more than one node."""
     return max(1, sum(n > 1 for n in mesh.counts))

@@ -38,6 +38,7 @@ from jaxspin.integration.adaptive import Refinement, refine
 from jaxspin.integration.checks import check_finite_sums
 from jaxspin.integration.error_estimates import (
     Extremes,
+    MeshSums,
     coarser_meshes,
     estimate_error,
     has_fermi_surface,
@@ -53,7 +54,7 @@ from jaxspin.meshes.coordinates import Coordinates
 from jaxspin.meshes.mesh import Adaptive, Mesh
 from jaxspin.models.base import Model
 from jaxspin.quantities.combine import Differentiated
-from jaxspin.quantities.observable import Observable
+from jaxspin.quantities.observable import Observable, Weights
 from jaxspin.symmetry.symmetric import Symmetric
 from jaxspin.symmetry.tensors import averaged
 
@@ -120,10 +121,10 @@ def integrate(problem: Problem, run: Run = Run()) -> Sums:  # noqa: B008  (immut
             sums = _refined(problem, run)
     elif is_traced(problem):
         _refuse_checkpoint(run)
-        sums = _compared(problem, problem.weights, complete, *_sum_at_once(problem))
+        sums = _estimate(problem, problem.weights, complete, _sum_at_once(problem))
     else:
         layout = lay_out(problem, (problem.mesh, *coarser_meshes(problem.mesh)))
-        sums = _compared(problem, layout.weights, complete, *_sum_in_segments(problem, layout, run))
+        sums = _estimate(problem, layout.weights, complete, _sum_in_segments(problem, layout, run))
     check_finite_sums(sums, problem.model, problem.mesh)
     return sums
 
@@ -144,7 +145,7 @@ def _refuse_checkpoint(run: Run) -> None:
         )
 
 
-def _sum_at_once(problem: Problem):
+def _sum_at_once(problem: Problem) -> MeshSums:
     """As `_sum_in_segments`, in one computation that a derivative goes through."""
     observable = problem.observable
     if observable.smooth and problem.levels.warm:
@@ -154,9 +155,8 @@ def _sum_at_once(problem: Problem):
 
 
 @jax.ensure_compile_time_eval()  # inside a user's jit of other things, once and for all
-def _sum_in_segments(problem: Problem, layout: Layout, run: Run):
-    """The sums over a mesh and coarser ones; which levels are noisy; the number of coarser meshes;
-    the extremes on the mesh."""
+def _sum_in_segments(problem: Problem, layout: Layout, run: Run) -> MeshSums:
+    """The sums over a mesh and coarser ones, in segments of a fraction of a second."""
     mesh, levels = problem.mesh, problem.levels
     meshes = coarser_meshes(mesh)
     about = cache(partial(_about, problem, layout))
@@ -176,7 +176,7 @@ def _sum_in_segments(problem: Problem, layout: Layout, run: Run):
     if np.any(noisy):
         coarse += [quietly(f"coarser {i}", x)[0] for i, x in enumerate(meshes[1:], 1)]
     partial_sums.finish()
-    return fine, coarse, noisy, len(coarse), extremes
+    return MeshSums(fine, coarse, noisy, len(coarse), extremes)
 
 
 def sum_over_meshes(problem: Problem, meshes: Sequence[Mesh]) -> list[tuple[Array, Extremes]]:
@@ -189,15 +189,13 @@ def sum_over_meshes(problem: Problem, meshes: Sequence[Mesh]) -> list[tuple[Arra
 
 
 @jax.ensure_compile_time_eval()
-def _compared(problem, weights, complete, fine, coarse, noisy, compared, extremes) -> Sums:
+def _estimate(problem: Problem, weights: Weights, complete: Callable, sums: MeshSums) -> Sums:
     """Sums over a mesh with their error, from those over coarser meshes."""
-    mesh, levels = problem.mesh, problem.levels
-    law = noise_law(problem.observable, weights)
-    meshes, fine = coarser_meshes(mesh)[: len(coarse)], complete(fine)
-    coarse = [complete(one) for one in coarse]
-    levels, extremes = jax.tree.map(_frozen, (levels, extremes))
-    error = estimate_error(mesh, meshes, _frozen(fine), coarse, noisy, levels, law, extremes)
-    return Sums(fine, on_device(error), extremes.splitting, jnp.asarray(compared, int))
+    fine, coarse = complete(sums.fine), [complete(one) for one in sums.coarse]
+    levels, extremes = jax.tree.map(_freeze, (problem.levels, sums.extremes))
+    frozen = MeshSums(_freeze(fine), coarse, sums.noisy, sums.compared, extremes)
+    error = estimate_error(problem.mesh, frozen, levels, noise_law(problem.observable, weights))
+    return Sums(fine, on_device(error), extremes.splitting, jnp.asarray(sums.compared, int))
 
 
 def _refined(problem: Problem, run: Run) -> Sums:
@@ -313,17 +311,17 @@ def _hide_known(tree) -> Callable:
     return jax.tree_util.Partial(lambda tree: tree, tree) if is_traced(tree) else lambda: tree
 
 
-def _plainly_both(held: _Held, layout: Layout):
-    """The sums over a mesh and coarser ones, and what was met, in one computation."""
+def _plainly_both(held: _Held, layout: Layout) -> MeshSums:
+    """The sums over a mesh and coarser ones, in one computation."""
     problem = held.release()
     fine, extremes = _sum(problem, layout, problem.mesh, _at_once)
-    frozen, fine_value, edges = jax.tree.map(_frozen, (problem, fine, extremes))
+    frozen, fine_value, edges = jax.tree.map(_freeze, (problem, fine, extremes))
     others = _coarser_at_once(frozen, layout, fine_value, edges)
-    return fine, *others, edges
+    return MeshSums(fine, *others, edges)
 
 
-def _frozen(leaf):
-    """A leaf that does not change with what is differentiated by; known numbers stay known."""
+def _freeze(leaf):
+    """Cut a leaf off from what is differentiated by; known numbers stay known."""
     return jax.lax.stop_gradient(leaf) if is_traced(leaf) else leaf
 
 
@@ -379,8 +377,8 @@ def _both_to_differentiate(held: _Held, layout: Layout):
     problem = held.release()
     meshes = problem.mesh, *coarser_meshes(problem.mesh)
     layout = lay_out(problem, meshes, parts=2, check=nan_if_lifted)
-    fine, *others = _plainly_both(held, layout)
-    return require_finite_derivative(fine), *others
+    sums = _plainly_both(held, layout)
+    return sums._replace(fine=require_finite_derivative(sums.fine))
 
 
 def _at_once(job: Sum, start, blocks: int):
@@ -488,7 +486,7 @@ def _tile(job: Sum, number):
     inside = number < jnp.prod(job.counts)
     u, widths, times = _box(job, number)
     cells = any(scan.fills_cells for scan in job.plan)
-    nodes = lambda *box: _nodes(job, inside, cells, *box)  # noqa: E731
+    nodes = lambda *box: _map_nodes(job, inside, cells, box)  # noqa: E731
     k, weight, edges = separate_kernel(nodes)(u, widths, times)
     product = len(job.axes) == len(job.box)
     box = [x.reshape(-1) for x in u] if product and job.coordinates.periodic else None
@@ -512,8 +510,9 @@ def _extremes(bands: Bands, inside: Bool[Array, " K"]) -> Extremes:
     )
 
 
-def _nodes(job: Sum, inside, cells: bool, u, widths, times):
+def _map_nodes(job: Sum, inside, cells: bool, box):
     """k, weights and, where cells are filled, edges of the points of a box."""
+    u, widths, times = box
     nodes = job.coordinates(u, widths, job.model.lattice)
     weight = nodes.weight * math.prod(times)
     flat = lambda x, axes: x.reshape(*x.shape[:axes], -1)  # noqa: E731

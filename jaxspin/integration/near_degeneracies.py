@@ -179,8 +179,9 @@ class GapSearch:
 
     def _density(self, degeneracy: Degeneracy, k):
         """Σ_m f W_m of each independent component at k, (..., level, c)."""
-        levels = jnp.asarray(self.levels.mu), jnp.asarray(self.levels.temperatures)
-        fixed = self.observable, self.model, levels, self.levels.window, degeneracy
+        mu, temperatures = jnp.asarray(self.levels.mu), jnp.asarray(self.levels.temperatures)
+        levels = mu, temperatures, self.levels.window
+        fixed = self.observable, self.model, levels, degeneracy
         return _in_batches(partial(_density, *fixed, code=self.code), k)[0]
 
     def _in_cube(self, u):
@@ -312,11 +313,11 @@ def _points(coordinates, lattice, u):
 
 
 @_quickly
-def _density(observable, model, levels, window, degeneracy, k):
+def _density(observable, model, levels, degeneracy, k):
     """Σ_m f(ε_m) W_m of each independent component, (level, c, K)."""
+    mu, temperatures, window = levels
     bands = solve(model, k, degeneracy, **observable.needs).restrict_to_window(*window)
     sea = observable(bands).sea.reshape(-1, *bands.levels.shape)
-    mu, temperatures = levels
     thermal = BOLTZMANN * jnp.maximum(temperatures, 1e-6)[:, None, None, None]
     f = fermi(bands.levels, mu[:, None, None], thermal)
     return (jnp.einsum("tenK,cnK->tecK", f, sea).reshape(-1, sea.shape[0], k.shape[1]),)

@@ -298,7 +298,8 @@ class EnergyHistogram(OccupationSum):
         filled = 0 if self.derivative else filled
         near = sums[:, : self.number]
         parts = self._parts(self.thermal)
-        occupied = [_occupied(near, nodes, filled, x, self.mu, self.derivative) for x in parts]
+        levels = [(x, self.mu) for x in parts]
+        occupied = [_fill_nodes(near, nodes, filled, x, self.derivative) for x in levels]
         return jnp.transpose(jnp.concatenate(occupied, axis=-1), (2, 0, 1))
 
     def finish_known(self, sums):
@@ -308,8 +309,8 @@ class EnergyHistogram(OccupationSum):
         near, filled = on_device(near), jnp.sum(on_device(low), axis=1, keepdims=True)
         filled = 0 if self.derivative else filled
         parts = map(on_device, self._parts(np.asarray(self.thermal)))
-        fixed = near, on_device(nodes), filled
-        occupied = [_occupied_known(*fixed, x, self.mu, self.derivative) for x in parts]
+        fixed, levels = (near, on_device(nodes), filled), [(x, self.mu) for x in parts]
+        occupied = [_fill_nodes_known(*fixed, x, self.derivative) for x in levels]
         return np.transpose(np.concatenate(occupied, axis=-1), (2, 0, 1))
 
     def _parts(self, thermal) -> list:
@@ -319,8 +320,10 @@ class EnergyHistogram(OccupationSum):
         return [thermal[part] for part in parts]
 
 
-def _occupied(near, nodes, filled, thermal, mu, derivative: bool) -> Float[Array, "e c t"]:
-    """Σ_j f(E_j) H_j at each level; on the left the sums, for tangents are more rows of them."""
+def _fill_nodes(near, nodes, filled, levels, derivative: bool) -> Float[Array, "e c t"]:
+    """Σ_j f(E_j) H_j at each level (kT, mu); on the left the sums, because tangents are more rows
+    of them."""
+    thermal, mu = levels
 
     def at(mu):
         return near @ fermi(nodes, mu, thermal[:, None], derivative).T + filled
@@ -328,7 +331,7 @@ def _occupied(near, nodes, filled, thermal, mu, derivative: bool) -> Float[Array
     return jax.lax.map(at, mu)
 
 
-_occupied_known = program(_occupied)
+_fill_nodes_known = program(_fill_nodes)
 
 
 def _cubic(x: Float[Array, "*n"]) -> Float[Array, "*n 4"]:

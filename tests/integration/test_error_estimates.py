@@ -127,7 +127,8 @@ def claim_of_noise(mesh, law: str, power: float, components: int) -> tuple[np.nd
     fine, *coarse = 1e-3 + noise
     extremes = error_estimates.Extremes(np.asarray(1.0), -np.ones(1), np.ones(1))
     noisy = np.ones(3000, bool)
-    claimed = estimate_error(mesh, meshes, fine, coarse, noisy, levels, law, extremes)
+    sums = error_estimates.MeshSums(fine, coarse, noisy, len(coarse), extremes)
+    claimed = estimate_error(mesh, sums, levels, law)
     return np.max(claimed, axis=-1), np.max(np.abs(noise[0]), axis=-1)
 
 
