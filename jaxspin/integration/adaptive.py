@@ -90,8 +90,8 @@ def refine(problem: Problem) -> Refined:
     evaluate = _Evaluate(observable, model, adaptive, levels, degeneracy)
     cells = _to_tolerance(_first_cells(adaptive.mesh, evaluate), adaptive, evaluate)
     search = GapSearch(observable, model, adaptive.mesh, levels, degeneracy)
-    cells, near, resolved = _resolve(search, cells, adaptive, evaluate)
-    value, error, tolerance = (x[evaluate.order] for x in _totals(cells, adaptive))
+    cells, near, resolved = _resolve_gaps(search, cells, adaptive, evaluate)
+    value, error, tolerance = (x[evaluate.order] for x in _sum_cells(cells, adaptive))
     merged = np.zeros((1, 1, 1)) if near is None else search.content_of_groups(near)
     hidden = np.sum(merged, axis=0)
     converged = resolved and bool(np.all((error <= tolerance) & (hidden <= tolerance / 2)))
@@ -112,7 +112,7 @@ def refine(problem: Problem) -> Refined:
     return Refined(value, error, evaluate.splitting, refinement)
 
 
-def _resolve(search: GapSearch, cells: "_Cells", adaptive: Adaptive, evaluate: "_Evaluate"):
+def _resolve_gaps(search: GapSearch, cells: "_Cells", adaptive: Adaptive, evaluate: "_Evaluate"):
     """Cells that resolve every near degeneracy as well, these, and whether there were points."""
     if search.observable.smooth or not np.all(np.isfinite(cells.value)):
         return cells, None, True
@@ -122,29 +122,31 @@ def _resolve(search: GapSearch, cells: "_Cells", adaptive: Adaptive, evaluate: "
         chosen, boxes = grade(search, near, cells.boxes, left)
         if not len(chosen):
             break
-        resolved = evaluate.cost(boxes) <= left * evaluate.nodes
+        resolved = evaluate.count_points(boxes) <= left * evaluate.nodes
         if resolved:
-            fresh = _fresh(boxes, evaluate)
+            fresh = _make_cells(boxes, evaluate)
             cells = _to_tolerance(cells.without(chosen).and_(fresh), adaptive, evaluate)
     return cells, near, resolved
 
 
 def _is_reached(cells: "_Cells", adaptive: Adaptive) -> bool:
-    _, error, tolerance = _totals(cells, adaptive)
+    _, error, tolerance = _sum_cells(cells, adaptive)
     return bool(np.all(error <= tolerance))
 
 
 def _to_tolerance(cells: "_Cells", adaptive: Adaptive, evaluate: "_Evaluate") -> "_Cells":
     """The cells, halved where their error is until the tolerance or the end of points is met."""
-    _, error, tolerance = _totals(cells, adaptive)
+    _, error, tolerance = _sum_cells(cells, adaptive)
     while np.all(np.isfinite(error)) and np.any(error > tolerance):
-        chosen, axes = _worst(cells, np.any(error > tolerance, axis=1), tolerance)
-        number = _affordable(adaptive.max_points - evaluate.points, cells, chosen, axes, evaluate)
+        chosen, axes = _choose_worst(cells, np.any(error > tolerance, axis=1), tolerance)
+        number = _count_affordable(
+            adaptive.max_points - evaluate.points, cells, chosen, axes, evaluate
+        )
         chosen, axes = chosen[:number], axes[:number]
         if number == 0:
             break
         cells = _halve_cells(cells, chosen, axes, evaluate)
-        _, error, tolerance = _totals(cells, adaptive)
+        _, error, tolerance = _sum_cells(cells, adaptive)
     return cells
 
 
@@ -165,11 +167,11 @@ class _Cells:
     def boxes(self) -> BoxSet:
         return BoxSet(self.lower, self.width, self.turn, self.exact)
 
-    def of(self, index) -> "_Cells":
+    def select(self, index) -> "_Cells":
         return _Cells(**{name: x[index] for name, x in vars(self).items()})
 
     def without(self, index) -> "_Cells":
-        return self.of(np.setdiff1d(np.arange(len(self.lower)), index))
+        return self.select(np.setdiff1d(np.arange(len(self.lower)), index))
 
     def and_(self, other: "_Cells") -> "_Cells":
         return _Cells(
@@ -204,22 +206,22 @@ class _Evaluate:
         size = _BATCH_POINTS // self.nodes
         self.batch = int(np.clip(size, 4, None))
 
-    def cost(self, boxes: BoxSet) -> int:
+    def count_points(self, boxes: BoxSet) -> int:
         return self.nodes * (len(boxes.lower) + int(np.sum(boxes.turn & ~boxes.exact)))
 
     def __call__(self, boxes: BoxSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Values, null rules (of a full turn: the difference from a turned rule), cut or not."""
-        self.points += self.cost(boxes)
+        self.points += self.count_points(boxes)
         offset = np.where(boxes.turn, 0.5, -1.0)
-        value, null, cut = self._batches(boxes.lower, boxes.width, offset)
+        value, null, cut = self._evaluate_batches(boxes.lower, boxes.width, offset)
         again = np.flatnonzero(boxes.turn & ~boxes.exact)
         if len(again):
             turned = np.full(len(again), 0.5 + _TURNED)
-            other, *_ = self._batches(boxes.lower[again], boxes.width[again], turned)
+            other, *_ = self._evaluate_batches(boxes.lower[again], boxes.width[again], turned)
             null[again, -1] = np.abs(other - value[again])
         return value, null, cut
 
-    def _batches(self, lower, width, offset):
+    def _evaluate_batches(self, lower, width, offset):
         found = []
         for first in range(0, len(lower), self.batch):
             part = slice(first, first + self.batch)
@@ -250,14 +252,14 @@ def _first_cells(mesh, evaluate) -> _Cells:
     width = np.broadcast_to(1 / np.array(counts), lower.shape).copy()
     turn = np.full(len(lower), angle)
     boxes = BoxSet(lower, width, turn, np.zeros_like(turn))
-    return _fresh(boxes, evaluate)
+    return _make_cells(boxes, evaluate)
 
 
-def _fresh(boxes: BoxSet, evaluate) -> _Cells:
+def _make_cells(boxes: BoxSet, evaluate) -> _Cells:
     """Cells of which nothing is known yet."""
     value, null, _ = evaluate(boxes)
     worth = np.full(null.shape[:3], _UNSEEN)
-    return _judged(boxes, value, null, worth, 0.0)
+    return _judge_cells(boxes, value, null, worth, 0.0)
 
 
 # What null rules are taken to be worth before any cell was halved: the curvature of a gap of 10⁻³
@@ -265,7 +267,7 @@ def _fresh(boxes: BoxSet, evaluate) -> _Cells:
 _UNSEEN = 30.0
 
 
-def _judged(boxes, value, null, worth, least) -> _Cells:
+def _judge_cells(boxes, value, null, worth, least) -> _Cells:
     """Cells with the error that their null rules and what these are worth say."""
     error = np.einsum("Laec,Lae->Lec", null, worth) + least
     size = np.max(np.abs(value), axis=(1, 2))
@@ -276,14 +278,14 @@ def _judged(boxes, value, null, worth, least) -> _Cells:
     )
 
 
-def _totals(cells: _Cells, adaptive: Adaptive):
+def _sum_cells(cells: _Cells, adaptive: Adaptive):
     """Value and error (level, component), and the tolerance of each level, (level, 1)."""
     value, error = np.sum(cells.value, axis=0), np.sum(cells.error, axis=0)
     gross = np.max(np.sum(np.abs(cells.value), axis=0), axis=1)
     scale = np.maximum(np.max(np.abs(value), axis=1), _CANCELLED * gross)
     tolerance = np.maximum(adaptive.atol, adaptive.rtol * scale)
     tolerance = np.maximum(tolerance, 10 * np.finfo(value.dtype).eps * gross)
-    return value, error, np.maximum(tolerance, _tiny(value))[:, None]
+    return value, error, np.maximum(tolerance, _smallest_number(value))[:, None]
 
 
 # A level whose cells cancel to less than this part of their sum of magnitudes has no relative
@@ -296,7 +298,7 @@ _MARKED = 0.6
 _COMPARABLE = 0.2
 
 
-def _worst(cells: _Cells, open_levels, tolerance):
+def _choose_worst(cells: _Cells, open_levels, tolerance):
     """The cells that hold most of the error, and along which axes to halve each."""
     score = np.max((cells.error / tolerance)[:, open_levels], axis=(1, 2))
     order = np.argsort(score)[::-1]
@@ -309,7 +311,7 @@ def _worst(cells: _Cells, open_levels, tolerance):
     return chosen[possible], axes[possible]
 
 
-def _affordable(points: int, cells: _Cells, chosen, axes, evaluate) -> int:
+def _count_affordable(points: int, cells: _Cells, chosen, axes, evaluate) -> int:
     """How many of the chosen cells can be halved with so many points."""
     turned = cells.turn[chosen] & ~cells.exact[chosen] & ~axes[:, -1]
     each = 2 ** np.sum(axes, axis=1) * (1 + turned) * evaluate.nodes
@@ -318,7 +320,7 @@ def _affordable(points: int, cells: _Cells, chosen, axes, evaluate) -> int:
 
 def _halve_cells(cells: _Cells, chosen, axes, evaluate) -> _Cells:
     """The cells with the chosen ones replaced by their halves, whose errors are calibrated."""
-    parents = cells.of(chosen)
+    parents = cells.select(chosen)
     boxes = parents.boxes.halve(axes)
     number = 2 ** np.sum(axes, axis=1)
     family = np.repeat(np.arange(len(chosen)), number)
@@ -326,20 +328,20 @@ def _halve_cells(cells: _Cells, chosen, axes, evaluate) -> _Cells:
     start = np.concatenate([[0], np.cumsum(number)[:-1]])
     change = np.abs(np.add.reduceat(value, start, axis=0) - parents.value)  # (cell, level, comp.)
     expected = np.sum(parents.null * axes[:, :, None], axis=1)  # (cell, level)
-    ratio = _SAFETY * change.max(axis=2) / np.maximum(expected, _tiny(value))
+    ratio = _SAFETY * change.max(axis=2) / np.maximum(expected, _smallest_number(value))
     ratio = np.where(axes[:, :, None], ratio[:, None], 1.0)
     worth = np.clip(parents.worth * ratio, *_WORTH)[family]
     # The calibration holds where the null rules shrink as those of a smooth integrand do.
     before = (parents.null / parents.worth)[family]
-    shrunk = null.max(axis=3) / np.maximum(before, _tiny(value))
+    shrunk = null.max(axis=3) / np.maximum(before, _smallest_number(value))
     doubt = np.where(axes[family][:, :, None], np.clip(_SMOOTH * shrunk, 1.0, 1e6) ** 2, 1.0)
     worth = np.where(worth < 1, np.minimum(1.0, worth * doubt), worth)
     worth = np.where(cut[:, None], np.maximum(worth, _CUT), worth)
     # Part of the change is kept, where the halves are not resolved exactly.
     size = null.max(axis=(1, 3))
-    share = size / np.maximum(np.add.reduceat(size, start, axis=0)[family], _tiny(size))
+    share = size / np.maximum(np.add.reduceat(size, start, axis=0)[family], _smallest_number(size))
     least = _REMAINS * share[:, :, None] * change[family]
-    born = _judged(boxes, value, null, worth, least)
+    born = _judge_cells(boxes, value, null, worth, least)
     return cells.without(chosen).and_(born)
 
 
@@ -357,7 +359,7 @@ _CUT = 1.0
 _REMAINS = 0.1
 
 
-def _tiny(array: np.ndarray) -> float:
+def _smallest_number(array: np.ndarray) -> float:
     return float(np.finfo(array.dtype).tiny)
 
 

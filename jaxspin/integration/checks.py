@@ -213,8 +213,10 @@ def check_finite_sums(sums, model, mesh) -> None:
         return
     if np.all(np.isfinite(sums.value)) and np.all(np.isfinite(sums.error)):
         return
-    for k in _nodes(mesh, model.lattice, sums.refinement):
-        spoilt = ~np.all([np.all(np.isfinite(x), (0, 1)) for x in _components(model, k)], axis=0)
+    for k in _iterate_nodes(mesh, model.lattice, sums.refinement):
+        spoilt = ~np.all(
+            [np.all(np.isfinite(x), (0, 1)) for x in _matrix_elements(model, k)], axis=0
+        )
         if np.any(spoilt):
             _raise_not_finite(model, np.asarray(k)[:, int(np.argmax(spoilt))])
     raise ValueError(
@@ -223,7 +225,7 @@ def check_finite_sums(sums, model, mesh) -> None:
     )
 
 
-def _nodes(mesh, lattice, refinement):
+def _iterate_nodes(mesh, lattice, refinement):
     """The k of a mesh and of the coarser one, some thousand at a time, (d, K)."""
     if refinement is not None:
         yield refinement.nodes()
@@ -238,7 +240,7 @@ _PORTION = 4096
 
 
 @program
-def _components(model, k):
+def _matrix_elements(model, k):
     """H (n, n, K), and each of its slopes."""
     lifted = model.lift(k)
     return lifted.hamiltonian, *lifted.slopes
@@ -246,7 +248,7 @@ def _components(model, k):
 
 def _raise_not_finite(model, k):
     """Raise the error that names k, what is not finite there, and in which bands."""
-    h, *slopes = (np.asarray(x)[..., 0] for x in _components(model, jnp.asarray(k)[:, None]))
+    h, *slopes = (np.asarray(x)[..., 0] for x in _matrix_elements(model, jnp.asarray(k)[:, None]))
     names = ["H(k)", *(f"dH/dk_{i}" for i in "xyz")]
     wrong = [n for n, x in zip(names, (h, *slopes), strict=False) if not np.all(np.isfinite(x))]
     bands = range(len(h))
@@ -390,7 +392,7 @@ def check_symmetry(
     here = _random_k(mesh, model.lattice)
     maps = [operation.on_k(model.dimension) for operation in mesh.operations]
     k = np.concatenate([here, *(matrix @ here for matrix in maps)], axis=1)
-    energies, filled, size = _filled(observable, model, jnp.asarray(k), degeneracy)
+    energies, filled, size = _sum_filled(observable, model, jnp.asarray(k), degeneracy)
     (energy, *energy_images), (tensor, *tensor_images) = (
         np.split(np.asarray(x), len(maps) + 1, axis=-1) for x in (energies, filled)
     )
@@ -441,7 +443,7 @@ def _random_k(mesh: Symmetric, lattice) -> np.ndarray:
 
 
 @program
-def _filled(observable, model, k, degeneracy):
+def _sum_filled(observable, model, k, degeneracy):
     """Energies; what filled states contribute, (mu, component, K); and the size of its terms.
 
     For three Fermi energies between the typical bands, at a tenth of their spread.
@@ -474,7 +476,9 @@ def _sample_at_distance(observable, model, mesh, levels, degeneracy, *, distance
     directions /= np.linalg.norm(directions, axis=1)[:, None]
     directions = np.concatenate([directions, -directions])
     k = jnp.asarray((directions * np.asarray(mesh.scale) * distance).T)
-    energies, weights = map(np.asarray, _weights(observable, model, k, degeneracy, levels.window))
+    energies, weights = map(
+        np.asarray, _weigh_bands(observable, model, k, degeneracy, levels.window)
+    )
     mu = np.array([levels.mu.min(), levels.mu.max()])[:, None, None]
     thermal = BOLTZMANN * max(levels.temperatures.max(), 1e-3)
     volume = np.prod(np.asarray(mesh.scale)) * distance**d
@@ -485,6 +489,6 @@ def _sample_at_distance(observable, model, mesh, levels, degeneracy, *, distance
 
 # Called once, on a few dozen k: what counts is the time to compile.
 @program(compiler_options={"xla_backend_optimization_level": 0})
-def _weights(observable, model, k, degeneracy, window):
+def _weigh_bands(observable, model, k, degeneracy, window):
     bands = solve(model, k, degeneracy, **observable.needs).restrict_to_window(*window)
     return bands.levels, observable(bands).sea.reshape(-1, *bands.levels.shape)

@@ -231,7 +231,7 @@ def _fill_cold(filling: _Filling, mu, derivative: bool):
     low, high = _bound_values(g)
     crossed = (low < 0) & (high > 0)
 
-    def trivial(g):
+    def fill_whole(g):
         filled = jnp.where(derivative, 0.0, jnp.where(g < 0, 1.0, 0.0))
         return filled, jnp.zeros_like(g), jnp.zeros((axes - 1, *g.shape))
 
@@ -245,7 +245,7 @@ def _fill_cold(filling: _Filling, mu, derivative: bool):
         return back(exact), moved, jnp.stack(missed) if missed else jnp.zeros((0, *g.shape))
 
     axes = ratios.shape[0] - 1
-    filled, moved, missed = jax.lax.cond(jnp.any(crossed), by_line, trivial, g)
+    filled, moved, missed = jax.lax.cond(jnp.any(crossed), by_line, fill_whole, g)
     if derivative:
         first = moved
     else:
@@ -323,14 +323,14 @@ def _fill_line(g: Float[Array, "q *s"], derivative: bool, towards) -> Float[Arra
     moments = [jnp.zeros_like(c[0]) for _ in range(_POWERS)]
 
     # Between two points the polynomial is monotonic.
-    def add(moments, y, factor):
+    def add_powers(moments, y, factor):
         power, result = factor, []
         for moment in moments:
             result.append(moment + power)
             power = power * y
         return result
 
-    def piece(moments, ends):
+    def add_piece(moments, ends):
         left, right, first, last = ends
         root = _find_root(c, left, right, first)
         crossing = first != last
@@ -341,15 +341,15 @@ def _fill_line(g: Float[Array, "q *s"], derivative: bool, towards) -> Float[Arra
             )
         else:
             factor = jnp.where(crossing, jnp.where(first, 1.0, -1.0), 0.0)
-        return add(moments, root, factor), None
+        return add_powers(moments, root, factor), None
 
     ends = [jnp.stack(x) for x in (points[:-1], points[1:], inside[:-1], inside[1:])]
-    moments, _ = jax.lax.scan(piece, moments, tuple(ends))
+    moments, _ = jax.lax.scan(add_piece, moments, tuple(ends))
     if derivative:
         coefficients = jnp.asarray(_COEFFICIENTS.T)
     else:
-        moments = add(moments, 1.0, jnp.where(inside[-1], 1.0, 0.0))
-        moments = add(moments, -1.0, jnp.where(inside[0], -1.0, 0.0))
+        moments = add_powers(moments, 1.0, jnp.where(inside[-1], 1.0, 0.0))
+        moments = add_powers(moments, -1.0, jnp.where(inside[0], -1.0, 0.0))
         coefficients = jnp.asarray(_PRIMITIVES)
     used = jnp.stack(moments[: coefficients.shape[1]])
     return jnp.einsum("jp,p...->j...", coefficients / _W[:, None], used)
@@ -380,7 +380,7 @@ def _find_root(c, left, right, negative: Bool[Array, "..."]):
     """The zero in [left, right], where the sign at the left is known: Newton, halving where it
     leaves the bracket."""
 
-    def step(bracket, _):
+    def refine_bracket(bracket, _):
         left, right, y = bracket
         value, slope = _evaluate_polynomial(c, y)
         before = (value < 0) == negative  # the zero is to the right of y
@@ -390,4 +390,5 @@ def _find_root(c, left, right, negative: Bool[Array, "..."]):
         good = (guess > left - 1e-9) & (guess < right + 1e-9) & (slope != 0)
         return (left, right, jnp.where(good, guess, (left + right) / 2)), None
 
-    return jax.lax.scan(step, (left, right, (left + right) / 2), None, length=_NEWTON)[0][2]
+    start = left, right, (left + right) / 2
+    return jax.lax.scan(refine_bracket, start, None, length=_NEWTON)[0][2]

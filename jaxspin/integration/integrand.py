@@ -28,8 +28,8 @@ def integrand_code(observable, model, mesh: Mesh, degeneracy) -> str:
         return code_of(parts)
     except Unidentified:  # an observable or a mesh of the user's
         arrays, rest = eqx.partition(parts, eqx.is_array)
-        at = lambda arrays, u: _integrand(*eqx.combine(arrays, rest), u=u)  # noqa: E731
-        return digest(trace(at, arrays, _middle(mesh)))
+        at = lambda arrays, u: _evaluate_integrand(*eqx.combine(arrays, rest), u=u)  # noqa: E731
+        return digest(trace(at, arrays, _cube_centre(mesh)))
 
 
 def describe_code(observable, model, mesh: Mesh, degeneracy) -> dict[str, str]:
@@ -51,8 +51,8 @@ def describe_code(observable, model, mesh: Mesh, degeneracy) -> dict[str, str]:
             for name in observable.operators
         },
         "integrand": (
-            lambda u: _integrand(observable, model, mesh.coordinates, degeneracy, u),
-            _middle(mesh),
+            lambda u: _evaluate_integrand(observable, model, mesh.coordinates, degeneracy, u),
+            _cube_centre(mesh),
         ),
     }
     return {name: operations(*part) for name, part in parts.items()}
@@ -80,7 +80,7 @@ def _lifted_values(observable, model):
     return lifted.hamiltonian, lifted.slopes, operators, lifted.connection
 
 
-def _integrand(observable, model, coordinates, degeneracy, u):
+def _evaluate_integrand(observable, model, coordinates, degeneracy, u):
     """Weights of the bands at one point."""
     model = model.prepared()
     nodes = coordinates([x[None] for x in u], [jnp.ones(1)] * len(u), model.lattice)
@@ -89,5 +89,5 @@ def _integrand(observable, model, coordinates, degeneracy, u):
     return nodes, bands.levels, observable(bands)
 
 
-def _middle(mesh: Mesh) -> list[float]:
+def _cube_centre(mesh: Mesh) -> list[float]:
     return [0.5] * len(mesh.axes)

@@ -118,13 +118,15 @@ def integrate(problem: Problem, run: Run = Run()) -> Sums:  # noqa: B008  (immut
             problem = problem.replace(mesh=mesh.folded(problem.model.lattice))
     if isinstance(mesh, Adaptive):
         with jax.ensure_compile_time_eval():  # cells depend on numbers, which must be known
-            sums = _refined(problem, run)
+            sums = _sum_refined(problem, run)
     elif is_traced(problem):
         _refuse_checkpoint(run)
-        sums = _estimate(problem, problem.weights, complete, _sum_at_once(problem))
+        sums = _estimate_errors(problem, problem.weights, complete, _sum_at_once(problem))
     else:
         layout = lay_out(problem, (problem.mesh, *coarser_meshes(problem.mesh)))
-        sums = _estimate(problem, layout.weights, complete, _sum_in_segments(problem, layout, run))
+        sums = _estimate_errors(
+            problem, layout.weights, complete, _sum_in_segments(problem, layout, run)
+        )
     check_finite_sums(sums, problem.model, problem.mesh)
     return sums
 
@@ -151,7 +153,7 @@ def _sum_at_once(problem: Problem) -> MeshSums:
     if observable.smooth and problem.levels.warm:
         problem = problem.observe(Differentiated(observable))
     layout = lay_out(problem, (problem.mesh, *coarser_meshes(problem.mesh)))
-    return _both(_Held.of(problem), layout)
+    return _sum_both(_Held.of(problem), layout)
 
 
 @jax.ensure_compile_time_eval()  # inside a user's jit of other things, once and for all
@@ -159,7 +161,7 @@ def _sum_in_segments(problem: Problem, layout: Layout, run: Run) -> MeshSums:
     """The sums over a mesh and coarser ones, in segments of a fraction of a second."""
     mesh, levels = problem.mesh, problem.levels
     meshes = coarser_meshes(mesh)
-    about = cache(partial(_about, problem, layout))
+    about = cache(partial(_describe_run, problem, layout))
     if distributed.size() > 1:  # what cannot be compared is refused before the sum
         about()
     partial_sums = PartialSums(run.checkpoint, about)
@@ -189,16 +191,18 @@ def sum_over_meshes(problem: Problem, meshes: Sequence[Mesh]) -> list[tuple[Arra
 
 
 @jax.ensure_compile_time_eval()
-def _estimate(problem: Problem, weights: Weights, complete: Callable, sums: MeshSums) -> Sums:
+def _estimate_errors(
+    problem: Problem, weights: Weights, complete: Callable, sums: MeshSums
+) -> Sums:
     """Sums over a mesh with their error, from those over coarser meshes."""
     fine, coarse = complete(sums.fine), [complete(one) for one in sums.coarse]
-    levels, extremes = jax.tree.map(_freeze, (problem.levels, sums.extremes))
-    frozen = MeshSums(_freeze(fine), coarse, sums.noisy, sums.compared, extremes)
+    levels, extremes = jax.tree.map(_stop_gradient, (problem.levels, sums.extremes))
+    frozen = MeshSums(_stop_gradient(fine), coarse, sums.noisy, sums.compared, extremes)
     error = estimate_error(problem.mesh, frozen, levels, noise_law(problem.observable, weights))
     return Sums(fine, on_device(error), extremes.splitting, jnp.asarray(sums.compared, int))
 
 
-def _refined(problem: Problem, run: Run) -> Sums:
+def _sum_refined(problem: Problem, run: Run) -> Sums:
     if run.checkpoint is not None:
         raise ValueError("Argument `checkpoint` must be None for an Adaptive mesh.")
     value, error, splitting, refinement = refine(problem)
@@ -207,7 +211,7 @@ def _refined(problem: Problem, run: Run) -> Sums:
     return Sums(value, jnp.abs(error), jnp.asarray(splitting), refinement=refinement)
 
 
-def _about(problem: Problem, layout: Layout) -> dict[str, str]:
+def _describe_run(problem: Problem, layout: Layout) -> dict[str, str]:
     """What a checkpoint, and the sums of other processes, must agree in."""
     observable, model, mesh = problem.observable, problem.model, problem.mesh
     levels, degeneracy = problem.levels, problem.degeneracy
@@ -226,7 +230,7 @@ def _about(problem: Problem, layout: Layout) -> dict[str, str]:
 
 def _sum(problem: Problem, layout: Layout, mesh: Mesh, add):
     """The sum over `mesh`, and what was met on it; `add` makes the totals of all blocks."""
-    task = _prepare(problem, layout, mesh)
+    task = _prepare_task(problem, layout, mesh)
     totals, extremes = add(task.job, task.start, task.blocks)
     return task.finish(totals), extremes
 
@@ -242,7 +246,7 @@ class _Task(NamedTuple):
     finish: Callable
 
 
-def _prepare(problem: Problem, layout: Layout, mesh: Mesh) -> _Task:
+def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> _Task:
     levels, shape = problem.levels, layout.weights
     size = math.prod(shape.sea.shape[:-2])
     sea = scans(levels, mesh.fills_cells)
@@ -315,12 +319,12 @@ def _plainly_both(held: _Held, layout: Layout) -> MeshSums:
     """The sums over a mesh and coarser ones, in one computation."""
     problem = held.release()
     fine, extremes = _sum(problem, layout, problem.mesh, _at_once)
-    frozen, fine_value, edges = jax.tree.map(_freeze, (problem, fine, extremes))
+    frozen, fine_value, edges = jax.tree.map(_stop_gradient, (problem, fine, extremes))
     others = _coarser_at_once(frozen, layout, fine_value, edges)
     return MeshSums(fine, *others, edges)
 
 
-def _freeze(leaf):
+def _stop_gradient(leaf):
     """Cut a leaf off from what is differentiated by; known numbers stay known."""
     return jax.lax.stop_gradient(leaf) if is_traced(leaf) else leaf
 
@@ -331,7 +335,7 @@ def _coarser_at_once(problem: Problem, layout: Layout, fine, extremes):
     """
     mesh, levels = problem.mesh, problem.levels
     meshes = coarser_meshes(mesh)
-    tasks = [_prepare(problem, layout, other) for other in meshes]
+    tasks = [_prepare_task(problem, layout, other) for other in meshes]
     where = lambda job: (job.nodes, job.widths, job.times, job.counts)  # noqa: E731
     tables = jax.tree.map(lambda *rows: jnp.stack(rows), *(where(task.job) for task in tasks))
     blocks = jnp.asarray([task.blocks for task in tasks])
@@ -344,7 +348,7 @@ def _coarser_at_once(problem: Problem, layout: Layout, fine, extremes):
         number, _, noisy = state
         return (number == 0) | (jnp.any(noisy) & (number < len(meshes)))
 
-    def add(state):
+    def add_mesh(state):
         number, coarse, noisy = state
         job = eqx.tree_at(where, tasks[0].job, jax.tree.map(lambda rows: rows[number], tables))
         totals, edges = _add_blocks(job, tasks[0].start, 0, blocks[number])
@@ -354,18 +358,18 @@ def _coarser_at_once(problem: Problem, layout: Layout, fine, extremes):
 
     empty = jnp.zeros((len(meshes), *fine.shape), fine.dtype)
     start = jnp.asarray(0), empty, jnp.zeros(levels.shape, bool)
-    number, coarse, noisy = jax.lax.while_loop(is_wanted, add, start)
+    number, coarse, noisy = jax.lax.while_loop(is_wanted, add_mesh, start)
     return coarse, *(x.astype(fine.dtype) for x in (noisy, number))  # only numbers have tangents
 
 
-_both = eqx.filter_custom_jvp(_plainly_both)
+_sum_both = eqx.filter_custom_jvp(_plainly_both)
 
 # A number of the model costs about 1.3 sums in forward mode. Reverse mode costs 50 sums whatever
 # their number, two minutes of compilation, and memory in proportion to the mesh.
 _FORWARD = 32
 
 
-@_both.def_jvp
+@_sum_both.def_jvp
 def _both_jvp(primals, tangents):
     if count_tangents(tangents) > _FORWARD:
         return eqx.filter_jvp(_plainly_both, primals, tangents)
@@ -402,42 +406,44 @@ class _Segments(NamedTuple):
         state = self.partial_sums.resume(self.stage, start)
         mine = range(0, blocks, length)[distributed.rank() :: distributed.size()]
         devices = workers(self.matrix_size)
-        placed = {device: jax.device_put(_arrays((job, start)), device) for device in set(devices)}
+        placed = {
+            device: jax.device_put(_select_arrays((job, start)), device) for device in set(devices)
+        }
 
-        def segment(first, device):
+        def sum_segment(first, device):
             count = min(length, blocks - first)
             with jax.default_device(device):
                 where = jnp.asarray(first), jnp.asarray(count)
                 arguments = eqx.combine(placed[device], (job, start))
-                part = _compiled()(*arguments, *where, code=self.code)
+                part = _choose_program()(*arguments, *where, code=self.code)
                 return jax.block_until_ready(part)
 
-        parts = in_order(segment, mine[state[0] :], devices)
+        parts = in_order(sum_segment, mine[state[0] :], devices)
         size = -(-self.points // max(1, len(mine)))
         progress = self.progress if distributed.rank() == 0 else False
         try:
             for part in track(parts, size, self.points, state[0], progress):
                 done, totals = state
-                state = done + 1, _merge(totals, jax.device_put(part, devices[0]))
+                state = done + 1, _merge_totals(totals, jax.device_put(part, devices[0]))
                 self.partial_sums.keep(self.stage, *state, now=state[0] == len(mine))
                 distributed.check()
         except BaseException:  # Ctrl-C too
             self.partial_sums.keep(self.stage, *state, now=True)
             raise
-        return distributed.total(_anywhere(state[1]), _merge, self.about)
+        return distributed.total(_untie_from_devices(state[1]), _merge_totals, self.about)
 
 
-def _anywhere(tree):
+def _untie_from_devices(tree):
     """The arrays of a sum, no longer tied to the device where they were added."""
     return jax.tree.map(lambda x: on_device(np.asarray(x)), tree)
 
 
-def _arrays(tree):
+def _select_arrays(tree):
     return eqx.filter(tree, eqx.is_array)
 
 
 @program
-def _merge(a, b):
+def _merge_totals(a, b):
     (sums_a, extremes_a), (sums_b, extremes_b) = a, b
     return jax.tree.map(jnp.add, sums_a, sums_b), extremes_a.merge(extremes_b)
 
@@ -448,7 +454,7 @@ def _add_blocks(job: Sum, totals, first, count):
     kinds = ["sea"] * job.seas + ["surface"] * (len(job.plan) - job.seas)
     later = {kind for scan, kind in zip(job.plan, kinds, strict=True) if not scan.one_by_one}
 
-    def added(totals, tiles, one_by_one):
+    def add_scans(totals, tiles, one_by_one):
         levels, spread, weights = tiles
         return tuple(
             scan.add(total, levels, spread, weights[kind])
@@ -457,22 +463,22 @@ def _add_blocks(job: Sum, totals, first, count):
             for scan, kind, total in zip(job.plan, kinds, totals, strict=True)
         )
 
-    def tile(carry, number):
+    def add_tile(carry, number):
         totals, met = carry
-        levels, spread, weights, extremes = _tile(job, number)
-        totals = added(totals, (levels, spread, weights), True)
+        levels, spread, weights, extremes = _evaluate_tile(job, number)
+        totals = add_scans(totals, (levels, spread, weights), True)
         kept = (levels, spread, {kind: weights[kind] for kind in later}) if later else None
         return (totals, met.merge(extremes)), kept
 
-    def block(number, carry):
+    def add_block(number, carry):
         numbers = number * job.block + jnp.arange(job.block)
-        (totals, met), tiles = jax.lax.scan(tile, carry, numbers)
-        return (added(totals, tiles, False) if later else totals), met
+        (totals, met), tiles = jax.lax.scan(add_tile, carry, numbers)
+        return (add_scans(totals, tiles, False) if later else totals), met
 
-    return jax.lax.fori_loop(first, first + count, block, totals)
+    return jax.lax.fori_loop(first, first + count, add_block, totals)
 
 
-def _compiled():
+def _choose_program():
     return _add_blocks_on_cpu if jax.default_backend() == "cpu" else _add_blocks_compiled
 
 
@@ -481,10 +487,10 @@ _add_blocks_compiled = program(_add_blocks)
 _add_blocks_on_cpu = program(_add_blocks, compiler_options={"xla_cpu_prefer_vector_width": 512})
 
 
-def _tile(job: Sum, number):
+def _evaluate_tile(job: Sum, number):
     """Levels, spreads and weights of the bands on one tile, and the extremes there."""
     inside = number < jnp.prod(job.counts)
-    u, widths, times = _box(job, number)
+    u, widths, times = _cut_box(job, number)
     cells = any(scan.fills_cells for scan in job.plan)
     nodes = lambda *box: _map_nodes(job, inside, cells, box)  # noqa: E731
     k, weight, edges = separate_kernel(nodes)(u, widths, times)
@@ -492,16 +498,22 @@ def _tile(job: Sum, number):
     box = [x.reshape(-1) for x in u] if product and job.coordinates.periodic else None
     wanted = {"box": box, "check": job.check, **job.observable.needs}
     bands = solve(job.model, k, job.degeneracy, **wanted)
-    spread = separate_kernel(_spread)(bands, edges) if cells else jnp.zeros_like(bands.levels)
+    spread = (
+        separate_kernel(_spread_energies)(bands, edges) if cells else jnp.zeros_like(bands.levels)
+    )
     low, high = job.window
     bands = bands.restrict_to_window(low - spread / 2, high + spread / 2)
     weights = job.observable(bands)
     found = {"sea": weights.sea, "surface": weights.surface}
-    found = {kind: separate_kernel(_flat)(w, weight) for kind, w in found.items() if w is not None}
-    return bands.levels, spread, found, jax.lax.stop_gradient(_extremes(bands, weight != 0))
+    found = {
+        kind: separate_kernel(_flatten_weights)(w, weight)
+        for kind, w in found.items()
+        if w is not None
+    }
+    return bands.levels, spread, found, jax.lax.stop_gradient(_find_extremes(bands, weight != 0))
 
 
-def _extremes(bands: Bands, inside: Bool[Array, " K"]) -> Extremes:
+def _find_extremes(bands: Bands, inside: Bool[Array, " K"]) -> Extremes:
     """What the nodes that are inside the mesh add to the extremes."""
     return Extremes(
         jnp.min(jnp.where(inside, bands.splitting, jnp.inf)),
@@ -523,32 +535,34 @@ def _map_nodes(job: Sum, inside, cells: bool, box):
     return k, weight, jnp.broadcast_to(edges, (*edges.shape[:2], k.shape[-1]))
 
 
-def _box(job: Sum, number) -> tuple[list[Array], ...]:
+def _cut_box(job: Sum, number) -> tuple[list[Array], ...]:
     """Coordinates, widths and times of the sides of one box, each along its own axis."""
     starts = {}
     for axis in reversed(range(len(job.box))):
         number, place = number // job.counts[axis], number % job.counts[axis]
         starts[axis] = place * job.box[axis]
 
-    def cut(table, axis):
+    def cut_table(table, axis):
         if len(table) > 1:  # else a number that all nodes share
             table = jax.lax.dynamic_slice_in_dim(table, starts[axis], job.box[axis])
         return table.reshape([-1 if i == axis else 1 for i in range(len(job.box))])
 
     return tuple(
-        [cut(table, axis) for table, axis in zip(tables, job.axes, strict=True)]
+        [cut_table(table, axis) for table, axis in zip(tables, job.axes, strict=True)]
         for tables in (job.nodes, job.widths, job.times)
     )
 
 
-def _spread(bands: Bands, edges: Float[Array, "c d K"]) -> Float[Array, "n K"]:
+def _spread_energies(bands: Bands, edges: Float[Array, "c d K"]) -> Float[Array, "n K"]:
     """How much each energy varies over the cell of its point: root sum of squares over edges."""
     velocity = jnp.einsum("immK->imK", bands.velocity).real
     velocity = jax.vmap(group_mean, in_axes=(0, None))(velocity, bands.degenerate)
     return jnp.sqrt(jnp.sum(jnp.einsum("ciK,imK->cmK", edges, velocity) ** 2, axis=0))
 
 
-def _flat(weights: Float[Array, "*c n K"], weight: Float[Array, " K"]) -> Float[Array, "c n K"]:
+def _flatten_weights(
+    weights: Float[Array, "*c n K"], weight: Float[Array, " K"]
+) -> Float[Array, "c n K"]:
     return (weights * weight).reshape(-1, *weights.shape[-2:])
 
 

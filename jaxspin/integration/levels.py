@@ -29,10 +29,10 @@ class Levels(eqx.Module):
     temperature: Float[Array, "*t"]
 
     def __init__(self, mu: Numbers, temperature: Numbers = 0.0):
-        self.mu = _numbers("mu", mu)
+        self.mu = _as_levels("mu", mu)
         if self.mu.ndim == 0:
             self.mu = self.mu.reshape(1)
-        self.temperature = _numbers("temperature", temperature)
+        self.temperature = _as_levels("temperature", temperature)
         if not is_traced(temperature) and np.any(self.temperature < 0):
             raise ValueError(
                 f"Argument `temperature` must not be negative (K), but is {shortened(temperature)}."
@@ -69,7 +69,7 @@ class Levels(eqx.Module):
         return on_device(xp.min(mu) - reach), on_device(xp.max(mu) + reach)
 
 
-def _numbers(name: str, value) -> Any:
+def _as_levels(name: str, value) -> Any:
     """Concrete numbers stay NumPy, so that their values can choose shapes under jit."""
     if is_traced(value):
         return jnp.asarray(value)

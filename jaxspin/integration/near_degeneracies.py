@@ -82,29 +82,31 @@ class GapSearch:
     def find(self) -> NearDegeneracies:
         """Local minima of the gaps of pairs of bands whose occupations can differ."""
         u, counts = self._start_nodes()
-        energies, slopes = self._bands(self.wave_vectors(u))
+        energies, slopes = self._solve_bands(self.wave_vectors(u))
         #: Gaps below these energies are zero to rounding, and to the sum.
         self.zero = NO_GAP.of(energies) * float(np.nanmax(np.abs(energies)))
         self.floor = max(
             self.zero, float(np.nanmax(self.degeneracy.threshold(jnp.asarray(energies.T))))
         )
-        edges = self._edges(u, 1 / counts)
+        edges = self._cell_edges(u, 1 / counts)
         velocity = np.einsum("Lamm->Lam", slopes).real
         spread = np.sum(np.abs(np.einsum("Lia,Lam->Lim", edges, velocity)), axis=1)
-        matters = self._matter(energies[:, :-1] - spread[:, :-1], energies[:, 1:] + spread[:, 1:])
+        matters = self._can_matter(
+            energies[:, :-1] - spread[:, :-1], energies[:, 1:] + spread[:, 1:]
+        )
         gap = np.diff(energies)
         gap = np.where(matters & (gap > self.floor), gap, np.inf)
-        node, band = _lanes(gap, counts, self.wraps)
+        node, band = _choose_starts(gap, counts, self.wraps)
         if not len(node):
             return NearDegeneracies.none(len(counts))
         spacing = np.max(np.linalg.norm(edges, axis=2), axis=1)
         #: Typical distance between the nodes from which the search starts, 1/Å.
         self.spacing = float(np.median(spacing))
-        k, *pair = self._descend(self.wave_vectors(u[node]), band, _STRIDE * spacing[node])
+        k, *pair = self._descend_gaps(self.wave_vectors(u[node]), band, _STRIDE * spacing[node])
         u = np.asarray(self.coordinates.inverse(k, self.lattice))
         inside = np.all((u >= 0) & (u < 1), axis=1) & np.all(np.isfinite(pair[-1]), axis=(1, 2))
         found = NearDegeneracies(self.wave_vectors(u), u, band, *pair).select(inside)
-        return self._distinct(found)
+        return self._keep_distinct(found)
 
     def neighbours(self, near: NearDegeneracies, widths, floor: float) -> Neighbours:
         """The pairs at distances of `widths` (L, d) in the unit cube.
@@ -114,7 +116,7 @@ class GapSearch:
         """
         steps = np.array([-1, 1])[:, None, None, None] * widths * np.eye(near.u.shape[1])[:, None]
         k = self.wave_vectors(self._in_cube(near.u + steps))
-        energies = self._energies(k.reshape(-1, k.shape[-1])).reshape(*k.shape[:-1], -1)
+        energies = self._solve_energies(k.reshape(-1, k.shape[-1])).reshape(*k.shape[:-1], -1)
         bands = np.broadcast_to(near.band[:, None], (*k.shape[:-1], 1))
         lower, upper = (np.take_along_axis(energies, bands + i, -1)[..., 0] for i in (0, 1))
         away = k - near.k
@@ -122,7 +124,7 @@ class GapSearch:
         linear = np.where(near.gap <= floor, np.maximum(linear, 0), 0)  # below 0 by rounding
         least = np.maximum(near.gap, floor) ** 2 + linear
         growth = np.max((upper - lower) / np.sqrt(least), axis=0).T
-        matters = self._matter(np.min(lower, axis=(0, 1)), np.max(upper, axis=(0, 1)))
+        matters = self._can_matter(np.min(lower, axis=(0, 1)), np.max(upper, axis=(0, 1)))
         return Neighbours(growth, matters, np.linalg.norm(away, axis=-1).max(axis=(0, 1)))
 
     def content(self, near: NearDegeneracies, size, least) -> Float[np.ndarray, "L e c"]:
@@ -141,13 +143,13 @@ class GapSearch:
         x = np.random.default_rng(20231119).uniform(-1, 1, size=(_POINTS, near.k.shape[1]))
         k = near.k + np.einsum("Lai,Li,pi->pLa", axes, half, x)
         volume = np.prod(half / np.pi, axis=1)  # 2 half / 2π
-        density = self._density(Covariant(jnp.zeros(())), k)
+        density = self._sample_density(Covariant(jnp.zeros(())), k)
         return np.einsum("pLec,L->Lec", np.abs(density), volume) * (2 / _POINTS)
 
     def content_of_groups(self, near: NearDegeneracies) -> Float[np.ndarray, "L e c"]:
         """The same of those that the tolerance for degenerate bands hides."""
         hidden = near.gap <= self.floor
-        hidden &= self._matter(near.energy - self.floor, near.energy + near.gap + self.floor)
+        hidden &= self._can_matter(near.energy - self.floor, near.energy + near.gap + self.floor)
         if not np.any(hidden):
             return np.zeros((1, 1, 1))
         content = self.content(near, np.full(len(near.gap), self.spacing), self.floor)
@@ -158,7 +160,7 @@ class GapSearch:
         scales = size * 0.5 ** np.arange(_HALVINGS)[:, None]  # (j, L)
         away = np.einsum("Lai,jL->jiLa", axes, scales)
         k = np.stack([near.k + away, near.k - away])
-        energies = self._energies(k.reshape(-1, k.shape[-1])).reshape(*k.shape[:-1], -1)
+        energies = self._solve_energies(k.reshape(-1, k.shape[-1])).reshape(*k.shape[:-1], -1)
         bands = np.broadcast_to(near.band[:, None], (*k.shape[:-1], 1))
         gaps = np.take_along_axis(np.diff(energies), bands, -1)[..., 0].min(axis=0)  # (j, i, L)
         inside = np.sum(np.cumprod(gaps[::-1] <= narrow, axis=0), axis=0)  # scales from below
@@ -166,28 +168,28 @@ class GapSearch:
 
     def wave_vectors(self, u: Float[np.ndarray, "*L d"]) -> Float[np.ndarray, "*L d"]:
         """k at coordinates in the unit cube, 1/Å."""
-        return self._points(u)[0]
+        return self._map_cube(u)[0]
 
-    def _points(self, u):
+    def _map_cube(self, u):
         """k and the weight of volume at coordinates in the unit cube."""
-        return _in_batches(partial(_points, self.coordinates, self.lattice, code=self.code), u)
+        return _in_batches(partial(_map_points, self.coordinates, self.lattice, code=self.code), u)
 
     def sample(self, degeneracy: Degeneracy) -> Float[np.ndarray, "e c"]:
         """The sum over the nodes from which the search starts, with other degenerate groups."""
-        k, weight = self._points(self._start_nodes()[0])
-        return np.einsum("Kec,K->ec", self._density(degeneracy, k), weight) / len(k)
+        k, weight = self._map_cube(self._start_nodes()[0])
+        return np.einsum("Kec,K->ec", self._sample_density(degeneracy, k), weight) / len(k)
 
-    def _density(self, degeneracy: Degeneracy, k):
+    def _sample_density(self, degeneracy: Degeneracy, k):
         """Σ_m f W_m of each independent component at k, (..., level, c)."""
         mu, temperatures = jnp.asarray(self.levels.mu), jnp.asarray(self.levels.temperatures)
         levels = mu, temperatures, self.levels.window
         fixed = self.observable, self.model, levels, degeneracy
-        return _in_batches(partial(_density, *fixed, code=self.code), k)[0]
+        return _in_batches(partial(_weigh_levels, *fixed, code=self.code), k)[0]
 
     def _in_cube(self, u):
         return np.where(self.wraps, u, np.clip(u, 0, 1 - 1e-9))
 
-    def _edges(self, u, widths):
+    def _cell_edges(self, u, widths):
         """How far k moves across a cell of these widths in the unit cube, (L, axis, d)."""
         steps = np.diag(widths / 2)[:, None]
         ends = [self.wave_vectors(self._in_cube(u + sign * steps)) for sign in (1, -1)]
@@ -202,7 +204,7 @@ class GapSearch:
         u = np.stack([x.ravel() for x in np.meshgrid(*axes, indexing="ij")], axis=1)
         return u, counts
 
-    def _matter(self, lower, upper):
+    def _can_matter(self, lower, upper):
         """Whether a level lies between two energies, or a band is filled where that matters."""
         levels, reach = self.levels, _REACH * BOLTZMANN * np.max(self.levels.temperatures)
         mu = np.sort(levels.mu)
@@ -210,33 +212,33 @@ class GapSearch:
         below = np.searchsorted(mu, upper + reach, side="right")
         return (below > above) | (self.observable.filled_pairs & (above < len(mu)))
 
-    def _matrices(self, k):
-        return _in_batches(partial(_lifted, self.model, code=self.code), k)
+    def _evaluate_matrices(self, k):
+        return _in_batches(partial(_lift_matrices, self.model, code=self.code), k)
 
-    def _energies(self, k: Float[np.ndarray, "L d"]) -> Float[np.ndarray, "L n"]:
-        hamiltonian, _ = self._matrices(k)
+    def _solve_energies(self, k: Float[np.ndarray, "L d"]) -> Float[np.ndarray, "L n"]:
+        hamiltonian, _ = self._evaluate_matrices(k)
         finite = np.all(np.isfinite(hamiltonian), axis=(1, 2))[:, None]
         energies = np.linalg.eigvalsh(np.where(finite[..., None], hamiltonian, 0))
         return np.where(finite, energies, np.nan)
 
-    def _bands(self, k) -> tuple[Float[np.ndarray, "L n"], Complex[np.ndarray, "L d n n"]]:
+    def _solve_bands(self, k) -> tuple[Float[np.ndarray, "L n"], Complex[np.ndarray, "L d n n"]]:
         """Energies, and ∂H/∂k in the band basis."""
-        hamiltonian, slopes = self._matrices(k)
+        hamiltonian, slopes = self._evaluate_matrices(k)
         finite = np.all(np.isfinite(hamiltonian), axis=(1, 2))[:, None]
         energies, basis = np.linalg.eigh(np.where(finite[..., None], hamiltonian, 0))
         energies, basis = np.where(finite, energies, np.nan), basis[:, None]
         return energies, basis.conj().swapaxes(-1, -2) @ slopes @ basis
 
-    def _descend(self, k, band, reach):
+    def _descend_gaps(self, k, band, reach):
         """Local minima of the gaps, from k on: k, gap and stiffness."""
-        energy, gap, gradient, matrix, factor = _pair(*self._bands(k), band)
+        energy, gap, gradient, matrix, factor = _measure_pair(*self._solve_bands(k), band)
         k, damping, active = k.copy(), np.full(len(k), 1e-3), np.ones(len(k), bool)
         for _ in range(_ITERATIONS):
             if not np.any(active):
                 break
             i = np.flatnonzero(active)
-            step, gain = _step(gradient[i], matrix[i], damping[i], reach[i])
-            trial = _pair(*self._bands(k[i] + step), band[i])
+            step, gain = _damped_step(gradient[i], matrix[i], damping[i], reach[i])
+            trial = _measure_pair(*self._solve_bands(k[i] + step), band[i])
             better = trial[1] < gap[i]
             j = i[better]
             k[j] += step[better]
@@ -247,7 +249,7 @@ class GapSearch:
             active[i] = moving & (damping[i] < 1e6) & (gap[i] > self.zero)
         return k, energy, gap, factor[:, None, None] * matrix
 
-    def _distinct(self, near: NearDegeneracies) -> NearDegeneracies:
+    def _keep_distinct(self, near: NearDegeneracies) -> NearDegeneracies:
         """Each near degeneracy once, those of the smallest gaps."""
         kept: list[int] = []
         for i in np.argsort(near.gap):
@@ -301,19 +303,19 @@ _quickly = partial(program, compiler_options={"xla_backend_optimization_level": 
 
 
 @_quickly
-def _lifted(model, k):
+def _lift_matrices(model, k):
     lifted = model.prepared().lift(k)
     return lifted.hamiltonian, lifted.slopes
 
 
 @_quickly
-def _points(coordinates, lattice, u):
+def _map_points(coordinates, lattice, u):
     nodes = coordinates(list(u), [jnp.ones(())] * len(u), lattice)
     return nodes.k, jnp.broadcast_to(nodes.weight, u.shape[1:])
 
 
 @_quickly
-def _density(observable, model, levels, degeneracy, k):
+def _weigh_levels(observable, model, levels, degeneracy, k):
     """Σ_m f(ε_m) W_m of each independent component, (level, c, K)."""
     mu, temperatures, window = levels
     bands = solve(model, k, degeneracy, **observable.needs).restrict_to_window(*window)
@@ -323,14 +325,14 @@ def _density(observable, model, levels, degeneracy, k):
     return (jnp.einsum("tenK,cnK->tecK", f, sea).reshape(-1, sea.shape[0], k.shape[1]),)
 
 
-def _lanes(gap, counts, wraps):
+def _choose_starts(gap, counts, wraps):
     """Nodes and bands to start from: minima of the gap (node, pair), and the nodes next to them."""
     dimension = len(counts)
     gap = gap.reshape(*counts, -1)
     least = np.isfinite(gap)
     for axis in range(dimension):
         for shift in (1, -1):
-            least &= gap <= _shifted(gap, shift, axis, wraps[axis])
+            least &= gap <= _shift_axis(gap, shift, axis, wraps[axis])
     place = np.argwhere(least)
     place = place[np.argsort(gap[tuple(place.T)])][: _LANES // (2 * dimension + 1)]
     identity = np.eye(dimension, dtype=int)
@@ -341,7 +343,7 @@ def _lanes(gap, counts, wraps):
     return np.unique(lanes.reshape(-1, 2), axis=0).T
 
 
-def _shifted(array, shift, axis, wrap):
+def _shift_axis(array, shift, axis, wrap):
     moved = np.roll(array, shift, axis)
     if not wrap:
         edge = [slice(None)] * array.ndim
@@ -350,7 +352,7 @@ def _shifted(array, shift, axis, wrap):
     return moved
 
 
-def _pair(energies, slopes, band):
+def _measure_pair(energies, slopes, band):
     """Energy of `band`, the gap above it, b and M (see above), and gap²/Tr H²."""
     lane = np.arange(len(band))
     gap = energies[lane, band + 1] - energies[lane, band]
@@ -376,7 +378,7 @@ def _pair(energies, slopes, band):
 _ALIKE = 0.25
 
 
-def _step(gradient, matrix, damping, reach):
+def _damped_step(gradient, matrix, damping, reach):
     """The damped step, no longer than `reach`, and by how much it is to change Tr H²."""
     dimension = gradient.shape[1]
     size = np.trace(matrix, axis1=1, axis2=2) / dimension + np.finfo(float).tiny

@@ -62,12 +62,12 @@ class OccupationSum(eqx.Module):
 
     def finish_known(self, sums: Array) -> Float[np.ndarray, "t e c"]:
         """The same of sums that are not traced, with no program that JAX keeps for ever."""
-        return np.asarray(_finish(self, sums))
+        return np.asarray(_finish_scan(self, sums))
 
 
 # Without optimisation it rounds as operations called one by one do.
 @program(compiler_options={"xla_backend_optimization_level": 0})
-def _finish(scan: OccupationSum, sums):
+def _finish_scan(scan: OccupationSum, sums):
     return scan.finish(sums)
 
 
@@ -84,17 +84,21 @@ def scans(
     """
     temperatures = levels.temperatures
     if is_traced(temperatures):  # differentiated or mapped over: taken to be positive
-        return ((tuple(range(len(temperatures))), _warm(levels.mu, temperatures, derivative)),)
+        return (
+            (tuple(range(len(temperatures))), _choose_thermal(levels.mu, temperatures, derivative)),
+        )
     cold = tuple(int(i) for i in np.flatnonzero(temperatures == 0))
     warm = tuple(int(i) for i in np.flatnonzero(temperatures > 0))
     plan = []
     if cold:
         mu = on_device(levels.mu)
         use_cells = cells or derivative
-        fixed = mu, _order(levels.mu), len(cold)
+        fixed = mu, _rank_levels(levels.mu), len(cold)
         plan.append((cold, LinearCellSum(*fixed, derivative) if use_cells else StepSum(*fixed)))
     if warm:
-        plan.append((warm, _warm(levels.mu, np.asarray(temperatures)[list(warm)], derivative)))
+        plan.append(
+            (warm, _choose_thermal(levels.mu, np.asarray(temperatures)[list(warm)], derivative))
+        )
     return tuple(plan)
 
 
@@ -105,7 +109,7 @@ _FEW_LEVELS = 12
 _MANY_NODES = 400_000
 
 
-def _warm(mu, temperatures, derivative: bool) -> OccupationSum:
+def _choose_thermal(mu, temperatures, derivative: bool) -> OccupationSum:
     thermal = on_device(BOLTZMANN * temperatures)
     if is_traced(mu, temperatures) or mu.size * temperatures.size <= _FEW_LEVELS:
         return FermiSum(on_device(mu), thermal, derivative)
@@ -130,7 +134,7 @@ def _in_turn(energies: Float[Array, "*t n K"]) -> Int[Array, "n K"]:
     return jnp.arange(n * lanes).reshape(n, lanes) % _ASIDE
 
 
-def _order(mu: Float[Array, " e"]) -> Int[Array, " e"]:
+def _rank_levels(mu: Float[Array, " e"]) -> Int[Array, " e"]:
     """The place of each Fermi energy among all in ascending order."""
     xp, (mu,) = as_arrays(mu)
     return on_device(xp.argsort(xp.argsort(mu, stable=True), stable=True))
@@ -151,7 +155,7 @@ class StepSum(OccupationSum):
         bins = jnp.searchsorted(mu, _no_derivative(energies))
         aside = mu.size + 1 + _in_turn(energies)
         bins = jnp.where(bins == 0, aside, jnp.where(bins == mu.size, aside + _ASIDE, bins))
-        return _scatter(sums, bins[..., None], values, lambda values: values[..., None])
+        return _scatter_shares(sums, bins[..., None], values, lambda values: values[..., None])
 
     def finish(self, sums):
         size = self.mu.size + 1
@@ -194,12 +198,12 @@ class LinearCellSum(OccupationSum):
         aside = aside[..., None] + jnp.array([_ASIDE, _ASIDE, 0, _ASIDE])
         bins = jnp.where((filled | empty)[..., None], aside, bins)
 
-        def four(values):
+        def split_ramps(values):
             slope = values * inverse
             offset = jnp.where(partly, slope * (low - middle), -values)
             return jnp.stack([slope, -slope, offset, -slope * (high - middle)], axis=-1)
 
-        return _scatter(sums, bins, values, four)
+        return _scatter_shares(sums, bins, values, split_ramps)
 
     def finish(self, sums):
         size = 2 * (self.mu.size + 1)
@@ -234,7 +238,7 @@ class FermiSum(OccupationSum):
     def add(self, sums, energies, spread, values):
         thermal, mu = (x.ravel() for x in jnp.meshgrid(self.thermal, self.mu, indexing="ij"))
         if sums.shape[-1] != energies.shape[-1]:
-            return sums + self._total(energies, values, mu, thermal)[..., None]
+            return sums + self._sum_over_tile(energies, values, mu, thermal)[..., None]
         values = jnp.swapaxes(values, 0, 1)
 
         def of_level(i):
@@ -243,15 +247,15 @@ class FermiSum(OccupationSum):
 
         return add_rows(sums, of_level)
 
-    def _total(self, energies, values, mu, thermal) -> Float[Array, "l c"]:
+    def _sum_over_tile(self, energies, values, mu, thermal) -> Float[Array, "l c"]:
         """The sums of a tile over its k-points, a few levels at a time."""
 
-        def at(level):
+        def sum_level(level):
             mu, thermal = level
             return jnp.einsum("nK,cnK->c", fermi(energies, mu, thermal, self.derivative), values)
 
         batch = max(1, _NUMBERS // (8 * energies.size))
-        return jax.lax.map(at, (mu, thermal), batch_size=min(batch, mu.size))
+        return jax.lax.map(sum_level, (mu, thermal), batch_size=min(batch, mu.size))
 
     def finish(self, sums):
         return jnp.sum(sums, axis=-1).reshape(self.thermal.size, self.mu.size, -1)
@@ -289,15 +293,17 @@ class EnergyHistogram(OccupationSum):
         aside = self.number + 4 * (_in_turn(energies) + jnp.where(filled, 0, _ASIDE))
         start = jnp.where(filled | empty, aside, left.astype(int) - 1)
         whole = jnp.where(filled[..., None], jnp.array([1.0, 0.0, 0.0, 0.0]), 0.0)
-        shares = jnp.where((filled | empty)[..., None], whole, _cubic(x - left))
-        return _scatter(sums, start[..., None], values, lambda values: shares * values[..., None])
+        shares = jnp.where((filled | empty)[..., None], whole, _cubic_coefficients(x - left))
+        return _scatter_shares(
+            sums, start[..., None], values, lambda values: shares * values[..., None]
+        )
 
     def finish(self, sums):
         nodes = self.first + self.step * jnp.arange(self.number)
         filled = jnp.sum(sums[:, self.number : self.number + 4 * _ASIDE], axis=1, keepdims=True)
         filled = 0 if self.derivative else filled
         near = sums[:, : self.number]
-        parts = self._parts(self.thermal)
+        parts = self._split_temperatures(self.thermal)
         levels = [(x, self.mu) for x in parts]
         occupied = [_fill_nodes(near, nodes, filled, x, self.derivative) for x in levels]
         return jnp.transpose(jnp.concatenate(occupied, axis=-1), (2, 0, 1))
@@ -308,12 +314,12 @@ class EnergyHistogram(OccupationSum):
         near, low = np.split(np.asarray(sums)[:, : self.number + 4 * _ASIDE], [self.number], 1)
         near, filled = on_device(near), jnp.sum(on_device(low), axis=1, keepdims=True)
         filled = 0 if self.derivative else filled
-        parts = map(on_device, self._parts(np.asarray(self.thermal)))
+        parts = map(on_device, self._split_temperatures(np.asarray(self.thermal)))
         fixed, levels = (near, on_device(nodes), filled), [(x, self.mu) for x in parts]
         occupied = [_fill_nodes_known(*fixed, x, self.derivative) for x in levels]
         return np.transpose(np.concatenate(occupied, axis=-1), (2, 0, 1))
 
-    def _parts(self, thermal) -> list:
+    def _split_temperatures(self, thermal) -> list:
         """Temperatures in parts whose Fermi functions are in memory together."""
         number = max(1, _NUMBERS // self.number)
         parts = np.split(np.arange(thermal.size), range(number, thermal.size, number))
@@ -325,16 +331,16 @@ def _fill_nodes(near, nodes, filled, levels, derivative: bool) -> Float[Array, "
     of them."""
     thermal, mu = levels
 
-    def at(mu):
+    def fill_level(mu):
         return near @ fermi(nodes, mu, thermal[:, None], derivative).T + filled
 
-    return jax.lax.map(at, mu)
+    return jax.lax.map(fill_level, mu)
 
 
 _fill_nodes_known = program(_fill_nodes)
 
 
-def _cubic(x: Float[Array, "*n"]) -> Float[Array, "*n 4"]:
+def _cubic_coefficients(x: Float[Array, "*n"]) -> Float[Array, "*n 4"]:
     """Lagrange coefficients at the nodes -1, 0, 1, 2 for 0 <= x < 1."""
     return jnp.stack(
         [
@@ -347,7 +353,7 @@ def _cubic(x: Float[Array, "*n"]) -> Float[Array, "*n 4"]:
     )
 
 
-def _scatter(
+def _scatter_shares(
     sums: Float[Array, "c b"],
     bins: Int[Array, "t n K p"],
     values: Float[Array, "t c n K"],
@@ -368,7 +374,7 @@ def _scatter(
         scatter_dims_to_operand_dims=(0,),
     )
 
-    def add(component, total):
+    def add_component(component, total):
         chosen = jax.lax.dynamic_index_in_dim(values, component, axis=1, keepdims=False)
         return jax.lax.scatter_add(
             total,
@@ -378,7 +384,7 @@ def _scatter(
             mode=jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS,
         )
 
-    return jax.lax.fori_loop(0, components, add, sums.reshape(-1)).reshape(sums.shape)
+    return jax.lax.fori_loop(0, components, add_component, sums.reshape(-1)).reshape(sums.shape)
 
 
 def _no_derivative_jvp(primals, tangents):

@@ -32,7 +32,7 @@ def include_unresolved(sums: Sums, problem: Problem) -> Sums:
     half of the response whatever the error. Where numbers are traced nothing is known, and nothing
     is done.
     """
-    mesh = _unreduced(problem.mesh)
+    mesh = _whole_mesh(problem.mesh)
     if problem.observable.smooth or isinstance(mesh, Adaptive) or is_traced(sums, problem):
         return sums
     near, missing = _find_unresolved(problem, mesh)
@@ -45,7 +45,7 @@ def include_unresolved(sums: Sums, problem: Problem) -> Sums:
     each = np.max(missing.reshape(len(missing), -1), axis=1)
     worst = int(np.argmax(each))
     if each[worst] > max(min(claimed, _GROSS * size), _NOTABLE * size):
-        _warn(near, worst)
+        _warn_of_gap(near, worst)
     error = np.asarray(sums.error) + np.sum(missing, axis=0)
     return eqx.tree_at(lambda sums: sums.error, sums, on_device(error))
 
@@ -70,7 +70,7 @@ def compare_groups(smallest: Array, problem: Problem) -> dict[str, Array]:
         name, other = "change_if_grouped", _MILLIVOLTS * usual
     else:
         return {}
-    mesh = _unreduced(problem.mesh)
+    mesh = _whole_mesh(problem.mesh)
     fixed = mesh.mesh if isinstance(mesh, Adaptive) else mesh
     search = GapSearch(observable, problem.model, fixed, problem.levels, problem.degeneracy)
     here, there = (search.sample(Covariant(jnp.asarray(t))) for t in (tolerance, other))
@@ -82,7 +82,7 @@ def compare_groups(smallest: Array, problem: Problem) -> dict[str, Array]:
 _MILLIVOLTS = 5e3  # 5 meV in units of the default tolerance
 
 
-def _unreduced(mesh: Mesh | Adaptive | Symmetric) -> Mesh | Adaptive:
+def _whole_mesh(mesh: Mesh | Adaptive | Symmetric) -> Mesh | Adaptive:
     """The mesh of the whole domain."""
     return mesh.mesh if isinstance(mesh, Symmetric) else mesh
 
@@ -94,7 +94,7 @@ def _find_unresolved(problem: Problem, mesh: Mesh) -> tuple[Any, Any]:
     near, nothing = search.find(), np.zeros((0, 1, 1))
     if not len(near.gap):
         return near, nothing
-    found = search.neighbours(near, _widths(mesh, near.u), search.zero)
+    found = search.neighbours(near, _cell_widths(mesh, near.u), search.zero)
     ratio = np.max(np.sqrt(np.maximum(found.growth**2 - 1, 0)), axis=1)
     narrow = found.matters & (ratio > _WIDE)
     if not np.any(narrow):
@@ -104,7 +104,7 @@ def _find_unresolved(problem: Problem, mesh: Mesh) -> tuple[Any, Any]:
     return near, content * np.exp(-2 * np.pi / ratio[narrow])[:, None, None]
 
 
-def _widths(mesh: Mesh, u: Float[np.ndarray, "L d"]) -> Float[np.ndarray, "L d"]:
+def _cell_widths(mesh: Mesh, u: Float[np.ndarray, "L d"]) -> Float[np.ndarray, "L d"]:
     """Widths of the cells of a mesh that hold these points of the unit cube."""
     if not mesh.is_product:
         return np.broadcast_to(1 / np.array(mesh.counts), u.shape)
@@ -115,7 +115,7 @@ def _widths(mesh: Mesh, u: Float[np.ndarray, "L d"]) -> Float[np.ndarray, "L d"]
     return np.stack(columns, axis=1)
 
 
-def _warn(near: NearDegeneracies, worst: int) -> None:
+def _warn_of_gap(near: NearDegeneracies, worst: int) -> None:
     k = ", ".join(f"{x:.4g}" for x in near.k[worst])
     warn_user(
         f"The mesh does not resolve the gap of {near.gap[worst]:.2g} eV between bands "

@@ -79,20 +79,20 @@ def sides(shape: tuple[int, ...], tile: int) -> tuple[int, ...]:
     as 8 more points. Hopping models like the last side best at 16 to 32.
     """
 
-    def cost(box):
+    def count_cost(box):
         lanes = -(-math.prod(box) // 8) * 8
         boxes = math.prod(-(-n // side) for n, side in zip(shape, box, strict=True))
         return boxes * (lanes + 8), abs(box[-1] - 32)
 
-    return min(_boxes(shape, tile), key=cost)
+    return min(_iterate_boxes(shape, tile), key=count_cost)
 
 
-def _boxes(shape: tuple[int, ...], tile: int) -> Iterator[tuple[int, ...]]:
+def _iterate_boxes(shape: tuple[int, ...], tile: int) -> Iterator[tuple[int, ...]]:
     if not shape:
         yield ()
         return
     for side in range(1, min(shape[0], tile) + 1):
-        for rest in _boxes(shape[1:], tile // side):
+        for rest in _iterate_boxes(shape[1:], tile // side):
             yield (side, *rest)
 
 

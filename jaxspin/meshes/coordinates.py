@@ -97,10 +97,10 @@ class Reciprocal(Coordinates):
         reciprocal = reciprocal_vectors(lattice)
         k = [sum(u_i * b for u_i, b in zip(u, column, strict=True)) for column in reciprocal.T]
         edges = [[w * b for b in row] for w, row in zip(widths, reciprocal, strict=True)]
-        return Nodes(_stack(k), math.prod(widths) / cell_volume(lattice), _stack(edges))
+        return Nodes(_stack_rows(k), math.prod(widths) / cell_volume(lattice), _stack_rows(edges))
 
     def inverse(self, k, lattice):
-        return _fraction(k @ np.asarray(lattice).T / (2 * np.pi))
+        return _wrap_fraction(k @ np.asarray(lattice).T / (2 * np.pi))
 
 
 class Cartesian(Coordinates):
@@ -125,7 +125,7 @@ class Cartesian(Coordinates):
         k = [self.corner[i] + self.sides[i] * u[i] for i in range(d)]
         edges = [[widths[i] * self.sides[i] * (i == j) for j in range(d)] for i in range(d)]
         weight = math.prod(widths) * self.volume / (2 * jnp.pi) ** d
-        return Nodes(_stack(k), weight, _stack(edges))
+        return Nodes(_stack_rows(k), weight, _stack_rows(edges))
 
     def inverse(self, k, lattice):
         return (k - np.asarray(self.corner)) / np.asarray(self.sides)
@@ -143,19 +143,19 @@ class Polar(Coordinates):
     )
 
     def reflections(self, rotation, lattice):
-        if not _keeps(self.scale, rotation):
+        if not _keeps_scale(self.scale, rotation):
             return None
-        return (1, 0.0), _turn(rotation)
+        return (1, 0.0), _turn_azimuth(rotation)
 
     def __call__(self, u, widths, lattice):
         (radius, width), (a, b) = self.radius(u[0], widths[0]), self.scale
         angle, step = 2 * jnp.pi * u[1], 2 * jnp.pi * widths[1]
         cosine, sine = jnp.cos(angle), jnp.sin(angle)
-        across, around = _across(radius, width), radius * step
+        across, around = _radial_edge(radius, width), radius * step
         return Nodes(
-            k=_stack([radius * (a * cosine), radius * (b * sine)]),
+            k=_stack_rows([radius * (a * cosine), radius * (b * sine)]),
             weight=radius * width * step * (a * b / (2 * jnp.pi) ** 2),
-            edges=_stack(
+            edges=_stack_rows(
                 [
                     [across * (a * cosine), across * (b * sine)],
                     [-around * (a * sine), around * (b * cosine)],
@@ -166,7 +166,7 @@ class Polar(Coordinates):
     def inverse(self, k, lattice):
         x, y = np.moveaxis(k / np.asarray(self.scale), -1, 0)
         radial = _RADIAL_COORDINATE[self.radius](np.hypot(x, y))
-        return np.stack([radial, _fraction(np.arctan2(y, x) / (2 * np.pi))], axis=-1)
+        return np.stack([radial, _wrap_fraction(np.arctan2(y, x) / (2 * np.pi))], axis=-1)
 
 
 class Spherical(Coordinates):
@@ -183,20 +183,20 @@ class Spherical(Coordinates):
 
     def reflections(self, rotation, lattice):
         up = round(float(rotation[2, 2]))
-        if abs(abs(rotation[2, 2]) - 1) > ALIKE.of() or not _keeps(self.scale, rotation):
+        if abs(abs(rotation[2, 2]) - 1) > ALIKE.of() or not _keeps_scale(self.scale, rotation):
             return None
-        return (1, 0.0), ((1, 0.0) if up == 1 else (-1, 1.0)), _turn(rotation)
+        return (1, 0.0), ((1, 0.0) if up == 1 else (-1, 1.0)), _turn_azimuth(rotation)
 
     def __call__(self, u, widths, lattice):
         (radius, width), (a, b, c) = self.radius(u[0], widths[0]), self.scale
         z, ring = 2 * u[1] - 1, 2 * widths[1]
         angle, step = 2 * jnp.pi * u[2], 2 * jnp.pi * widths[2]
         rho, cosine, sine = jnp.sqrt(1 - z**2), jnp.cos(angle), jnp.sin(angle)
-        across, down, around = _across(radius, width), radius * ring / rho, radius * rho * step
+        across, down, around = _radial_edge(radius, width), radius * ring / rho, radius * rho * step
         return Nodes(
-            k=_stack([radius * rho * (a * cosine), radius * rho * (b * sine), c * radius * z]),
+            k=_stack_rows([radius * rho * (a * cosine), radius * rho * (b * sine), c * radius * z]),
             weight=radius**2 * width * ring * step * (a * b * c / (2 * jnp.pi) ** 3),
-            edges=_stack(
+            edges=_stack_rows(
                 [
                     [across * rho * (a * cosine), across * rho * (b * sine), c * across * z],
                     [down * z * (a * cosine), down * z * (b * sine), -c * down * rho],
@@ -210,7 +210,7 @@ class Spherical(Coordinates):
         radius = np.sqrt(x**2 + y**2 + z**2)
         polar = (1 + z / np.maximum(radius, np.finfo(float).tiny)) / 2
         radial = _RADIAL_COORDINATE[self.radius](radius)
-        return np.stack([radial, polar, _fraction(np.arctan2(y, x) / (2 * np.pi))], axis=-1)
+        return np.stack([radial, polar, _wrap_fraction(np.arctan2(y, x) / (2 * np.pi))], axis=-1)
 
 
 def linear(u: Array, width: Array) -> tuple[Array, Array]:
@@ -227,12 +227,12 @@ def algebraic(u: Array, width: Array) -> tuple[Array, Array]:
 _RADIAL_COORDINATE = {linear: lambda r: r, algebraic: lambda r: r / (1 + r)}
 
 
-def _fraction(u: np.ndarray) -> np.ndarray:
+def _wrap_fraction(u: np.ndarray) -> np.ndarray:
     """u modulo 1, in [0, 1)."""
     return np.where(u % 1 < 1, u % 1, 0.0)
 
 
-def _across(radius, width):
+def _radial_edge(radius, width):
     """Radial edge of a cell. The outermost cells of an algebraic map are as wide as they are far,
     too wide for energies linear in k; none of them may seem to reach the Fermi surface."""
     return jnp.minimum(width, radius / 2)
@@ -243,7 +243,7 @@ def _is_diagonal(matrix: np.ndarray) -> bool:
     return bool(np.all(np.abs(matrix - signs) < ALIKE.of()))
 
 
-def _keeps(scale: Array, rotation: np.ndarray) -> bool:
+def _keeps_scale(scale: Array, rotation: np.ndarray) -> bool:
     """Whether a rotation of k is the same rotation of k_i/scale_i. Not known of traced scales."""
     if _is_diagonal(rotation):
         return True
@@ -254,23 +254,23 @@ def _keeps(scale: Array, rotation: np.ndarray) -> bool:
     return bool(np.all(np.abs(scaled - rotation) < ALIKE.of()))
 
 
-def _turn(rotation: np.ndarray) -> Reflection:
+def _turn_azimuth(rotation: np.ndarray) -> Reflection:
     """How a matrix acts on the azimuth over 2π: its image of the x axis, and its handedness."""
     (a, b), (c, d) = rotation[:2, :2]
     return (1 if a * d - b * c > 0 else -1), float(np.arctan2(c, a) / (2 * np.pi))
 
 
-def _stack(rows: Sequence) -> Array:
+def _stack_rows(rows: Sequence) -> Array:
     """Nested lists of arrays that broadcast together, as one array."""
-    shape = jnp.broadcast_shapes(*(jnp.shape(x) for x in _leaves(rows)))
-    return _stacked(rows, shape)
+    shape = jnp.broadcast_shapes(*(jnp.shape(x) for x in _flatten_rows(rows)))
+    return _stack_nested(rows, shape)
 
 
-def _leaves(rows) -> list[Any]:
-    return [x for row in rows for x in _leaves(row)] if isinstance(rows, list) else [rows]
+def _flatten_rows(rows) -> list[Any]:
+    return [x for row in rows for x in _flatten_rows(row)] if isinstance(rows, list) else [rows]
 
 
-def _stacked(rows, shape):
+def _stack_nested(rows, shape):
     if isinstance(rows, list):
-        return jnp.stack([_stacked(row, shape) for row in rows])
+        return jnp.stack([_stack_nested(row, shape) for row in rows])
     return jnp.broadcast_to(rows, shape)

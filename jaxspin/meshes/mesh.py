@@ -132,7 +132,7 @@ class Grid(Mesh):
     shift: tuple[float, ...] = eqx.field(static=True)
 
     def __init__(self, shape: int | Sequence[int], shift: Numbers = 0.0):
-        self.shape = _counts("shape", shape)
+        self.shape = _check_counts("shape", shape)
         d = len(self.shape)
         if np.shape(shift) not in ((), (d,)) or not finite_reals(shift):
             raise ValueError(
@@ -169,7 +169,7 @@ class Grid(Mesh):
         # its stars of equivalent nodes, by which the noise grows.
         return tuple(
             Grid(
-                [_part(n, x) for n in self.shape],
+                [_part_of_count(n, x) for n in self.shape],
                 [s if n == 1 else s + more for n, s in zip(self.shape, self.shift, strict=True)],
             )
             for x, more in zip(_MUCH_COARSER, (0.5, 0.0, 0.5), strict=True)
@@ -184,7 +184,7 @@ class Disk(Mesh):
     angular: int = eqx.field(static=True)
 
     def __init__(self, cutoff: Numbers, radial: int, angular: int):
-        self.cutoff = _lengths("cutoff", cutoff, ())
+        self.cutoff = _check_lengths("cutoff", cutoff, ())
         self.radial, self.angular = check_count("radial", radial), check_count("angular", angular)
 
     @property
@@ -208,11 +208,11 @@ class Disk(Mesh):
         return Polar(jnp.broadcast_to(self.cutoff, (2,)), linear)
 
     def coarser(self) -> "Disk":
-        return Disk(self.cutoff, _half(self.radial), _half_turn(self.angular))
+        return Disk(self.cutoff, _half_count(self.radial), _half_turn(self.angular))
 
     def much_coarser(self) -> tuple["Disk", ...]:
         return tuple(
-            Disk(self.cutoff, _part(self.radial, x), _part_of_turn(self.angular, x))
+            Disk(self.cutoff, _part_of_count(self.radial, x), _part_of_turn(self.angular, x))
             for x in _MUCH_COARSER
         )
 
@@ -231,7 +231,7 @@ class Plane(Mesh):
     angular: int = eqx.field(static=True)
 
     def __init__(self, scale: Numbers, radial: int, angular: int):
-        self.scale = _lengths("scale", scale, (2,))
+        self.scale = _check_lengths("scale", scale, (2,))
         self.radial, self.angular = check_count("radial", radial), check_count("angular", angular)
 
     @property
@@ -255,11 +255,11 @@ class Plane(Mesh):
         return Polar(self.scale, algebraic)
 
     def coarser(self) -> "Plane":
-        return Plane(self.scale, _half(self.radial), _half_turn(self.angular))
+        return Plane(self.scale, _half_count(self.radial), _half_turn(self.angular))
 
     def much_coarser(self) -> tuple["Plane", ...]:
         return tuple(
-            Plane(self.scale, _part(self.radial, x), _part_of_turn(self.angular, x))
+            Plane(self.scale, _part_of_count(self.radial, x), _part_of_turn(self.angular, x))
             for x in _MUCH_COARSER
         )
 
@@ -273,7 +273,7 @@ class Ball(Mesh):
     azimuthal: int = eqx.field(static=True)
 
     def __init__(self, cutoff: Numbers, radial: int, polar: int, azimuthal: int):
-        self.cutoff = _lengths("cutoff", cutoff, ())
+        self.cutoff = _check_lengths("cutoff", cutoff, ())
         self.radial, self.polar = check_count("radial", radial), check_count("polar", polar)
         self.azimuthal = check_count("azimuthal", azimuthal)
 
@@ -298,11 +298,11 @@ class Ball(Mesh):
         return Spherical(jnp.broadcast_to(self.cutoff, (3,)), linear)
 
     def coarser(self) -> "Ball":
-        counts = _half(self.radial), _half(self.polar), _half_turn(self.azimuthal)
+        counts = _half_count(self.radial), _half_count(self.polar), _half_turn(self.azimuthal)
         return Ball(self.cutoff, *counts)
 
     def much_coarser(self) -> tuple["Ball", ...]:
-        return tuple(Ball(self.cutoff, *_parts(self.shape, x)) for x in _MUCH_COARSER)
+        return tuple(Ball(self.cutoff, *_parts_of_counts(self.shape, x)) for x in _MUCH_COARSER)
 
 
 class Space(Mesh):
@@ -318,7 +318,7 @@ class Space(Mesh):
     azimuthal: int = eqx.field(static=True)
 
     def __init__(self, scale: Numbers, radial: int, polar: int, azimuthal: int):
-        self.scale = _lengths("scale", scale, (3,))
+        self.scale = _check_lengths("scale", scale, (3,))
         self.radial, self.polar = check_count("radial", radial), check_count("polar", polar)
         self.azimuthal = check_count("azimuthal", azimuthal)
 
@@ -343,11 +343,11 @@ class Space(Mesh):
         return Spherical(self.scale, algebraic)
 
     def coarser(self) -> "Space":
-        counts = _half(self.radial), _half(self.polar), _half_turn(self.azimuthal)
+        counts = _half_count(self.radial), _half_count(self.polar), _half_turn(self.azimuthal)
         return Space(self.scale, *counts)
 
     def much_coarser(self) -> tuple["Space", ...]:
-        return tuple(Space(self.scale, *_parts(self.shape, x)) for x in _MUCH_COARSER)
+        return tuple(Space(self.scale, *_parts_of_counts(self.shape, x)) for x in _MUCH_COARSER)
 
 
 class Adaptive(eqx.Module):
@@ -373,7 +373,7 @@ class Adaptive(eqx.Module):
 
     def __init__(self, mesh: Mesh, rtol: float, atol: float = 0.0, max_points: int = 2_000_000):
         self.mesh = check_product(mesh)
-        self.rtol, self.atol = _tolerance("rtol", rtol), _tolerance("atol", atol)
+        self.rtol, self.atol = _check_tolerance("rtol", rtol), _check_tolerance("atol", atol)
         if self.rtol == 0 and self.atol == 0:
             raise ValueError("Argument `rtol` must be positive where `atol` is 0, but is 0.")
         self.max_points = check_count("max_points", max_points)
@@ -412,19 +412,23 @@ def check_product(mesh: Mesh) -> Mesh:
 _MUCH_COARSER = (0.42, 0.36, 0.3)
 
 
-def _part(number: int, part: float) -> int:
+def _part_of_count(number: int, part: float) -> int:
     return max(1, round(part * number))
 
 
 def _part_of_turn(number: int, part: float) -> int:
-    return max(_part(number, part), 5 if number != 5 else 6)
+    return max(_part_of_count(number, part), 5 if number != 5 else 6)
 
 
-def _parts(counts: tuple[int, int, int], part: float) -> tuple[int, int, int]:
-    return _part(counts[0], part), _part(counts[1], part), _part_of_turn(counts[2], part)
+def _parts_of_counts(counts: tuple[int, int, int], part: float) -> tuple[int, int, int]:
+    return (
+        _part_of_count(counts[0], part),
+        _part_of_count(counts[1], part),
+        _part_of_turn(counts[2], part),
+    )
 
 
-def _half(number: int) -> int:
+def _half_count(number: int) -> int:
     return max(1, number // 2)
 
 
@@ -438,10 +442,10 @@ def check_count(name: str, value: int) -> int:
         raise ValueError(
             f"Argument `{name}` must be one positive integer, but is {shortened(value)}."
         )
-    return _counts(name, value)[0]
+    return _check_counts(name, value)[0]
 
 
-def _counts(name: str, value: Any) -> tuple[int, ...]:
+def _check_counts(name: str, value: Any) -> tuple[int, ...]:
     counts = tuple(value) if np.ndim(value) else (value,)
     whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in counts)
     if not counts or not whole or min(counts) < 1:
@@ -449,7 +453,7 @@ def _counts(name: str, value: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in counts)
 
 
-def _tolerance(name: str, value: float) -> float:
+def _check_tolerance(name: str, value: float) -> float:
     if np.shape(value) != () or not finite_reals(value) or value < 0:
         raise ValueError(
             f"Argument `{name}` must be a number, at least 0, but is {shortened(value)}."
@@ -458,7 +462,7 @@ def _tolerance(name: str, value: float) -> float:
 
 
 @jax.ensure_compile_time_eval()
-def _lengths(name: str, value: Numbers, shape: tuple[int, ...]) -> Array:
+def _check_lengths(name: str, value: Numbers, shape: tuple[int, ...]) -> Array:
     """Lengths with known values inside the user's jit too."""
     if np.shape(value) not in ((), shape):
         several = "".join(f" or {length}" for length in shape)

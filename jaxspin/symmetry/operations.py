@@ -68,8 +68,10 @@ def mirror(axis: str, *, time_reversal: bool = False) -> Operation:
     >>> print(mirror("x", time_reversal=True).name)
     mirror x with time reversal
     """
-    signs = np.where(np.arange(3) == _axis(axis), -1.0, 1.0)
-    return Operation(_named(f"mirror {axis}", time_reversal), np.diag(signs), time_reversal)
+    signs = np.where(np.arange(3) == _axis_number(axis), -1.0, 1.0)
+    return Operation(
+        _name_operation(f"mirror {axis}", time_reversal), np.diag(signs), time_reversal
+    )
 
 
 def rotation(order: int, axis: str = "z", *, time_reversal: bool = False) -> Operation:
@@ -80,7 +82,7 @@ def rotation(order: int, axis: str = "z", *, time_reversal: bool = False) -> Ope
     """
     if not isinstance(order, int | np.integer) or order < 1:
         raise ValueError(f"Argument `order` must be a positive integer, but is {order!r}.")
-    number, angle = _axis(axis), 2 * np.pi / order
+    number, angle = _axis_number(axis), 2 * np.pi / order
     first, second = (number + 1) % 3, (number + 2) % 3
     matrix = np.eye(3)
     matrix[first, first] = matrix[second, second] = np.cos(angle)
@@ -89,16 +91,16 @@ def rotation(order: int, axis: str = "z", *, time_reversal: bool = False) -> Ope
     halves = np.round(2 * matrix) / 2
     matrix = np.where(np.abs(matrix - halves) < 1e-15, halves, matrix)
     name = f"rotation of order {order} about {axis}"
-    return Operation(_named(name, time_reversal), matrix, time_reversal)
+    return Operation(_name_operation(name, time_reversal), matrix, time_reversal)
 
 
-def _axis(axis: str) -> int:
+def _axis_number(axis: str) -> int:
     if axis not in ("x", "y", "z"):
         raise ValueError(f"Argument `axis` must be one of 'x', 'y', 'z', but is {axis!r}.")
     return "xyz".index(axis)
 
 
-def _named(name: str, time_reversal: bool) -> str:
+def _name_operation(name: str, time_reversal: bool) -> str:
     return f"{name} with time reversal" if time_reversal else name
 
 

@@ -94,12 +94,12 @@ class Symmetric(eqx.Module):
             _check_plane(self.operations, self.dimension)
             _check_representatives(self.mesh, self.operations, lattice)
             return self.mesh
-        return self._fold(lattice)
+        return self._fold_product(lattice)
 
-    def _fold(self, lattice) -> "Folded":
+    def _fold_product(self, lattice) -> "Folded":
         coordinates, actions = self.mesh.coordinates, []
         for operation in self.operations:
-            action = _reflections(operation, self.mesh, lattice)
+            action = _reflect_coordinates(operation, self.mesh, lattice)
             if action is None and is_traced(self.mesh, lattice):
                 raise ValueError(
                     "Argument `operations` must be of a mesh and lattice that are known, but "
@@ -111,7 +111,7 @@ class Symmetric(eqx.Module):
                     f"{type(self.mesh).__name__} alone, but {operation.name} does not. "
                     f"{coordinates.foldable}"
                 )
-            if _permutations(self.mesh, action) is None:
+            if _permute_axes(self.mesh, action) is None:
                 raise ValueError(
                     f"Argument `operations` must take the nodes of the {type(self.mesh).__name__} "
                     f"to each other, but {operation.name} does not, for its counts are "
@@ -121,7 +121,9 @@ class Symmetric(eqx.Module):
         return Folded(self.mesh, tuple(actions))
 
 
-def _reflections(operation: Operation, mesh: Mesh, lattice) -> tuple[Reflection, ...] | None:
+def _reflect_coordinates(
+    operation: Operation, mesh: Mesh, lattice
+) -> tuple[Reflection, ...] | None:
     if _leaves_plane(operation, mesh.dimension):
         return None
     return mesh.coordinates.reflections(operation.on_k(mesh.dimension), lattice)
@@ -204,7 +206,7 @@ class Folded(Mesh):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(len(kept) for kept, _ in self._kept)
+        return tuple(len(kept) for kept, _ in self._kept_nodes)
 
     @property
     def dimension(self):
@@ -222,34 +224,34 @@ class Folded(Mesh):
     def rules(self):
         return tuple(
             Rule(rule.nodes[kept], rule.widths[kept], times)
-            for rule, (kept, times) in zip(self.mesh.rules, self._kept, strict=True)
+            for rule, (kept, times) in zip(self.mesh.rules, self._kept_nodes, strict=True)
         )
 
     def coarser(self):
         """The coarser rule of the full mesh, with the nearest number of angles that folds."""
-        return self._fold(self.mesh.coarser())
+        return self._fold_coarser(self.mesh.coarser())
 
     def much_coarser(self):
         """The much coarser rules of the full mesh, each with a number of angles that folds."""
-        return tuple(self._fold(mesh) for mesh in self.mesh.much_coarser())
+        return tuple(self._fold_coarser(mesh) for mesh in self.mesh.much_coarser())
 
-    def _fold(self, coarser: Mesh) -> "Folded":
+    def _fold_coarser(self, coarser: Mesh) -> "Folded":
         # Twice the number of angles always folds, so there is one.
         nearest = min(
-            (mesh for mesh in _near(coarser, self.mesh) if self._folds(mesh)),
+            (mesh for mesh in _nearby_meshes(coarser, self.mesh) if self._can_fold(mesh)),
             key=lambda mesh: abs(mesh.shape[-1] - coarser.shape[-1]),
         )
         return Folded(nearest, self.actions)
 
-    def _folds(self, mesh: Mesh) -> bool:
-        return all(_permutations(mesh, action) is not None for action in self.actions)
+    def _can_fold(self, mesh: Mesh) -> bool:
+        return all(_permute_axes(mesh, action) is not None for action in self.actions)
 
     @property
-    def _kept(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        return _orbits(_shape_and_nodes(self.mesh), self.actions)
+    def _kept_nodes(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        return _find_orbits(_shape_and_nodes(self.mesh), self.actions)
 
 
-def _near(coarser: Mesh, mesh: Mesh) -> Iterable[Mesh]:
+def _nearby_meshes(coarser: Mesh, mesh: Mesh) -> Iterable[Mesh]:
     """`coarser`, and the same with other numbers of angles, but not with that of `mesh`."""
     yield coarser
     names = {field.name for field in dataclasses.fields(coarser)}
@@ -264,15 +266,15 @@ def _shape_and_nodes(mesh: Mesh):
     return tuple(tuple(rule.nodes.tolist()) for rule in mesh.rules)
 
 
-def _permutations(mesh: Mesh, action: tuple[Reflection, ...]):
+def _permute_axes(mesh: Mesh, action: tuple[Reflection, ...]):
     found = [
-        _permutation(rule.nodes, reflection)
+        _permute_nodes(rule.nodes, reflection)
         for rule, reflection in zip(mesh.rules, action, strict=True)
     ]
     return None if any(one is None for one in found) else tuple(found)
 
 
-def _permutation(nodes: np.ndarray, reflection: Reflection) -> np.ndarray | None:
+def _permute_nodes(nodes: np.ndarray, reflection: Reflection) -> np.ndarray | None:
     """Where u -> sign u + offset (modulo 1) takes each node; None where to none."""
     sign, offset = reflection
     nodes = np.asarray(nodes)
@@ -289,10 +291,10 @@ def _permutation(nodes: np.ndarray, reflection: Reflection) -> np.ndarray | None
 
 
 @functools.lru_cache(maxsize=16)
-def _orbits(nodes, actions) -> list[tuple[np.ndarray, np.ndarray]]:
+def _find_orbits(nodes, actions) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each coordinate, the nodes that are kept and how many each of them stands for."""
     maps = [
-        tuple(_permutation(x, one) for x, one in zip(nodes, action, strict=True))
+        tuple(_permute_nodes(x, one) for x, one in zip(nodes, action, strict=True))
         for action in actions
     ]
     group = generate_group(
