@@ -36,7 +36,7 @@ from jaxspin.units import BOLTZMANN
 
 
 class Refinement(eqx.Module):
-    """Where the points of an adaptive integral went: the final cells and their errors."""
+    """Final cells of an adaptive integral and their errors."""
 
     #: Lower corner and widths of each cell in the unit cube of the coordinates, (cell, axis).
     lower: Float[np.ndarray, "L d"]
@@ -312,7 +312,7 @@ def _choose_worst(cells: _Cells, open_levels, tolerance):
 
 
 def _count_affordable(points: int, cells: _Cells, chosen, axes, evaluate) -> int:
-    """How many of the chosen cells can be halved with so many points."""
+    """Number of the chosen cells that can be halved with so many points."""
     turned = cells.turn[chosen] & ~cells.exact[chosen] & ~axes[:, -1]
     each = 2 ** np.sum(axes, axis=1) * (1 + turned) * evaluate.nodes
     return int(np.searchsorted(np.cumsum(each), points, side="right"))
@@ -364,7 +364,7 @@ def _smallest_number(array: np.ndarray) -> float:
 
 
 class _Left(NamedTuple):
-    """What is left of the error where the tolerance was not met, in units of it."""
+    """Remaining error where the tolerance was not met, in units of it."""
 
     error: float
     #: Near degeneracies, and what those hold that count as one group, (L, level, c).

@@ -186,7 +186,7 @@ def check_degeneracy(model, degeneracy) -> None:
 
 
 def check_finite_bands(result, model, k) -> None:
-    """What was computed at k (d, K), with the k axis last, is finite.
+    """Check that a result at k (d, K), with the k axis last, is finite.
 
     Raises:
         ValueError: naming the first k where it is not, and the bands.

@@ -76,7 +76,7 @@ class CellSum(eqx.Module):
 
 
 class Integrals(eqx.Module):
-    """What each cell adds to every level and component."""
+    """Contribution of each cell to every level and component."""
 
     value: Float[Array, "B e c"]
     #: The null rule of each axis applied to the integrand.
@@ -144,7 +144,7 @@ def _place_along(axis: int, axes: int, values: Float[Array, "B q"]) -> Array:
 
 
 def _stretch_energies(boxes, nodes, axes, infinite):
-    """What energies are multiplied with to become polynomials in the first coordinate.
+    """Factor that makes energies polynomials in the first coordinate.
 
     Returns:
         (1-u)² at the nodes (B, node) and, at y in [-1, 1] of a cell, a + b y = 1-u, (B,) each; ones
@@ -178,7 +178,7 @@ def _deactivate_settled(bands: Bands, energies, occupations: Occupations, stretc
 
 
 class _Filling(NamedTuple):
-    """What occupations and rules need to know at the nodes of all cells."""
+    """Bands, weights and rules at the nodes of all cells."""
 
     energies: Float[Array, "n B node"]
     degenerate: Bool[Array, "n n K"]
@@ -356,7 +356,7 @@ def _fill_line(g: Float[Array, "q *s"], derivative: bool, towards) -> Float[Arra
 
 
 def _stretch_at(towards, y):
-    """What energies are multiplied with, at y of each cell; y is (*s, B, line)."""
+    """Factor of `_stretch_energies` at y of each cell; y is (*s, B, line)."""
     return 1.0 if towards is None else (towards[0][:, None] + towards[1][:, None] * y) ** 2
 
 
@@ -370,7 +370,7 @@ def _evaluate_polynomial(c: Sequence[Array], y: Array) -> tuple[Array, Array]:
 
 
 def _find_turn(c, a, b):
-    """Where the polynomial turns in [a, b]; the middle where it does not."""
+    """Extremum of the polynomial in [a, b]; the middle where there is none."""
     slopes = [p * c[p] for p in range(1, len(c))]
     rising, falling = _evaluate_polynomial(slopes, a)[0] > 0, _evaluate_polynomial(slopes, b)[0] > 0
     return jnp.where(rising != falling, _find_root(slopes, a, b, ~rising), (a + b) / 2)

@@ -58,7 +58,7 @@ _ROUNDING = 8  # rounding errors of the largest component that every sum has
 
 
 class Extremes(NamedTuple):
-    """What is met on the nodes of a mesh beside the sums."""
+    """Smallest splitting and edges of the bands on the nodes of a mesh."""
 
     #: Smallest splitting between two degenerate groups, eV.
     splitting: Float[Array, ""]
@@ -103,7 +103,7 @@ def coarser_meshes(mesh: Mesh) -> tuple[Mesh, ...]:
 def has_fermi_surface(
     extremes: Extremes, coarser: Extremes, levels: Levels, periodic: bool
 ) -> Bool[Array, "*levels"]:
-    """Whether a band crosses mu, within some kT, at each level.
+    """True at each level where a band crosses mu, within some kT.
 
     The edge of a band lies between nodes: beyond the extreme energy on them, by less than twice
     what that differs from the one on a coarser mesh. The nodes of two grids may coincide at one
@@ -122,7 +122,7 @@ def has_fermi_surface(
 def _find_crossings(
     lowest: Float[Array, " n"], highest: Float[Array, " n"], levels: Levels
 ) -> Bool[Array, "*levels n"]:
-    """Whether bands between these energies cross mu, within some kT."""
+    """True for each band between these energies that crosses mu, within some kT."""
     _, (lowest, highest, mu, temperature) = as_arrays(
         lowest, highest, levels.mu, levels.temperature
     )
@@ -136,7 +136,7 @@ def is_noisy(
     metal: Bool[Array, "*levels"],
     levels: Levels,
 ) -> Bool[Array, "*levels"]:
-    """Whether the error at each level is the chance of which nodes lie inside a Fermi surface.
+    """True at each level whose error is the chance of which nodes lie inside a Fermi surface.
 
     Any level of a metal at T = 0, and those of T > 0 where kT is too small for the spacing of the
     mesh: a thermal sum that two meshes do not agree on.
@@ -200,7 +200,7 @@ def _measure_noise(
 def _rate_correction(
     differences: Float[Array, "m *levels c"], ratios: np.ndarray, powers: Float[Array, "*levels"]
 ) -> Float[Array, "*levels"]:
-    """How much faster than by `powers` the noise falls, by what the differences themselves say.
+    """Correction of `powers`, by which the noise falls, from the differences themselves.
 
     The logarithm of the root sum of squares over the components is fitted by a line in that of the
     number of nodes. One component says nothing, because its differences are small by chance; n say

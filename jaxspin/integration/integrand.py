@@ -33,7 +33,7 @@ def integrand_code(observable, model, mesh: Mesh, degeneracy) -> str:
 
 
 def describe_code(observable, model, mesh: Mesh, degeneracy) -> dict[str, str]:
-    """What an integrand computes, for a file or another process, part by part.
+    """Digests of the operations of an integrand, part by part, for a file or another process.
 
     Raises:
         ValueError: a part calls Python functions that JAX cannot look into.

@@ -132,8 +132,8 @@ def integrate(problem: Problem, run: Run = Run()) -> Sums:  # noqa: B008  (immut
 
 
 def average_over_group(problem: Problem) -> Callable[[Array], Array]:
-    """What is left to do with sums over the nodes that a `Symmetric` mesh keeps: the average over
-    its group. Nothing for any other mesh."""
+    """Average over the group of a `Symmetric` mesh, for sums over the nodes that it keeps. The
+    identity for any other mesh."""
     if not isinstance(problem.mesh, Symmetric):
         return lambda sums: sums
     return averaged(problem.mesh.operations, problem.all_quantities, problem.model.dimension)
@@ -212,7 +212,7 @@ def _sum_refined(problem: Problem, run: Run) -> Sums:
 
 
 def _describe_run(problem: Problem, layout: Layout) -> dict[str, str]:
-    """What a checkpoint, and the sums of other processes, must agree in."""
+    """Description of a run, in which a checkpoint and other processes must agree."""
     observable, model, mesh = problem.observable, problem.model, problem.mesh
     levels, degeneracy = problem.levels, problem.degeneracy
     return {
@@ -514,7 +514,7 @@ def _evaluate_tile(job: Sum, number):
 
 
 def _find_extremes(bands: Bands, inside: Bool[Array, " K"]) -> Extremes:
-    """What the nodes that are inside the mesh add to the extremes."""
+    """Extremes on the nodes that are inside the mesh."""
     return Extremes(
         jnp.min(jnp.where(inside, bands.splitting, jnp.inf)),
         jnp.min(jnp.where(inside, bands.levels, jnp.inf), axis=-1),
@@ -554,7 +554,7 @@ def _cut_box(job: Sum, number) -> tuple[list[Array], ...]:
 
 
 def _spread_energies(bands: Bands, edges: Float[Array, "c d K"]) -> Float[Array, "n K"]:
-    """How much each energy varies over the cell of its point: root sum of squares over edges."""
+    """Variation of each energy over the cell of its point: root sum of squares over edges."""
     velocity = jnp.einsum("immK->imK", bands.velocity).real
     velocity = jax.vmap(group_mean, in_axes=(0, None))(velocity, bands.degenerate)
     return jnp.sqrt(jnp.sum(jnp.einsum("ciK,imK->cmK", edges, velocity) ** 2, axis=0))

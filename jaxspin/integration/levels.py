@@ -58,7 +58,7 @@ class Levels(eqx.Module):
 
     @property
     def warm(self) -> bool:
-        """Whether all temperatures are positive, as they are taken to be while differentiated."""
+        """True if all temperatures are positive, as they are taken to be while differentiated."""
         return is_traced(self.temperature) or bool(np.all(self.temperature > 0))
 
     @property

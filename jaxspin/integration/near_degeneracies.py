@@ -190,7 +190,7 @@ class GapSearch:
         return np.where(self.wraps, u, np.clip(u, 0, 1 - 1e-9))
 
     def _cell_edges(self, u, widths):
-        """How far k moves across a cell of these widths in the unit cube, (L, axis, d)."""
+        """Edges in k of cells of these widths in the unit cube, (L, axis, d)."""
         steps = np.diag(widths / 2)[:, None]
         ends = [self.wave_vectors(self._in_cube(u + sign * steps)) for sign in (1, -1)]
         return np.moveaxis(ends[0] - ends[1], 0, 1)
@@ -205,7 +205,7 @@ class GapSearch:
         return u, counts
 
     def _can_matter(self, lower, upper):
-        """Whether a level lies between two energies, or a band is filled where that matters."""
+        """True where a level lies between two energies, or a band is filled and that counts."""
         levels, reach = self.levels, _REACH * BOLTZMANN * np.max(self.levels.temperatures)
         mu = np.sort(levels.mu)
         above = np.searchsorted(mu, lower - reach)  # levels below the pair

@@ -23,7 +23,7 @@ from jaxspin.units import BOLTZMANN
 
 
 class OccupationSum(eqx.Module):
-    """How Σ_m f(ε_m) W_m is accumulated over the mesh for a set of levels."""
+    """Accumulation of Σ_m f(ε_m) W_m over the mesh for a set of levels."""
 
     #: Whether a point stands for the energies in its cell, or for its own alone.
     fills_cells: ClassVar[bool] = False

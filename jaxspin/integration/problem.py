@@ -1,4 +1,4 @@
-"""What is computed, and how: the problem, with its checks at the door, and the run."""
+"""The problem, with its checks at the door, and the run."""
 
 import dataclasses
 from typing import Any
@@ -114,7 +114,7 @@ class Problem(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """How a problem is computed: what is shown and what is kept on the way."""
+    """Progress bar and checkpoint of a computation."""
 
     #: Show a progress bar; None shows it where standard error is a terminal.
     progress: bool | None = None

@@ -1,4 +1,4 @@
-"""How a mesh is cut into boxes, tiles, blocks and segments."""
+"""Cutting a mesh into boxes, tiles, blocks and segments."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ _BLOCK_ELEMENTS = 2**15  # and at most so many numbers, a quarter of a megabyte
 
 
 class Layout(NamedTuple):
-    """How a mesh and the coarser ones are cut: alike, so that both run the same compiled code."""
+    """Boxes of a mesh and of the coarser ones: alike, so that both run the same compiled code."""
 
     #: The sides of a box.
     box: tuple[int, ...]

@@ -44,9 +44,9 @@ class Coordinates(eqx.Module):
     def reflections(
         self, rotation: Float[np.ndarray, "d d"], lattice: Float[Array, "d d"] | None
     ) -> tuple[Reflection, ...] | None:
-        """How the map of k by an orthogonal matrix acts on each coordinate, modulo 1.
+        """Action of an orthogonal matrix on each coordinate, modulo 1.
 
-        None where it mixes the coordinates, or where whether it does is being traced.
+        None if it mixes the coordinates, or if that depends on numbers that are being traced.
         """
 
     @abstractmethod
@@ -244,7 +244,7 @@ def _is_diagonal(matrix: np.ndarray) -> bool:
 
 
 def _keeps_scale(scale: Array, rotation: np.ndarray) -> bool:
-    """Whether a rotation of k is the same rotation of k_i/scale_i. Not known of traced scales."""
+    """True if a rotation of k is the same rotation of k_i/scale_i; not known of traced scales."""
     if _is_diagonal(rotation):
         return True
     if is_traced(scale):
@@ -255,7 +255,7 @@ def _keeps_scale(scale: Array, rotation: np.ndarray) -> bool:
 
 
 def _turn_azimuth(rotation: np.ndarray) -> Reflection:
-    """How a matrix acts on the azimuth over 2π: its image of the x axis, and its handedness."""
+    """Action of a matrix on the azimuth over 2π: its image of the x axis, and its handedness."""
     (a, b), (c, d) = rotation[:2, :2]
     return (1 if a * d - b * c > 0 else -1), float(np.arctan2(c, a) / (2 * np.pi))
 

@@ -100,12 +100,12 @@ class Mesh(eqx.Module):
 
     @property
     def fills_cells(self) -> bool:
-        """Whether at T = 0 a point fills gradually, over the energies in its cell, or at once."""
+        """True if at T = 0 a point fills gradually, over the energies in its cell."""
         return self.domain != "periodic"
 
     @property
     def has_cells(self) -> bool:
-        """Whether the cells of the points are known, on which Fermi-surface terms at T = 0 rest."""
+        """True if the points have cells, on which Fermi-surface terms at T = 0 rest."""
         return True
 
     def points(self, index: Int[Array, " K"], lattice: Float[Array, "d d"] | None) -> Nodes:

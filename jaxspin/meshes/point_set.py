@@ -110,12 +110,12 @@ class PointSet(Mesh):
 
     @property
     def fills_cells(self) -> bool:
-        """No: points count as points at T = 0, as on a `Grid`."""
+        """False: points count as points at T = 0, as on a `Grid`."""
         return False
 
     @property
     def has_cells(self) -> bool:
-        """Whether the cells of the points are known: those of a grid are."""
+        """True for points of a grid, which have its cells."""
         return self.grid is not None
 
     @property
@@ -131,7 +131,7 @@ class PointSet(Mesh):
 
     @property
     def multiplicities(self) -> Int[np.ndarray, " K"]:
-        """How many nodes of `grid` each point stands for."""
+        """Number of nodes of `grid` for which each point stands."""
         return np.round(self.weights * (self.number / np.sum(self.weights))).astype(int)
 
     @property

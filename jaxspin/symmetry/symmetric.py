@@ -130,7 +130,7 @@ def _reflect_coordinates(
 
 
 def _leaves_plane(operation: Operation, dimension: int) -> bool:
-    """Whether an operation takes wave vectors of a chain or a plane out of it."""
+    """True if an operation takes wave vectors of a chain or a plane out of it."""
     return bool(np.any(np.abs(np.array(operation.matrix)[:dimension, dimension:]) > ROTATION.of()))
 
 
@@ -275,7 +275,7 @@ def _permute_axes(mesh: Mesh, action: tuple[Reflection, ...]):
 
 
 def _permute_nodes(nodes: np.ndarray, reflection: Reflection) -> np.ndarray | None:
-    """Where u -> sign u + offset (modulo 1) takes each node; None where to none."""
+    """Index of the image of each node under u -> sign u + offset (modulo 1), if there is one."""
     sign, offset = reflection
     nodes = np.asarray(nodes)
     if (sign, offset) == (1, 0.0):

@@ -1,4 +1,4 @@
-"""How responses transform under an operation, and their average over a group."""
+"""Transformation of responses under an operation, and their average over a group."""
 
 import functools
 from collections.abc import Callable, Sequence
