@@ -171,6 +171,9 @@ def estimate_error(
         # the least.
         least_noise = xp.where(cold[..., None], largest / np.prod(mesh.counts), 0)
         noise = xp.maximum(noise, least_noise)
+    if not mesh.is_product:
+        # A list of points need not be a rule for the zone: what all meshes agree on is no noise.
+        noise = xp.maximum(noise, _SMOOTH * xp.abs(xp.mean(fine - coarse, axis=0)))
     return xp.where(noisy[..., None] != 0, noise, smooth) + least
 
 

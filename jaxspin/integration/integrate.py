@@ -320,8 +320,8 @@ def _plainly_both(held: _Held, layout: Layout) -> MeshSums:
     problem = held.release()
     fine, extremes = _sum(problem, layout, problem.mesh, _at_once)
     frozen, fine_value, edges = jax.tree.map(_stop_gradient, (problem, fine, extremes))
-    others = _coarser_at_once(frozen, layout, fine_value, edges)
-    return MeshSums(fine, *others, edges)
+    coarse, noisy, compared = _coarser_at_once(frozen, layout, fine_value, edges)
+    return MeshSums(fine, coarse, noisy, compared, edges)
 
 
 def _stop_gradient(leaf):
