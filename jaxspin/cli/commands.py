@@ -98,7 +98,7 @@ def scan(
             _save_response(response, numbers, job.record)
             axes = plot.scan(response, components=job.components)
             _save_figure(axes, picture, job.record)
-            _print_summary(response, job.mesh.size, seconds, (numbers, picture))
+            _print_summary(response, job.points, seconds, (numbers, picture))
 
 
 @app.command()

@@ -8,11 +8,13 @@ exchange = [0.0, 0.0, 0.01]            # its arguments by name
 # or Wannier90 files: wannier90 = "Pt" (next to this file), with spin_order where they do not say it
 
 [mesh]
-type = "Space"                         # Grid, Disk, Ball, Plane, Space
+type = "Space"                         # Grid, Disk, Ball, Plane, Space, PointSet
 scale = [0.0793, 0.0793, 0.2020]       # its arguments by name
 radial = 192
 polar = 96
 azimuthal = 8
+# or type = "PointSet" and file = "points.txt": a line of coordinates and weight for each point
+# operations = ["inversion", "rotation 3 z", "mirror x with time reversal"]   # as of `Symmetric`
 
 [levels]
 mu = { start = -0.3, stop = 0.6, number = 181 }   # eV; or a number, or a list
@@ -40,6 +42,7 @@ Which keys a table takes follows from the signature of what it constructs. Whate
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import importlib.util
 import inspect
@@ -57,14 +60,17 @@ from jaxspin import models, plot, units
 from jaxspin.band_structure.degeneracy import Covariant, Strict
 from jaxspin.integration.levels import Levels
 from jaxspin.interop import wannier90
-from jaxspin.meshes import mesh
+from jaxspin.meshes import mesh as meshes
 from jaxspin.meshes.mesh import Mesh
 from jaxspin.meshes.path import Path as KPath
+from jaxspin.meshes.point_set import PointSet
 from jaxspin.models.base import Model
 from jaxspin.quantities.quantity import Quantity
 from jaxspin.quantities.spin_hall import DEFINITIONS
 from jaxspin.responses.fermi_sea import RESPONSES, Listed
 from jaxspin.responses.response import Response
+from jaxspin.symmetry.operations import INVERSION, TIME_REVERSAL, Operation, mirror, rotation
+from jaxspin.symmetry.symmetric import Symmetric
 
 #: The built-in examples, by name.
 EXAMPLES = {
@@ -126,7 +132,9 @@ class Job:
     """A scan that is ready to run."""
 
     model: Model
-    mesh: Mesh
+    mesh: Mesh | Symmetric
+    #: Number of k-points of the mesh.
+    points: int
     levels: Levels
     #: The function of jaxspin to call.
     function: Callable[..., Response]
@@ -143,7 +151,8 @@ class Job:
 
 
 _TABLES = ("model", "mesh", "levels", "quantity", "output", "path")
-_MESHES = {name: getattr(mesh, name) for name in ("Grid", "Disk", "Ball", "Plane", "Space")}
+_PRODUCTS = ("Grid", "Disk", "Ball", "Plane", "Space")
+_MESHES = {**{name: getattr(meshes, name) for name in _PRODUCTS}, "PointSet": PointSet}
 _DEGENERACIES = {"Covariant": Covariant, "Strict": Strict}
 
 
@@ -187,9 +196,11 @@ def prepare_scan(source: Source) -> Job:
     listed, runs, unit = _read_quantity(_require_table(tables, "quantity"), model)
     stem, components = _read_output(tables.get("output", {}), source.stem)
     _check_components(components, listed.quantity, model)
+    mesh = _read_mesh(_require_table(tables, "mesh"), source.folder)
     return Job(
         model=model,
-        mesh=_construct_typed("mesh", _require_table(tables, "mesh"), _MESHES),
+        mesh=mesh,
+        points=_rename_errors("mesh", lambda: _reduce_mesh(mesh, model).size),
         levels=_read_levels(_require_table(tables, "levels")),
         function=lambda *inputs, **keywords: listed.part(listed.function(*inputs, **keywords)),
         runs=runs,
@@ -331,6 +342,82 @@ def _own_models(module: ModuleType, path: FilePath) -> dict[str, type[Model]]:
             f"dimension, __call__ and spin, but {path} holds none."
         )
     return found
+
+
+def _read_mesh(entries: Mapping[str, Any], folder: FilePath) -> Mesh | Symmetric:
+    """Mesh, reduced by the operations that the table names."""
+    rest = dict(entries)
+    names = rest.pop("operations", None)
+    whole = _read_whole_mesh(rest, folder)
+    if names is None:
+        return whole
+    listed = names if isinstance(names, list) else [names]
+    operations = [_parse_operation(name) for name in listed]
+    return _rename_errors("mesh", lambda: Symmetric(whole, operations))
+
+
+def _reduce_mesh(mesh: Mesh | Symmetric, model: Model) -> Mesh:
+    """The mesh that is summed."""
+    return mesh.folded(model.lattice) if isinstance(mesh, Symmetric) else mesh
+
+
+def _parse_operation(name: Any) -> Operation:
+    """Operation of a name such as "rotation 3 z" or "mirror x with time reversal"."""
+    text = str(name)
+    plain = text.removesuffix(" with time reversal")
+    turned = plain != text
+    match plain.split():
+        case ["time", "reversal"] if not turned:
+            return TIME_REVERSAL
+        case ["inversion"]:
+            return Operation(text, INVERSION.matrix, turned)
+        case ["mirror", ("x" | "y" | "z") as axis]:
+            return mirror(axis, time_reversal=turned)
+        case ["rotation", order, ("x" | "y" | "z") as axis] if order.isdecimal() and int(order):
+            return rotation(int(order), axis, time_reversal=turned)
+    raise ValueError(
+        'Key `operations` in table [mesh] must be names such as "time reversal", "inversion", '
+        f'"rotation 3 z" and "mirror x with time reversal", but is {name!r}.'
+    )
+
+
+def _read_whole_mesh(entries: Mapping[str, Any], folder: FilePath) -> Mesh:
+    """Mesh; the points of a `PointSet` stand in the table or in a file next to it."""
+    if entries.get("type") != "PointSet":
+        return _construct_typed("mesh", entries, _MESHES)
+    rest = {key: value for key, value in entries.items() if key not in ("type", "comparison")}
+    comparison = None
+    if "comparison" in entries:
+        comparison = _read_point_set("mesh.comparison", entries["comparison"], folder)
+    return _read_point_set("mesh", rest, folder, comparison)
+
+
+def _read_point_set(table: str, entries: Any, folder: FilePath, comparison=None) -> PointSet:
+    if not isinstance(entries, dict):
+        raise ValueError(f"[{table}] must be a table, but is {entries!r}.")
+    rest = dict(entries)
+    if "file" in rest:
+        points = _read_points(table, folder / _check_text(table, "file", rest.pop("file")))
+        rest |= {"k_points": points[:, :-1].tolist(), "weights": points[:, -1].tolist()}
+    constructor = functools.partial(PointSet, comparison=comparison)
+    return _construct_from_table(table, constructor, rest, more=("type", "file"))
+
+
+def _read_points(table: str, path: FilePath) -> np.ndarray:
+    """Coordinates and weight of each point, a line each; what follows a # is left out."""
+    try:
+        points = np.loadtxt(path, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"Key `file` in table [{table}] must be a file of numbers, a line of coordinates and "
+            f"weight for each point, but {path} is not: {error}."
+        ) from error
+    if points.shape[0] == 0 or points.shape[1] < 2:
+        raise ValueError(
+            f"Key `file` in table [{table}] must have coordinates and a weight in each line, "
+            f"but {path} holds numbers of shape {points.shape}."
+        )
+    return points
 
 
 def _read_levels(entries: Mapping[str, Any]) -> Levels:

@@ -24,15 +24,15 @@ class PointSet(Mesh):
     For a lattice model the points are in units of the reciprocal vectors, k = Σ_i u_i b_i, and the
     weights say which part of the Brillouin zone each point stands for, Σ_k = Σ_i w_i / (V Σ_j w_j)
     with the volume V of the unit cell. With `volume` the points are in 1/Å, for continuum models,
-    and the weights are parts of that volume of k-space.
+    and the weights are parts of that volume of k-space. Weights that are whole numbers, or whole
+    multiples of the smallest, are taken for multiplicities: how many points each one stands for.
 
     A sum over irreducible points is what the weights say: right for a density, not for a tensor,
     which changes from a point to its images. `Symmetric(point_set, operations)` averages it.
 
     Args:
         k_points: (number, dimension).
-        weights: not negative, in any units. Whole numbers are taken for multiplicities: how many
-            points each one stands for.
+        weights: not negative, in any units.
         grid: the whole `Grid`, or its counts, whose irreducible points these are. It gives each
             point a cell, on which Fermi-surface terms at T = 0 rest, and is checked.
         volume: volume of k-space of the points of a continuum model, 1/Å^d.
@@ -79,10 +79,9 @@ class PointSet(Mesh):
         if self.grid is not None and self.box is not None:
             raise ValueError(
                 "Argument `volume` must be None for points of a grid, but is "
-                f"{shortened(volume)}. Points in 1/Å have no grid."
+                f"{shortened(volume)}. Points in 1/Angstrom have no grid."
             )
-        whole = bool(np.all(self.weights == np.round(self.weights)))
-        self.number = float(np.sum(self.weights)) if whole else float(len(self.weights))
+        self.number = _count_points(self.weights)
         if self.grid is not None:
             self.number = float(self.grid.size)
             _check_on_grid(self.k_points, self.weights, self.grid)
@@ -169,8 +168,8 @@ class PointSet(Mesh):
         if self.box is not None and self.comparison is None:
             raise ValueError(
                 "Argument `mesh` must have another set to estimate the error with where its points "
-                "are in 1/Å, but has none. Give PointSet(..., comparison=PointSet(...)), with "
-                "fewer points of the same volume."
+                "are in 1/Angstrom, but has none. Give PointSet(..., comparison=PointSet(...)), "
+                "with fewer points of the same volume."
             )
 
     def _grid_to_halve(self) -> Grid:
@@ -195,7 +194,7 @@ _OF_ONE_POINT = 3
 
 def _with_box(points: PointSet, box: Cartesian | None) -> PointSet:
     """Points in 1/Å by coordinates in another box, so that sets share one compiled sum."""
-    return eqx.tree_at(lambda points: points.box, points, box)
+    return points if box is None else eqx.tree_at(lambda points: points.box, points, box)
 
 
 def _all_points(grid: Grid, has_cells: bool) -> PointSet:
@@ -233,6 +232,16 @@ def _as_weights(value: Any, number: int) -> Float[np.ndarray, " K"]:
     return array
 
 
+def _count_points(weights: Float[np.ndarray, " K"]) -> float:
+    """Number of points for which all stand, as far as their weights say it."""
+    least = np.min(weights[weights > 0])
+    for unit in (1.0, least):
+        multiples = weights / unit
+        if least > unit / 2 and np.all(np.abs(multiples - np.round(multiples)) < _ON_GRID):
+            return float(np.round(np.sum(multiples)))
+    return float(len(weights))
+
+
 def _refuse_traced(name: str, value: Any) -> None:
     if is_traced(value):
         raise ValueError(
@@ -256,7 +265,8 @@ def _bounding_box(k: Float[np.ndarray, "K d"], volume: Any) -> Cartesian:
     known = not is_traced(volume)
     if np.shape(volume) != () or (known and not (finite_reals(volume) and volume > 0)):
         raise ValueError(
-            f"Argument `volume` must be one positive number (1/Å^d), but is {shortened(volume)}."
+            "Argument `volume` must be one positive number (1/Angstrom^d), but is "
+            f"{shortened(volume)}."
         )
     low, high = np.min(k, axis=0), np.max(k, axis=0)
     sides = np.where(high > low, high - low, 1.0)
@@ -276,7 +286,7 @@ def find_on_grid(k: Float[np.ndarray, "d *K"], grid: Grid) -> tuple[np.ndarray, 
     nearest = np.round(place)
     on_node = np.all(np.abs(place - nearest) < _ON_GRID, axis=0)
     wrapped = nearest.astype(int) % shape.reshape(column)
-    return np.ravel_multi_index(tuple(wrapped), grid.shape), on_node
+    return np.asarray(np.ravel_multi_index(tuple(wrapped), grid.shape)), on_node
 
 
 def _check_on_grid(k: np.ndarray, weights: np.ndarray, grid: Grid) -> None:

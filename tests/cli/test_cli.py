@@ -218,6 +218,68 @@ def test_quantities_without_components(quantity):
     assert js.load("km.nc").axes == ("mu",)
 
 
+POINTS = """
+[model]
+name = "QiWuZhang"
+A = 1
+m = -1
+[mesh]
+type = "PointSet"
+file = "wedge.txt"
+grid = [2, 2]
+comparison = { k_points = [[0.0, 0.0]], weights = [1], grid = [1, 1] }
+[levels]
+mu = 0.0
+temperature = 300
+[quantity]
+name = "carrier_density"
+"""
+
+
+def test_points_of_a_file():
+    Path("wedge.txt").write_text("# u v weight\n0 0 1\n0.5 0 2\n0.5 0.5 1\n", encoding="utf-8")
+    Path("points.toml").write_text(POINTS, encoding="utf-8")
+    result = run("scan", "points.toml")
+    assert result.exit_code == 0, result.output
+    saved = js.load("points.nc")
+    np.testing.assert_allclose(saved.value, [1.0], rtol=1e-9)
+    assert saved.origin.texts["mesh.weights"] == "[1.0, 2.0, 1.0]"
+    assert saved.origin.texts["mesh.comparison.number"] == "1.0"
+
+
+@pytest.mark.parametrize(
+    ("points", "parts"),
+    [
+        (None, ("`file`", "[mesh]", "wedge.txt")),
+        ("0 0 1\n0.5 0", ("`file`", "[mesh]", "coordinates and weight")),
+        ("0.1 0 1", ("`k_points`", "[mesh]", "points of Grid")),
+        ("0 0 0 1", ("`grid`", "[mesh]", "dimension 3")),
+    ],
+)
+def test_a_file_of_points_that_does_not_fit(points, parts):
+    if points is not None:
+        Path("wedge.txt").write_text(points, encoding="utf-8")
+    Path("points.toml").write_text(POINTS, encoding="utf-8")
+    refused(run("scan", "points.toml"), *parts)
+
+
+def test_a_mesh_reduced_by_symmetries():
+    text = POINTS.replace("grid = [2, 2]", 'grid = [2, 2]\noperations = ["rotation 4 z"]')
+    Path("wedge.txt").write_text("0 0 1\n0.5 0 2\n0.5 0.5 1\n", encoding="utf-8")
+    Path("points.toml").write_text(text, encoding="utf-8")
+    job = input_files.prepare_scan(input_files.read_input(Path("points.toml")))
+    assert (job.points, job.mesh.operations[0].name) == (3, "rotation of order 4 about z")
+    for operations, parts in (
+        ('"rotation 3"', ("`operations`", "[mesh]", "rotation 3 z", "'rotation 3'")),
+        ('["rotation 3 z"]', ("`operations`", "[mesh]", "to where there is none")),
+        ('["inversion", 1]', ("`operations`", "[mesh]", "is 1")),
+        ("[]", ("`operations`", "[mesh]", "at least one")),
+    ):
+        changed = text.replace('["rotation 4 z"]', operations)
+        Path("points.toml").write_text(changed, encoding="utf-8")
+        refused(run("scan", "points.toml"), *parts)
+
+
 def test_bands():
     result = run("bands", tiny())
     assert result.exit_code == 0, result.output
