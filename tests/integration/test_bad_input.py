@@ -254,7 +254,7 @@ MESH_ARGUMENTS = {
     "shape empty": (js.Grid, ((),), r"`shape` must be positive integers"),
     "shift of another length": (js.Grid, ((4, 4), (0.5,)), r"`shift` must be a number or 2"),
     "shift NaN": (js.Grid, ((4, 4), np.nan), r"`shift` must be a number or 2"),
-    "cutoff zero": (js.Disk, (0.0, 4, 4), r"`cutoff` must be positive \(1/Å\), but is .*0"),
+    "cutoff zero": (js.Disk, (0.0, 4, 4), r"`cutoff` must be positive \(1/Angstrom\), but is .*0"),
     "cutoff two numbers": (js.Ball, ((1.0, 1.0), 4, 4, 4), r"`cutoff` must be one number"),
     "scale negative": (js.Plane, ((0.1, -0.1), 4, 4), r"`scale` must be positive"),
     "scale of another length": (js.Space, ((0.1, 0.1), 4, 4, 4), r"`scale` must be .* or 3"),
