@@ -92,3 +92,20 @@ CONSERVED_SPIN = Tolerance(500 * float(np.finfo(np.float64).eps), 2e-6)
 COLLISION = Tolerance(1e-12, 1e-5)
 #: Errors of responses that vanish by symmetry, of the Drude term.
 ZERO_BY_SYMMETRY = Tolerance(1e-10, 1e-5)
+
+# --- fits -----------------------------------------------------------------------------------------
+
+#: Two levels of measurements that are the same: far above rounding, far below what one measures.
+SAME_LEVEL = Tolerance(1e-9, 1e-5)
+#: Distance from the optimum of a least-squares fit, in standard errors and in sizes of parameters.
+#: Residuals of data with errors of 10⁻³ have rounding errors of 10⁻³ in single precision.
+CONVERGED = Tolerance(1e-4, 1e-2)
+#: Singular values of the Jacobian that are zero, of the largest (columns in units of the sizes of
+#: the parameters). Jacobians of responses are exact to about 10⁻¹² and 10⁻⁶; two parameters of
+#: which the data know the sum alone came out at 10⁻¹⁷ to 10⁻¹⁴ in double precision.
+UNDETERMINED = Tolerance(1e-10, 1e-5)
+#: The same where only the distance to the optimum is asked.
+NO_DIRECTION = Tolerance(1e-12, 1e-6)
+#: A parameter at a bound, of its size and in standard errors.
+AT_BOUND = Tolerance(1e-5, 1e-4)
+AT_BOUND_IN_ERRORS = Tolerance(1e-3, 1e-2)

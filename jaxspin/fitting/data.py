@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxspin import units as unit
 from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.tolerances import SAME_LEVEL
 from jaxspin.fitting.conversion import Gate, fermi_energies, interpolate
 from jaxspin.integration.levels import Levels
 from jaxspin.responses.response import Response
@@ -24,8 +25,6 @@ _SUBSCRIPTS = ("flow", "field", "spin")
 # What a measurement is made against, with its unit; that of densities is a choice.
 _ABSCISSAE = {"mu": "eV", "density": None, "gate": "V"}
 _DENSITIES = ("1/Angstrom^2", "1/cm^2", "1/Angstrom^3", "1/cm^3")
-# Two levels closer than this are the same: far above rounding, far below what one measures.
-_SAME = 1e-9
 
 
 class Curve(NamedTuple):
@@ -368,7 +367,7 @@ def _positions(what: str, available, wanted: np.ndarray) -> np.ndarray:
     available = np.asarray(available)
     distance = np.abs(available[None, :] - wanted[:, None])
     nearest = np.argmin(distance, axis=1)
-    missing = np.min(distance, axis=1) > _SAME * np.maximum(1.0, np.abs(wanted))
+    missing = np.min(distance, axis=1) > SAME_LEVEL.of() * np.maximum(1.0, np.abs(wanted))
     if np.any(missing):
         raise ValueError(
             f"Argument `response` must have the {what} of the data, but lacks "

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from jaxspin.engine.checkpoint import PartialSums
 from jaxspin.engine.identity import digest, operations, trace
 from jaxspin.engine.programs import program
+from jaxspin.engine.tolerances import CONVERGED, NO_DIRECTION
 from jaxspin.fitting.problem import Evaluation, Problem
 
 #: Told of each step: its number, the misfit, and what the method calls the distance.
@@ -83,11 +84,11 @@ class LevenbergMarquardt(Method):
 
     Args:
         steps: the largest number of steps; each is one evaluation with all derivatives.
-        tolerance: see above.
+        tolerance: see above; 1e-4, and 1e-2 in single precision, which knows no more.
     """
 
     steps: int = 100
-    tolerance: float | int = 1e-4
+    tolerance: float | int = eqx.field(default_factory=CONVERGED.of)
 
     def __check_init__(self):
         _check_positive(steps=self.steps, tolerance=self.tolerance)
@@ -139,7 +140,7 @@ class Gradient(Method):
     optimizer: optax.GradientTransformation = eqx.field(static=True)
     steps: int = 500
     loss: Callable[[Float[Array, " m"]], Float[Array, ""]] = half_sum_of_squares
-    tolerance: float | int = 1e-4
+    tolerance: float | int = eqx.field(default_factory=CONVERGED.of)
 
     def __check_init__(self):
         _check_positive(steps=self.steps, tolerance=self.tolerance)
@@ -352,7 +353,7 @@ def _distance(problem: Problem, at: Evaluation) -> tuple[Float[Array, ""], Float
     """
     size = problem.coordinates.size * problem.free(at)
     left, values, right = jnp.linalg.svd(at.jacobian * size, full_matrices=False)
-    known = values > 1e-12 * values[0]
+    known = values > NO_DIRECTION.of(values) * values[0]
     within = jnp.where(known, at.residuals @ left, 0.0)
     step = (within / jnp.where(known, values, 1.0)) @ right
     return jnp.linalg.norm(within), jnp.max(jnp.abs(step))

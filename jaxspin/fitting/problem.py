@@ -13,16 +13,12 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxspin.engine.forward_mode import along_all, with_slopes
 from jaxspin.engine.identity import digest, trace
 from jaxspin.engine.programs import program
+from jaxspin.engine.tolerances import AT_BOUND, AT_BOUND_IN_ERRORS
 from jaxspin.engine.tracing import refusal
 from jaxspin.fitting.parameters import Coordinates, pairs_of
 
 #: (calculated − measured) / error for the parameters, an array or a pytree of arrays.
 Residuals = Callable[[Any], Any]
-
-# A parameter this close to a bound, both in units of its size and of its standard error with all
-# others fixed, counts as at it. An optimum beyond the bound is approached step by step. Sizes alone
-# do not do: an interval may be 10⁶ times wider than the error of what is in it.
-_CLOSE, _CLOSE_IN_ERRORS = 1e-5, 1e-3
 
 
 class Priors(eqx.Module):
@@ -89,7 +85,7 @@ class Problem(eqx.Module):
         A parameter that is held at a bound has no derivative: the curvature of its coordinate,
         which a linear problem does not know, would keep the steps of all others short. Straight
         lines with the optimum beyond a bound took 18 to 32 steps with this, and 26 to 46 without,
-        where only sizes said how close is close; with `_CLOSE_IN_ERRORS` they take 16 to 55.
+        where only sizes said how close is close; with `AT_BOUND_IN_ERRORS` they take 16 to 55.
         """
         parameters = self.coordinates.to_parameters(u)
         at = jax.lax.stop_gradient(self.evaluate(jax.lax.stop_gradient(parameters)))
@@ -103,11 +99,17 @@ class Problem(eqx.Module):
         return ~(self.at_bound(at) & (jnp.where(below, gradient, -gradient) > 0))
 
     def at_bound(self, at: Evaluation) -> Bool[Array, " n"]:
-        """The parameters that are as good as at a bound."""
+        """The parameters that are as good as at a bound, in units of their size and of their
+        standard error with all others fixed.
+
+        An optimum beyond the bound is approached step by step. Sizes alone do not do: an interval
+        may be 10⁶ times wider than the error of what is in it.
+        """
         c = self.coordinates
         distance = jnp.minimum(at.parameters - c.low, c.high - at.parameters)
         in_errors = distance * jnp.linalg.norm(at.jacobian, axis=0)
-        return (distance < _CLOSE * c.size) & (in_errors < _CLOSE_IN_ERRORS)
+        close = distance < AT_BOUND.of(distance) * c.size
+        return close & (in_errors < AT_BOUND_IN_ERRORS.of(distance))
 
 
 @program  # so that the many who look at it trace it once

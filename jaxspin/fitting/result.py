@@ -7,13 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxspin.engine.terminal import printable, warn_user
+from jaxspin.engine.tolerances import UNDETERMINED
 from jaxspin.fitting.minimise import Outcome
 from jaxspin.fitting.problem import Problem
-
-# Below this part of the largest singular value of the Jacobian (columns in units of the sizes of
-# the parameters), a direction counts as undetermined. Jacobians of responses are exact to about
-# 1e-12; two parameters of which the data know the sum alone came out at 1e-17 to 1e-14.
-_UNDETERMINED = 1e-10
 
 
 class History(NamedTuple):
@@ -171,10 +167,11 @@ def _covariance(
     scaled = (jacobian * size)[:, ~bound]
     _, values, directions = np.linalg.svd(scaled, full_matrices=True)
     values = np.pad(values, (0, len(directions) - len(values)))
-    known = values > _UNDETERMINED * np.max(values, initial=0.0)
+    nothing = UNDETERMINED.of(jacobian)
+    known = values > nothing * np.max(values, initial=0.0)
     over = directions[known] / values[known, None]
     among = over.T @ over
-    lost = np.sum(directions[~known] ** 2, axis=0) > _UNDETERMINED
+    lost = np.sum(directions[~known] ** 2, axis=0) > nothing
     among[lost] = among[:, lost] = np.nan
     among[lost, lost] = np.inf
     covariance = np.full((len(size), len(size)), np.nan)

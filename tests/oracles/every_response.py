@@ -114,6 +114,32 @@ def hole_wells():
     yield "subbands", several.subbands.heavy
 
 
+def fits():
+    """A mass from a Hall conductivity measured in double precision, two parameters of which the
+    data know the sum alone, and an optimum beyond a bound."""
+    levels = js.Levels([0.3, 0.7, 1.1], 600.0)
+    data = js.fitting.Data(
+        [0.5, 0.45, 0.4], 1e-3 * np.ones(3), ["yx"] * 3,
+        mu=[0.3, 0.7, 1.1], temperature=600.0 * np.ones(3), units="e^2/h",
+    )  # fmt: skip
+    hall = lambda p: js.anomalous_hall(models.QiWuZhang(1.0, p["m"]), GRID, levels)  # noqa: E731
+    fit = js.fit(lambda p: data.residuals(hall(p)), {"m": -1.3})
+    yield "mass", fit.values
+    yield "converged", jnp.array(fit.converged, float)
+    x = np.linspace(0.1, 1.0, 9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit = js.fit(
+            lambda p: 300 * ((p["a"] + p["b"]) * x + p["c"] - np.sin(x)),
+            {"a": 0.3, "b": 0.4, "c": 0.1},
+        )
+    yield "undetermined", jnp.array([fit.converged, len(fit.undetermined)], float)
+    yield "sum", jnp.array([fit.values[0] + fit.values[1], fit.values[2]])
+    line = lambda p: 300 * (p["slope"] * x + p["offset"] - np.sin(x))  # noqa: E731
+    fit = js.fit(line, {"slope": 1.0, "offset": 0.3}, bounds={"offset": (0.1, 1.0)})
+    yield "bound", jnp.array([*fit.values, fit.converged, "offset" in fit.at_bound], float)
+
+
 def refusals():
     """Negative controls: what is wrong by more than rounding is an error in any precision."""
     space, levels = js.Space((0.1, 0.1, 0.1), 4, 4, 4), js.Levels(0.35)
@@ -147,6 +173,7 @@ GROUPS = (
     spin_transfer,
     effective,
     hole_wells,
+    fits,
     refusals,
 )
 
