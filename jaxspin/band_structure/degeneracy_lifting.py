@@ -2,7 +2,8 @@
 
 The rule is exact only then. `require_unlifted` says so at once. A long sum says so at its end:
 `nan_if_lifted` makes the change NaN where it splits a group, and `require_finite_derivative` is an
-error where a derivative is NaN.
+error where a derivative is NaN. Smooth sums such as Tr f(H) are right to first order in what splits
+a group; `nan_if_lifted_twice` makes a second derivative NaN.
 XLA on CPU makes a loop one kernel only where nothing inside calls back, and without reductions of
 many numbers, which it hands to a library.
 
@@ -59,6 +60,19 @@ def nan_if_lifted(
     return _spoilt.bind(change, same)
 
 
+def nan_if_lifted_twice(
+    change: Complex[Array, "*b n n K"],
+    same: Bool[Array, "*b n n K"],
+    energies: Float[Array, "*b n K"],
+) -> Complex[Array, "*b n n K"]:
+    """`change` unaltered, whose own change with H is NaN on the tile if `change` splits a group.
+
+    The energies say that H changes once more. To second order Tr f(H) has f''(ε̄) Σ |dH_mn|² inside
+    each group, which mean energies do not know.
+    """
+    return _lifted_once.bind(change, same, energies)
+
+
 def _unspoilt_jvp(primals, tangents):
     (sums,), (change,) = primals, tangents
     return sums, _number.bind(change, sums)
@@ -97,17 +111,34 @@ def _refused_if_nan(change, sums):
     return eqx.error_if(change, jnp.any(jnp.isnan(change) & ~jnp.isnan(sums)), _SPOILT)
 
 
+def _lifted_once_jvp(primals, tangents):
+    change, same, energies = primals
+    moved = ad.instantiate_zeros(tangents[0])
+    if isinstance(tangents[2], ad.Zero):
+        return _lifted_once.bind(*primals), _lifted_once.bind(moved, same, energies)
+    return _lifted_once.bind(*primals), _lifted_twice.bind(moved, change, same)
+
+
+def _nan_if_split_before(moved, change, same):
+    return jnp.where(_splits(change, same)[..., None, None, None], jnp.nan, moved)
+
+
+def _refused_if_split_before(cotangent, change, same):
+    return eqx.error_if(cotangent, jnp.any(_splits(change, same)), _SPOILT)
+
+
 def _linear(name: str, function: Callable, transposed: Callable) -> Primitive:
-    """`function(change, known)` as a primitive that JAX takes to be linear in `change`."""
+    """`function(change, *known)` as a primitive that JAX takes to be linear in `change`."""
     primitive = Primitive(name)
 
     def jvp(primals, tangents):
-        change, known = primals
+        change, *known = primals
         moved = ad.instantiate_zeros(tangents[0])
-        return primitive.bind(change, known), primitive.bind(moved, known)
+        return primitive.bind(change, *known), primitive.bind(moved, *known)
 
-    def transpose(cotangent, change, known):
-        return transposed(ad.instantiate_zeros(cotangent), known), None
+    def transpose(cotangent, change, *known):
+        found = transposed(ad.instantiate_zeros(cotangent), *known)
+        return found, *(None for _ in known)
 
     def batch(arguments, axes):
         size = next(x.shape[a] for x, a in zip(arguments, axes, strict=True) if a is not None)
@@ -118,7 +149,7 @@ def _linear(name: str, function: Callable, transposed: Callable) -> Primitive:
         return primitive.bind(*front), 0
 
     primitive.def_impl(function)
-    primitive.def_abstract_eval(lambda change, known: change)
+    primitive.def_abstract_eval(lambda change, *known: change)
     mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
     ad.primitive_jvps[primitive] = jvp
     ad.primitive_transposes[primitive] = transpose
@@ -129,3 +160,6 @@ def _linear(name: str, function: Callable, transposed: Callable) -> Primitive:
 _unsplit = _linear("unsplit", _refused_if_split, _refused_if_degenerate)
 _spoilt = _linear("spoilt", _nan_if_split, _refused_if_degenerate)
 _number = _linear("number", _refused_if_nan, lambda cotangent, sums: cotangent)
+_lifted_twice = _linear("lifted_twice", _nan_if_split_before, _refused_if_split_before)
+_lifted_once = _linear("lifted_once", lambda x, *known: x, lambda x, *known: x)
+ad.primitive_jvps[_lifted_once] = _lifted_once_jvp

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float, Inexact, PyTree
 
 from jaxspin.band_structure.degeneracy import Degeneracy, groups, inverse_gap
-from jaxspin.band_structure.degeneracy_lifting import require_unlifted
+from jaxspin.band_structure.degeneracy_lifting import nan_if_lifted_twice, require_unlifted
 from jaxspin.engine.derivative_rules import with_derivative
 from jaxspin.engine.eigensolvers import eigh
 from jaxspin.engine.small_matrices import dagger, matmul, sandwich
@@ -31,7 +31,7 @@ def _band_basis_jvp(primals, tangents):
         return (energies, basis, found), (None, None, turned)
     same = groups(energies, degeneracy)
     gaps = inverse_gap(energies, same)
-    change = check(sandwich(basis, change), same)
+    change = nan_if_lifted_twice(check(sandwich(basis, change), same), same, energies)
     mixing = _mixing(change, gaps)
     slopes = jnp.einsum("mmK->mK", change).real
     turned = jax.tree.map(partial(_turned, mixing), found, turned, is_leaf=lambda x: x is None)

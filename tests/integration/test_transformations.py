@@ -99,10 +99,39 @@ def energy_of_a_pair(x):
     return js.bands(model, jnp.array([0.1, 0.0])).energies[0]
 
 
+FEW = js.Disk(0.9, 2, 3)
+WARM = js.Levels(0.3, 1000.0)
+
+
+def number_of_pairs(x):
+    """As above. The second derivative of Tr f(H) has f'' Σ |dH|² inside each pair."""
+    model = js.models.Rashba(kinetic=1.0, velocity=0.0, exchange=x)
+    return js.carrier_density(model, FEW, WARM).value[0]
+
+
+def states_of_pairs(x):
+    model = js.models.Rashba(kinetic=x, velocity=0.0, exchange=0.0)
+    return js.density_of_states(model, FEW, WARM).value[0]
+
+
+def states_of_pairs_by_hand(x):
+    """-2 Σ w f'(x k²)."""
+    nodes = FEW.points(jnp.arange(FEW.size), None)
+    slope = jax.vmap(jax.grad(lambda e: jax.nn.sigmoid((0.3 - e) / (1000 * BOLTZMANN))))
+    return -2 * jnp.sum(nodes.weight * slope(x * jnp.sum(nodes.k**2, axis=0)))
+
+
+def test_of_pairs_that_stay_degenerate():
+    for derivative in (lambda f: f, jax.hessian):
+        expected = derivative(states_of_pairs_by_hand)(1.2)
+        np.testing.assert_allclose(derivative(states_of_pairs)(1.2), expected, rtol=1e-10)
+
+
 NOT_THERE = {
     "T = 0": (cold, -1.1, ValueError, "temperature 0 the occupation is a step"),
     "nodes of a Fermi surface": (disordered, 0.3, ValueError, "follow the surface to first order"),
     "splitting bands": (energy_of_a_pair, 0.0, RuntimeError, "degenerate"),
+    "splitting bands in a sum": (number_of_pairs, 0.0, RuntimeError, "derivative is not a number"),
 }
 SECOND = {
     "hessian": jax.hessian,
