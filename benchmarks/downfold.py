@@ -15,7 +15,7 @@ import numpy as np
 from record import alternated, on_one_core, same, three, write
 
 import jaxspin as js
-from jaxspin.band_structure.bands import solve
+from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant
 from jaxspin.engine.eigensolvers import eigh
 
@@ -40,18 +40,18 @@ def diagonalise(model, k):
 def downfold(model, k):
     """The exact effective Hamiltonian."""
     two = js.downfold(model, (0, 1))
-    return two.effective(hamiltonian(model, k))
+    return two.effective_hamiltonian(hamiltonian(model, k))
 
 
 def bands_of_all(model, k):
     """Energies, velocity and spin of the six bands."""
-    bands = solve(model, k, Covariant())
+    bands = solve_bands(model, k, Covariant())
     return bands.energies, bands.velocity, bands.spin
 
 
 def bands_of_two(model, k):
     """The same of the effective model, with the spin current."""
-    bands = solve(js.downfold(model, (0, 1)), k, Covariant())
+    bands = solve_bands(js.downfold(model, (0, 1)), k, Covariant())
     return bands.energies, bands.velocity, bands.operators["spin"]
 
 

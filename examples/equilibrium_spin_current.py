@@ -15,7 +15,7 @@ model = js.models.CrystalFieldC4v(gap=2.0, a=1.0, b=0.3, b_inter=0.1, kinetic=3.
 mesh = js.Disk(cutoff=0.75, radial=256, angular=5)
 levels = js.Levels(np.linspace(0.1, 0.8, 36), temperature=0.02 / BOLTZMANN)
 two = js.downfold(model, (0, 1))
-print(js.validity(two, mesh))
+print(two.validity(mesh))
 
 full = js.equilibrium_spin_current(model, mesh, levels, bands=(0, 1)).total
 dressed = js.equilibrium_spin_current(two, mesh, levels).total

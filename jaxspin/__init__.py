@@ -54,7 +54,6 @@ from jaxspin.downfold import (
     EnergyWindow as EnergyWindow,
     LowestBands as LowestBands,
     downfold as downfold,
-    validity as validity,
 )
 from jaxspin.engine import distributed as distributed
 from jaxspin.engine.checkpoint import Checkpoint as Checkpoint

@@ -72,22 +72,22 @@ class BandStructure(eqx.Module):
     @property
     def gap(self) -> Float[Array, "*batch n n"]:
         """ε_m − ε_n between groups, and 0 inside a group, eV, (*batch, n, n)."""
-        return self._evaluate(lambda bands: bands.gap)
+        return self._evaluate_bands(lambda bands: bands.gap)
 
     @property
     def inverse_gap(self) -> Float[Array, "*batch n n"]:
         """1/(ε_m − ε_n) between groups, and 0 inside a group, 1/eV, (*batch, n, n)."""
-        return self._evaluate(lambda bands: bands.inverse_gap)
+        return self._evaluate_bands(lambda bands: bands.inverse_gap)
 
     @property
     def splitting(self) -> Float[Array, "*batch"]:
         """The smallest gap between two groups, or from one to a removed band, eV, (*batch)."""
-        return self._evaluate(lambda bands: bands.splitting)
+        return self._evaluate_bands(lambda bands: bands.splitting)
 
     @property
     def berry_connection(self) -> Complex[Array, "*batch d n n"]:
         """Berry connection between groups, −i ħv_mn/(ε_m − ε_n), Å, (*batch, d, n, n)."""
-        return self._evaluate(lambda bands: bands.connection)
+        return self._evaluate_bands(lambda bands: bands.connection)
 
     @property
     def connection(self) -> Complex[Array, "*batch d n n"]:
@@ -102,7 +102,7 @@ class BandStructure(eqx.Module):
     @property
     def berry_curvature(self) -> Float[Array, "*batch n d d"]:
         """Ω_ab of each band, Å², averaged over its group, (*batch, n, d, d): `berry_curvature`."""
-        return self._evaluate(geometry.GroupMean(geometry.berry_curvature))
+        return self._evaluate_bands(geometry.GroupMean(geometry.berry_curvature))
 
     @property
     def spin_current(self) -> Complex[Array, "*batch d 3 n n"] | None:
@@ -155,7 +155,9 @@ class BandStructure(eqx.Module):
         single = found.matrices.ndim == self.basis.ndim
         matrices = found.matrices[..., None, :, :] if single else found.matrices
         operator, velocity = matrices[..., None, :, :, :], self.velocity[..., :, None, :, :]
-        current = (_multiply(operator, velocity) + _multiply(velocity, operator)) / 2
+        current = (
+            _multiply_matrices(operator, velocity) + _multiply_matrices(velocity, operator)
+        ) / 2
         if found.current is not None:
             current = current + found.current
         return current[..., 0, :, :] if single else current
@@ -171,7 +173,11 @@ class BandStructure(eqx.Module):
         matrices = self._find(of).matrices
         difference = self.energies[..., :, None] - self.energies[..., None, :]
         components = (1,) * (matrices.ndim - self.basis.ndim)
-        return 1j * difference.reshape(*self._batch, *components, *self.basis.shape[-2:]) * matrices
+        return (
+            1j
+            * difference.reshape(*self._batch_shape, *components, *self.basis.shape[-2:])
+            * matrices
+        )
 
     def _find(self, name: str, *others: str) -> LiftedOperator:
         if name not in self.operators:
@@ -193,8 +199,10 @@ class BandStructure(eqx.Module):
         """
         operator = self._check_batch(operator)
         others = (1,) * (operator.ndim - self.basis.ndim)
-        basis = self.basis.reshape(*self._batch, *others, *self.basis.shape[-2:])
-        return _multiply(_multiply(basis, operator), jnp.conj(jnp.swapaxes(basis, -1, -2)))
+        basis = self.basis.reshape(*self._batch_shape, *others, *self.basis.shape[-2:])
+        return _multiply_matrices(
+            _multiply_matrices(basis, operator), jnp.conj(jnp.swapaxes(basis, -1, -2))
+        )
 
     def intraband(self, operator: Inexact[Array, "*batch_c n n"]) -> Inexact[Array, "*batch_c n n"]:
         """The part of an operator inside the degenerate groups.
@@ -202,7 +210,7 @@ class BandStructure(eqx.Module):
         Raises:
             ValueError: `operator` lacks the axes of the batch in front, or is no (n, n) matrix.
         """
-        return self._evaluate(lambda bands: bands.intraband(self._to_last_axis(operator)))
+        return self._evaluate_bands(lambda bands: bands.intraband(self._to_last_axis(operator)))
 
     def interband(self, operator: Inexact[Array, "*batch_c n n"]) -> Inexact[Array, "*batch_c n n"]:
         """The part of an operator between the degenerate groups.
@@ -210,19 +218,19 @@ class BandStructure(eqx.Module):
         Raises:
             ValueError: `operator` lacks the axes of the batch in front, or is no (n, n) matrix.
         """
-        return self._evaluate(lambda bands: bands.interband(self._to_last_axis(operator)))
+        return self._evaluate_bands(lambda bands: bands.interband(self._to_last_axis(operator)))
 
-    def _evaluate(self, function: Callable[[Bands], Array]) -> Array:
+    def _evaluate_bands(self, function: Callable[[Bands], Array]) -> Array:
         """`function` of the bands with one k axis, the last, with the k axes moved to the front."""
-        flat = jax.tree.map(lambda x: _flatten_batch(x, self._batch), vars(self))
-        return move_k_first(function(Bands(active=~flat["degenerate"], **flat)), self._batch)
+        flat = jax.tree.map(lambda x: _flatten_batch(x, self._batch_shape), vars(self))
+        return move_k_first(function(Bands(active=~flat["degenerate"], **flat)), self._batch_shape)
 
     def _to_last_axis(self, operator: Inexact[Array, "*batch_c n n"]) -> Array:
-        return _flatten_batch(self._check_batch(operator), self._batch)
+        return _flatten_batch(self._check_batch(operator), self._batch_shape)
 
     def _check_batch(self, operator) -> Array:
         operator, shape = jnp.asarray(operator), self.degenerate.shape
-        axes = len(self._batch)
+        axes = len(self._batch_shape)
         if operator.shape[:axes] != shape[:axes] or operator.shape[axes:][-2:] != shape[-2:]:
             raise ValueError(
                 f"Argument `operator` must have the k axes {shape[:axes]} in front and the bands "
@@ -231,11 +239,11 @@ class BandStructure(eqx.Module):
         return operator
 
     @property
-    def _batch(self) -> tuple[int, ...]:
+    def _batch_shape(self) -> tuple[int, ...]:
         return self.energies.shape[:-1]
 
     def __repr__(self) -> str:
-        points = " x ".join(map(str, self._batch)) or "one"
+        points = " x ".join(map(str, self._batch_shape)) or "one"
         title = f"{self.energies.shape[-1]} bands at {points} k"
         if is_traced(self.energies) or self.energies.size == 0:
             return title
@@ -252,7 +260,7 @@ class BandStructure(eqx.Module):
     __str__ = __repr__
 
 
-def _multiply(a: Array, b: Array) -> Array:
+def _multiply_matrices(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision="highest")
 
 

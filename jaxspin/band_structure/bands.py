@@ -5,6 +5,8 @@ The k axis is last (see `small_matrices`): energies are (n, K), matrices (n, n, 
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,14 +16,14 @@ from jaxtyping import Array, Bool, Complex, Float
 from jaxspin.band_structure.degeneracy import (
     Covariant,
     Degeneracy,
+    find_groups,
     group_mean,
-    groups,
     inverse_gap,
 )
 from jaxspin.band_structure.degeneracy_lifting import require_unlifted
 from jaxspin.band_structure.eigensystem import allow_any, band_basis
 from jaxspin.engine.xla import separate_kernel
-from jaxspin.models.lifted import LiftedOperator
+from jaxspin.models.lifted import Lifted, LiftedOperator
 
 #: Groups of bands that are degenerate to rounding, in any unit of energy. For what does not depend
 #: on groups itself, but its derivative on the gaps between them.
@@ -83,7 +85,7 @@ class Bands(eqx.Module):
 
     @property
     def splitting(self) -> Float[Array, " K"]:
-        """The smallest one between two groups, or from a group to a removed band, eV."""
+        """Smallest gap between two groups, or from a group to a removed band, eV."""
         splitting = jnp.min(jnp.where(self.degenerate, jnp.inf, jnp.abs(self.gap)), axis=(0, 1))
         return splitting if self.remote_gap is None else jnp.minimum(splitting, self.remote_gap)
 
@@ -99,18 +101,18 @@ class Bands(eqx.Module):
 
     @property
     def active_connection(self) -> Complex[Array, "d n n K"]:
-        """The Berry connection of open pairs, which a field mixes with weight f_m - f_n."""
+        """Berry connection of the active pairs, which a field mixes with weight f_m - f_n."""
         return jnp.where(self.active, self.connection, 0)
 
     def restrict_to_window(self, low: Float[Array, "..."], high: Float[Array, "..."]) -> "Bands":
-        """The same bands, pairs closed that lie both below `low` or both above `high` (eV).
+        """Deactivate pairs of bands that lie both below `low` or both above `high` (eV).
 
-        Closing them keeps the large terms of nearly degenerate partners, which cancel exactly in
-        f_m - f_n = 0, from leaving their rounding errors.
+        The large terms of nearly degenerate partners, which cancel exactly in f_m - f_n = 0, then
+        leave no rounding errors.
         """
         side = jnp.where(self.levels < low, -1, 0) + jnp.where(self.levels > high, 1, 0)
-        closed = side[:, None] * side[None, :] == 1
-        return eqx.tree_at(lambda bands: bands.active, self, self.active & ~closed)
+        equal = side[:, None] * side[None, :] == 1
+        return eqx.tree_at(lambda bands: bands.active, self, self.active & ~equal)
 
     def intraband(self, operator: Complex[Array, "*c n n K"]) -> Complex[Array, "*c n n K"]:
         """The part of an operator inside the degenerate groups (the band-diagonal part)."""
@@ -121,10 +123,11 @@ class Bands(eqx.Module):
         return jnp.where(self.degenerate, 0, operator)
 
 
-def solve(
+def solve_bands(
     model,
     k: Float[Array, "d K"],
     degeneracy: Degeneracy,
+    *,
     operators: Sequence[str] = ("spin",),
     box: Sequence[Float[Array, " _"]] | None = None,
     external_curvature: bool = False,
@@ -141,26 +144,18 @@ def solve(
             without.
         remote: whether what goes through the remote bands is wanted with the operators.
         box: the values of each u_i, where the tile is the box of k = Σ_i u_i b_i (`Model.box`).
-        check: what meets a dH that splits a group: `require_unlifted` or `nan_if_lifted`.
+        check: of a dH that splits a group: `require_unlifted` or `nan_if_lifted`.
     """
     lifted = model.lift(k, box, operators=operators, curl=external_curvature, remote=remote)
-    hamiltonian, slopes = lifted.hamiltonian.astype(complex), lifted.slopes
-    connection = lifted.connection
-    if connection is not None:
-        slopes = connection.velocity(hamiltonian, slopes)
-    matrices = {
-        "velocity": slopes,
-        "operators": lifted.operators,
-        "external_curvature": connection.curvature()
-        if connection is not None and external_curvature
-        else None,
-        "group_splitting": hamiltonian if group_splitting else None,
-    }
-    check = allow_any if group_splitting else check
-    energies, basis, matrices = band_basis(hamiltonian, matrices, degeneracy, check)
-    levels, degenerate = separate_kernel(lambda energies: _levels(energies, degeneracy))(energies)
+    hamiltonian = lifted.hamiltonian.astype(complex)
+    matrices = _collect_matrices(lifted, external_curvature)
     if group_splitting:
-        matrices["group_splitting"] = _offset(matrices["group_splitting"], levels, degenerate)
+        matrices["group_splitting"], check = hamiltonian, allow_any
+    energies, basis, matrices = band_basis(hamiltonian, matrices, degeneracy, check)
+    levels, degenerate = separate_kernel(partial(_group_levels, degeneracy=degeneracy))(energies)
+    if group_splitting:
+        lifting = matrices["group_splitting"]
+        matrices["group_splitting"] = _group_splitting(lifting, levels, degenerate)
     return Bands(
         energies=energies,
         levels=levels,
@@ -172,13 +167,26 @@ def solve(
     )
 
 
-def _offset(hamiltonian, levels, degenerate):
+def _collect_matrices(lifted: Lifted, external_curvature: bool) -> dict[str, Any]:
+    """The matrices of a lifted tile, by the names of the fields of `Bands`."""
+    velocity, curvature, connection = lifted.slopes, None, lifted.connection
+    if connection is not None:
+        velocity = connection.velocity(lifted.hamiltonian.astype(complex), velocity)
+        curvature = connection.curvature() if external_curvature else None
+    return {
+        "velocity": velocity,
+        "operators": lifted.operators,
+        "external_curvature": curvature,
+    }
+
+
+def _group_splitting(hamiltonian, levels, degenerate):
     """H - level inside the groups, less its own value."""
     identity = jnp.eye(len(levels))[..., None]
     blocks = jnp.where(degenerate, hamiltonian - identity * levels, 0)
     return blocks - jax.lax.stop_gradient(blocks)
 
 
-def _levels(energies, degeneracy):
-    degenerate = groups(energies, degeneracy)
+def _group_levels(energies, degeneracy):
+    degenerate = find_groups(energies, degeneracy)
     return group_mean(energies, degenerate), degenerate

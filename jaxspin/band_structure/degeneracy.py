@@ -1,4 +1,4 @@
-"""Degenerate groups of bands: which bands belong together."""
+"""Degenerate groups of bands."""
 
 from abc import abstractmethod
 
@@ -13,11 +13,11 @@ from jaxspin.engine.validate import finite_reals
 
 
 class Degeneracy(eqx.Module):
-    """How degenerate bands are treated: which pairs of bands count as one group."""
+    """Rule that makes groups of degenerate bands."""
 
     @abstractmethod
     def threshold(self, energies: Float[Array, "n K"]) -> Float[Array, "..."]:
-        """Neighbouring bands split by no more than this (eV) belong to one group."""
+        """Largest splitting (eV) of neighbouring bands that belong to one group."""
 
 
 class Covariant(Degeneracy):
@@ -85,8 +85,8 @@ class Strict(Degeneracy):
         return -jnp.ones(energies.shape[1:], energies.dtype)
 
 
-def groups(energies: Float[Array, "n K"], degeneracy: Degeneracy) -> Bool[Array, "n n K"]:
-    """Which bands belong to one degenerate group: chains of neighbours within the threshold."""
+def find_groups(energies: Float[Array, "n K"], degeneracy: Degeneracy) -> Bool[Array, "n n K"]:
+    """Mask of the pairs of bands in one group: chains of neighbours within the threshold."""
     split = jnp.diff(energies, axis=0) > degeneracy.threshold(energies)
     first = jnp.zeros((1, *split.shape[1:]), int)
     label = jnp.concatenate([first, jnp.cumsum(split, axis=0)])

@@ -46,9 +46,9 @@ def require_unlifted(
     """`change` (dH in the band basis) unaltered, with a run-time error if it splits a group.
 
     Inside each group of degenerate bands (`same`) dH must be a multiple of the identity, to 1e-6
-    of the largest Frobenius norm of dH on the tile. Each dH of a batch is measured by itself, for
-    parameters have units of their own. In reverse mode dH is not known, and any degenerate group
-    is an error.
+    of the largest Frobenius norm of dH on the tile. Each dH of a batch is measured by itself,
+    because parameters have units of their own. In reverse mode dH is not known, and any degenerate
+    group is an error.
     """
     return _unsplit.bind(change, same)
 
@@ -84,8 +84,8 @@ def require_finite_derivative(sums: Float[Array, "..."]) -> Float[Array, "..."]:
     return sums
 
 
-def _splits(change, same) -> Bool[Array, "*b"]:
-    """Whether, inside a group, there are different numbers on the diagonal, or any beside it."""
+def _lifts_degeneracy(change, same) -> Bool[Array, "*b"]:
+    """True where dH inside a group is no multiple of the identity."""
     diagonal = jnp.einsum("...mmk->...mk", change).real
     apart = diagonal[..., :, None, :] - diagonal[..., None, :, :]
     beside = jnp.where(jnp.eye(same.shape[-2], dtype=bool)[..., None], 0, change)
@@ -95,19 +95,19 @@ def _splits(change, same) -> Bool[Array, "*b"]:
     return jnp.any(same & split, axis=(-3, -2, -1))
 
 
-def _refused_if_split(change, same):
-    return eqx.error_if(change, jnp.any(_splits(change, same)), _SPLITS)
+def _refuse_if_split(change, same):
+    return eqx.error_if(change, jnp.any(_lifts_degeneracy(change, same)), _SPLITS)
 
 
 def _nan_if_split(change, same):
-    return jnp.where(_splits(change, same)[..., None, None, None], jnp.nan, change)
+    return jnp.where(_lifts_degeneracy(change, same)[..., None, None, None], jnp.nan, change)
 
 
-def _refused_if_degenerate(cotangent, same):
+def _refuse_if_degenerate(cotangent, same):
     return eqx.error_if(cotangent, jnp.any(jnp.sum(same, axis=-2) > 1), _REVERSE)
 
 
-def _refused_if_nan(change, sums):
+def _refuse_if_nan(change, sums):
     return eqx.error_if(change, jnp.any(jnp.isnan(change) & ~jnp.isnan(sums)), _SPOILT)
 
 
@@ -120,27 +120,27 @@ def _lifted_once_jvp(primals, tangents):
 
 
 def _nan_if_split_before(moved, change, same):
-    return jnp.where(_splits(change, same)[..., None, None, None], jnp.nan, moved)
+    return jnp.where(_lifts_degeneracy(change, same)[..., None, None, None], jnp.nan, moved)
 
 
-def _refused_if_split_before(cotangent, change, same):
-    return eqx.error_if(cotangent, jnp.any(_splits(change, same)), _SPOILT)
+def _refuse_if_split_before(cotangent, change, same):
+    return eqx.error_if(cotangent, jnp.any(_lifts_degeneracy(change, same)), _SPOILT)
 
 
-def _linear(name: str, function: Callable, transposed: Callable) -> Primitive:
-    """`function(change, *known)` as a primitive that JAX takes to be linear in `change`."""
+def _linear_primitive(name: str, function: Callable, transposed: Callable) -> Primitive:
+    """Make a primitive of `function(change, *known)` that JAX takes to be linear in `change`."""
     primitive = Primitive(name)
 
-    def jvp(primals, tangents):
+    def jvp_rule(primals, tangents):
         change, *known = primals
         moved = ad.instantiate_zeros(tangents[0])
         return primitive.bind(change, *known), primitive.bind(moved, *known)
 
-    def transpose(cotangent, change, *known):
+    def transpose_rule(cotangent, change, *known):
         found = transposed(ad.instantiate_zeros(cotangent), *known)
         return found, *(None for _ in known)
 
-    def batch(arguments, axes):
+    def batch_rule(arguments, axes):
         size = next(x.shape[a] for x, a in zip(arguments, axes, strict=True) if a is not None)
         front = (
             jnp.broadcast_to(x, (size, *x.shape)) if a is None else jnp.moveaxis(x, a, 0)
@@ -151,15 +151,15 @@ def _linear(name: str, function: Callable, transposed: Callable) -> Primitive:
     primitive.def_impl(function)
     primitive.def_abstract_eval(lambda change, *known: change)
     mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
-    ad.primitive_jvps[primitive] = jvp
-    ad.primitive_transposes[primitive] = transpose
-    batching.primitive_batchers[primitive] = batch
+    ad.primitive_jvps[primitive] = jvp_rule
+    ad.primitive_transposes[primitive] = transpose_rule
+    batching.primitive_batchers[primitive] = batch_rule
     return primitive
 
 
-_unsplit = _linear("unsplit", _refused_if_split, _refused_if_degenerate)
-_spoilt = _linear("spoilt", _nan_if_split, _refused_if_degenerate)
-_number = _linear("number", _refused_if_nan, lambda cotangent, sums: cotangent)
-_lifted_twice = _linear("lifted_twice", _nan_if_split_before, _refused_if_split_before)
-_lifted_once = _linear("lifted_once", lambda x, *known: x, lambda x, *known: x)
+_unsplit = _linear_primitive("unsplit", _refuse_if_split, _refuse_if_degenerate)
+_spoilt = _linear_primitive("spoilt", _nan_if_split, _refuse_if_degenerate)
+_number = _linear_primitive("number", _refuse_if_nan, lambda cotangent, sums: cotangent)
+_lifted_twice = _linear_primitive("lifted_twice", _nan_if_split_before, _refuse_if_split_before)
+_lifted_once = _linear_primitive("lifted_once", lambda x, *known: x, lambda x, *known: x)
 ad.primitive_jvps[_lifted_once] = _lifted_once_jvp

@@ -71,7 +71,7 @@ class DensityMatrix(eqx.Module):
 
 
 class _Elements(eqx.Module):
-    """What the solution at one k is made of, in the band basis."""
+    """Matrix elements at one k from which the solution is made, in the band basis."""
 
     degenerate: Bool[Array, "n n"]
     inverse_gap: Float[Array, "n n"]
@@ -115,7 +115,9 @@ def solve_density_matrix(
         inverse_gap=bands.inverse_gap,
         velocity=bands.velocity,
         connection=bands.berry_connection,
-        velocity_derivative=_multiply(_multiply(basis.conj().T, derivative), basis),
+        velocity_derivative=_multiply_matrices(
+            _multiply_matrices(basis.conj().T, derivative), basis
+        ),
     )
     f, slope = levels_occupation(bands.levels)
     solve = partial(_solve_at_level, elements)
@@ -144,15 +146,15 @@ def _solve_at_level(elements: _Elements, f: Float[Array, " n"], slope: Float[Arr
 
 def differentiate_velocity(model: Model, k: Float[Array, " d"]) -> Complex[Array, "d d n n"]:
     """D(ħv_a)/Dk_b = ∂_b(ħv_a) − i[A_b, ħv_a] at one k, eV Å², (a, b, n, n), basis of H(k)."""
-    velocity = jax.jacfwd(lambda k: _velocity(model, k)[0])(k)
+    velocity = jax.jacfwd(lambda k: _velocity_at(model, k)[0])(k)
     slopes = jnp.moveaxis(velocity, -1, 1)
-    here, connection = _velocity(model, k)
+    here, connection = _velocity_at(model, k)
     if connection is None:
         return slopes
     return slopes - 1j * _commutator(connection[None], here[:, None])
 
 
-def _velocity(model: Model, k):
+def _velocity_at(model: Model, k):
     """ħv (d, n, n) at one k in the basis of H(k), and the connection of the basis functions."""
     lifted = model.lift(k[:, None])
     if lifted.connection is None:
@@ -162,12 +164,12 @@ def _velocity(model: Model, k):
 
 
 def _commutator(a: Array, b: Array) -> Array:
-    return _multiply(a, b) - _multiply(b, a)
+    return _multiply_matrices(a, b) - _multiply_matrices(b, a)
 
 
 def _anticommutator(a: Array, b: Array) -> Array:
-    return _multiply(a, b) + _multiply(b, a)
+    return _multiply_matrices(a, b) + _multiply_matrices(b, a)
 
 
-def _multiply(a: Array, b: Array) -> Array:
+def _multiply_matrices(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision="highest")

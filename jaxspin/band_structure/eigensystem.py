@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float, Inexact, PyTree
 
-from jaxspin.band_structure.degeneracy import Degeneracy, groups, inverse_gap
+from jaxspin.band_structure.degeneracy import Degeneracy, find_groups, inverse_gap
 from jaxspin.band_structure.degeneracy_lifting import nan_if_lifted_twice, require_unlifted
 from jaxspin.engine.derivative_rules import with_derivative
 from jaxspin.engine.eigensolvers import eigh
@@ -29,12 +29,14 @@ def _band_basis_jvp(primals, tangents):
     turned = jax.tree.map(partial(sandwich, basis), changes)
     if change is None:
         return (energies, basis, found), (None, None, turned)
-    same = groups(energies, degeneracy)
+    same = find_groups(energies, degeneracy)
     gaps = inverse_gap(energies, same)
     change = nan_if_lifted_twice(check(sandwich(basis, change), same), same, energies)
-    mixing = _mixing(change, gaps)
+    mixing = _mixing_matrix(change, gaps)
     slopes = jnp.einsum("mmK->mK", change).real
-    turned = jax.tree.map(partial(_turned, mixing), found, turned, is_leaf=lambda x: x is None)
+    turned = jax.tree.map(
+        partial(_rotate_optional, mixing), found, turned, is_leaf=lambda x: x is None
+    )
     return (energies, basis, found), (slopes, matmul(basis, mixing), turned)
 
 
@@ -58,22 +60,22 @@ def band_basis(
 
 
 def allow_any(change: Array, same: Array) -> Array:
-    """The check of a change of H that lets all pass."""
+    """No check: any perturbation of H is allowed."""
     return change
 
 
 @separate_kernel
-def _mixing(change, gaps):
+def _mixing_matrix(change, gaps):
     """X of `band_basis`."""
     return -change * gaps
 
 
-def _turned(mixing, operator, change):
-    return None if operator is None else _rotated(mixing, operator, change)
+def _rotate_optional(mixing, operator, change):
+    return None if operator is None else _rotate_operator(mixing, operator, change)
 
 
 @separate_kernel
-def _rotated(mixing, operator, change):
+def _rotate_operator(mixing, operator, change):
     """U†(dO)U + [O, X]; with O Hermitian and X anti-Hermitian, [O, X] = OX + (OX)†."""
     half = matmul(operator, mixing)
     rotation = half + dagger(half)

@@ -67,7 +67,7 @@ def covariant_derivative(
     DX/Dk = ∂X/∂k - i[R, X], with X in the band basis and R_mn = ⟨u_m|i∂u_n⟩. Because
     ∂X/∂k = U†(∂X_orbital)U + i[R - A, X], the combination equals U†(∂X_orbital/∂k - i[A, X])U
     whatever the phases of the bands, and that is what is computed; A is the connection of the
-    model's basis functions, zero but for models with external terms. For X = H it is ħ times the
+    model's basis functions, zero except for models with external terms. For X = H it is ħ times the
     velocity; for an operator that does not depend on k, without A, it vanishes.
 
     Args:
@@ -92,7 +92,7 @@ def covariant_derivative(
         )
     check_is_model(model)
 
-    def at(k):
+    def derivative_at(k):
         hamiltonian = jnp.asarray(model(k), dtype=complex)[..., None]
         basis = eigensystem(hamiltonian, DEGENERATE_TO_ROUNDING)[1][..., 0]
         slopes = jnp.moveaxis(jax.jacfwd(operator)(jnp.asarray(k)), -1, 0)
@@ -101,4 +101,4 @@ def covariant_derivative(
             slopes = slopes - 1j * (a @ x - x @ a)
         return basis.conj().T @ slopes @ basis
 
-    return at
+    return derivative_at

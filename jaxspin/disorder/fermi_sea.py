@@ -32,7 +32,7 @@ import numpy as np
 from jax.scipy.special import erf
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from jaxspin.band_structure.bands import DEGENERATE_TO_ROUNDING, Bands, solve
+from jaxspin.band_structure.bands import DEGENERATE_TO_ROUNDING, Bands, solve_bands
 from jaxspin.disorder.fermi_states import FermiStates
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.meshes.mesh import Ball, Disk, Grid, Mesh, Plane, Space
@@ -135,7 +135,7 @@ def fermi_sea(model: Model, mesh: Mesh) -> FermiSea:
 
     def of_tile(index):
         nodes = mesh.points(jnp.minimum(index, mesh.size - 1), model.lattice)
-        bands = solve(model, nodes.k, DEGENERATE_TO_ROUNDING)
+        bands = solve_bands(model, nodes.k, DEGENERATE_TO_ROUNDING)
         pairs = _weigh_pairs(bands)
         every = [_sum_layer(pairs, bands.energies, j) for j in range(len(bands.energies) - 1)]
         layers = jnp.stack(every, axis=2) if every else jnp.zeros((*pairs.shape[:2], 0, tile))
@@ -254,7 +254,7 @@ def _sum_layer(pairs, energies, layer: Int[ArrayLike, "#K"]) -> Float[Array, "o 
 
 def _weigh_band(model, k, band: Int[Array, " a"], mu) -> Float[Array, "o d a"]:
     """W_j of one band j at each k, as far as it counts: U_j − U_(j−1)."""
-    bands = solve(model, k, DEGENERATE_TO_ROUNDING)
+    bands = solve_bands(model, k, DEGENERATE_TO_ROUNDING)
     pairs, shares = _weigh_pairs(bands), _regular_factor(bands.energies, mu)
     none = jnp.zeros_like(shares[:1])
     shares = jnp.concatenate([none, shares, none])

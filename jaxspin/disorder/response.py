@@ -287,7 +287,7 @@ def _average_energies(energies: Energies, found: _Level) -> _Average:
     sea_error, _ = energies.average(found.sea_error)
 
     def find_extreme(select, x, otherwise):
-        where = energies.matters.reshape(-1, *(1,) * (x.ndim - 1))
+        where = energies.counts_in_first.reshape(-1, *(1,) * (x.ndim - 1))
         return select(jnp.where(where, x, otherwise), axis=0)
 
     least, most = partial(find_extreme, jnp.min), partial(find_extreme, jnp.max)

@@ -19,4 +19,4 @@ from jaxspin.downfold.subspaces import (
     Keep as Keep,
     LowestBands as LowestBands,
 )
-from jaxspin.downfold.validity import Validity as Validity, validity as validity
+from jaxspin.downfold.validity import Validity as Validity

@@ -31,7 +31,7 @@ from jaxspin.engine.small_matrices import dagger, matmul, sandwich
 
 
 class Blocks(eqx.Module):
-    """Which functions and bands belong together; the first block is the one that is kept."""
+    """Reference functions and bands of each block; the first block is the kept one."""
 
     #: Reference functions as columns, block after block, (n, n), unitary.
     frame: Complex[Array, "n n"]
@@ -45,13 +45,13 @@ class Rotation(eqx.Module):
     """A way to decouple the kept block."""
 
     @abstractmethod
-    def columns(
+    def kept_columns(
         self, hamiltonian: Complex[Array, "n n K"], blocks: Blocks
     ) -> Complex[Array, "*o n m K"]:
-        """The first m columns of U, in a form that is for `dress`, `overlap` and `total`."""
+        """The first m columns of U, in the form that the other methods take."""
 
     @abstractmethod
-    def dress(
+    def dress_operator(
         self,
         columns: Complex[Array, "*o n m K"],
         operator: Inexact[Array, "*c n n K"],
@@ -60,44 +60,50 @@ class Rotation(eqx.Module):
         """The kept block of U†OU."""
 
     @abstractmethod
-    def overlap(self, columns, changes) -> Complex[Array, "*c m m K"]:
+    def derivative_overlap(self, columns, changes) -> Complex[Array, "*c m m K"]:
         """T†∂T, from the columns and their derivatives, whose directions lead."""
 
     @abstractmethod
-    def total(self, columns, blocks: Blocks) -> Complex[Array, "*c n m K"]:
+    def sum_orders(self, columns, blocks: Blocks) -> Complex[Array, "*c n m K"]:
         """The columns of all orders together, in the basis of the Hamiltonian."""
 
     @abstractmethod
-    def exact(self, columns, hamiltonian, blocks: Blocks) -> Complex[Array, "n m K"]:
+    def exact_columns(self, columns, hamiltonian, blocks: Blocks) -> Complex[Array, "n m K"]:
         """The columns of the exact rotation: a basis of the kept bands themselves."""
 
     @abstractmethod
-    def gap(self, hamiltonian: Complex[Array, "n n K"], blocks: Blocks) -> Float[Array, " K"]:
-        """Smallest energy by which is divided, eV; a constant, and 0 within rounding errors."""
+    def smallest_denominator(
+        self, hamiltonian: Complex[Array, "n n K"], blocks: Blocks
+    ) -> Float[Array, " K"]:
+        """Smallest energy denominator, eV; a constant, and 0 within rounding errors."""
 
 
 class LeastAction(Rotation):
     """The exact rotation."""
 
-    def columns(self, hamiltonian, blocks):
+    def kept_columns(self, hamiltonian, blocks):
         m = blocks.sizes[0]
-        return isometry(hamiltonian, blocks.frame[:, :m], spectrum(hamiltonian, blocks.bands))
+        return kept_isometry(
+            hamiltonian, blocks.frame[:, :m], fixed_spectrum(hamiltonian, blocks.bands)
+        )
 
-    def dress(self, columns, operator, blocks):
+    def dress_operator(self, columns, operator, blocks):
         return sandwich(columns, operator)
 
-    def overlap(self, columns, changes):
+    def derivative_overlap(self, columns, changes):
         return matmul(dagger(columns), changes)
 
-    def total(self, columns, blocks):
+    def sum_orders(self, columns, blocks):
         return columns
 
-    def exact(self, columns, hamiltonian, blocks):
+    def exact_columns(self, columns, hamiltonian, blocks):
         return columns
 
-    def gap(self, hamiltonian, blocks):
+    def smallest_denominator(self, hamiltonian, blocks):
         m = blocks.sizes[0]
-        return smallest_gap(spectrum(hamiltonian, blocks.bands).energies, (m, len(hamiltonian) - m))
+        return smallest_gap(
+            fixed_spectrum(hamiltonian, blocks.bands).energies, (m, len(hamiltonian) - m)
+        )
 
 
 class Perturbation(Rotation):
@@ -110,36 +116,36 @@ class Perturbation(Rotation):
 
     order: int = eqx.field(static=True)
 
-    def columns(self, hamiltonian, blocks):
-        rotations = rotation_series(_in_frame(hamiltonian, blocks), blocks.sizes, self.order)
+    def kept_columns(self, hamiltonian, blocks):
+        rotations = rotation_series(_rotate_to_frame(hamiltonian, blocks), blocks.sizes, self.order)
         return rotations[:, :, : blocks.sizes[0]]
 
-    def dress(self, columns, operator, blocks):
-        inside, between = apart(_in_frame(operator, blocks), blocks.sizes)
+    def dress_operator(self, columns, operator, blocks):
+        inside, between = split_blocks(_rotate_to_frame(operator, blocks), blocks.sizes)
         columns = columns.reshape(-1, *[1] * (operator.ndim - 3), *columns.shape[1:])
-        dressed = _up_to_order(columns, matmul(inside, columns))
+        dressed = _sum_up_to_order(columns, matmul(inside, columns))
         if self.order == 0:
             return dressed
-        return dressed + _up_to_order(columns[:-1], matmul(between, columns[:-1]))
+        return dressed + _sum_up_to_order(columns[:-1], matmul(between, columns[:-1]))
 
-    def overlap(self, columns, changes):
+    def derivative_overlap(self, columns, changes):
         orders = columns.reshape(-1, *[1] * (changes.ndim - 4), *columns.shape[1:])
-        return _up_to_order(orders, jnp.moveaxis(changes, -4, 0))
+        return _sum_up_to_order(orders, jnp.moveaxis(changes, -4, 0))
 
-    def total(self, columns, blocks):
+    def sum_orders(self, columns, blocks):
         return matmul(blocks.frame[..., None], jnp.sum(columns, axis=-4))
 
-    def exact(self, columns, hamiltonian, blocks):
-        return LeastAction().columns(hamiltonian, blocks)
+    def exact_columns(self, columns, hamiltonian, blocks):
+        return LeastAction().kept_columns(hamiltonian, blocks)
 
-    def gap(self, hamiltonian, blocks):
-        parts = _diagonal(_in_frame(hamiltonian, blocks), blocks.sizes)
-        levels = jnp.concatenate([spectrum(part).energies for part in parts])
-        of_bands = LeastAction().gap(hamiltonian, blocks)
+    def smallest_denominator(self, hamiltonian, blocks):
+        parts = _diagonal_blocks(_rotate_to_frame(hamiltonian, blocks), blocks.sizes)
+        levels = jnp.concatenate([fixed_spectrum(part).energies for part in parts])
+        of_bands = LeastAction().smallest_denominator(hamiltonian, blocks)
         return jnp.minimum(smallest_gap(levels, blocks.sizes), of_bands)
 
 
-def _up_to_order(a, b):
+def _sum_up_to_order(a, b):
     """Σ a_p†b_q over p + q up to the highest order there is; the orders lead."""
     return jnp.sum(matmul(dagger(a), jnp.cumsum(b, axis=0)[::-1]), axis=0)
 
@@ -154,7 +160,7 @@ class Spectrum(NamedTuple):
     basis: Complex[Array, "n n K"]
 
 
-def spectrum(hamiltonian: Complex[Array, "n n K"], bands: Int[Array, " n"] | None = None):
+def fixed_spectrum(hamiltonian: Complex[Array, "n n K"], bands: Int[Array, " n"] | None = None):
     """The bands in the order of the indices `bands`, as constants."""
     energies, basis = eigh(jax.lax.stop_gradient(hamiltonian))
     if bands is None:
@@ -172,20 +178,22 @@ def smallest_gap(energies: Float[Array, "n K"], sizes: tuple[int, ...]) -> Float
     return jnp.where(gap > rounding, gap, 0)
 
 
-def _isometry_jvp(primals, tangents):
+def _kept_isometry_jvp(primals, tangents):
     """dT = X + T Z: X among the removed bands from [H, ·], Z from R†T remaining Hermitian."""
     hamiltonian, reference, bands = primals
     change, reference_change = map(tangent_or_zero, primals[:2], tangents[:2])
-    columns = isometry(*primals)
-    moved = resolvent(hamiltonian, columns, -project_out(columns, matmul(change, columns)), bands)
+    columns = kept_isometry(*primals)
+    moved = apply_resolvent(
+        hamiltonian, columns, -project_out(columns, matmul(change, columns)), bands
+    )
     r = reference[..., None]
     skew = matmul(dagger(r), moved) + matmul(dagger(reference_change[..., None]), columns)
-    turned = lyapunov(matmul(dagger(r), columns), dagger(skew) - skew)
+    turned = solve_lyapunov(matmul(dagger(r), columns), dagger(skew) - skew)
     return columns, moved + matmul(columns, turned)
 
 
-@with_derivative(_isometry_jvp)
-def isometry(
+@with_derivative(_kept_isometry_jvp)
+def kept_isometry(
     hamiltonian: Complex[Array, "n n K"], reference: Complex[Array, "n m"], bands: Spectrum
 ) -> Complex[Array, "n m K"]:
     """T = P R (R†P R)^(-1/2): the kept columns of the rotation of least action.
@@ -194,10 +202,10 @@ def isometry(
     """
     kept = bands.basis[:, : reference.shape[1]]
     overlap = matmul(dagger(kept), reference[..., None])
-    return matmul(kept, _unitary(overlap))
+    return matmul(kept, _unitary_factor(overlap))
 
 
-def resolvent(
+def apply_resolvent(
     hamiltonian: Complex[Array, "n n K"],
     columns: Complex[Array, "n m K"],
     source: Complex[Array, "n m K"],
@@ -209,29 +217,29 @@ def resolvent(
     kept, removed = bands.basis[:, :m], bands.basis[:, m:]
     inner = matmul(dagger(jax.lax.stop_gradient(columns)), kept)
 
-    def act(x):  # as it stands among the removed functions, 1 among the kept ones
+    def apply_equation(x):  # as it stands among the removed functions, 1 among the kept ones
         y = project_out(columns, x)
         within = sandwich(columns, hamiltonian)
         return project_out(columns, matmul(hamiltonian, y) - matmul(y, within)) + (x - y)
 
     def solve(source):
         element = matmul(dagger(removed), matmul(source, inner)) / (high[:, None] - low[None, :])
-        return matmul(removed, matmul(element, dagger(inner))) + _kept(kept, source)
+        return matmul(removed, matmul(element, dagger(inner))) + _project_on(kept, source)
 
-    return _solution(act, solve, source)
+    return _solve_linear(apply_equation, solve, source)
 
 
-def lyapunov(weight: Complex[Array, "m m K"], source: Complex[Array, "m m K"]):
+def solve_lyapunov(weight: Complex[Array, "m m K"], source: Complex[Array, "m m K"]):
     """Z with W Z + Z W = C, for W Hermitian and positive."""
     values, basis = eigh(jax.lax.stop_gradient(weight))
 
     def solve(source):
         return sandwich(dagger(basis), sandwich(basis, source) / (values[:, None] + values[None]))
 
-    return _solution(lambda z: matmul(weight, z) + matmul(z, weight), solve, source)
+    return _solve_linear(lambda z: matmul(weight, z) + matmul(z, weight), solve, source)
 
 
-def _solution(act: Callable, solve: Callable, source: Complex[Array, "n m K"]):
+def _solve_linear(act: Callable, solve: Callable, source: Complex[Array, "n m K"]):
     """x with act(x) = source, for a Hermitian linear function `act` of matrices.
 
     `solve` finds it with constants alone. Derivatives, of any order and mode, are those of the
@@ -241,13 +249,13 @@ def _solution(act: Callable, solve: Callable, source: Complex[Array, "n m K"]):
     return jax.lax.custom_linear_solve(act, source, lambda _, b: solve(b), transposed)
 
 
-def _unitary(a: Complex[Array, "m m K"]) -> Complex[Array, "m m K"]:
+def _unitary_factor(a: Complex[Array, "m m K"]) -> Complex[Array, "m m K"]:
     """The unitary factor a (a†a)^(-1/2)."""
     squares, basis = eigh(matmul(dagger(a), a))
     return matmul(a, matmul(basis / jnp.sqrt(squares), dagger(basis)))
 
 
-def _kept(columns, x):
+def _project_on(columns, x):
     """TT†x."""
     return matmul(columns, matmul(dagger(columns), x))
 
@@ -256,7 +264,7 @@ def project_out(
     columns: Complex[Array, "n m K"], x: Inexact[Array, "*c n p K"]
 ) -> Complex[Array, "*c n p K"]:
     """(1 − TT†) x."""
-    return x - _kept(columns, x)
+    return x - _project_on(columns, x)
 
 
 # --- order by order -------------------------------------------------------------------------------
@@ -270,16 +278,18 @@ def rotation_series(
     At each order p the Hermitian part W of U_p makes U unitary, and the anti-Hermitian part V,
     which is between the blocks, decouples them: [H', V] + Y = 0 there, with Y = (U†HU)_p for V = 0.
     """
-    parts = apart(hamiltonian, sizes)
-    spectra = [spectrum(block) for block in _diagonal(hamiltonian, sizes)]
+    parts = split_blocks(hamiltonian, sizes)
+    spectra = [fixed_spectrum(block) for block in _diagonal_blocks(hamiltonian, sizes)]
     one = jnp.eye(len(hamiltonian), dtype=complex)[..., None]
     u = jnp.broadcast_to(one, (1, *hamiltonian.shape))
     inside, between = (part[None] for part in parts)  # H'U_q and H''U_q, orders stacked
     for p in range(1, order + 1):
-        hermitian = -_cauchy(u[1:p], u[1:p]) / 2
+        hermitian = -_cauchy_product(u[1:p], u[1:p]) / 2
         both = matmul(parts[0], hermitian)
-        rest = both + dagger(both) + _cauchy(u[1:p], inside[1:p]) + _cauchy(u, between)
-        new = hermitian + _decoupling(parts[0], rest, sizes, spectra)
+        rest = (
+            both + dagger(both) + _cauchy_product(u[1:p], inside[1:p]) + _cauchy_product(u, between)
+        )
+        new = hermitian + _solve_decoupling(parts[0], rest, sizes, spectra)
         u = jnp.concatenate([u, new[None]])
         if p < order:
             acted = matmul(jnp.stack(parts), new)
@@ -290,12 +300,12 @@ def rotation_series(
     return u
 
 
-def _cauchy(a, b):
+def _cauchy_product(a, b):
     """Σ_q a_q†b_{last−q}; the orders lead."""
     return jnp.sum(matmul(dagger(a), b[::-1]), axis=0)
 
 
-def apart(
+def split_blocks(
     operator: Inexact[Array, "*c n n K"], sizes: tuple[int, ...]
 ) -> tuple[Inexact[Array, "*c n n K"], Inexact[Array, "*c n n K"]]:
     """The parts of an operator inside the blocks and between them."""
@@ -304,19 +314,19 @@ def apart(
     return jnp.where(same, operator, 0), jnp.where(same, 0, operator)
 
 
-def _decoupling(inside, rest, sizes, spectra):
+def _solve_decoupling(inside, rest, sizes, spectra):
     """V between the blocks with [H', V] = −rest."""
     edges = np.cumsum([0, *sizes])
     cut = [slice(a, b) for a, b in itertools.pairwise(edges)]
     result = jnp.zeros_like(rest)
     for i, a in enumerate(cut):
         for j, b in list(enumerate(cut))[i + 1 :]:
-            x = sylvester(inside[a, a], inside[b, b], -rest[a, b], spectra[i], spectra[j])
+            x = solve_sylvester(inside[a, a], inside[b, b], -rest[a, b], spectra[i], spectra[j])
             result = result.at[a, b].set(x).at[b, a].set(-dagger(x))
     return result
 
 
-def sylvester(
+def solve_sylvester(
     a: Complex[Array, "n n K"],
     b: Complex[Array, "m m K"],
     source: Complex[Array, "n m K"],
@@ -330,13 +340,13 @@ def sylvester(
         element = element / (bands_a.energies[:, None] - bands_b.energies[None, :])
         return matmul(bands_a.basis, matmul(element, dagger(bands_b.basis)))
 
-    return _solution(lambda x: matmul(a, x) - matmul(x, b), solve, source)
+    return _solve_linear(lambda x: matmul(a, x) - matmul(x, b), solve, source)
 
 
-def _in_frame(operator, blocks: Blocks):
+def _rotate_to_frame(operator, blocks: Blocks):
     return sandwich(blocks.frame[..., None], operator)
 
 
-def _diagonal(matrix, sizes):
+def _diagonal_blocks(matrix, sizes):
     edges = np.cumsum([0, *sizes])
     return [matrix[a:b, a:b] for a, b in itertools.pairwise(edges)]

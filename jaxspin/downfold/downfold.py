@@ -1,4 +1,4 @@
-"""`downfold`, and what it refuses."""
+"""`downfold`, and the checks of its arguments."""
 
 import itertools
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ def downfold(
     order = _as_order(order)
     keep = as_keep(keep)
     with jax.ensure_compile_time_eval():  # of a model that is known inside the user's jit
-        blocks = keep.blocks(model)
+        blocks = keep.assign_blocks(model)
         if not is_traced(model):
             _check_apart(model, keep, blocks, order)
     rotation = LeastAction() if order is None else Perturbation(order)

@@ -13,12 +13,15 @@ from jaxtyping import Array, Complex, Float, Inexact
 from jaxspin.downfold.block_diagonalization import (
     Blocks,
     Rotation,
+    apply_resolvent,
+    fixed_spectrum,
     project_out,
-    resolvent,
-    spectrum,
 )
+from jaxspin.downfold.validity import Validity, measure_validity
+from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.small_matrices import anticommutator, commutator, dagger, matmul, sandwich
 from jaxspin.engine.xla import separate_kernel
+from jaxspin.meshes.mesh import Mesh
 from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
 from jaxspin.models.lifted import BasisConnection, Lifted, LiftedOperator
 from jaxspin.models.operators import Operator, evaluate_operator, named_operators, operator_at
@@ -49,7 +52,7 @@ class EffectiveModel(Model):
         return True
 
     def __call__(self, k: Float[Array, " d"]) -> Complex[Array, "m m"]:
-        return self.effective(self._hamiltonian(k))[..., 0]
+        return self.effective_hamiltonian(self._full_hamiltonian(k))[..., 0]
 
     def spin(self):
         raise ValueError(
@@ -84,48 +87,70 @@ class EffectiveModel(Model):
                 f"Argument `operator` must have shape (..., {n}, {n}), but has {shape}."
             )
 
-        def dressed(k):
-            self._check(k)
-            columns = self._columns(self._hamiltonian(k))
-            return self._dress(columns, jnp.asarray(at(k))[..., None])[..., 0]
+        def dress_at(k):
+            self._check_wave_vector(k)
+            columns = self._kept_columns(self._full_hamiltonian(k))
+            return self._dress_operator(columns, jnp.asarray(at(k))[..., None])[..., 0]
 
-        return dressed
+        return dress_at
 
     def columns(self, k: Float[Array, " d"]) -> Complex[Array, "n m"]:
         """T: the dressed functions as columns in the basis of the full model."""
-        self._check(k)
-        columns = self._columns(self._hamiltonian(k))
-        return self.rotation.total(columns, self.blocks)[..., 0]
+        self._check_wave_vector(k)
+        columns = self._kept_columns(self._full_hamiltonian(k))
+        return self.rotation.sum_orders(columns, self.blocks)[..., 0]
 
     def spin_current(self, k: Float[Array, " d"]) -> "SpinCurrent":
-        """The dressed spin current and what the standard definition makes of it, at one k."""
-        self._check(k)
+        """The dressed spin current and that of the standard definition, at one k."""
+        self._check_wave_vector(k)
         k = jnp.asarray(k)[:, None]
         lifted = self.lift(k, operators=("spin",))
         velocity = lifted.connection.velocity(lifted.hamiltonian, lifted.slopes)
         bare, dressed = self.undressed().spin_at(k), lifted.operators["spin"]
         spin = dressed.matrices
         pairs = ((spin, velocity), (bare, lifted.slopes), (spin, lifted.slopes))
-        product, standard, renormalised = (_WithCurrent.of(*pair).current for pair in pairs)
+        product, standard, renormalised = (
+            _WithCurrent.from_velocity(*pair).current for pair in pairs
+        )
         total = product + dressed.current
         return SpinCurrent(*(x[..., 0] for x in (total, standard, renormalised)))
 
     def undressed(self) -> "UndressedModel":
-        """H_eff with the spin operator of the bare functions: what (2) is computed with."""
+        """H_eff with the spin operator of the bare functions, the one that (2) takes."""
         return UndressedModel(self)
 
-    def effective(self, hamiltonian: Complex[Array, "n n K"]) -> Complex[Array, "m m K"]:
+    def validity(self, k: Mesh | Numbers) -> Validity:
+        """Return the gap to the removed bands, the angle of the rotation, and the error of bands.
+
+        Args:
+            k: a mesh, or wave vectors in 1/Å, shape (..., d).
+        Raises:
+            ValueError: `k` has another dimension.
+
+        >>> import jaxspin as js
+        >>> model = js.models.CrystalFieldC4v(gap=1.0, a=0.05, b=0.2, b_inter=0.03, kinetic=0.5)
+        >>> report = js.downfold(model, (0, 1)).validity(js.Disk(0.8, 4, 4))
+        >>> print(f"{report.gap:.3f} eV, {report.angle:.3f}")
+        0.801 eV, 0.088
+        """
+        return measure_validity(self, k)
+
+    def effective_hamiltonian(
+        self, hamiltonian: Complex[Array, "n n K"]
+    ) -> Complex[Array, "m m K"]:
         """H_eff from H at many k, the k axis last."""
-        return self._effective(hamiltonian)[1]
+        return self._dress_hamiltonian(hamiltonian)[1]
 
     # --- tiles: what responses use ---------------------------------------------------------------
 
     def tile(self, k):
-        (_, effective), (_, slopes) = self._derivatives(*self._full(k))
+        (_, effective), (_, slopes) = self._differentiate_dressing(*self._full_tile(k))
         return effective, slopes
 
     def spin_at(self, k, box=None):
-        return self._dress(self._columns(self._full(k)[0]), self.model.spin_at(k))
+        return self._dress_operator(
+            self._kept_columns(self._full_tile(k)[0]), self.model.spin_at(k)
+        )
 
     def operators(self):
         return {name: self.dress(full) for name, full in named_operators(self.model).items()}
@@ -139,104 +164,111 @@ class EffectiveModel(Model):
 
     def lift(self, k, box=None, *, operators=(), curl=False, remote=False):
         wanted = {"names": tuple(operators), "curl": curl, "remote": remote}
-        return separate_kernel(partial(self._lift, **wanted))(k)
+        return separate_kernel(partial(self._lift_tile, **wanted))(k)
 
-    def _lift(self, k, names, curl, remote):
-        hamiltonian, slopes = self._full(k)
+    def _lift_tile(self, k, names, curl, remote):
+        hamiltonian, slopes = self._full_tile(k)
         own = self.model.basis_connection(k, curl=curl) if self.model.external_terms else None
-        (columns, effective), (changes, effective_slopes) = self._derivatives(hamiltonian, slopes)
-        connection = self._connection(columns, changes, own)
-        leaving = self._leaving(columns, changes, own)
-        of_connection = self._curl(columns, connection, leaving, own) if curl else None
+        (columns, effective), (changes, effective_slopes) = self._differentiate_dressing(
+            hamiltonian, slopes
+        )
+        connection = self._berry_connection(columns, changes, own)
+        leaving = self._remote_derivatives(columns, changes, own)
+        of_connection = self._connection_curl(columns, connection, leaving, own) if curl else None
         changing = BasisConnection(connection, of_connection)
         full_velocity = slopes if own is None else own.velocity(hamiltonian, slopes)
         velocity = changing.velocity(effective, effective_slopes)
 
-        def dress(name: str) -> LiftedOperator:
+        def dress_named(name: str) -> LiftedOperator:
             matrices = LiftedOperator(operator_at(self.model, name, k))
-            full = _WithCurrent.of(matrices.components, full_velocity)
-            dressed = _WithCurrent(*(self._dress(columns, operator) for operator in full))
+            full = _WithCurrent.from_velocity(matrices.components, full_velocity)
+            dress_at = _WithCurrent(*(self._dress_operator(columns, operator) for operator in full))
             return LiftedOperator(
-                dressed.operator.reshape(*matrices.matrices.shape[:-3], *effective.shape),
-                current=dressed.current - _WithCurrent.of(dressed.operator, velocity).current,
-                remote=self._removed(hamiltonian, columns, leaving, full) if remote else None,
+                dress_at.operator.reshape(*matrices.matrices.shape[:-3], *effective.shape),
+                current=dress_at.current
+                - _WithCurrent.from_velocity(dress_at.operator, velocity).current,
+                remote=self._remote_states(hamiltonian, columns, leaving, full) if remote else None,
             )
 
         return Lifted(
             effective,
             effective_slopes,
-            {name: dress(name) for name in names},
+            {name: dress_named(name) for name in names},
             changing,
-            remote_gap=self.rotation.gap(hamiltonian, self.blocks),
+            remote_gap=self.rotation.smallest_denominator(hamiltonian, self.blocks),
         )
 
     # --- pieces ----------------------------------------------------------------------------------
 
-    def _check(self, k) -> None:
+    def _check_wave_vector(self, k) -> None:
         if jnp.shape(k) != (self.dimension,):
             raise ValueError(
                 f"Argument `k` must have shape {(self.dimension,)}, but has shape {jnp.shape(k)}."
             )
 
-    def _hamiltonian(self, k):
+    def _full_hamiltonian(self, k):
         """H of the full model at one k, as a tile."""
         return hamiltonian_at(self.model, k).astype(complex)[..., None]
 
-    def _full(self, k):
+    def _full_tile(self, k):
         """H of the full model and its slopes on a tile."""
         hamiltonian, slopes = self.model.tile(k)
         return hamiltonian.astype(complex), slopes.astype(complex)
 
-    def _columns(self, hamiltonian):
-        return self.rotation.columns(hamiltonian, self.blocks)
+    def _kept_columns(self, hamiltonian):
+        return self.rotation.kept_columns(hamiltonian, self.blocks)
 
-    def _dress(self, columns, operator):
-        return self.rotation.dress(columns, operator, self.blocks)
+    def _dress_operator(self, columns, operator):
+        return self.rotation.dress_operator(columns, operator, self.blocks)
 
-    def _effective(self, hamiltonian):
+    def _dress_hamiltonian(self, hamiltonian):
         """T and H_eff."""
-        columns = self._columns(hamiltonian)
-        dressed = self._dress(columns, hamiltonian)
+        columns = self._kept_columns(hamiltonian)
+        dressed = self._dress_operator(columns, hamiltonian)
         return columns, (dressed + dagger(dressed)) / 2
 
-    def _derivatives(self, hamiltonian, slopes):
+    def _differentiate_dressing(self, hamiltonian, slopes):
         """T and H_eff, and their derivatives along the components of k, which lead."""
-        along = lambda slope: jax.jvp(self._effective, (hamiltonian,), (slope,))  # noqa: E731
+        along = lambda slope: jax.jvp(self._dress_hamiltonian, (hamiltonian,), (slope,))  # noqa: E731
         return jax.vmap(along, out_axes=(None, 0))(slopes)
 
-    def _connection(self, columns, changes, own):
+    def _berry_connection(self, columns, changes, own):
         """A = iT†∂T + T†A_full T."""
-        connection = 1j * self.rotation.overlap(columns, changes)
-        return connection if own is None else connection + self._dress(columns, own.connection)
+        connection = 1j * self.rotation.derivative_overlap(columns, changes)
+        if own is not None:
+            connection = connection + self._dress_operator(columns, own.connection)
+        return connection
 
-    def _leaving(self, columns, changes, own):
-        """X_a = (1 − TT†)(∂_a − iA_full,a)T: how the kept states change into removed ones."""
-        t = self.rotation.total(columns, self.blocks)
-        x = self.rotation.total(changes, self.blocks)
+    def _remote_derivatives(self, columns, changes, own):
+        """X_a = (1 − TT†)(∂_a − iA_full,a)T, derivative of the kept states into removed ones."""
+        t = self.rotation.sum_orders(columns, self.blocks)
+        x = self.rotation.sum_orders(changes, self.blocks)
         if own is not None:
             x = x - 1j * matmul(own.connection, t)
         return project_out(t, x)
 
-    def _curl(self, columns, connection, leaving, own):
-        """That of A, from the curvature of the kept states, i(X_a†X_b − X_b†X_a)."""
+    def _connection_curl(self, columns, connection, leaving, own):
+        """Curl of A, from the curvature of the kept states, i(X_a†X_b − X_b†X_a)."""
         a, b = np.triu_indices(self.dimension, 1)
         half = matmul(dagger(leaving[a]), leaving[b])
         curvature = 1j * (half - dagger(half))
         if own is not None:
-            curvature = curvature + self._dress(columns, own.curvature())
+            curvature = curvature + self._dress_operator(columns, own.curvature())
         return curvature + 1j * commutator(connection[a], connection[b])
 
-    def _removed(self, hamiltonian, columns, leaving, full: "_WithCurrent") -> RemoteStates:
-        """With Y of HY − YH_eff = X, ⟨r|Y|m⟩ = −⟨r|v|m⟩/(ε_m − ε_r)² for r removed:
+    def _remote_states(self, hamiltonian, columns, leaving, full: "_WithCurrent") -> RemoteStates:
+        """Field response through the remote (removed) bands, projected onto the kept ones.
+
+        With Y of HY − YH_eff = X, ⟨r|Y|m⟩ = −⟨r|v|m⟩/(ε_m − ε_r)² for r removed:
         −X†sT − T†sX is 2 Im s R, and −i(T†jY − Y†j T) is −2 Im j v/(ε_m − ε_r)². With an order Y
-        is from the basis E of the kept bands, E E†T, for only of these the equation has a solution.
+        is from the basis E of the kept bands, E E†T: only of these the equation has a solution.
         """
-        t = self.rotation.total(columns, self.blocks)
-        kept = self.rotation.exact(columns, hamiltonian, self.blocks)
+        t = self.rotation.sum_orders(columns, self.blocks)
+        kept = self.rotation.exact_columns(columns, hamiltonian, self.blocks)
         part = matmul(dagger(kept), t)
         source = project_out(kept, matmul(leaving, dagger(part)))
-        bands = spectrum(hamiltonian, self.blocks.bands)
-        y = matmul(resolvent(hamiltonian, kept, source, bands), part)
+        bands = fixed_spectrum(hamiltonian, self.blocks.bands)
+        y = matmul(apply_resolvent(hamiltonian, kept, source, bands), part)
         torque = -matmul(dagger(t), matmul(full.operator, leaving[:, None]))
         current = -1j * matmul(dagger(t), matmul(full.current[:, None], y[None, :, None]))
         return RemoteStates(torque + dagger(torque), current + dagger(current))
@@ -249,7 +281,7 @@ class _WithCurrent(NamedTuple):
     current: Inexact[Array, "d c n n K"]
 
     @classmethod
-    def of(cls, operator, velocity) -> "_WithCurrent":
+    def from_velocity(cls, operator, velocity) -> "_WithCurrent":
         return cls(operator, 0.5 * anticommutator(operator, velocity[:, None]))
 
 
@@ -268,7 +300,7 @@ class SpinCurrent(eqx.Module):
 
     @property
     def correction(self) -> Complex[Array, "d 3 m m"]:
-        """δJ of (27): what the standard definition leaves out."""
+        """δJ of (27), the part that the standard definition leaves out."""
         return self.total - self.standard
 
 
@@ -302,20 +334,29 @@ class UndressedModel(Model):
         return UndressedModel(self.effective.prepared())
 
     def spin(self):
-        return self._bare(jnp.asarray(self.effective.model.spin())[..., None])[..., 0]
+        spin = jnp.asarray(self.effective.model.spin())
+        return self._project_on_functions(spin[..., None])[..., 0]
 
     def spin_at(self, k, box=None):
-        return self._bare(self.effective.model.spin_at(k))
+        return self._project_on_functions(self.effective.model.spin_at(k))
 
     def operators(self):
-        bare = lambda full: lambda k: self._bare(evaluate_operator(full, k[:, None]))[..., 0]  # noqa: E731
-        return {n: bare(full) for n, full in named_operators(self.effective.model).items()}
+        full = named_operators(self.effective.model)
+        return {name: partial(self._project_at, operator) for name, operator in full.items()}
 
     def lift(self, k, box=None, *, operators=(), curl=False, remote=False):
         full = self.effective.model
-        bare = {n: LiftedOperator(self._bare(operator_at(full, n, k))) for n in operators}
+        bare = {
+            n: LiftedOperator(self._project_on_functions(operator_at(full, n, k)))
+            for n in operators
+        }
         return self.effective.lift(k)._replace(connection=None, operators=bare)
 
-    def _bare(self, operator: Inexact[Array, "*c n n K"]) -> Complex[Array, "*c m m K"]:
+    def _project_at(self, operator: Operator, k: Float[Array, " d"]) -> Complex[Array, "*c m m"]:
+        return self._project_on_functions(evaluate_operator(operator, k[:, None]))[..., 0]
+
+    def _project_on_functions(
+        self, operator: Inexact[Array, "*c n n K"]
+    ) -> Complex[Array, "*c m m K"]:
         frame = self.effective.blocks.frame[:, : self.effective.blocks.sizes[0]]
         return sandwich(frame[..., None], operator)

@@ -1,4 +1,4 @@
-"""What stays in an effective model: the reference functions, and the bands that are theirs."""
+"""Kept subspace of an effective model: its reference functions and its bands."""
 
 import operator
 from abc import abstractmethod
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxspin.downfold.block_diagonalization import Blocks, isometry, spectrum
+from jaxspin.downfold.block_diagonalization import Blocks, fixed_spectrum, kept_isometry
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import shortened
 from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
@@ -21,19 +21,19 @@ else:
     from equinox import AbstractVar
 
 
-def _copy(at):
+def _copy_wave_vector(at):
     """A wave vector of the user's, copied, or None."""
     return None if at is None else jnp.array(at, dtype=jnp.result_type(float))
 
 
 class Keep(eqx.Module):
-    """What stays in an effective model: functions of the basis, or bands."""
+    """Kept subspace of an effective model: functions of the basis, or bands."""
 
     #: The wave vector at which functions and bands are assigned to each other, 1/Å; k = 0 if None.
     at: AbstractVar[Float[Array, " d"] | None]
 
     @abstractmethod
-    def blocks(self, model: Model) -> Blocks:
+    def assign_blocks(self, model: Model) -> Blocks:
         """The reference functions of the kept and the other blocks, and their bands."""
 
 
@@ -47,15 +47,17 @@ class BasisFunctions(Keep):
     couples any two blocks is the perturbation. Functions that are not named are one more block.
     """
 
-    kept: tuple[int, ...] = eqx.field(static=True, converter=lambda kept: _indices(kept, "kept"))
-    others: tuple[tuple[int, ...], ...] = eqx.field(
-        static=True, default=(), converter=lambda others: _groups(others)
+    kept: tuple[int, ...] = eqx.field(
+        static=True, converter=lambda kept: _check_indices(kept, "kept")
     )
-    at: Float[Array, " d"] | None = eqx.field(default=None, converter=_copy)
+    others: tuple[tuple[int, ...], ...] = eqx.field(
+        static=True, default=(), converter=lambda others: _check_groups(others)
+    )
+    at: Float[Array, " d"] | None = eqx.field(default=None, converter=_copy_wave_vector)
 
-    def blocks(self, model):
+    def assign_blocks(self, model):
         n = number_of_bands(model)
-        groups = _partition([self.kept, *self.others], n)
+        groups = _complete_partition([self.kept, *self.others], n)
         weights = jnp.abs(_bands_at(model, self.at)[1]) ** 2
         free, bands = jnp.ones(n, bool), []
         for group in groups:
@@ -70,13 +72,13 @@ class BasisFunctions(Keep):
 class LowestBands(Keep):
     """The lowest bands. Their eigenvectors at `at` (1/Å; k = 0) are the reference functions."""
 
-    number: int = eqx.field(static=True, converter=lambda number: _index(number, "number"))
-    at: Float[Array, " d"] | None = eqx.field(default=None, converter=_copy)
+    number: int = eqx.field(static=True, converter=lambda number: _check_index(number, "number"))
+    at: Float[Array, " d"] | None = eqx.field(default=None, converter=_copy_wave_vector)
 
-    def blocks(self, model):
+    def assign_blocks(self, model):
         n = number_of_bands(model)
         _check_number(self.number, n)
-        return _of_bands(model, np.arange(n), self.number, self.at)
+        return _blocks_of_bands(model, np.arange(n), self.number, self.at)
 
 
 class EnergyWindow(Keep):
@@ -87,19 +89,19 @@ class EnergyWindow(Keep):
 
     low: float = eqx.field(static=True)
     high: float = eqx.field(static=True)
-    at: Float[Array, " d"] | None = eqx.field(default=None, converter=_copy)
+    at: Float[Array, " d"] | None = eqx.field(default=None, converter=_copy_wave_vector)
 
-    def blocks(self, model):
+    def assign_blocks(self, model):
         if is_traced(model):
             raise ValueError(
-                "Argument `keep` must be Lowest(m) or indices inside jit, grad and vmap, where "
-                "the number of bands in a Window is not known, but is a Window."
+                "Argument `keep` must be LowestBands(m) or indices inside jit, grad and vmap, "
+                "where the number of bands in an EnergyWindow is not known, but is an EnergyWindow."
             )
         energies = np.asarray(_bands_at(model, self.at)[0])
         inside = (energies >= self.low) & (energies <= self.high)
         _check_number(int(inside.sum()), len(energies))
         order = np.concatenate([np.flatnonzero(inside), np.flatnonzero(~inside)])
-        return _of_bands(model, order, int(inside.sum()), self.at)
+        return _blocks_of_bands(model, order, int(inside.sum()), self.at)
 
 
 def as_keep(keep: Keep | Sequence[int]) -> Keep:
@@ -111,32 +113,32 @@ def as_keep(keep: Keep | Sequence[int]) -> Keep:
     if isinstance(keep, Keep):
         return keep
     if np.iterable(keep):
-        return BasisFunctions(_indices(keep, "keep"))
+        return BasisFunctions(_check_indices(keep, "keep"))
     raise ValueError(
-        "Argument `keep` must be indices of basis functions, or Functions, Lowest or Window, "
-        f"but is {keep!r}."
+        "Argument `keep` must be indices of basis functions, or BasisFunctions, LowestBands or "
+        f"EnergyWindow, but is {keep!r}."
     )
 
 
-def _groups(others) -> tuple[tuple[int, ...], ...]:
+def _check_groups(others) -> tuple[tuple[int, ...], ...]:
     if not np.iterable(others):
         raise ValueError(
             f"Argument `others` must be tuples of indices of basis functions, but is {others!r}."
         )
-    return tuple(_indices(group, "others") for group in others)
+    return tuple(_check_indices(group, "others") for group in others)
 
 
-def _indices(values, argument: str) -> tuple[int, ...]:
+def _check_indices(values, argument: str) -> tuple[int, ...]:
     if not np.iterable(values):
         raise ValueError(
             f"Argument `{argument}` must be indices of basis functions, one tuple for each block, "
             f"but has {values!r}."
         )
-    return tuple(_index(value, argument) for value in values)
+    return tuple(_check_index(value, argument) for value in values)
 
 
-def _index(value, argument: str) -> int:
-    """NumPy's integers too; a mask of booleans is not meant."""
+def _check_index(value, argument: str) -> int:
+    """Return an index as an int; NumPy's integers are taken too, a mask of booleans is not."""
     try:
         if not isinstance(value, bool | np.bool_):
             return operator.index(value)
@@ -147,7 +149,7 @@ def _index(value, argument: str) -> int:
 
 def _bands_at(model, at):
     """Energies and eigenvectors at one k, as constants."""
-    return tuple(x[..., 0] for x in spectrum(_hamiltonian_at(model, at)))
+    return tuple(x[..., 0] for x in fixed_spectrum(_hamiltonian_at(model, at)))
 
 
 def _hamiltonian_at(model, at):
@@ -159,7 +161,7 @@ def _hamiltonian_at(model, at):
     return hamiltonian_at(model, k).astype(complex)[..., None]
 
 
-def _of_bands(model, order, number, at) -> Blocks:
+def _blocks_of_bands(model, order, number, at) -> Blocks:
     """Eigenvectors at one k as reference functions, in this order of the bands.
 
     They follow a change of the model by the rotation of least action.
@@ -169,15 +171,17 @@ def _of_bands(model, order, number, at) -> Blocks:
         hamiltonian = _hamiltonian_at(model, at)
         turned = np.roll(order, -number)
         parts = [
-            isometry(hamiltonian, part, spectrum(hamiltonian, jnp.asarray(bands)))[..., 0]
+            kept_isometry(hamiltonian, part, fixed_spectrum(hamiltonian, jnp.asarray(bands)))[
+                ..., 0
+            ]
             for part, bands in ((frame[:, :number], order), (frame[:, number:], turned))
         ]
         frame = jnp.concatenate(parts, axis=1)
     return Blocks(frame, jnp.asarray(order), (number, len(order) - number))
 
 
-def _partition(groups: Sequence[Sequence[int]], n: int) -> list[list[int]]:
-    """The groups, and what is in none of them."""
+def _complete_partition(groups: Sequence[Sequence[int]], n: int) -> list[list[int]]:
+    """The groups, and one more of all functions that are in none of them."""
     named = [i for group in groups for i in group]
     if not all(0 <= i < n for i in named) or len(set(named)) < len(named) or not all(groups):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""How well kept and removed bands are apart, and what perturbation theory leaves out."""
+"""Validity of an effective model: gap to the removed bands, and error of perturbation theory."""
 
 import equinox as eqx
 import jax
@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxspin.downfold.block_diagonalization import spectrum
-from jaxspin.downfold.effective import EffectiveModel
+from jaxspin.downfold.block_diagonalization import fixed_spectrum
+from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.eigensolvers import eigh
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import dagger, matmul
@@ -17,7 +17,7 @@ from jaxspin.models.base import hamiltonian_at
 
 
 class Validity(eqx.Module):
-    """How well kept and removed bands are apart along some k, and what an order leaves out."""
+    """Smallest gap, largest angle of the rotation and largest error of the bands over some k."""
 
     #: Smallest gap between kept and removed bands, eV, and where it is, 1/Å.
     gap: Float[Array, ""]
@@ -39,30 +39,15 @@ class Validity(eqx.Module):
     __str__ = __repr__
 
 
-def validity(model: EffectiveModel, k: Mesh | Float[Array, "*batch d"]) -> Validity:
-    """Whether an effective model holds, on a mesh or at given k (1/Å, shape (..., d)).
-
-    Raises:
-        ValueError: `model` is not from `downfold`; `k` has another dimension.
-
-    >>> import jaxspin as js
-    >>> model = js.models.CrystalFieldC4v(gap=1.0, a=0.05, b=0.2, b_inter=0.03, kinetic=0.5)
-    >>> report = js.validity(js.downfold(model, (0, 1)), js.Disk(0.8, 4, 4))
-    >>> print(f"{report.gap:.3f} eV, {report.angle:.3f}")
-    0.801 eV, 0.088
-    """
-    if not isinstance(model, EffectiveModel):
-        raise ValueError(
-            "Argument `model` must be an EffectiveModel, as `downfold` makes it, "
-            f"but is of type {type(model).__name__}."
-        )
-    points = _points(model, k)
-    gaps, angles, errors = _at_each(model, points)
+def measure_validity(model, k: Mesh | Numbers) -> Validity:
+    """Return the validity of an `EffectiveModel`: the worst over a mesh, or over given k."""
+    points = _wave_vectors(model, k)
+    gaps, angles, errors = _measure_each(model, points)
     worst = jnp.argmin(gaps)
     return Validity(gaps[worst], points[worst], jnp.max(angles), jnp.max(errors))
 
 
-def _points(model, k) -> Float[Array, "K d"]:
+def _wave_vectors(model, k) -> Float[Array, "K d"]:
     if isinstance(k, Mesh):
         checks.check_mesh(model, k)
         return k.points(jnp.arange(k.size), model.lattice).k.T
@@ -76,22 +61,22 @@ def _points(model, k) -> Float[Array, "K d"]:
 
 
 @program
-def _at_each(model, points):
-    """Gap, angle and error of the bands at one k after the other: memory does not count them."""
-    return jax.lax.map(lambda k: _at(model, k), points)
+def _measure_each(model, points):
+    """Gap, angle and error of the bands at one k after the other, because memory is limited."""
+    return jax.lax.map(lambda k: _measure_at(model, k), points)
 
 
-def _at(model, k):
+def _measure_at(model, k):
     hamiltonian = hamiltonian_at(model.model, k).astype(complex)[..., None]
-    bands = spectrum(hamiltonian, model.blocks.bands)
-    gap, cosine = _apartness(bands, model.blocks)
+    bands = fixed_spectrum(hamiltonian, model.blocks.bands)
+    gap, cosine = _gap_and_cosine(bands, model.blocks)
     kept = jnp.sort(bands.energies[: model.blocks.sizes[0]], axis=0)
-    error = jnp.max(jnp.abs(eigh(model.effective(hamiltonian))[0] - kept))
+    error = jnp.max(jnp.abs(eigh(model.effective_hamiltonian(hamiltonian))[0] - kept))
     return gap, jnp.arccos(cosine), error
 
 
-def _apartness(bands, blocks):
-    """Gap between kept and removed bands, and the least cosine of the angles to the functions."""
+def _gap_and_cosine(bands, blocks):
+    """Gap between kept and removed bands, and smallest cosine of the angles to the functions."""
     m = blocks.sizes[0]
     overlap = matmul(dagger(bands.basis[:, :m]), blocks.frame[:, :m, None])
     squares = eigh(matmul(dagger(overlap), overlap))[0]

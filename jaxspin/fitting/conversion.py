@@ -60,15 +60,15 @@ class Gate(eqx.Module):
 def interpolate(
     at: Float[Array, " r"], table: Float[np.ndarray, " n"], values: Float[Array, "r n"]
 ) -> Float[Array, " r"]:
-    """The values of each row at one place, between places where they are known.
+    """Interpolate the values of each row at one place, by cubic Hermite polynomials.
 
     Args:
         table: where `values` are, ascending; a constant, NumPy.
     """
     cell = jnp.clip(jnp.searchsorted(jnp.asarray(table), at, side="right") - 1, 0, len(table) - 2)
-    corners = _corners(cell, table, values)
+    corners = _cell_corners(cell, table, values)
     low, width = jnp.asarray(table)[cell], jnp.asarray(np.diff(table))[cell]
-    return _hermite((at - low) / width, width, *corners)[0]
+    return _interpolate_hermite((at - low) / width, width, corners)[0]
 
 
 def fermi_energies(
@@ -86,37 +86,40 @@ def fermi_energies(
     fixed = jax.lax.stop_gradient(values)
     cell = jnp.sum(fixed[:, 1:-1] <= density[:, None], axis=1)
     low, width = jnp.asarray(table)[cell], jnp.asarray(np.diff(table))[cell]
-    place = jax.lax.stop_gradient(_solved(density, width, _corners(cell, table, fixed)))
+    place = jax.lax.stop_gradient(
+        _bisect_densities(density, width, _cell_corners(cell, table, fixed))
+    )
     # Newton's last step has the derivatives of mu by n and by the parameters behind N.
-    value, slope = _hermite(place, width, *_corners(cell, table, values))
+    value, slope = _interpolate_hermite(place, width, _cell_corners(cell, table, values))
     slope = jax.lax.stop_gradient(slope)
     energy = low + place * width - (value - density) / jnp.where(slope > 0, slope, 1.0)
     reached = (density >= fixed[:, 0]) & (density <= fixed[:, -1]) & (slope > 0)
     return jnp.where(reached, energy, jnp.nan)
 
 
-def _solved(density, width, corners) -> Float[Array, " r"]:
-    """Where in its cell, from 0 to 1, each density is reached, by halving."""
+def _bisect_densities(density, width, corners) -> Float[Array, " r"]:
+    """Position in its cell, from 0 to 1, at which each density is reached, by bisection."""
 
-    def halved(_, ends):
+    def halve_cells(_, ends):
         low, high = ends
         middle = (low + high) / 2
-        below = _hermite(middle, width, *corners)[0] < density
+        below = _interpolate_hermite(middle, width, corners)[0] < density
         return jnp.where(below, middle, low), jnp.where(below, high, middle)
 
     ends = jnp.zeros_like(density), jnp.ones_like(density)
-    return jax.lax.fori_loop(0, _HALVINGS, halved, ends)[0]
+    return jax.lax.fori_loop(0, _HALVINGS, halve_cells, ends)[0]
 
 
-def _corners(cell, table, values) -> tuple[Array, ...]:
+def _cell_corners(cell, table, values) -> tuple[Array, ...]:
     """Values and slopes at both ends of a cell of each row."""
     slopes = values @ jnp.asarray(_slope_matrix(np.asarray(table)).T)
     take = lambda rows, i: jnp.take_along_axis(rows, i[:, None], axis=1)[:, 0]  # noqa: E731
     return tuple(take(rows, cell + end) for rows in (values, slopes) for end in (0, 1))
 
 
-def _hermite(t, width, start, end, slope_start, slope_end) -> tuple[Array, Array]:
-    """The cubic polynomial with these values and slopes at 0 and 1, and its slope."""
+def _interpolate_hermite(t, width, corners: tuple[Array, ...]) -> tuple[Array, Array]:
+    """The cubic polynomial with the values and slopes of `_cell_corners`, and its slope."""
+    start, end, slope_start, slope_end = corners
     a, b = slope_start * width - (end - start), -slope_end * width + (end - start)
     s = 1 - t
     value = s * start + t * end + t * s * (a * s + b * t)

@@ -28,7 +28,7 @@ _DENSITIES = ("1/Angstrom^2", "1/cm^2", "1/Angstrom^3", "1/cm^3")
 
 
 class Curve(NamedTuple):
-    """What a response says along the abscissa of the data, for one component and temperature."""
+    """A response along the abscissa of the data, for one component and temperature."""
 
     component: str
     temperature: float
@@ -83,20 +83,20 @@ class Data(eqx.Module):
         units: str,
         density_units: str = "1/cm^2",
     ):
-        self.against, place = _one_of(mu=mu, density=density, gate=gate)
-        self.value = _column("value", value, np.size(value))
+        self.against, place = _single_choice(mu=mu, density=density, gate=gate)
+        self.value = _check_column("value", value, np.size(value))
         rows = len(self.value)
-        self.error = _column("error", error, rows)
-        self.place = _column(self.against, place, rows)
-        self.temperature = _column("temperature", temperature, rows)
+        self.error = _check_column("error", error, rows)
+        self.place = _check_column(self.against, place, rows)
+        self.temperature = _check_column("temperature", temperature, rows)
         labels = [component] * rows if np.ndim(component) == 0 else component
-        self.component = tuple(map(_label, labels))
+        self.component = tuple(map(_component_label, labels))
         self.units, self.density_units = unit.canonical(units), unit.canonical(density_units)
-        self._check(rows)
-        if self._counts:
+        self._check_rows(rows)
+        if self._is_density:
             self.place = self.place * _per_angstrom(self.density_units)
 
-    def _check(self, rows: int) -> None:
+    def _check_rows(self, rows: int) -> None:
         if rows == 0:
             raise ValueError("Argument `value` must hold at least one measurement, but is empty.")
         if len(self.component) != rows or len(set(map(len, self.component))) != 1:
@@ -145,14 +145,14 @@ class Data(eqx.Module):
             csv.reader([line for _, line in rows], skipinitialspace=True),
             strict=True,
         )
-        names, kinds = zip(*map(_heading, heading), strict=True)
+        names, kinds = zip(*map(_parse_heading, heading), strict=True)
         columns = {name: [] for name in names}
         if len(columns) != len(names):
             raise ValueError(
                 f"Argument `path` must name each column once, but has {', '.join(names)}."
             )
         for number, row in body:
-            _fill(columns, names, row, f"line {number} of {path}")
+            _append_row(columns, names, row, f"line {number} of {path}")
         return _from_columns(columns, dict(zip(names, kinds, strict=True)), units, "path")
 
     def write(self, path: str | PathLike) -> None:
@@ -162,7 +162,7 @@ class Data(eqx.Module):
             table = csv.writer(file, lineterminator="\n")
             table.writerow([*heading, f"value [{self.units}]", "error"])
             columns = (self.x, self.temperature, self.component, self.value, self.error)
-            table.writerows(zip(*(map(_text, column) for column in columns), strict=True))
+            table.writerows(zip(*(map(_format_cell, column) for column in columns), strict=True))
 
     @staticmethod
     def from_xarray(table: xarray.Dataset, units: str | None = None) -> "Data":
@@ -183,7 +183,7 @@ class Data(eqx.Module):
         known = [str(name) for name in table.variables if _is_column(str(name))]
         arrays = dict(zip(known, xarray.broadcast(*(table[name] for name in known)), strict=True))
         if "value" not in arrays:
-            raise ValueError(_missing("table", "value", known))
+            raise ValueError(_missing_column("table", "value", known))
         there = np.ravel(arrays["value"].notnull().values)
         columns = {name: list(np.ravel(array.values)[there]) for name, array in arrays.items()}
         kinds = {name: table[name].attrs.get("units") for name in known}
@@ -203,16 +203,16 @@ class Data(eqx.Module):
 
     @property
     def x(self) -> Float[np.ndarray, " r"]:
-        """What the data are against, in the units of `kind`."""
-        return self.place / _per_angstrom(self.density_units) if self._counts else self.place
+        """The abscissa of the data, in the units of `kind`."""
+        return self.place / _per_angstrom(self.density_units) if self._is_density else self.place
 
     @property
     def kind(self) -> str:
         """The unit of `x`."""
-        return self.density_units if self._counts else _ABSCISSAE[self.against]
+        return self.density_units if self._is_density else _ABSCISSAE[self.against]
 
     @property
-    def _counts(self) -> bool:
+    def _is_density(self) -> bool:
         return self.against == "density"
 
     @property
@@ -241,7 +241,7 @@ class Data(eqx.Module):
     def calculated(
         self, response: Response, *, density: Any = None, gate: Gate | None = None
     ) -> Float[Array, " r"]:
-        """What a response says for each row, in the units of the data.
+        """The value of a response for each row, in the units of the data.
 
         Args:
             response: at `levels`, or at any that hold them; for data against density or gate
@@ -254,9 +254,9 @@ class Data(eqx.Module):
             ValueError: levels, components or units that are not those of the data; a density that
                 is not at the levels of the response.
         """
-        table = self._rows(response)
+        table = self._response_rows(response)
         if self.against == "mu":
-            mu = _positions("Fermi energies (eV)", response.levels.mu, self.place)
+            mu = _match_levels("Fermi energies (eV)", response.levels.mu, self.place)
             return table[jnp.arange(len(self.place)), mu]
         mu = np.asarray(response.levels.mu)
         return interpolate(self.fermi_energies(response, density, gate), mu, table)
@@ -269,12 +269,12 @@ class Data(eqx.Module):
         Raises:
             ValueError: no density; no gate for gate voltages; levels that are not ascending.
         """
-        number = self._numbers(response, density, gate)
+        number = self._density_table(response, density, gate)
         mu = np.asarray(response.levels.mu)
         wanted = self.place if gate is None else gate.density(self.place)
-        return fermi_energies(jnp.asarray(wanted), mu, number[self._warmth(response)])
+        return fermi_energies(jnp.asarray(wanted), mu, number[self._temperature_indices(response)])
 
-    def _numbers(self, response: Response, density, gate) -> Float[Array, "t e"]:
+    def _density_table(self, response: Response, density, gate) -> Float[Array, "t e"]:
         """The density at each level of the response, checked."""
         if density is None or (self.against == "gate") != (gate is not None):
             raise ValueError(
@@ -289,7 +289,7 @@ class Data(eqx.Module):
             )
         if isinstance(density, Response):
             _check_same_levels(density, response)
-            density = density.to(unit.density(self._dimension)).value
+            density = density.to(unit.density(self._density_dimension)).value
         shape = (len(response.levels.temperatures), len(mu))
         if jnp.shape(density) not in (shape, shape[1:]):
             raise ValueError(
@@ -299,9 +299,9 @@ class Data(eqx.Module):
         return jnp.broadcast_to(jnp.asarray(density), shape)
 
     @property
-    def _dimension(self) -> int:
-        """That of the volume which densities are per; a gate makes one per area."""
-        return int(self.density_units[-1]) if self._counts else 2
+    def _density_dimension(self) -> int:
+        """Dimension d of densities per Å^d; a gate makes one per area."""
+        return int(self.density_units[-1]) if self._is_density else 2
 
     def residuals(
         self, response: Response, *, density: Any = None, gate: Gate | None = None
@@ -319,10 +319,12 @@ class Data(eqx.Module):
 
         Args and errors are those of `calculated`.
         """
-        table = np.asarray(self._rows(response))
+        table = np.asarray(self._response_rows(response))
         x = np.broadcast_to(np.asarray(response.levels.mu), table.shape)
         if self.against != "mu":
-            number = self._numbers(response, density, gate)[self._warmth(response)]
+            number = self._density_table(response, density, gate)[
+                self._temperature_indices(response)
+            ]
             x = number / _per_angstrom(self.density_units) if gate is None else gate.voltage(number)
         labels = list(zip(self.component, self.temperature.tolist(), strict=True))
         first = {label: labels.index(label) for label in labels}
@@ -333,7 +335,7 @@ class Data(eqx.Module):
             for label, i in first.items()
         ]
 
-    def _rows(self, response: Response) -> Float[Array, "r e"]:
+    def _response_rows(self, response: Response) -> Float[Array, "r e"]:
         """The response at temperature and component of each row, in the units of the data."""
         if not isinstance(response, Response):
             raise ValueError(
@@ -353,15 +355,15 @@ class Data(eqx.Module):
             value = value if axis in axes else jnp.expand_dims(value, i)
         which = [np.array([_CARTESIAN.index(letter) for letter in letters[a]]) for a in present]
         _check_components(which, value.shape[2:], self.component)
-        return jnp.moveaxis(value, 1, -1)[(self._warmth(response), *which)]
+        return jnp.moveaxis(value, 1, -1)[(self._temperature_indices(response), *which)]
 
-    def _warmth(self, response: Response) -> np.ndarray:
-        """Which temperature of the response each row has."""
-        return _positions("temperatures (K)", response.levels.temperatures, self.temperature)
+    def _temperature_indices(self, response: Response) -> np.ndarray:
+        """Index of the temperature of each row in the response."""
+        return _match_levels("temperatures (K)", response.levels.temperatures, self.temperature)
 
 
-def _positions(what: str, available, wanted: np.ndarray) -> np.ndarray:
-    """Where each number is among those of a response."""
+def _match_levels(what: str, available, wanted: np.ndarray) -> np.ndarray:
+    """Return the index of each number among those of a response."""
     if is_traced(available):
         raise ValueError(f"Argument `response` must have {what} that are known, but is traced.")
     available = np.asarray(available)
@@ -406,7 +408,7 @@ def _check_components(which, sizes, labels) -> None:
             )
 
 
-def _one_of(**choices) -> tuple[str, Any]:
+def _single_choice(**choices) -> tuple[str, Any]:
     given = {name: value for name, value in choices.items() if value is not None}
     if len(given) != 1:
         raise ValueError(
@@ -416,7 +418,7 @@ def _one_of(**choices) -> tuple[str, Any]:
     return next(iter(given.items()))
 
 
-def _column(name: str, values, rows: int) -> Float[np.ndarray, " r"]:
+def _check_column(name: str, values, rows: int) -> Float[np.ndarray, " r"]:
     column = np.ravel(np.asarray(values))
     if not np.can_cast(column.dtype, float, "same_kind"):
         raise ValueError(f"Argument `{name}` must be real numbers, but is of {column.dtype}.")
@@ -433,8 +435,8 @@ def _column(name: str, values, rows: int) -> Float[np.ndarray, " r"]:
     return np.broadcast_to(column, (rows,)).copy()
 
 
-def _label(label: Any) -> str:
-    """The letters of a component, "zxy" of "zx^y"."""
+def _component_label(label: Any) -> str:
+    """Return the label of a component in the form "yx" or "zx^y"."""
     letters = re.sub(r"[\s^]", "", str(label))
     if not re.fullmatch(f"[{_CARTESIAN}]{{2,3}}", letters):
         raise ValueError(
@@ -445,7 +447,7 @@ def _label(label: Any) -> str:
 
 
 def _per_angstrom(units: str) -> float:
-    """How many per Å^d one of these units of density is."""
+    """Return one of these units of density in 1/Å^d."""
     if units not in _DENSITIES:
         raise ValueError(
             f"Argument `density_units` must be one of {', '.join(map(repr, _DENSITIES))}, "
@@ -461,8 +463,8 @@ def _is_column(name: str) -> bool:
     return name in _COLUMNS
 
 
-def _heading(text: str) -> tuple[str, str | None]:
-    """Name and units of a column, from "value [S/cm]"."""
+def _parse_heading(text: str) -> tuple[str, str | None]:
+    """Return name and units of a column, from "value [S/cm]"."""
     match = re.fullmatch(r"\s*(\w+)\s*(?:\[(.*)\])?\s*", text)
     if match is None or not _is_column(match[1]):
         raise ValueError(
@@ -472,7 +474,9 @@ def _heading(text: str) -> tuple[str, str | None]:
     return match[1], match[2]
 
 
-def _fill(columns: dict[str, list], names: Sequence[str], row: Sequence[str], where: str) -> None:
+def _append_row(
+    columns: dict[str, list], names: Sequence[str], row: Sequence[str], where: str
+) -> None:
     if len(row) != len(names):
         raise ValueError(
             f"Argument `path` must have {len(names)} columns, but has {len(row)} in {where}."
@@ -492,12 +496,10 @@ def _from_columns(
     """Data of the columns of a file or a Dataset, which is the `argument` of that name."""
     for name in ("value", "error", "component"):
         if name not in columns:
-            raise ValueError(_missing(argument, name, columns))
+            raise ValueError(_missing_column(argument, name, columns))
     found = units or kinds["value"]
     if not found:
-        raise ValueError(
-            "Argument `units` must be given, for the data do not say in which they are."
-        )
+        raise ValueError("Argument `units` must be given, because the data do not name theirs.")
     known = {"mu": "eV", "gate": "V", "temperature": "K", "value": found, "error": found}
     for name, expected in known.items():
         given = kinds.get(name)
@@ -514,9 +516,9 @@ def _from_columns(
     return Data(**columns, units=found, **density)
 
 
-def _missing(argument: str, name: str, columns) -> str:
+def _missing_column(argument: str, name: str, columns) -> str:
     return f"Argument `{argument}` must have a column {name}, but has {', '.join(columns)}."
 
 
-def _text(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     return value if isinstance(value, str) else repr(float(value))

@@ -31,11 +31,11 @@ _STUCK = 15
 
 
 class State(eqx.Module):
-    """Where a method is."""
+    """State of a method after some steps."""
 
     #: Coordinates without bounds.
     u: Float[Array, " n"]
-    #: What the method itself remembers.
+    #: State of the optimiser.
     inner: Any
     #: The best parameters so far.
     best: Evaluation
@@ -44,21 +44,21 @@ class State(eqx.Module):
 
 
 class Outcome(NamedTuple):
-    """What a method found."""
+    """Outcome of a method: the best parameters, and why it stopped."""
 
     best: Evaluation
     history: np.ndarray
     converged: bool
     reason: str
     interrupted: bool
-    #: The smallest value of what the method minimises.
+    #: The smallest value of the loss.
     lowest: float
     #: χ² of the best parameters from each start; infinite where it is not finite at a start.
     minima: tuple[float, ...]
 
 
 class Method(eqx.Module):
-    """How the misfit is minimised."""
+    """A method that minimises the misfit."""
 
     @abstractmethod
     def __call__(
@@ -71,8 +71,8 @@ class Method(eqx.Module):
         """
 
     @abstractmethod
-    def about(self, problem: Problem) -> dict[str, str]:
-        """What a checkpoint must agree in: all but the number of steps and the tolerance."""
+    def describe_method(self, problem: Problem) -> dict[str, str]:
+        """Settings that a checkpoint must share: all but the number of steps and the tolerance."""
 
 
 class LevenbergMarquardt(Method):
@@ -95,26 +95,26 @@ class LevenbergMarquardt(Method):
 
     def __call__(self, problem, u, run, stage, report):
         inner = eqx.filter(_solver_state(problem, u), eqx.is_array)
-        state = State(u, inner, _nowhere(problem, u), np.zeros((0, 3 + u.size)))
+        state = State(u, inner, _infinite_evaluation(problem, u), np.zeros((0, 3 + u.size)))
 
-        def advance(state: State) -> State:
-            u, inner, best, row = _compiled(_damped_step)(
+        def take_step(state: State) -> State:
+            u, inner, best, row = _compiled_step(_damped_step)(
                 problem, state.u, state.inner, code=problem.code
             )
-            return State(u, inner, best, _longer(state.history, row))
+            return State(u, inner, best, _append_row(state.history, row))
 
-        def verdict(state: State) -> tuple[bool, str] | None:
+        def stop_reason(state: State) -> tuple[bool, str] | None:
             misfit, distance, step = state.history[-1, :3]
             if distance < self.tolerance and step < self.tolerance:
                 return True, f"within {distance:.1g} standard errors of the optimum"
             recent = state.history[-_STUCK:, 0]
             if len(recent) == _STUCK and np.all(recent == misfit):
                 return False, f"no step lowers the misfit, {distance:.1g} standard errors away"
-            return _at_the_end(state, self.steps)
+            return _out_of_steps(state, self.steps)
 
-        return _iterate(advance, verdict, state, run, stage, report)
+        return _run_iteration(_Iteration(state, take_step, stop_reason), run, stage, report)
 
-    def about(self, problem):
+    def describe_method(self, problem):
         return {"method": "LevenbergMarquardt"}
 
 
@@ -127,8 +127,8 @@ class Gradient(Method):
     """Any optimiser of optax, for any loss of the residuals.
 
     `Gradient(optax.lbfgs(), 100)`, or `Gradient(optax.adam(0.01), 2000, loss)` with a loss that is
-    not moved by outliers. It has converged where no derivative of the loss, by parameters in units
-    of their sizes, is above tolerance (1 + loss).
+    not moved by outliers. It has converged where no derivative of the loss, with respect to
+    parameters in units of their sizes, is above tolerance (1 + loss).
 
     Args:
         optimizer: from optax.
@@ -151,28 +151,28 @@ class Gradient(Method):
             )
 
     def __call__(self, problem, u, run, stage, report):
-        nowhere = _nowhere(problem, u)
+        nowhere = _infinite_evaluation(problem, u)
         code = f"{problem.code} {digest(trace(self.loss, nowhere.residuals))}"
         optimizer = optax.with_extra_args_support(self.optimizer)
         inner = (optimizer.init(u), jnp.asarray(jnp.inf))
         state = State(u, inner, nowhere, np.zeros((0, 3 + u.size)))
 
-        def advance(state: State) -> State:
-            step = _compiled(_optax_step)
+        def take_step(state: State) -> State:
+            step = _compiled_step(_optax_step)
             u, inner, best, row = step(problem, state.u, state.inner, state.best, self, code=code)
-            return State(u, inner, best, _longer(state.history, row))
+            return State(u, inner, best, _append_row(state.history, row))
 
-        def verdict(state: State) -> tuple[bool, str] | None:
+        def stop_reason(state: State) -> tuple[bool, str] | None:
             _, slope, loss = state.history[-1, :3]
             if slope < self.tolerance * (1 + loss):
                 return True, f"the largest slope of the loss is {slope:.1g}"
-            return _at_the_end(state, self.steps)
+            return _out_of_steps(state, self.steps)
 
-        outcome = _iterate(advance, verdict, state, run, stage, report)
+        outcome = _run_iteration(_Iteration(state, take_step, stop_reason), run, stage, report)
         return outcome._replace(lowest=float(np.nanmin(outcome.history[:, 2])))
 
-    def about(self, problem):
-        residuals, at = jax.eval_shape(problem.linearised, problem.coordinates.start)
+    def describe_method(self, problem):
+        residuals, at = jax.eval_shape(problem.linearise_at, problem.coordinates.start)
         return {
             "method": "Gradient",
             "method.optimizer": str(jax.eval_shape(self.optimizer.init, at.parameters)),
@@ -202,7 +202,7 @@ class MultiStart(Method):
 
     def __call__(self, problem, u, run, stage, report):
         outcomes: list[Outcome] = []
-        for i, start in enumerate(self._starts(problem, u)):
+        for i, start in enumerate(self._random_starts(problem, u)):
             try:
                 outcomes.append(self.method(problem, start, run, f"{stage}.{i}", report))
             except NotFinite:
@@ -219,39 +219,45 @@ class MultiStart(Method):
         minima = tuple(min(outcome.minima) for outcome in outcomes)
         return best._replace(minima=minima, interrupted=outcomes[-1].interrupted)
 
-    def about(self, problem):
-        inner = self.method.about(problem)
+    def describe_method(self, problem):
+        inner = self.method.describe_method(problem)
         return {
             "method": f"MultiStart of {inner.pop('method')}",
             "method.seed": str(self.seed),
             **inner,
         }
 
-    def _starts(self, problem: Problem, u) -> list[Float[Array, " n"]]:
-        """Uniform in the box of the bounds."""
+    def _random_starts(self, problem: Problem, u) -> list[Float[Array, " n"]]:
+        """Return `u` and random starts, uniform in the box of the bounds."""
         low, high = (np.asarray(x) for x in (problem.coordinates.low, problem.coordinates.high))
         open_ended = ~(np.isfinite(low) & np.isfinite(high))
         if np.any(open_ended):
             name = problem.coordinates.names[int(np.argmax(open_ended))]
             raise ValueError(
                 "Argument `bounds` must have both ends for all parameters of a MultiStart, "
-                f"but has not for {name}."
+                f"but does not for {name}."
             )
         random = np.random.default_rng(self.seed)
         inside = random.uniform(low, high, (self.number - 1, len(low)))
         return [u, *map(problem.coordinates.from_parameters, inside)]
 
 
-def _iterate(
-    advance, verdict, state: State, run: PartialSums, stage: str, report: Report
-) -> Outcome:
-    """Steps until there is a verdict, or the user has enough."""
-    done, kept = run.resume(stage, state)
+class _Iteration(NamedTuple):
+    """An iterative method: its first state, one step, and whether it converged and why it stops."""
+
+    start: State
+    take_step: Callable[[State], State]
+    stop_reason: Callable[[State], tuple[bool, str] | None]
+
+
+def _run_iteration(iteration: _Iteration, run: PartialSums, stage: str, report: Report) -> Outcome:
+    """Take steps until there is a reason to stop, or the user interrupts."""
+    done, kept = run.resume(stage, iteration.start)
     state = eqx.tree_at(lambda state: state.history, kept, replace_fn=np.asarray)
     interrupted = False
     try:
-        while (found := verdict(state) if done else None) is None:
-            state, done = advance(state), done + 1
+        while (found := iteration.stop_reason(state) if done else None) is None:
+            state, done = iteration.take_step(state), done + 1
             _check_finite(state.best)
             run.keep(stage, done, state, now=False)
             report(done, *state.history[-1, :2])
@@ -261,20 +267,20 @@ def _iterate(
         found, interrupted = (False, f"interrupted after {done} steps"), True
     run.keep(stage, done, state, now=True)
     converged, reason = found
-    misfit = _misfit(state.best)
+    misfit = _chi_squared(state.best)
     return Outcome(state.best, state.history, converged, reason, interrupted, misfit / 2, (misfit,))
 
 
-def _longer(history, row: Array) -> np.ndarray:
-    """In NumPy, where a new length is no new program."""
+def _append_row(history, row: Array) -> np.ndarray:
+    """Append a row in NumPy, where a new length is no new program."""
     return np.concatenate([np.asarray(history), np.asarray(row)[None]])
 
 
-def _misfit(evaluation: Evaluation) -> float:
+def _chi_squared(evaluation: Evaluation) -> float:
     return float(jnp.sum(evaluation.residuals**2))
 
 
-def _at_the_end(state: State, steps: int) -> tuple[bool, str] | None:
+def _out_of_steps(state: State, steps: int) -> tuple[bool, str] | None:
     return (False, f"not converged after {steps} steps") if len(state.history) >= steps else None
 
 
@@ -283,7 +289,7 @@ class NotFinite(ValueError):
 
 
 def _check_finite(found: Evaluation) -> None:
-    """What is wrong at the start; later the methods turn back from where it is."""
+    """Refuse a start that is not finite; later the methods turn back from such places."""
     for what, array in (("residuals", found.residuals), ("derivatives", found.jacobian)):
         wrong = int(np.sum(~np.isfinite(np.asarray(array))))
         if wrong:
@@ -311,9 +317,9 @@ def _check_positive(**arguments) -> None:
             raise ValueError(f"Argument `{name}` must be positive, but is {value!r}.")
 
 
-def _nowhere(problem: Problem, u) -> Evaluation:
-    """An evaluation of the right shapes."""
-    shapes = eqx.filter_eval_shape(problem.linearised, u)[1]
+def _infinite_evaluation(problem: Problem, u) -> Evaluation:
+    """An evaluation of the right shapes, infinite throughout."""
+    shapes = eqx.filter_eval_shape(problem.linearise_at, u)[1]
     return jax.tree.map(lambda x: jnp.full(x.shape, jnp.inf, x.dtype), shapes)
 
 
@@ -325,33 +331,35 @@ _NO_TAGS: frozenset = frozenset()
 
 
 def _solver_state(problem: Problem, u):
-    residuals, aux = jax.eval_shape(problem.linearised, u)
-    function = lambda u, _: problem.linearised(u)  # noqa: E731
+    residuals, aux = jax.eval_shape(problem.linearise_at, u)
+    function = lambda u, _: problem.linearise_at(u)  # noqa: E731
     return _SOLVER.init(function, u, None, {"jac": "fwd"}, residuals, aux, _NO_TAGS)
 
 
 def _damped_step(problem: Problem, u, inner):
     """One step of optimistix: evaluate where it has gone, accept that or not, and go on.
 
-    What is not an array in its state is made again in each trace, for it differs from one fit to
-    the next, and every fit would be compiled anew.
+    What is not an array in its state is made again in each trace: it differs from one fit to the
+    next, and every fit would be compiled anew.
     """
     static = eqx.filter(_solver_state(problem, u), eqx.is_array, inverse=True)
     state = eqx.combine(inner, static)
-    function = lambda u, _: problem.linearised(u)  # noqa: E731
+    function = lambda u, _: problem.linearise_at(u)  # noqa: E731
     u, state, _ = _SOLVER.step(function, u, None, {"jac": "fwd"}, state, _NO_TAGS)
     best = state.aux
-    distance, step = _distance(problem, best)
-    row = jnp.concatenate([_row(best, distance), step[None], best.parameters])
+    distance, step = _distance_to_optimum(problem, best)
+    row = jnp.concatenate([_history_row(best, distance), step[None], best.parameters])
     return u, eqx.filter(state, eqx.is_array), best, row
 
 
-def _distance(problem: Problem, at: Evaluation) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """How far the optimum of the linear problem is: in standard errors, and in sizes.
+def _distance_to_optimum(
+    problem: Problem, at: Evaluation
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Distance to the optimum of the linear problem, in standard errors and in sizes.
 
     The first is √(χ² − χ²_min), the length of the residuals within reach of the parameters.
     """
-    size = problem.coordinates.size * problem.free(at)
+    size = problem.coordinates.size * problem.free_parameters(at)
     left, values, right = jnp.linalg.svd(at.jacobian * size, full_matrices=False)
     known = values > NO_DIRECTION.of(values) * values[0]
     within = jnp.where(known, at.residuals @ left, 0.0)
@@ -359,25 +367,25 @@ def _distance(problem: Problem, at: Evaluation) -> tuple[Float[Array, ""], Float
     return jnp.linalg.norm(within), jnp.max(jnp.abs(step))
 
 
-def _row(at: Evaluation, distance) -> Array:
+def _history_row(at: Evaluation, distance) -> Array:
     return jnp.stack([jnp.sum(at.residuals**2), distance])
 
 
 def _optax_step(problem: Problem, u, inner, best: Evaluation, method: Gradient):
     """One step of an optimiser of optax."""
 
-    def loss(u):
-        residuals, at = problem.linearised(u)
+    def evaluate_loss(u):
+        residuals, at = problem.linearise_at(u)
         return method.loss(residuals), at
 
-    (value, at), slope = jax.value_and_grad(loss, has_aux=True)(u)
+    (value, at), slope = jax.value_and_grad(evaluate_loss, has_aux=True)(u)
     state, lowest = inner
     optimizer = optax.with_extra_args_support(method.optimizer)
-    about = {"value": value, "grad": slope, "value_fn": lambda u: loss(u)[0]}
+    about = {"value": value, "grad": slope, "value_fn": lambda u: evaluate_loss(u)[0]}
     change, state = optimizer.update(slope, state, u, **about)
     better = value < lowest
     best = jax.tree.map(lambda a, b: jnp.where(better, a, b), at, best)
-    row = jnp.concatenate([_row(at, jnp.max(jnp.abs(slope))), value[None], at.parameters])
+    row = jnp.concatenate([_history_row(at, jnp.max(jnp.abs(slope))), value[None], at.parameters])
     return optax.apply_updates(u, change), (state, jnp.minimum(value, lowest)), best, row
 
 
@@ -390,5 +398,5 @@ _STEPS: dict[tuple[Any, bool], Callable] = {
 }
 
 
-def _compiled(step: Callable) -> Callable:
+def _compiled_step(step: Callable) -> Callable:
     return _STEPS[step, jax.default_backend() == "cpu"]

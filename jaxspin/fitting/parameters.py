@@ -1,4 +1,4 @@
-"""Which numbers are fitted: leaves of a model by name, and coordinates without bounds.
+"""Parameters of a fit: leaves of a model by name, and coordinates without bounds.
 
 A fit works with one flat array of numbers, each of which has a name: that of its place in the
 pytree the user gave, "M0", "exchange[2]", "gate.neutral".
@@ -58,25 +58,32 @@ class Parameters(eqx.Module):
             raise ValueError("Argument `names` must name at least one parameter, but is empty.")
         numbers = numbers_of(self.base)
         for name in self.names:
-            leaf, index = _split(name)
+            leaf, index = _split_index(name)
             if leaf not in numbers or not _is_inside(index, np.shape(numbers[leaf])):
-                raise ValueError(_unknown("names", name, numbers) + _why_not(self.base, leaf))
+                raise ValueError(
+                    _unknown_name("names", name, numbers) + _explain_refusal(self.base, leaf)
+                )
         repeated = [
-            x for x in self.names if self.names.count(x) > 1 or _split(x)[0] in self._other(x)
+            x
+            for x in self.names
+            if self.names.count(x) > 1 or _split_index(x)[0] in self._other_names(x)
         ]
         if repeated:
             raise ValueError(
                 f"Argument `names` must name each number once, but has {repeated[0]!r} twice."
             )
 
-    def _other(self, name: str) -> list[str]:
+    def _other_names(self, name: str) -> list[str]:
         return [other for other in self.names if other != name]
 
     @property
     def start(self) -> dict[str, Any]:
-        """The chosen numbers as they are in the model: what `fit` starts from."""
+        """The chosen numbers as they are in the model, the start of a fit."""
         numbers = numbers_of(self.base)
-        found = {name: np.asarray(numbers[_split(name)[0]])[_split(name)[1]] for name in self.names}
+        found = {
+            name: np.asarray(numbers[_split_index(name)[0]])[_split_index(name)[1]]
+            for name in self.names
+        }
         return {name: value.item() if value.ndim == 0 else value for name, value in found.items()}
 
     def model(self, values: Mapping[str, Any]) -> Model:
@@ -91,9 +98,9 @@ class Parameters(eqx.Module):
                 f"but has {', '.join(values)}."
             )
         leaves, structure = jax.tree_util.tree_flatten_with_path(self.base)
-        changed = {_label(path): leaf for path, leaf in leaves}
+        changed = {_leaf_label(path): leaf for path, leaf in leaves}
         for name, value in values.items():
-            leaf, index = _split(name)
+            leaf, index = _split_index(name)
             shape = () if index else np.shape(changed[leaf])
             if np.shape(value) != shape:
                 raise ValueError(
@@ -105,9 +112,9 @@ class Parameters(eqx.Module):
 
 
 def numbers_of(model: Model) -> dict[str, Any]:
-    """The real numbers of a model by name: what can be fitted."""
+    """The real numbers of a model by name, those that can be fitted."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(model)
-    return {_label(path): leaf for path, leaf in leaves if _is_real(leaf)}
+    return {_leaf_label(path): leaf for path, leaf in leaves if _is_real(leaf)}
 
 
 class Coordinates(eqx.Module):
@@ -133,8 +140,8 @@ class Coordinates(eqx.Module):
     structure: Any = eqx.field(static=True)
     shapes: tuple[tuple[int, ...], ...] = eqx.field(static=True)
 
-    def tree(self, flat: Float[Array, " n"]) -> Any:
-        """The parameters as they were given."""
+    def to_tree(self, flat: Float[Array, " n"]) -> Any:
+        """Return the parameters as the pytree that was given."""
         ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes])[:-1]
         leaves = [
             x.reshape(shape) for x, shape in zip(jnp.split(flat, ends), self.shapes, strict=True)
@@ -168,7 +175,7 @@ class Coordinates(eqx.Module):
         return jnp.asarray(np.select(conditions, values, p / size))
 
 
-def coordinates(start: Any, bounds: Mapping[str, Interval] | None) -> Coordinates:
+def make_coordinates(start: Any, bounds: Mapping[str, Interval] | None) -> Coordinates:
     """The coordinates of a fit that begins at `start`.
 
     Raises:
@@ -176,14 +183,16 @@ def coordinates(start: Any, bounds: Mapping[str, Interval] | None) -> Coordinate
             or not in order.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(start)
-    labelled = [(_label(path) or "parameter", leaf) for path, leaf in leaves]
+    labelled = [(_leaf_label(path) or "parameter", leaf) for path, leaf in leaves]
     for name, leaf in labelled:
         if is_traced(leaf) or not _is_number(leaf) or not np.all(np.isfinite(leaf)):
             raise ValueError(
                 f"Argument `start` must be finite real numbers, but {name} is {leaf!r}."
             )
     shapes = tuple(np.shape(leaf) for _, leaf in labelled)
-    names = tuple(name for label, leaf in labelled for name in _elements(label, np.shape(leaf)))
+    names = tuple(
+        name for label, leaf in labelled for name in _element_names(label, np.shape(leaf))
+    )
     if len(set(names)) < len(names):
         raise ValueError(
             f"Argument `start` must have one name for each number, but has {', '.join(names)}."
@@ -191,7 +200,7 @@ def coordinates(start: Any, bounds: Mapping[str, Interval] | None) -> Coordinate
     if not names:
         raise ValueError(f"Argument `start` must hold at least one number, but is {start!r}.")
     flat = np.concatenate([np.ravel(leaf).astype(float) for _, leaf in labelled])
-    low, high = _ends(names, bounds)
+    low, high = _read_bounds(names, bounds)
     _check_inside(names, flat, low, high)
     both = np.isfinite(low) & np.isfinite(high)
     size = np.where(flat == 0, 1.0, np.abs(flat))
@@ -206,15 +215,15 @@ def coordinates(start: Any, bounds: Mapping[str, Interval] | None) -> Coordinate
     )
 
 
-def named(argument: str, names: Sequence[str], wanted: str) -> list[int]:
-    """Where the parameters of a name are: one number, or all elements of an array.
+def find_parameters(argument: str, names: Sequence[str], wanted: str) -> list[int]:
+    """Return the indices of the parameters of a name: one number, or all elements of an array.
 
     Raises:
         ValueError: there are none; the error lists what there is.
     """
     where = [i for i, name in enumerate(names) if name == wanted or name.startswith(f"{wanted}[")]
     if not where:
-        raise ValueError(_unknown(argument, wanted, names))
+        raise ValueError(_unknown_name(argument, wanted, names))
     return where
 
 
@@ -231,12 +240,12 @@ def pairs_of(
         what: the pair is called, for messages.
         absent: what None stands for.
     Raises:
-        ValueError: an unknown name, what is no pair, or not of numbers.
+        ValueError: an unknown name, a value that is no pair of numbers.
     """
     if not isinstance(given, Mapping | None):
         raise ValueError(f"Argument `{argument}` must be {what} by name, but is {given!r}.")
     for name, pair in (given or {}).items():
-        where = named(argument, names, name)
+        where = find_parameters(argument, names, name)
         try:
             ends = [y if x is None else x for x, y in zip(pair, absent, strict=True)]
             columns = np.stack([np.broadcast_to(np.ravel(x), len(where)) for x in ends])
@@ -249,7 +258,7 @@ def pairs_of(
         yield name, where, numbers
 
 
-def _ends(names: Sequence[str], bounds: Mapping[str, Interval] | None):
+def _read_bounds(names: Sequence[str], bounds: Mapping[str, Interval] | None):
     low, high = np.full(len(names), -np.inf), np.full(len(names), np.inf)
     open_ends = (-np.inf, np.inf)
     for name, where, ends in pairs_of("bounds", "(low, high)", names, bounds, open_ends):
@@ -271,25 +280,25 @@ def _check_inside(names, start, low, high) -> None:
             )
 
 
-def _unknown(argument: str, name: str, valid) -> str:
+def _unknown_name(argument: str, name: str, valid) -> str:
     small = {label.lower(): label for label in valid}
     close = difflib.get_close_matches(name.lower(), small, n=1)
     hint = f" Did you mean {small[close[0]]!r}?" if close else ""
     return f"Argument `{argument}` must be of {', '.join(valid)}, but has {name!r}.{hint}"
 
 
-def _label(path) -> str:
+def _leaf_label(path) -> str:
     return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
-def _elements(label: str, shape: tuple[int, ...]) -> list[str]:
+def _element_names(label: str, shape: tuple[int, ...]) -> list[str]:
     if not shape:
         return [label]
     return [f"{label}[{','.join(map(str, index))}]" for index in np.ndindex(shape)]
 
 
-def _split(name: str) -> tuple[str, tuple[int, ...]]:
-    """The name of a leaf, and which of its elements; () is all of it."""
+def _split_index(name: str) -> tuple[str, tuple[int, ...]]:
+    """Split "leaf[1,2]" into the name of the leaf and the index of an element, () for all."""
     match = re.fullmatch(r"(.+)\[(\d+(?:,\d+)*)\]", name)
     return (name, ()) if match is None else (match[1], tuple(map(int, match[2].split(","))))
 
@@ -309,10 +318,10 @@ def _is_number(leaf) -> bool:
     return eqx.is_array_like(leaf) and np.asarray(leaf).dtype.kind in "iuf"
 
 
-def _why_not(model: Model, name: str) -> str:
-    """Why a leaf of a model cannot be fitted."""
+def _explain_refusal(model: Model, name: str) -> str:
+    """Return the reason why a leaf of a model cannot be fitted, or nothing."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(model)
-    leaf = {_label(path): leaf for path, leaf in leaves}.get(name)
+    leaf = {_leaf_label(path): leaf for path, leaf in leaves}.get(name)
     if leaf is not None and np.iscomplexobj(leaf):
         return f" {name} is complex; fit real numbers of which it is made."
     if _is_number(leaf) and not _is_real(leaf):

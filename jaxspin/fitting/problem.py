@@ -22,7 +22,7 @@ Residuals = Callable[[Any], Any]
 
 
 class Priors(eqx.Module):
-    """What is known of some parameters: each adds the residual (p − mean) / sigma."""
+    """Gaussian priors of some parameters: each adds the residual (p − mean) / sigma."""
 
     where: Int[Array, " r"]
     mean: Float[Array, " r"]
@@ -32,7 +32,7 @@ class Priors(eqx.Module):
         return (parameters[self.where] - self.mean) / self.sigma
 
 
-def priors_of(names: tuple[str, ...], priors: Mapping[str, tuple[Any, Any]] | None) -> Priors:
+def make_priors(names: tuple[str, ...], priors: Mapping[str, tuple[Any, Any]] | None) -> Priors:
     """Priors given by name.
 
     Raises:
@@ -69,14 +69,14 @@ class Problem(eqx.Module):
     #: Digest of the operations of `residuals`, by which compiled steps are known again.
     code: str = eqx.field(static=True)
 
-    def evaluate(self, parameters: Float[Array, " n"]) -> Evaluation:
+    def evaluate_at(self, parameters: Float[Array, " n"]) -> Evaluation:
         """Residuals with their derivatives in forward mode.
 
-        Forward mode, for then the memory does not grow with the mesh of a response.
+        Forward mode, because then the memory does not grow with the mesh of a response.
         """
-        return _evaluated(self, parameters, code=self.code)
+        return _evaluate_problem(self, parameters, code=self.code)
 
-    def linearised(self, u: Float[Array, " n"]) -> tuple[Float[Array, " m"], Evaluation]:
+    def linearise_at(self, u: Float[Array, " n"]) -> tuple[Float[Array, " m"], Evaluation]:
         """The residuals at unbounded coordinates, such that any derivative costs nothing more.
 
         r(p₀) + J (p − p₀) at p = p₀ has the value of r and its first derivatives, and whoever
@@ -88,11 +88,11 @@ class Problem(eqx.Module):
         where only sizes said how close is close; with `AT_BOUND_IN_ERRORS` they take 16 to 55.
         """
         parameters = self.coordinates.to_parameters(u)
-        at = jax.lax.stop_gradient(self.evaluate(jax.lax.stop_gradient(parameters)))
-        change = jnp.where(self.free(at), parameters - at.parameters, 0.0)
+        at = jax.lax.stop_gradient(self.evaluate_at(jax.lax.stop_gradient(parameters)))
+        change = jnp.where(self.free_parameters(at), parameters - at.parameters, 0.0)
         return at.residuals + at.jacobian @ change, at
 
-    def free(self, at: Evaluation) -> Bool[Array, " n"]:
+    def free_parameters(self, at: Evaluation) -> Bool[Array, " n"]:
         """The parameters that are not held at a bound, which the misfit pushes them across."""
         c, gradient = self.coordinates, at.residuals @ at.jacobian
         below = at.parameters - c.low < c.high - at.parameters
@@ -113,26 +113,26 @@ class Problem(eqx.Module):
 
 
 @program  # so that the many who look at it trace it once
-def _evaluated(problem: Problem, parameters: Float[Array, " n"]) -> Evaluation:
-    def of(parameters):
-        data = flattened(problem.residuals(problem.coordinates.tree(parameters)))
+def _evaluate_problem(problem: Problem, parameters: Float[Array, " n"]) -> Evaluation:
+    def all_residuals(parameters):
+        data = flatten_residuals(problem.residuals(problem.coordinates.to_tree(parameters)))
         return jnp.concatenate([data, problem.priors(parameters)])
 
-    return Evaluation(parameters, *with_slopes(of, parameters))
+    return Evaluation(parameters, *with_slopes(all_residuals, parameters))
 
 
 @program
 def residuals_at(problem: Problem, parameters: Float[Array, " n"]) -> Float[Array, " m"]:
     """The residuals of the data at some parameters."""
-    return flattened(problem.residuals(problem.coordinates.tree(parameters)))
+    return flatten_residuals(problem.residuals(problem.coordinates.to_tree(parameters)))
 
 
-def flattened(residuals) -> Float[Array, " m"]:
-    """The residuals in one array."""
+def flatten_residuals(residuals) -> Float[Array, " m"]:
+    """Return the residuals in one array."""
     return ravel_pytree(residuals)[0]
 
 
-def problem_of(
+def make_problem(
     residuals: Residuals, coordinates: Coordinates, priors: Priors
 ) -> tuple[Problem, int]:
     """The problem, and the number of data, without those of priors.
@@ -147,7 +147,7 @@ def problem_of(
             f"but is of type {type(residuals).__name__}."
         )
     try:
-        found, code = _traced(residuals, coordinates.tree(coordinates.start))
+        found, code = _trace_residuals(residuals, coordinates.to_tree(coordinates.start))
     except jax.errors.JAXTypeError as error:
         texts = {"what": "residuals", "where": "the function", "wanted": "must take `start`"}
         raise refusal(error, "residuals", **texts) from error
@@ -169,20 +169,20 @@ def problem_of(
     return Problem(residuals, coordinates, priors, code), data
 
 
-def _traced(residuals: Residuals, start) -> tuple[list, str]:
-    """Shapes of what residuals return, and the digest of their operations.
+def _trace_residuals(residuals: Residuals, start) -> tuple[list, str]:
+    """Return the shapes of the residuals, and the digest of their operations.
 
     Their own arrays are variables of it, so that other data are the same code.
     """
     arrays, rest = eqx.partition(residuals, eqx.is_array)
     found: list = []
 
-    def at(arrays, start):
+    def evaluate_leaves(arrays, start):
         results = jax.tree.leaves(eqx.combine(arrays, rest)(start))
         found.extend(jax.typeof(x) if eqx.is_array(x) else x for x in results)
         return [x for x in results if eqx.is_array(x)]
 
-    code = digest(trace(at, arrays, start))
+    code = digest(trace(evaluate_leaves, arrays, start))
     return found, code
 
 
@@ -206,12 +206,12 @@ def log_likelihood(residuals: Residuals) -> Callable[[Any], Float[Array, ""]]:
 
 @eqx.filter_custom_jvp
 def _log_likelihood(residuals: Residuals, parameters) -> Float[Array, ""]:
-    return -0.5 * jnp.sum(flattened(residuals(parameters)) ** 2)
+    return -0.5 * jnp.sum(flatten_residuals(residuals(parameters)) ** 2)
 
 
 @_log_likelihood.def_jvp
 def _log_likelihood_jvp(primals, tangents):
-    """By the parameters, and by what else moves: numbers that `residuals` holds."""
-    calculated = lambda residuals, parameters: flattened(residuals(parameters))  # noqa: E731
+    """Derivative with respect to the parameters, and to the numbers that `residuals` holds."""
+    calculated = lambda residuals, parameters: flatten_residuals(residuals(parameters))  # noqa: E731
     value, change = along_all(calculated, primals, tangents)
     return -0.5 * jnp.sum(value**2), -(value @ change)

@@ -1,4 +1,4 @@
-"""What a fit returns: the best parameters, their uncertainties, and how it got there."""
+"""Result of a fit: the best parameters, their uncertainties, and the steps to them."""
 
 from typing import Any, NamedTuple
 
@@ -66,7 +66,7 @@ class Fit(eqx.Module):
 
     @property
     def correlation(self) -> Float[np.ndarray, "n n"]:
-        """The correlation of each two parameters, from −1 to 1."""
+        """Correlation matrix of the parameters, from −1 to 1."""
         errors = self.standard_errors
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.covariance / np.outer(errors, errors)
@@ -88,25 +88,25 @@ class Fit(eqx.Module):
                     f"  χ² {self.chi2:.5g} of {self.degrees_of_freedom} degrees of freedom, "
                     f"reduced {self.reduced_chi2:.3g}; gradient {self.gradient_norm:.1g}",
                     *(
-                        f"  {name:{width}s}  {self._line(name, *numbers)}"
+                        f"  {name:{width}s}  {self._format_line(name, *numbers)}"
                         for name, *numbers in rows
                     ),
-                    *self._strongest(),
+                    *self._strongest_correlation(),
                 ]
             )
         )
 
     __str__ = __repr__
 
-    def _line(self, name: str, value: float, error: float) -> str:
+    def _format_line(self, name: str, value: float, error: float) -> str:
         if name in self.at_bound:
             return f"{value:.6g} at a bound"
         if not 0 < error < np.inf:
             return f"{value:.6g} ± {error:.2g}"
-        return f"{_rounded(value, error)} ± {error:#.2g}"
+        return f"{_round_to_error(value, error)} ± {error:#.2g}"
 
-    def _strongest(self) -> list[str]:
-        """The pair of parameters that are most alike to the data."""
+    def _strongest_correlation(self) -> list[str]:
+        """Name the pair of parameters with the strongest correlation."""
         pairs = np.abs(np.triu(np.nan_to_num(self.correlation), 1))
         if not np.any(pairs):
             return []
@@ -115,16 +115,16 @@ class Fit(eqx.Module):
         return [f"  strongest correlation: {self.names[i]} and {self.names[j]}, {found:.3f}"]
 
 
-def result(problem: Problem, outcome: Outcome) -> Fit:
-    """The Fit of what a method found; warns of what is not determined."""
+def make_fit(problem: Problem, outcome: Outcome) -> Fit:
+    """Make the `Fit` of an outcome; warn of parameters that are not determined."""
     best, c = outcome.best, problem.coordinates
     values, residuals, jacobian = map(np.asarray, (best.parameters, best.residuals, best.jacobian))
-    size = _sizes(values, jacobian, np.asarray(c.size))
+    size = _parameter_sizes(values, jacobian, np.asarray(c.size))
     gradient = size * (residuals @ jacobian)
     bound = np.asarray(problem.at_bound(best))
-    covariance, undetermined = _covariance(jacobian, size, bound)
+    covariance, undetermined = _covariance_matrix(jacobian, size, bound)
     fit = Fit(
-        parameters=c.tree(best.parameters),
+        parameters=c.to_tree(best.parameters),
         names=c.names,
         values=values,
         covariance=covariance,
@@ -146,23 +146,23 @@ def result(problem: Problem, outcome: Outcome) -> Fit:
     return fit
 
 
-def _sizes(values, jacobian, start) -> Float[np.ndarray, " n"]:
+def _parameter_sizes(values, jacobian, start) -> Float[np.ndarray, " n"]:
     """The size of each parameter: of its value, where that is above its error.
 
-    A fitted value of 1e-15 ± 0.1 has not the size 1e-15. The error is that with all others fixed;
-    a parameter that the data do not know has the size of its start value.
+    A fitted value of 1e-15 ± 0.1 does not have the size 1e-15. The error is that with all others
+    fixed; a parameter that the data do not know has the size of its start value.
     """
     with np.errstate(divide="ignore"):
         errors = 1 / np.linalg.norm(jacobian, axis=0)
     return np.maximum(np.abs(values), np.minimum(errors, start))
 
 
-def _covariance(
+def _covariance_matrix(
     jacobian: Float[np.ndarray, "m n"], size: Float[np.ndarray, " n"], bound: Bool[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, "n n"], Float[np.ndarray, "u n"]]:
     """(Jᵀ J)⁻¹ of the free parameters, and the directions that are not determined.
 
-    By singular values, for the square of J would lose half of the digits.
+    By singular values, because the square of J would lose half of the digits.
     """
     scaled = (jacobian * size)[:, ~bound]
     _, values, directions = np.linalg.svd(scaled, full_matrices=True)
@@ -190,8 +190,8 @@ def _not_determined(direction: dict[str, float]) -> str:
     )
 
 
-def _rounded(value: float, error: float) -> str:
-    """The value down to the second digit of its error."""
+def _round_to_error(value: float, error: float) -> str:
+    """Format a value down to the second digit of its error."""
     last = int(np.floor(np.log10(error))) - 1
     value = round(value, -last)
     digits = np.floor(np.log10(abs(value))) - last + 1 if value else 2

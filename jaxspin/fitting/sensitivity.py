@@ -1,4 +1,4 @@
-"""Sensitivity: the derivatives of a response by the parameters of a model, as a table."""
+"""Sensitivity: the derivatives of a response with respect to parameters of a model."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +8,7 @@ import numpy as np
 import xarray
 
 from jaxspin.engine.programs import program
-from jaxspin.fitting.parameters import Coordinates, Parameters, coordinates, numbers_of
+from jaxspin.fitting.parameters import Coordinates, Parameters, make_coordinates, numbers_of
 from jaxspin.models.base import Model
 from jaxspin.responses.response import Response
 
@@ -16,9 +16,9 @@ from jaxspin.responses.response import Response
 def sensitivity(
     quantity: Callable[[Model], Response], model: Model, names: Sequence[str] | None = None
 ) -> xarray.DataArray:
-    """∂σ/∂p of a response by parameters of a model, labelled.
+    """∂σ/∂p of a response with respect to parameters of a model, labelled.
 
-    `table * table.value` are derivatives by relative changes, which compare with each other.
+    `table * table.value` are derivatives with respect to relative changes, to be compared.
 
     Args:
         quantity: a response of a model, `lambda model: js.anomalous_hall(model, mesh, levels)`.
@@ -49,8 +49,8 @@ def sensitivity(
             f"but is of type {type(quantity).__name__}."
         )
     chosen = Parameters(model, tuple(numbers_of(model)) if names is None else names)
-    place = coordinates(chosen.start, None)
-    response, slopes = _derivatives(quantity, chosen, place)
+    place = make_coordinates(chosen.start, None)
+    response, slopes = _differentiate_response(quantity, chosen, place)
     labels = response.to_xarray().coords
     return xarray.DataArray(
         np.asarray(slopes),
@@ -66,9 +66,11 @@ def sensitivity(
 
 
 @program
-def _derivatives(quantity, chosen: Parameters, place: Coordinates) -> tuple[Response, jax.Array]:
-    def of(flat):
-        response = quantity(chosen.model(place.tree(flat)))
+def _differentiate_response(
+    quantity, chosen: Parameters, place: Coordinates
+) -> tuple[Response, jax.Array]:
+    def response_at(flat):
+        response = quantity(chosen.model(place.to_tree(flat)))
         if not isinstance(response, Response):
             raise ValueError(
                 "Argument `quantity` must return a Response, "
@@ -76,6 +78,6 @@ def _derivatives(quantity, chosen: Parameters, place: Coordinates) -> tuple[Resp
             )
         return response.value, response
 
-    along = lambda unit: jax.jvp(of, (place.start,), (unit,), has_aux=True)[1:]  # noqa: E731
+    along = lambda unit: jax.jvp(response_at, (place.start,), (unit,), has_aux=True)[1:]  # noqa: E731
     slopes, response = jax.vmap(along, out_axes=(0, None))(jnp.eye(place.start.size))
     return response, slopes

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxspin.band_structure.bands import solve
+from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy, Strict
 from jaxspin.engine import tolerances
 from jaxspin.engine.programs import program
@@ -280,8 +280,9 @@ def check_splitting(smallest, degeneracy) -> None:
         tolerance = float(cast(float, degeneracy.tolerance))
         raise ValueError(
             "Argument `model` must have kept and removed bands apart by more than the tolerance of "
-            f"{tolerance:g} eV on the mesh, but is downfolded, and the smallest "
-            f"gap is {float(smallest):.1e} eV. `validity` says where; a shifted mesh may avoid it."
+            f"{tolerance:g} eV on the mesh, but is downfolded, and the smallest gap is "
+            f"{float(smallest):.1e} eV. `model.validity(mesh)` says where; a shifted mesh may "
+            "avoid it."
         )
     if float(smallest) == 0:
         raise ValueError(
@@ -448,7 +449,7 @@ def _sum_filled(observable, model, k, degeneracy):
 
     For three Fermi energies between the typical bands, at a tenth of their spread.
     """
-    bands = solve(model, k, degeneracy, **observable.needs)
+    bands = solve_bands(model, k, degeneracy, **observable.needs)
     weights = observable(bands)
     mu = jnp.quantile(bands.levels, jnp.array([0.3, 0.5, 0.7]))[:, None, None]
     thermal = 0.1 * jnp.std(bands.levels)
@@ -490,5 +491,5 @@ def _sample_at_distance(observable, model, mesh, levels, degeneracy, *, distance
 # Called once, on a few dozen k: what counts is the time to compile.
 @program(compiler_options={"xla_backend_optimization_level": 0})
 def _weigh_bands(observable, model, k, degeneracy, window):
-    bands = solve(model, k, degeneracy, **observable.needs).restrict_to_window(*window)
+    bands = solve_bands(model, k, degeneracy, **observable.needs).restrict_to_window(*window)
     return bands.levels, observable(bands).sea.reshape(-1, *bands.levels.shape)

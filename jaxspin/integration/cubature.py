@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from numpy.polynomial import legendre, polynomial
 
-from jaxspin.band_structure.bands import Bands, solve
+from jaxspin.band_structure.bands import Bands, solve_bands
 from jaxspin.band_structure.degeneracy import Degeneracy
 from jaxspin.engine.programs import program
 from jaxspin.engine.xla import materialize
@@ -110,7 +110,7 @@ def integrals(job: CellSum, boxes: Boxes) -> Integrals:
     weight = weight.reshape(cells, -1)
 
     k = points.k.reshape(axes, -1)
-    bands = solve(job.model, k, job.degeneracy, **job.observable.needs)
+    bands = solve_bands(job.model, k, job.degeneracy, **job.observable.needs)
     split = lambda x: x.reshape(*x.shape[:-1], cells, -1)  # noqa: E731
     energies = split(bands.levels)
     stretch, towards = _stretch_energies(boxes, nodes, axes, job.infinite)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxspin.band_structure.bands import solve
+from jaxspin.band_structure.bands import solve_bands
 from jaxspin.engine.checkpoint import describe, round_to_scale
 from jaxspin.engine.identity import Unidentified, code_of, digest, operations, trace
 from jaxspin.engine.programs import program
@@ -85,7 +85,7 @@ def _evaluate_integrand(observable, model, coordinates, degeneracy, u):
     model = model.prepared()
     nodes = coordinates([x[None] for x in u], [jnp.ones(1)] * len(u), model.lattice)
     box = [x[None] for x in u] if coordinates.periodic else None
-    bands = solve(model, nodes.k.reshape(-1, 1), degeneracy, box=box, **observable.needs)
+    bands = solve_bands(model, nodes.k.reshape(-1, 1), degeneracy, box=box, **observable.needs)
     return nodes, bands.levels, observable(bands)
 
 

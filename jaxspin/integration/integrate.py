@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxspin.band_structure.bands import Bands, solve
+from jaxspin.band_structure.bands import Bands, solve_bands
 from jaxspin.band_structure.degeneracy import Degeneracy, group_mean
 from jaxspin.band_structure.degeneracy_lifting import (
     nan_if_lifted,
@@ -497,7 +497,7 @@ def _evaluate_tile(job: Sum, number):
     product = len(job.axes) == len(job.box)
     box = [x.reshape(-1) for x in u] if product and job.coordinates.periodic else None
     wanted = {"box": box, "check": job.check, **job.observable.needs}
-    bands = solve(job.model, k, job.degeneracy, **wanted)
+    bands = solve_bands(job.model, k, job.degeneracy, **wanted)
     spread = (
         separate_kernel(_spread_energies)(bands, edges) if cells else jnp.zeros_like(bands.levels)
     )

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Complex, Float, Int
 
-from jaxspin.band_structure.bands import solve
+from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
 from jaxspin.engine.programs import program
 from jaxspin.engine.tolerances import NO_GAP
@@ -318,7 +318,7 @@ def _map_points(coordinates, lattice, u):
 def _weigh_levels(observable, model, levels, degeneracy, k):
     """Σ_m f(ε_m) W_m of each independent component, (level, c, K)."""
     mu, temperatures, window = levels
-    bands = solve(model, k, degeneracy, **observable.needs).restrict_to_window(*window)
+    bands = solve_bands(model, k, degeneracy, **observable.needs).restrict_to_window(*window)
     sea = observable(bands).sea.reshape(-1, *bands.levels.shape)
     thermal = BOLTZMANN * jnp.maximum(temperatures, 1e-6)[:, None, None, None]
     f = fermi(bands.levels, mu[:, None, None], thermal)

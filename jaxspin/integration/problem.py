@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from jaxspin.band_structure.bands import solve
+from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
 from jaxspin.engine.checkpoint import Checkpoint, CheckpointLike, as_checkpoint
 from jaxspin.integration import checks
@@ -75,7 +75,7 @@ class Problem(eqx.Module):
         k = jax.ShapeDtypeStruct((self.model.dimension, 1), jnp.result_type(float))
         observable = self.observable
         return eqx.filter_eval_shape(
-            lambda k: observable(solve(self.model, k, self.degeneracy, **observable.needs)), k
+            lambda k: observable(solve_bands(self.model, k, self.degeneracy, **observable.needs)), k
         )
 
     def check(self) -> "Problem":

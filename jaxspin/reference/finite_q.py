@@ -165,7 +165,7 @@ def torque_dipole(
         )
     torque = 1j * (energy[..., None, :, :] @ spin - spin @ energy[..., None, :, :])
     solutions = liouville.driven_equilibrium, liouville.driven_motion
-    return TorqueDipole(*(_dipoles(solution, torque, k) for solution in solutions))
+    return TorqueDipole(*(_torque_dipoles(solution, torque, k) for solution in solutions))
 
 
 def differentiate(function: Callable[[float], np.ndarray], step: float = STEP) -> np.ndarray:
@@ -180,12 +180,12 @@ def dagger(matrix: np.ndarray) -> np.ndarray:
     return matrix.conj().swapaxes(-1, -2)
 
 
-def _dipoles(response: Callable, torque: np.ndarray, k: np.ndarray) -> np.ndarray:
+def _torque_dipoles(response: Callable, torque: np.ndarray, k: np.ndarray) -> np.ndarray:
     """i tr t ∂ρ/∂Q for every direction of Q (flow) and of E (field)."""
     axes = np.eye(k.shape[-1])
 
-    def slope(flow: np.ndarray, field: np.ndarray) -> np.ndarray:
+    def slope_along(flow: np.ndarray, field: np.ndarray) -> np.ndarray:
         return differentiate(lambda q: response(k, q * flow, field))
 
-    slopes = np.array([[slope(flow, field) for field in axes] for flow in axes])
+    slopes = np.array([[slope_along(flow, field) for field in axes] for flow in axes])
     return (1j * np.einsum("...sab,ij...ba->...ijs", torque, slopes)).real

@@ -223,7 +223,7 @@ def find_crossing(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Root of ε_band = energy at k between 0 and `outermost`, as a function of the angles (A,)."""
 
-    def roots(theta):
+    def find_roots(theta):
         low, high = np.zeros_like(theta), np.full_like(theta, outermost)
         for _ in range(60):
             k = (low + high) / 2
@@ -232,7 +232,7 @@ def find_crossing(
             low, high = np.where(inside, k, low), np.where(inside, high, k)
         return low[None]
 
-    return roots
+    return find_roots
 
 
 def dirac_cone_with_range(

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from jaxspin.band_structure import geometry
 from jaxspin.band_structure.band_structure import BandStructure, from_bands, move_k_first
-from jaxspin.band_structure.bands import Bands, solve
+from jaxspin.band_structure.bands import Bands, solve_bands
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
 from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.programs import program
@@ -161,7 +161,7 @@ def _apply_at(
     """function(bands) at k of shape (*batch, d) with one k axis, the last; and batch.
 
     Args:
-        operators, needs: which fields of the bands are wanted, as `solve` takes it.
+        operators, needs: which fields of the bands are wanted, as `solve_bands` takes it.
     """
     model_checks.check_model(model)
     k = model_checks.as_wave_vectors(model, k)
@@ -178,4 +178,4 @@ def _apply_at(
 
 @program
 def _solve_and_apply(function, model, k, degeneracy, needs):
-    return function(solve(model, k, degeneracy, **needs))
+    return function(solve_bands(model, k, degeneracy, **needs))

@@ -247,7 +247,7 @@ def find_shells(
     density = jax.vmap(lambda s: s.density)(shells)
     misfit = jnp.max(jnp.abs(jax.vmap(model.misfit, in_axes=-1)(shells.k[0])))
     refused = jnp.array([jnp.any(finding.found) for finding in findings]).any()
-    middle = jnp.where(energies.rules == 0, density[0], density[energies.first])
+    middle = jnp.where(energies.rule_index == 0, density[0], density[energies.first])
     return Shells(shells, energies, density / middle, present, refused, misfit), findings
 
 

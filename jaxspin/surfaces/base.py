@@ -1,4 +1,4 @@
-"""What a Fermi surface is to the theories that live on it: nodes and weights.
+"""Fermi surfaces as nodes and weights, and rules that find them.
 
 Every rule finds its nodes with Newton's iteration, which is not differentiated; one more step of
 it, which is, then gives the nodes the right first derivative (`newton_step`).
@@ -40,7 +40,7 @@ class FermiSurface(eqx.Module):
 
 
 class Diagnostic(eqx.Module):
-    """Something about a surface that makes a rule wrong on it, and where it was looked for."""
+    """A property of a surface that makes a rule wrong on it, at each place that was checked."""
 
     found: Bool[Array, "*a"]
     k: Float[Array, "d *a"]
@@ -48,8 +48,8 @@ class Diagnostic(eqx.Module):
     #: What to tell the user, as a sentence about "the Fermi surface of band ... at k = ...".
     text: str = eqx.field(static=True)
 
-    def refuse(self, reason: str = "") -> None:
-        """Raise where something was found.
+    def refuse_if_found(self, reason: str = "") -> None:
+        """Raise if the property was found anywhere.
 
         Args:
             reason: a sentence that says why a surface was looked at that nobody asked for.
@@ -110,14 +110,14 @@ class FermiSurfaceRule(eqx.Module):
         depend on mu is best computed beforehand.
         """
 
-        def at(mu):
+        def outline_at(mu):
             nodes, _ = self.find(model, mu)
             bands = jnp.arange(number_of_bands(model))
             used = (nodes.band == bands[:, None]) & (nodes.weight != 0)
             k = nodes.k[:, jnp.argmax(used, axis=1)]
             return Outline(used.any(axis=1).astype(int), k, bands, used.any())
 
-        return at
+        return outline_at
 
     def nodes(self, model: Model, mu: ArrayLike) -> FermiSurface:
         """The nodes of the surface ε = mu, mu in eV; all weights are 0 where there is none.
@@ -132,16 +132,18 @@ class FermiSurfaceRule(eqx.Module):
         check_model(model)
         with jax.ensure_compile_time_eval():  # for a model that is known where mu is traced
             self.check(model)
-        surface, findings = _found(self, model, jnp.asarray(mu, dtype=jnp.result_type(float)))
+        surface, findings = _find_surface(
+            self, model, jnp.asarray(mu, dtype=jnp.result_type(float))
+        )
         if is_traced(surface, findings):
             return nan_if_found(surface, findings)
         for finding in findings:
-            finding.refuse()
+            finding.refuse_if_found()
         return surface
 
 
 @program
-def _found(surface, model, mu):
+def _find_surface(surface, model, mu):
     return surface.find(model.prepared(), mu)
 
 
@@ -179,8 +181,8 @@ def check_dimension(rule: FermiSurfaceRule, model: Model, dimension: int, instea
         )
 
 
-def count(name: str, value: int, least: int = 3) -> int:
-    """`value`, a number of nodes.
+def check_count(name: str, value: int, least: int = 3) -> int:
+    """Return `value`, a number of nodes, as an int.
 
     Raises:
         ValueError: it is no integer of at least `least`.
@@ -208,12 +210,12 @@ def edges_of_bands(k: Float[Array, "d K"], energies: Float[Array, "n K"]):
     band = jnp.repeat(jnp.arange(len(energies)), 2)
     edges = energies[band, at]
 
-    def outline(mu):
+    def outline_at(mu):
         below = edges <= mu
         crossed = jnp.any(below[::2] & ~below[1::2])
         return Outline(1 + below.astype(int), k[:, at], band, crossed)
 
-    return outline
+    return outline_at
 
 
 def extrema_below(k: Float[Array, "d N M"], energies: Float[Array, "n N M"]):
@@ -226,17 +228,17 @@ def extrema_below(k: Float[Array, "d N M"], energies: Float[Array, "n N M"]):
     values = jnp.repeat(energies.reshape(len(energies), -1), 2, axis=0)
     band = jnp.repeat(jnp.arange(len(energies)), 2)
 
-    def outline(mu):
+    def outline_at(mu):
         number = jnp.sum(extreme & (values <= mu), axis=1)
         nearest = jnp.argmin(jnp.where(extreme, jnp.abs(values - mu), jnp.inf), axis=1)
         crossed = jnp.any((values <= mu).any(axis=1) & (values > mu).any(axis=1))
         return Outline(1 + number, k.reshape(len(k), -1)[:, nearest], band, crossed)
 
-    return outline
+    return outline_at
 
 
-def frozen(tree):
-    """The same tree, constant to derivatives."""
+def stop_gradients(tree):
+    """Return the same tree, constant to derivatives."""
     values, rest = eqx.partition(tree, eqx.is_inexact_array)
     return eqx.combine(jax.tree.map(jax.lax.stop_gradient, values), rest)
 
@@ -261,8 +263,8 @@ def one_band(
     return energy, jnp.take_along_axis(velocity, band[None, None], axis=1)[:, 0]
 
 
-def nonzero(x: Float[Array, "*a"]) -> Float[Array, "*a"]:
-    """`x` with 1 in place of 0, to divide by."""
+def safe_divisor(x: Float[Array, "*a"]) -> Float[Array, "*a"]:
+    """Return `x` with 1 in place of 0, to divide by."""
     return jnp.where(x == 0, 1, x)
 
 
@@ -284,16 +286,16 @@ def bracketed_roots(
     """The root of f on each line, by Newton steps that a bisection replaces where they leave
     [low, high]; `rising` where f goes from negative to positive there."""
 
-    def step(state):
+    def newton_or_bisect(state):
         x, low, high = state
         value, slope = lines(x)
         beyond = (value > 0) == rising
         low, high = jnp.where(beyond, low, x), jnp.where(beyond, x, high)
-        trial = x - value / nonzero(slope)
+        trial = x - value / safe_divisor(slope)
         inside = (trial >= low) & (trial <= high)
         return jnp.where(inside, trial, (low + high) / 2), low, high
 
-    return repeat(_STEPS, step, (start, low, high))[0]
+    return repeat(_STEPS, newton_or_bisect, (start, low, high))[0]
 
 
 def newton_step(lines: Lines, x: Float[Array, "*a"]) -> Float[Array, "*a"]:
@@ -303,17 +305,17 @@ def newton_step(lines: Lines, x: Float[Array, "*a"]) -> Float[Array, "*a"]:
     """
     x = jax.lax.stop_gradient(x)
     value, slope = lines(x)
-    return differentiate_once(x - value / nonzero(slope))
+    return differentiate_once(x - value / safe_divisor(slope))
 
 
-def unconverged(
+def is_unconverged(
     value: Array, slope: Array, length: Array, mu: Float[Array, ""]
 ) -> Bool[Array, "..."]:
-    """Where a root is farther away than one more Newton step makes up for, given f and f' there
-    and the length on which f is smooth.
+    """Mask of the roots that one more Newton step does not reach, from f and f' there and the
+    length on which f is smooth.
 
     Next to a band edge f is rounded to more than that; a root good to 10⁻⁴ of the length will do,
-    for its error is in the difference to the companion of the rule.
+    because its error is in the difference to the companion of the rule.
     """
     eps = jnp.finfo(value.dtype).eps
     allowed = jnp.sqrt(eps) * length * jnp.abs(slope)
@@ -335,9 +337,9 @@ VAN_HOVE = (
 )
 
 
-def standing(
+def is_near_van_hove(
     speed: Float[Array, "*a"], used: Bool[Array, "*a"], axis: int | tuple[int, ...]
 ) -> Bool[Array, "*a"]:
-    """Where the speed |∂ε| is negligible against its largest value along an axis."""
+    """Mask of the nodes whose speed |∂ε| is negligible against the largest one along an axis."""
     fastest = jnp.max(jnp.where(used, speed, 0), axis=axis, keepdims=True)
     return used & (speed < _STANDING * fastest)

@@ -16,7 +16,7 @@ from jaxspin.surfaces.base import (
     all_bands,
     check_positive,
     edges_of_bands,
-    frozen,
+    stop_gradients,
 )
 
 _TILE = 4096  # k-points whose matrices are in memory at once
@@ -52,13 +52,13 @@ class BroadenedSurface(FermiSurfaceRule):
         check_mesh(model, self.mesh)
 
     def find(self, model, mu):
-        k, weight, energies, change = _on_mesh(model, self.mesh)
+        k, weight, energies, change = _bands_on_mesh(model, self.mesh)
         x = (energies - mu) / self.width
         n, points = energies.shape
         surface = FermiSurface(
             k=jnp.tile(k, n),
             band=jnp.repeat(jnp.arange(n), points),
-            weight=(weight * _delta(x, self.order) / self.width).ravel(),
+            weight=(weight * _broadened_delta(x, self.order) / self.width).ravel(),
         )
         near = jnp.abs(energies - mu) < jnp.maximum(change, self.width)
         coarse = near & (change > _WIDEST * self.width)
@@ -68,7 +68,7 @@ class BroadenedSurface(FermiSurfaceRule):
         )
         where = jnp.broadcast_to(k[:, None], (len(k), n, points))
         bands = jnp.broadcast_to(jnp.arange(n)[:, None], (n, points))
-        return surface, (Diagnostic(frozen(coarse), frozen(where), bands, text),)
+        return surface, (Diagnostic(stop_gradients(coarse), stop_gradients(where), bands, text),)
 
     def companion(self):
         """A width with three times the error, so that the difference is twice that of `width`."""
@@ -76,7 +76,7 @@ class BroadenedSurface(FermiSurfaceRule):
         return eqx.tree_at(lambda rule: rule.width, self, wider)
 
     def outline(self, model):
-        k, _, energies, _ = _on_mesh(model, self.mesh)
+        k, _, energies, _ = _bands_on_mesh(model, self.mesh)
         return edges_of_bands(k, energies)
 
 
@@ -84,29 +84,29 @@ class BroadenedSurface(FermiSurfaceRule):
 _WIDEST = 2
 
 
-def _delta(x: Float[Array, "n K"], order: int) -> Float[Array, "n K"]:
+def _broadened_delta(x: Float[Array, "n K"], order: int) -> Float[Array, "n K"]:
     """Methfessel and Paxton's δ(x): Σ_m (−1)^m/(m! 4^m √π) H_2m(x) e^{−x²}."""
     factors = (1.0, 1.5 - x**2, 1.875 - 2.5 * x**2 + 0.5 * x**4)
     # Points without weight do not count as states, degenerate bands far from mu as no obstacle.
     return jnp.where(x**2 < 40, factors[order] * jnp.exp(-(x**2)) / np.sqrt(np.pi), 0)
 
 
-def _on_mesh(model, mesh):
+def _bands_on_mesh(model, mesh):
     """k (d, K), weights (K,), energies (n, K), and the largest change of each to a neighbour."""
     tiles = -(-mesh.size // _TILE)
     tile = -(-mesh.size // tiles)
     numbers = jnp.minimum(jnp.arange(tiles * tile), mesh.size - 1).reshape(tiles, tile)
 
-    def of_tile(index):
+    def evaluate_tile(index):
         points = mesh.points(index, model.lattice)
         energies, velocity = all_bands(model, points.k)
         change = jnp.abs(jnp.einsum("inK,ciK->cnK", velocity, points.edges))
-        return points.k, points.weight, energies, frozen(change).max(axis=0)
+        return points.k, points.weight, energies, stop_gradients(change).max(axis=0)
 
-    found = jax.lax.map(of_tile, numbers)
-    return jax.tree.map(lambda x: _joined(x)[..., : mesh.size], found)
+    found = jax.lax.map(evaluate_tile, numbers)
+    return jax.tree.map(lambda x: _join_tiles(x)[..., : mesh.size], found)
 
 
-def _joined(x: Float[Array, "t *n K"]) -> Float[Array, "*n _"]:
+def _join_tiles(x: Float[Array, "t *n K"]) -> Float[Array, "*n _"]:
     """Tiles one after the other on the k axis."""
     return jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)

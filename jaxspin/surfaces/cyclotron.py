@@ -13,21 +13,22 @@ from jaxspin.surfaces.base import (
     Diagnostic,
     FermiSurface,
     FermiSurfaceRule,
+    check_count,
     check_dimension,
-    count,
-    frozen,
     one_band,
+    stop_gradients,
 )
 from jaxspin.surfaces.rays import (
     Crossings,
+    RayPoints,
     Search,
     frozen_crossings,
+    make_search,
     outline_of_rays,
-    positions,
-    search,
+    ray_positions,
     surface_of_rays,
 )
-from jaxspin.surfaces.star_shaped import check_center, circle
+from jaxspin.surfaces.star_shaped import check_center, unit_vectors
 
 _INVERSIONS = 12  # Newton steps for the angles of equal times; 5 reach rounding
 
@@ -37,8 +38,8 @@ class FlowContour(FermiSurfaceRule):
 
     An electron in a magnetic field runs along the contour by dk/dt = ẑ × ∂ε/∂k. In its time every
     smooth quantity is periodic, and the weights are uniform, w = T/(N (2π)²), with T the period:
-    the trapezoidal rule converges faster than in the angle, for the flow is slow where 1/|∂ε| is
-    large. Each root of a ray in each band is a contour of its own. Times are integrals of the
+    the trapezoidal rule converges faster than in the angle, because the flow is slow where 1/|∂ε|
+    is large. Each root of a ray in each band is a contour of its own. Times are integrals of the
     Fourier series of dt/dθ = k/|∂_k ε| on many rays.
 
     Args:
@@ -64,18 +65,18 @@ class FlowContour(FermiSurfaceRule):
         samples: int = 64,
         roots: int = 2,
     ):
-        self.count, self.rays = count("nodes", nodes), count("rays", rays)
+        self.count, self.rays = check_count("nodes", nodes), check_count("rays", rays)
         self.first = self.start = jnp.zeros(())
         check_center(center, 2)
-        self.search = search(center, reach, samples, roots)
+        self.search = make_search(center, reach, samples, roots)
 
     def check(self, model):
         check_dimension(self, model, 2, "FermiShell or BroadenedSurface")
 
     def find(self, model, mu):
-        directions = circle(self.first + 2 * np.pi * np.arange(self.rays) / self.rays)
+        directions = unit_vectors(self.first + 2 * np.pi * np.arange(self.rays) / self.rays)
         found, findings = frozen_crossings(model, mu, directions, self.search)
-        rate, unresolved = _rates(found)
+        rate, unresolved = _time_rates(found)
         n, roots, _ = rate.shape
         times = (self.start + jnp.arange(self.count)) / self.count
         of_contour = jax.vmap(jax.vmap(lambda rate, r: _equal_times(rate, r, times)))
@@ -83,12 +84,15 @@ class FlowContour(FermiSurfaceRule):
         band = jnp.repeat(jnp.arange(n), roots * self.count)
         used = jnp.repeat(found.used.all(axis=-1).ravel(), self.count)
         angle = angle + self.first
-        surface = _nodes(model, mu, angle.ravel(), radius.ravel(), band, used, self.search)
+        points = RayPoints(
+            unit_vectors(angle.ravel()), self.search.center, radius.ravel(), band, used
+        )
+        surface = surface_of_rays(model, mu, _polish_radii(model, mu, points))
         share = jnp.repeat(period.ravel(), self.count) / (self.count * (2 * jnp.pi) ** 2)
         # One at the node; its derivative is that of the nodes of fixed angles, as it has to be.
-        change = surface.weight / jnp.where(used, frozen(surface.weight), 1)
+        change = surface.weight / jnp.where(used, stop_gradients(surface.weight), 1)
         weight = jnp.where(used, share * change, 0)
-        k = positions(directions, frozen(self.search.center), found.radius)
+        k = ray_positions(directions, stop_gradients(self.search.center), found.radius)
         band = jnp.broadcast_to(jnp.arange(n)[:, None, None], found.radius.shape)
         slow = Diagnostic(
             jnp.broadcast_to(unresolved & found.used, band.shape),
@@ -105,14 +109,14 @@ class FlowContour(FermiSurfaceRule):
         return eqx.tree_at(lambda rule: (rule.first, rule.start), self, moved)
 
     def outline(self, model):
-        directions = circle(2 * np.pi * (np.arange(_SCOUTS) + 0.3) / _SCOUTS)
+        directions = unit_vectors(2 * np.pi * (np.arange(_SCOUTS) + 0.3) / _SCOUTS)
         return lambda mu: outline_of_rays(model, mu, directions, self.search)
 
 
 _SCOUTS = 8  # rays for the outline: sheets that some rays do not cross are refused anyway
 
 
-def _rates(found: Crossings) -> tuple[Float[Array, "n r N"], Bool[Array, "n r 1"]]:
+def _time_rates(found: Crossings) -> tuple[Float[Array, "n r N"], Bool[Array, "n r 1"]]:
     """dt/dθ = k/|∂_k ε| of each contour, 1 where there is none, and whether N rays are too few."""
     whole = found.used.all(axis=-1, keepdims=True)
     rate = jnp.where(whole, found.radius / jnp.where(whole, jnp.abs(found.slope), 1), 1)
@@ -123,53 +127,52 @@ def _rates(found: Crossings) -> tuple[Float[Array, "n r N"], Bool[Array, "n r 1"
 
 def _equal_times(rate: Float[Array, " N"], radius: Float[Array, " N"], times: Float[Array, " a"]):
     """Angles and radii at times along one contour, in units of its period, and the period."""
-    series, mean = _series(rate), jnp.mean(rate)
+    series, mean = _fourier_coefficients(rate), jnp.mean(rate)
     angles = 2 * jnp.pi * jnp.arange(len(rate)) / len(rate)
-    order = _orders(len(rate))
+    order = _harmonic_orders(len(rate))
     primitive = series / jnp.where(order == 0, 1, 1j * order) * (order != 0)
     offset = jnp.sum(primitive).real
 
-    def time(angle):
+    def elapsed_time(angle):
         """Time from the first ray, and its derivative."""
         phases = jnp.exp(1j * order * angle[:, None])
         return mean * angle + (phases @ primitive).real - offset, (phases @ series).real
 
     wanted = 2 * jnp.pi * mean * times
-    sampled = jnp.append(time(angles)[0], 2 * jnp.pi * mean)
+    sampled = jnp.append(elapsed_time(angles)[0], 2 * jnp.pi * mean)
     start = jnp.interp(wanted, sampled, jnp.append(angles, 2 * jnp.pi))
 
-    def step(angle):
-        value, slope = time(angle)
+    def newton_update(angle):
+        value, slope = elapsed_time(angle)
         return angle - (value - wanted) / slope
 
-    angle = repeat(_INVERSIONS, step, start)
-    radii = (jnp.exp(1j * order * angle[:, None]) @ _series(radius)).real
+    angle = repeat(_INVERSIONS, newton_update, start)
+    radii = (jnp.exp(1j * order * angle[:, None]) @ _fourier_coefficients(radius)).real
     return angle, radii, 2 * jnp.pi * mean
 
 
-def _orders(number: int) -> np.ndarray:
+def _harmonic_orders(number: int) -> np.ndarray:
     return np.fft.fftfreq(number, 1 / number)
 
 
-def _series(values: Float[Array, " N"]):
+def _fourier_coefficients(values: Float[Array, " N"]):
     """Coefficients c_m of Σ_m c_m e^{imθ}, without the last one of an even number of values."""
     series = jnp.fft.fft(values) / len(values)
-    return jnp.where(2 * np.abs(_orders(len(values))) == len(values), 0, series)
+    return jnp.where(2 * np.abs(_harmonic_orders(len(values))) == len(values), 0, series)
 
 
 _POLISH = 4  # Newton steps from the interpolated radius, right to the resolution of the rays
 
 
-def _nodes(model, mu, angle, radius, band, used, search) -> FermiSurface:
-    """The nodes on rays at the given angles."""
-    directions = jnp.stack([jnp.cos(angle), jnp.sin(angle)])
-    fixed, level, center = frozen((model, mu, search.center))
+def _polish_radii(model, mu, points: RayPoints) -> RayPoints:
+    """Return the points with radii on the surface, by Newton's iteration."""
+    directions, band, used = points.directions, points.band, points.used
+    fixed, level, center = stop_gradients((model, mu, points.center))
 
-    def step(radius):
-        k = positions(directions, center, radius)
+    def newton_update(radius):
+        k = ray_positions(directions, center, radius)
         energy, velocity = one_band(fixed, k, band)
         slope = jnp.sum(velocity * directions, axis=0)
         return radius - jnp.where(used, (energy - level) / jnp.where(used, slope, 1), 0)
 
-    radius = repeat(_POLISH, step, radius)
-    return surface_of_rays(model, mu, directions, search.center, radius, band, used)
+    return points._replace(radius=repeat(_POLISH, newton_update, points.radius))

@@ -1,7 +1,7 @@
 """Any Fermi surface on a periodic mesh of the plane: chords of its cells, projected onto it."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -19,16 +19,16 @@ from jaxspin.surfaces.base import (
     FermiSurfaceRule,
     all_bands,
     bracketed_roots,
+    check_count,
     check_dimension,
-    count,
     extrema_below,
     first_used,
-    frozen,
+    is_near_van_hove,
+    is_unconverged,
     newton_step,
-    nonzero,
     one_band,
-    standing,
-    unconverged,
+    safe_divisor,
+    stop_gradients,
 )
 
 
@@ -64,9 +64,9 @@ class MarchingSquares(FermiSurfaceRule):
     ):
         if np.shape(shape) != (2,):
             raise ValueError(f"Argument `shape` must be two integers, but is {shortened(shape)}.")
-        self.shape = count("shape", shape[0]), count("shape", shape[1])
-        self.points = count("points", points, least=1)
-        self.chords = count("chords", 4 * sum(self.shape) if chords is None else chords)
+        self.shape = check_count("shape", shape[0]), check_count("shape", shape[1])
+        self.points = check_count("points", points, least=1)
+        self.chords = check_count("chords", 4 * sum(self.shape) if chords is None else chords)
         if np.shape(shift) != (2,) or not np.all(np.isfinite(shift)):
             raise ValueError(f"Argument `shift` must be two numbers, but is {shortened(shift)}.")
         self.shift = jnp.array(shift, dtype=jnp.result_type(float))
@@ -80,31 +80,52 @@ class MarchingSquares(FermiSurfaceRule):
             )
 
     def find(self, model, mu):
-        fixed, level = frozen((model, mu))
-        ends = _chords(fixed, level, self)
-        first, second = (_end(model, mu, ends, side) for side in (0, 1))
-        return _projected(model, mu, ends, first, second, self.points)
+        fixed, level = stop_gradients((model, mu))
+        chords = _find_chords(fixed, level, self)
+        ends = [_chord_end(model, mu, chords, side) for side in (0, 1)]
+        return _project_nodes(model, mu, chords, ends, self.points)
 
     def companion(self):
         """The mesh shifted by half a cell along both axes."""
         return eqx.tree_at(lambda rule: rule.shift, self, self.shift + 0.5)
 
     def outline(self, model):
-        u = _mesh(self)
-        energies, _ = all_bands(model, _cartesian(model, u))
-        return extrema_below(_cartesian(model, u), energies)
+        u = _mesh_corners(self)
+        energies, _ = all_bands(model, _to_cartesian(model, u))
+        return extrema_below(_to_cartesian(model, u), energies)
+
+
+class _Edges(NamedTuple):
+    """Edges of the mesh that a band crosses: corners they run from and to, in units of the
+    reciprocal vectors."""
+
+    start: Float[Array, "2 *a"]
+    stop: Float[Array, "2 *a"]
+    band: Int[Array, "*a"]
 
 
 class _Chords(eqx.Module):
     """Chords, each with its two ends at fractions x (2, S) of edges of the mesh."""
 
-    #: Corners the edges run from and to, in units of the reciprocal vectors, (2 ends, 2, S).
-    start: Float[Array, "2 2 S"]
-    stop: Float[Array, "2 2 S"]
+    #: (2 ends, S) of them.
+    edges: _Edges
     x: Float[Array, "2 S"]
-    band: Int[Array, " S"]
     used: Bool[Array, " S"]
     too_many: Bool[Array, ""]
+
+
+class _Normals(NamedTuple):
+    """Normals of the chords through the points of their rules: k = foot + height · direction."""
+
+    foot: Float[Array, "2 p S"]
+    direction: Float[Array, "2 S"]
+    #: Of the chord.
+    length: Float[Array, " S"]
+    band: Int[Array, "p S"]
+    used: Bool[Array, "p S"]
+
+    def at(self, height: Float[Array, "p S"]) -> Float[Array, "2 p S"]:
+        return self.foot + height * self.direction[:, None]
 
 
 # Corners of a cell, and its edges from corner to corner: the same way round from both sides.
@@ -133,11 +154,11 @@ def _chord_table() -> np.ndarray:
 _TABLE = _chord_table()
 
 
-def _chords(model, mu, rule: MarchingSquares) -> _Chords:
+def _find_chords(model, mu, rule: MarchingSquares) -> _Chords:
     """The chords of all cells that the surface crosses, in the first slots."""
     shape, room = np.array(rule.shape), rule.chords
-    u = _mesh(rule)
-    energies, _ = all_bands(model, _cartesian(model, u))
+    u = _mesh_corners(rule)
+    energies, _ = all_bands(model, _to_cartesian(model, u))
     above = energies > mu
     corners = jnp.stack([jnp.roll(above, (-a, -b), (1, 2)) for a, b in _CORNERS])
     mixed = jnp.any(corners != corners[0], axis=0)
@@ -146,120 +167,126 @@ def _chords(model, mu, rule: MarchingSquares) -> _Chords:
 
     low = u[:, cell[0], cell[1]]
     middle = low + 0.5 / shape[:, None]
-    center = one_band(model, _cartesian(model, middle), band)[0] > mu
+    center = one_band(model, _to_cartesian(model, middle), band)[0] > mu
     flags = jnp.concatenate([corners[:, band, cell[0], cell[1]], center[None]])
-    edges = jnp.asarray(_TABLE)[(2 ** jnp.arange(5)) @ flags]  # (S, chord, end)
-    exists = (edges[..., 0] >= 0) & in_use[:, None]
+    crossed = jnp.asarray(_TABLE)[(2 ** jnp.arange(5)) @ flags]  # (S, chord, end)
+    exists = (crossed[..., 0] >= 0) & in_use[:, None]
     owner, which = jnp.nonzero(exists, size=room, fill_value=0)
     number = jnp.sum(exists)
     used = jnp.arange(room) < number
 
-    ends = jnp.asarray(_EDGES)[edges[owner, which].T]  # (2 ends, S, from and to)
+    ends = jnp.asarray(_EDGES)[crossed[owner, which].T]  # (2 ends, S, from and to)
     start, stop = (
-        low[:, owner] + jnp.moveaxis(jnp.asarray(_CORNERS)[ends[..., side]], -1, 1) / shape[:, None]
+        low[:, None, owner]
+        + jnp.moveaxis(jnp.asarray(_CORNERS)[ends[..., side]], -1, 0) / shape[:, None, None]
         for side in (0, 1)
     )
-    rising = flags[ends[..., 1], owner]
-    x = _edge_crossings(model, mu, start, stop, band[owner], rising)
+    edges = _Edges(start, stop, jnp.stack([band[owner]] * 2))
+    x = _edge_crossings(model, mu, edges, flags[ends[..., 1], owner])
     too_many = (jnp.sum(mixed) > room) | (number > room)
-    return _Chords(start, stop, x, band[owner], used, too_many)
+    return _Chords(edges, x, used, too_many)
 
 
-def _mesh(rule: MarchingSquares) -> Any:
+def _mesh_corners(rule: MarchingSquares) -> Any:
     """Corners of the cells, in units of the reciprocal vectors."""
     index = np.stack(np.meshgrid(*map(np.arange, rule.shape), indexing="ij"))
     return (index + rule.shift[:, None, None]) / np.array(rule.shape)[:, None, None]
 
 
-def _cartesian(model, u):
+def _to_cartesian(model, u):
     """k = Σ_i u_i b_i."""
     return jnp.einsum("i...,ij->j...", u, reciprocal_vectors(model.lattice))
 
 
-def _edge_crossings(model, mu, start, stop, band, rising) -> Float[Array, "2 S"]:
-    both = jnp.stack([band, band])
-    lines = _edge_lines(model, mu, jnp.moveaxis(start, 1, 0), jnp.moveaxis(stop, 1, 0), both)
-    half = jnp.full(both.shape, 0.5)
+def _edge_crossings(model, mu, edges: _Edges, rising) -> Float[Array, "2 S"]:
+    """Fractions of the edges at which they cross the surface."""
+    half = jnp.full(edges.band.shape, 0.5)
+    lines = _edge_lines(model, mu, edges)
     return bracketed_roots(lines, half, jnp.zeros_like(half), jnp.ones_like(half), rising)
 
 
-def _edge_lines(model, mu, start, stop, band):
-    """ε − mu along edges of the mesh, and its derivative by the fraction of the edge."""
-    first, last = _cartesian(model, start), _cartesian(model, stop)
+def _edge_lines(model, mu, edges: _Edges):
+    """ε − mu along edges of the mesh, and its derivative with respect to the fraction."""
+    first, last = _to_cartesian(model, edges.start), _to_cartesian(model, edges.stop)
 
-    def lines(x):
-        energy, velocity = one_band(model, first + x * (last - first), band)
+    def evaluate_lines(x):
+        energy, velocity = one_band(model, first + x * (last - first), edges.band)
         return energy - mu, jnp.sum(velocity * (last - first), axis=0)
 
-    return lines
+    return evaluate_lines
 
 
-def _end(model, mu, chords: _Chords, side: int) -> Float[Array, "2 S"]:
+def _chord_end(model, mu, chords: _Chords, side: int) -> Float[Array, "2 S"]:
     """k of one end of each chord, differentiable."""
     slot = first_used(chords.used)
-    start, stop = chords.start[side][:, slot], chords.stop[side][:, slot]
-    lines = _edge_lines(model, mu, start, stop, chords.band[slot])
-    x = newton_step(lines, chords.x[side][slot])
-    return _cartesian(model, start + x * (stop - start))
+    edges = _Edges(*(x[..., side, slot] for x in chords.edges))
+    x = newton_step(_edge_lines(model, mu, edges), chords.x[side][slot])
+    return _to_cartesian(model, edges.start + x * (edges.stop - edges.start))
 
 
 _PROJECTIONS = 10  # Newton steps from a chord, which is nearer to the surface than a cell's size
 
 
-def _projected(model, mu, chords, first, second, points: int):
-    """Nodes (2, p, S) along the chords, on the surface, and the findings."""
+def _project_nodes(model, mu, chords: _Chords, ends, points: int):
+    """Nodes (2, p, S) along the chords between `ends`, on the surface, and the findings."""
     node, share = np.polynomial.legendre.leggauss(points)
+    normals = _chord_normals(chords, ends, jnp.asarray((1 + node) / 2))
+    fixed, level, still = stop_gradients((model, mu, normals))
+    lines, bound = _normal_lines(fixed, level, still), still.length
+
+    def newton_update(height):
+        value, slope = lines(height)
+        return jnp.clip(height - value / safe_divisor(slope), -bound, bound)
+
+    height = repeat(_PROJECTIONS, newton_update, jnp.zeros(normals.band.shape))
+    findings = _diagnose_nodes(fixed, level, still, height, chords)
+
+    live_lines = _normal_lines(model, mu, normals)
+    live = newton_step(live_lines, height)
+    density = normals.length / jnp.abs(safe_divisor(live_lines(live)[1])) / (2 * jnp.pi) ** 2
+    weight = jnp.where(normals.used, jnp.asarray(share / 2)[:, None] * density, 0)
+    k, band = normals.at(live).reshape(2, -1), normals.band.ravel()
+    return FermiSurface(k, band, weight.ravel()), findings
+
+
+def _chord_normals(chords: _Chords, ends, fraction: Float[Array, " p"]) -> _Normals:
+    """Normals at fractions of each chord between its two ends (2, S)."""
+    first, second = ends
     along = second - first
     square = jnp.sum(along**2, axis=0)
-    used = chords.used & (square > 0)
     length = jnp.sqrt(jnp.where(square > 0, square, 1))
-    normal = jnp.stack([-along[1], along[0]]) / length
-    fraction = jnp.asarray((1 + node) / 2)[:, None]
-    foot = first[:, None] + fraction * along[:, None]
-    band = jnp.broadcast_to(chords.band[first_used(chords.used)], foot.shape[1:])
-    used = jnp.broadcast_to(used, band.shape)
-
-    still = frozen((model, mu, foot, normal))
-    fixed, bound = _normal_lines(*still, band=band), frozen(length)
-
-    def step(height):
-        value, slope = fixed(height)
-        return jnp.clip(height - value / nonzero(slope), -bound, bound)
-
-    height = repeat(_PROJECTIONS, step, jnp.zeros(band.shape))
-    where = still[2] + height * still[3][:, None]
-    findings = _findings(still[0], still[1], where, still[3], band, used, bound, chords)
-
-    lines = _normal_lines(model, mu, foot, normal, band)
-    live = newton_step(lines, height)
-    _, slope = lines(live)
-    weight = jnp.asarray(share / 2)[:, None] * length / jnp.abs(nonzero(slope)) / (2 * jnp.pi) ** 2
-    k = foot + live * normal[:, None]
-    surface = FermiSurface(k.reshape(2, -1), band.ravel(), jnp.where(used, weight, 0).ravel())
-    return surface, findings
+    foot = first[:, None] + fraction[:, None] * along[:, None]
+    band, used = chords.edges.band[0][first_used(chords.used)], chords.used & (square > 0)
+    band, used = (jnp.broadcast_to(x, foot.shape[1:]) for x in (band, used))
+    return _Normals(foot, jnp.stack([-along[1], along[0]]) / length, length, band, used)
 
 
-def _normal_lines(model, mu, foot, normal, band):
-    """ε − mu along the normals of the chords, and its derivative by the height."""
+def _normal_lines(model, mu, normals: _Normals):
+    """ε − mu along the normals of the chords, and its derivative with respect to the height."""
 
-    def lines(height):
-        energy, velocity = one_band(model, foot + height * normal[:, None], band)
-        return energy - mu, jnp.sum(velocity * normal[:, None], axis=0)
+    def evaluate_lines(height):
+        energy, velocity = one_band(model, normals.at(height), normals.band)
+        return energy - mu, jnp.sum(velocity * normals.direction[:, None], axis=0)
 
-    return lines
+    return evaluate_lines
 
 
 # A chord whose surface is turned by more than acos(0.3) = 73° does not follow it.
 _TURNED = 0.3
 
 
-def _findings(model, mu, k, normal, band, used, length, chords) -> tuple[Diagnostic, ...]:
+def _diagnose_nodes(
+    model, mu, normals: _Normals, height, chords: _Chords
+) -> tuple[Diagnostic, ...]:
+    """Return the cases that the rule refuses: too many chords, slow nodes, unresolved bends."""
+    k, band, used = normals.at(height), normals.band, normals.used
     energy, velocity = one_band(model, k, band)
-    slope, speed = jnp.sum(velocity * normal[:, None], axis=0), jnp.linalg.norm(velocity, axis=0)
+    slope = jnp.sum(velocity * normals.direction[:, None], axis=0)
+    speed = jnp.linalg.norm(velocity, axis=0)
     turned = jnp.abs(slope) < _TURNED * speed
-    lost = unconverged(energy - mu, slope, length, mu)
+    lost = is_unconverged(energy - mu, slope, normals.length, mu)
     by_band = band == jnp.arange(number_of_bands(model))[:, None, None]
-    slow = standing(speed, by_band & used, axis=(1, 2)).any(axis=0)
+    slow = is_near_van_hove(speed, by_band & used, axis=(1, 2)).any(axis=0)
     room = jnp.broadcast_to(chords.too_many, band.shape)
     return (
         Diagnostic(

@@ -1,4 +1,4 @@
-"""Where rays from one point cross the Fermi surface."""
+"""Crossings of rays from one point with the Fermi surface."""
 
 from typing import NamedTuple
 
@@ -19,20 +19,20 @@ from jaxspin.surfaces.base import (
     Outline,
     all_bands,
     bracketed_roots,
+    check_count,
     check_positive,
-    count,
     first_used,
-    frozen,
+    is_near_van_hove,
+    is_unconverged,
     newton_step,
-    nonzero,
     one_band,
-    standing,
-    unconverged,
+    safe_divisor,
+    stop_gradients,
 )
 
 
 class Search(eqx.Module):
-    """Where on a ray crossings are looked for.
+    """Range and resolution of the search for crossings along a ray.
 
     Energies and slopes are sampled at `samples` equidistant radii up to `reach`, and a crossing is
     where their cubic interpolation changes sign; so two crossings as close as a tenth of a sample
@@ -48,8 +48,8 @@ class Search(eqx.Module):
     roots: int = eqx.field(static=True)
 
 
-def search(center: Numbers, reach: Numbers | None, samples: int, roots: int) -> Search:
-    """A search with its arguments checked.
+def make_search(center: Numbers, reach: Numbers | None, samples: int, roots: int) -> Search:
+    """Return a search, with its arguments checked.
 
     Raises:
         ValueError: a center that is not finite, a reach that is not positive, too few samples.
@@ -64,13 +64,13 @@ def search(center: Numbers, reach: Numbers | None, samples: int, roots: int) -> 
     return Search(
         as_float(center),
         None if reach is None else as_float(reach),
-        count("samples", samples),
-        count("roots", roots, least=1),
+        check_count("samples", samples),
+        check_count("roots", roots, least=1),
     )
 
 
 class Crossings(NamedTuple):
-    """Where rays cross the surface: a band, a slot for each root in order of radius, a ray."""
+    """Crossings of rays with the surface: axes band, root in order of radius, ray."""
 
     radius: Float[Array, "n r N"]
     used: Bool[Array, "n r N"]
@@ -84,28 +84,32 @@ class Crossings(NamedTuple):
     reach: Float[Array, " N"]
 
 
-def crossings(
+def find_crossings(
     model: Model, mu: Float[Array, ""], directions: Float[Array, "d N"], search: Search
 ) -> Crossings:
-    """All radial roots of ε = mu, to be called with what is `frozen`."""
+    """All radial roots of ε = mu, for arguments that are constant to derivatives."""
     reach, bracket, used = _find_brackets(model, mu, directions, search)
     start, low, high = (x * reach for x in (bracket.start, bracket.low, bracket.high))
     band = _bands_of_slots(start)
 
-    def at(radius):
-        energy, velocity = one_band(model, positions(directions, search.center, radius), band)
-        return energy - mu, radial(velocity, directions), jnp.linalg.norm(velocity, axis=0)
+    def evaluate_at(radius):
+        energy, velocity = one_band(model, ray_positions(directions, search.center, radius), band)
+        return (
+            energy - mu,
+            radial_component(velocity, directions),
+            jnp.linalg.norm(velocity, axis=0),
+        )
 
-    radius = bracketed_roots(lambda r: at(r)[:2], start, low, high, bracket.rising)
-    return Crossings(radius, used, *at(radius), bracket.number, reach)
+    radius = bracketed_roots(lambda r: evaluate_at(r)[:2], start, low, high, bracket.rising)
+    return Crossings(radius, used, *evaluate_at(radius), bracket.number, reach)
 
 
 def outline_of_rays(
     model: Model, mu: Float[Array, ""], directions: Float[Array, "d N"], search: Search
 ) -> Outline:
-    """Which slots hold a crossing on any ray, without the crossings themselves."""
+    """Outline from the brackets alone: slots that hold a crossing on any ray."""
     reach, bracket, used = _find_brackets(model, mu, directions, search)
-    k = positions(directions, search.center, bracket.start * reach)
+    k = ray_positions(directions, search.center, bracket.start * reach)
     ray = jnp.argmax(used, axis=-1)[None, ..., None]
     return Outline(
         number=used.any(axis=-1).ravel().astype(int),
@@ -117,10 +121,10 @@ def outline_of_rays(
 
 def _find_brackets(model, mu, directions, search: Search):
     """The reach of each ray, the brackets of its crossings in parts of that, and slots in use."""
-    reach = _reach(model, mu, directions, search)
+    reach = _find_reach(model, mu, directions, search)
     fractions = jnp.linspace(_INNERMOST, 1, search.samples + 1)
-    energies, slopes = _along(model, directions, search, fractions[:, None] * reach)
-    bracket = _brackets(energies - mu, slopes * reach, fractions, search.roots)
+    energies, slopes = _bands_on_rays(model, directions, search, fractions[:, None] * reach)
+    bracket = _bracket_sign_changes(energies - mu, slopes * reach, fractions, search.roots)
     return reach, bracket, bracket.number[:, None] > jnp.arange(search.roots)[:, None]
 
 
@@ -128,21 +132,21 @@ def _bands_of_slots(radius) -> Int[Array, "n r N"]:
     return jnp.broadcast_to(jnp.arange(len(radius))[:, None, None], radius.shape)
 
 
-def positions(directions, center, radius: Float[Array, "*b N"]) -> Float[Array, "d *b N"]:
+def ray_positions(directions, center, radius: Float[Array, "*b N"]) -> Float[Array, "d *b N"]:
     """k = center + radius n, for each ray; n need not be of length 1."""
     shape = (len(directions), *(1,) * (radius.ndim - 1), -1)
     return jnp.reshape(center, (-1, *(1,) * radius.ndim)) + radius * directions.reshape(shape)
 
 
-def radial(velocity, directions):
+def radial_component(velocity, directions):
     """The product of a vector (d, ..., N) with the direction of each ray."""
     return jnp.einsum("i...N,iN->...N", velocity, directions)
 
 
-def _along(model, directions, search, radius: Float[Array, "j N"]):
+def _bands_on_rays(model, directions, search, radius: Float[Array, "j N"]):
     """Energies and radial slopes of all bands, (n, j, N)."""
-    energies, velocity = all_bands(model, positions(directions, search.center, radius))
-    return energies, radial(velocity, directions)
+    energies, velocity = all_bands(model, ray_positions(directions, search.center, radius))
+    return energies, radial_component(velocity, directions)
 
 
 # --------------------------------------------------------------------------- brackets
@@ -161,17 +165,17 @@ class _Bracket(NamedTuple):
     number: Array
 
 
-def _brackets(values, slopes, fractions, roots: int) -> _Bracket:
-    """Where the cubic through samples (n, j, N) changes sign, in order of radius."""
+def _bracket_sign_changes(values, slopes, fractions, roots: int) -> _Bracket:
+    """Brackets of the sign changes of the cubic through samples (n, j, N), in order of radius."""
     step = fractions[1] - fractions[0]
-    fine = _cubic(values, slopes * step)
+    fine = _interpolate_cubic(values, slopes * step)
     above = fine > 0
     change = above[:, 1:] != above[:, :-1]
     order = jnp.cumsum(change, axis=1)
     index = jnp.stack([jnp.argmax(change & (order == r + 1), axis=1) for r in range(roots)], axis=1)
     left, right = (jnp.take_along_axis(fine, index + side, axis=1) for side in (0, 1))
     width = step / _WITHIN
-    start = fractions[0] + width * (index + left / nonzero(left - right))
+    start = fractions[0] + width * (index + left / safe_divisor(left - right))
     number = order[:, -1]
     edge, last = jnp.zeros_like(start[:, :1]), number[:, None] > jnp.arange(1, roots + 1)[:, None]
     between = (start[:, 1:] + start[:, :-1]) / 2
@@ -181,7 +185,7 @@ def _brackets(values, slopes, fractions, roots: int) -> _Bracket:
     return _Bracket(start, low, high, right > left, number)
 
 
-def _cubic(values, slopes):
+def _interpolate_cubic(values, slopes):
     """The cubic Hermite interpolation of samples (n, j, N), `_WITHIN` points for each."""
     x = jnp.arange(_WITHIN)[:, None] / _WITHIN
     f0, f1, d0, d1 = (
@@ -200,14 +204,14 @@ _SCOUTS = 32  # rays that climb it
 _MARGIN = 1.5  # other rays may cross farther out than they
 
 
-def _reach(model, mu, directions, search) -> Float[Array, " N"]:
+def _find_reach(model, mu, directions, search) -> Float[Array, " N"]:
     if search.reach is not None:
         return jnp.broadcast_to(search.reach, directions.shape[1:])
     if model.lattice is not None:
         return _cell_boundary(reciprocal_vectors(model.lattice), directions)
     scouts = directions[:, :: max(1, directions.shape[1] // _SCOUTS)]
     radius = jnp.asarray(_LADDER)[:, None] * jnp.ones(scouts.shape[1])
-    energies, slopes = _along(model, scouts, search, radius)
+    energies, slopes = _bands_on_rays(model, scouts, search, radius)
     crossed = _may_cross(energies - mu, slopes, radius).any(axis=(0, 2))
     outermost = jnp.max(jnp.where(crossed, jnp.asarray(_LADDER[1:]), 0))
     reach = jnp.where(outermost > 0, _MARGIN * outermost, 1.0)
@@ -218,7 +222,7 @@ def _may_cross(values, slopes, radius) -> Bool[Array, "n j N"]:
     """Between which radii a band crosses, or turns round where its tangents meet beyond."""
     step = jnp.diff(radius, axis=0)
     (f0, f1), (d0, d1) = ((x[:, :-1], x[:, 1:]) for x in (values, slopes))
-    meet = (f1 - f0 - d1 * step) / nonzero(d0 - d1)  # distance from the left end
+    meet = (f1 - f0 - d1 * step) / safe_divisor(d0 - d1)  # distance from the left end
     tangent = f0 + d0 * meet
     turns = (d0 * d1 < 0) & (meet > 0) & (meet < step) & (f0 * tangent < 0)
     return (f0 * f1 <= 0) | turns
@@ -238,30 +242,33 @@ def _cell_boundary(reciprocal, directions) -> Float[Array, " N"]:
 # --------------------------------------------------------------------------- nodes and findings
 
 
-def surface_of_rays(
-    model: Model,
-    mu: Float[Array, ""],
-    directions: Float[Array, "d a"],
-    center: Float[Array, " d"],
-    radius: Float[Array, " a"],
-    band: Int[Array, " a"],
-    used: Bool[Array, " a"],
-) -> FermiSurface:
+class RayPoints(NamedTuple):
+    """Crossings as a list: one ray, radius and band each, k = center + r n; n of any length."""
+
+    directions: Float[Array, "d a"]
+    center: Float[Array, " d"]
+    radius: Float[Array, " a"]
+    band: Int[Array, " a"]
+    used: Bool[Array, " a"]
+
+
+def surface_of_rays(model: Model, mu: Float[Array, ""], points: RayPoints) -> FermiSurface:
     """The nodes at the radii, differentiable, with weight r^(d-1)/|∂_r ε|/(2π)^d, for a solid
-    angle of 1 of each ray. Directions of any length: k = center + r n."""
-    slot = first_used(used)
-    directions, radius, band = directions[:, slot], radius[slot], band[slot]
+    angle of 1 of each ray."""
+    slot, center = first_used(points.used), points.center
+    directions, radius = points.directions[:, slot], points.radius[slot]
+    band = points.band[slot]
 
-    def lines(radius):
-        energy, velocity = one_band(model, positions(directions, center, radius), band)
-        return energy - mu, radial(velocity, directions)
+    def evaluate_lines(radius):
+        energy, velocity = one_band(model, ray_positions(directions, center, radius), band)
+        return energy - mu, radial_component(velocity, directions)
 
-    radius = newton_step(lines, radius)
-    _, slope = lines(radius)
+    radius = newton_step(evaluate_lines, radius)
+    _, slope = evaluate_lines(radius)
     d = len(directions)
-    density = jnp.abs(radius ** (d - 1) / nonzero(slope)) / (2 * jnp.pi) ** d
-    weight = jnp.where(used, density, 0)
-    return FermiSurface(positions(directions, center, radius), band, weight)
+    density = jnp.abs(radius ** (d - 1) / safe_divisor(slope)) / (2 * jnp.pi) ** d
+    weight = jnp.where(points.used, density, 0)
+    return FermiSurface(ray_positions(directions, center, radius), band, weight)
 
 
 # A ray at less than 1/50 rad to the surface: the integrand varies as fast as one over this angle.
@@ -269,13 +276,13 @@ _GRAZING = 0.02
 
 
 def findings_on_rays(directions, center, found: Crossings, mu) -> tuple[Diagnostic, ...]:
-    """What rules on rays cannot do: too many crossings, open surfaces, grazing rays."""
+    """Return the cases that rules on rays refuse: many crossings, open surfaces, grazing rays."""
     n, roots, rays = found.radius.shape
-    k, band = positions(directions, center, found.radius), _bands_of_slots(found.radius)
-    end = positions(directions, center, jnp.broadcast_to(found.reach, (n, rays)))
+    k, band = ray_positions(directions, center, found.radius), _bands_of_slots(found.radius)
+    end = ray_positions(directions, center, jnp.broadcast_to(found.reach, (n, rays)))
     fewer = found.number < jnp.max(found.number, axis=1, keepdims=True)
     grazing = jnp.abs(found.slope) < _GRAZING * found.speed * jnp.linalg.norm(directions, axis=0)
-    lost = unconverged(found.value, found.slope, found.radius, mu)
+    lost = is_unconverged(found.value, found.slope, found.radius, mu)
     return (
         Diagnostic(
             found.number > roots,
@@ -298,7 +305,7 @@ def findings_on_rays(directions, center, found: Crossings, mu) -> tuple[Diagnost
             "was not found by Newton's iteration: two crossings of a ray are too close, or bands "
             "cross there. Use more `samples`.",
         ),
-        Diagnostic(standing(found.speed, found.used, axis=2), k, band, VAN_HOVE),
+        Diagnostic(is_near_van_hove(found.speed, found.used, axis=2), k, band, VAN_HOVE),
         Diagnostic(
             found.used & grazing,
             k,
@@ -312,6 +319,6 @@ def findings_on_rays(directions, center, found: Crossings, mu) -> tuple[Diagnost
 
 def frozen_crossings(model, mu, directions, search):
     """Crossings and findings, constant to derivatives."""
-    model, mu, search = frozen((model, mu, search))
-    found = crossings(model, mu, directions, search)
+    model, mu, search = stop_gradients((model, mu, search))
+    found = find_crossings(model, mu, directions, search)
     return found, findings_on_rays(directions, search.center, found, mu)

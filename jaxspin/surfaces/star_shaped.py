@@ -7,12 +7,19 @@ from jaxtyping import Array, Float
 
 from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.surfaces.base import FermiSurface, FermiSurfaceRule, check_dimension, count, frozen
+from jaxspin.surfaces.base import (
+    FermiSurface,
+    FermiSurfaceRule,
+    check_count,
+    check_dimension,
+    stop_gradients,
+)
 from jaxspin.surfaces.rays import (
+    RayPoints,
     Search,
     frozen_crossings,
+    make_search,
     outline_of_rays,
-    search,
     surface_of_rays,
 )
 
@@ -27,8 +34,8 @@ class FermiContour(FermiSurfaceRule):
     Args:
         angles: number of rays; the first is along x.
         center: 1/Å.
-        scale: lengths that the axes of the contour have to each other; rays are at equidistant
-            angles where it is stretched by 1/scale, and few are enough if that is a circle.
+        scale: aspect ratio of the contour; rays are equidistant after k is divided by it, and few
+            are enough if the contour then is a circle.
         reach: largest radius, 1/Å over `scale` (None: found from the model, see `Search`). Give it
             where a continuum model has crossings far outside of where it is meant.
         samples: of each ray, to find the crossings with.
@@ -51,26 +58,26 @@ class FermiContour(FermiSurfaceRule):
         samples: int = 64,
         roots: int = 2,
     ):
-        self.angles = count("angles", angles)
+        self.angles = check_count("angles", angles)
         self.first = jnp.zeros(())
         check_center(center, 2)
-        self.scale = _axes(scale, 2)
-        self.search = search(center, reach, samples, roots)
+        self.scale = _check_scale(scale, 2)
+        self.search = make_search(center, reach, samples, roots)
 
     def check(self, model):
         check_dimension(self, model, 2, "FermiShell or BroadenedSurface")
 
     def find(self, model, mu):
-        directions = circle(self.first + 2 * np.pi * np.arange(self.angles) / self.angles)
-        return _star(model, mu, directions, 2 * np.pi / self.angles, self)
+        directions = unit_vectors(self.first + 2 * np.pi * np.arange(self.angles) / self.angles)
+        return _surface_of_crossings(model, mu, directions, 2 * np.pi / self.angles, self)
 
     def companion(self):
         """Rays half way between: the leading error of the trapezoidal rule has the other sign."""
         return eqx.tree_at(lambda rule: rule.first, self, self.first + np.pi / self.angles)
 
     def outline(self, model):
-        directions = circle(2 * np.pi * (np.arange(_SCOUTS) + 0.3) / _SCOUTS)
-        return _outline(model, directions, self)
+        directions = unit_vectors(2 * np.pi * (np.arange(_SCOUTS) + 0.3) / _SCOUTS)
+        return _outline_on_rays(model, directions, self)
 
 
 _SCOUTS = 8  # rays for the outline: sheets that some rays do not cross are refused anyway
@@ -106,11 +113,14 @@ class FermiShell(FermiSurfaceRule):
         samples: int = 64,
         roots: int = 2,
     ):
-        self.polar, self.azimuthal = count("polar", polar), count("azimuthal", azimuthal)
+        self.polar, self.azimuthal = (
+            check_count("polar", polar),
+            check_count("azimuthal", azimuthal),
+        )
         self.rotation = jnp.eye(3)
         check_center(center, 3)
-        self.scale = _axes(scale, 3)
-        self.search = search(center, reach, samples, roots)
+        self.scale = _check_scale(scale, 3)
+        self.search = make_search(center, reach, samples, roots)
 
     def check(self, model):
         check_dimension(self, model, 3, "FermiContour, MarchingSquares or BroadenedSurface")
@@ -123,17 +133,19 @@ class FermiShell(FermiSurfaceRule):
         up = np.broadcast_to(z[:, None], across.shape[1:])
         directions = np.concatenate([across, up[None]]).reshape(3, -1)
         measure = np.repeat(width * 2 * np.pi / self.azimuthal, self.azimuthal)
-        return _star(model, mu, self.rotation @ directions, measure, self)
+        return _surface_of_crossings(model, mu, self.rotation @ directions, measure, self)
 
     def companion(self):
         """Rays turned by half an azimuth about z, and tilted."""
-        turn = _rotation(np.pi / self.azimuthal - _TILTED_ABOUT, axis=2)
-        tilt = _rotation(_TILTED_ABOUT, axis=2) @ _rotation(_TILT, axis=0)
+        turn = _rotation_about(np.pi / self.azimuthal - _TILTED_ABOUT, axis=2)
+        tilt = _rotation_about(_TILTED_ABOUT, axis=2) @ _rotation_about(_TILT, axis=0)
         return eqx.tree_at(lambda rule: rule.rotation, self, self.rotation @ tilt @ turn)
 
     def outline(self, model):
         corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]).T / np.sqrt(3)
-        return _outline(model, np.concatenate([corners, np.eye(3), -np.eye(3)], axis=1), self)
+        return _outline_on_rays(
+            model, np.concatenate([corners, np.eye(3), -np.eye(3)], axis=1), self
+        )
 
 
 # 45° from the axis, about a direction that no crystal singles out. Measured on 600 spin-transfer
@@ -144,47 +156,46 @@ _TILT = np.pi / 4
 _TILTED_ABOUT = 0.7
 
 
-def _rotation(angle: float, axis: int) -> np.ndarray:
-    """Rotation about a Cartesian axis."""
+def _rotation_about(angle: float, axis: int) -> np.ndarray:
+    """Return the matrix of a rotation about a Cartesian axis."""
     i, j = (axis + 1) % 3, (axis + 2) % 3
     matrix = np.eye(3)
     matrix[[i, i, j, j], [i, j, i, j]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
     return matrix
 
 
-def circle(angle) -> Float[Array, "2 N"]:
+def unit_vectors(angle) -> Float[Array, "2 N"]:
     """Unit vectors (2, N) at the angles."""
     return jnp.stack([jnp.cos(angle), jnp.sin(angle)])
 
 
-def _outline(model, directions, rule):
+def _outline_on_rays(model, directions, rule):
     """The outline on a few rays, as a function of mu."""
     scaled = rule.scale[:, None] * directions
     return lambda mu: outline_of_rays(model, mu, scaled, rule.search)
 
 
-def _star(model, mu, directions, measure, rule):
+def _surface_of_crossings(model, mu, directions, measure, rule):
     """The surface of all crossings of rays with their solid angles, before they are scaled."""
-    scale, search = frozen(rule.scale), rule.search
+    scale, search = stop_gradients(rule.scale), rule.search
     directions = scale[:, None] * directions
     found, findings = frozen_crossings(model, mu, directions, search)
     n, roots, rays = found.radius.shape
-    surface = surface_of_rays(
-        model,
-        mu,
+    points = RayPoints(
         jnp.tile(directions, n * roots),
         search.center,
         found.radius.ravel(),
         jnp.repeat(jnp.arange(n), roots * rays),
         found.used.ravel(),
     )
+    surface = surface_of_rays(model, mu, points)
     measure = jnp.prod(scale) * jnp.broadcast_to(measure, rays)
     weight = surface.weight * jnp.tile(measure, n * roots)
     return FermiSurface(surface.k, surface.band, weight), findings
 
 
-def _axes(scale: Numbers, dimension: int) -> Float[Array, " d"]:
-    """`scale`, as positive numbers of that dimension; a ValueError if it is not."""
+def _check_scale(scale: Numbers, dimension: int) -> Float[Array, " d"]:
+    """Return `scale` as positive numbers of that dimension; a ValueError if it is not."""
     right = np.shape(scale) == (dimension,)
     if not right or not (is_traced(scale) or np.all((np.asarray(scale) > 0) & np.isfinite(scale))):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Thermal averages of what lives on Fermi surfaces: σ(T) = ∫(−∂f/∂ε) σ(ε) dε.
+"""Thermal averages of quantities on Fermi surfaces: σ(T) = ∫(−∂f/∂ε) σ(ε) dε.
 
 σ(ε) has a kink, a step or a root where a Fermi surface appears, disappears or changes its number of
 sheets: at band edges and onsets. These energies are searched for, and the integral is taken between
@@ -25,8 +25,8 @@ from jaxspin.surfaces.base import (
     FermiSurface,
     FermiSurfaceRule,
     Outline,
-    frozen,
     one_band,
+    stop_gradients,
 )
 from jaxspin.units import BOLTZMANN
 
@@ -48,23 +48,23 @@ class Energies(eqx.Module):
     energies: Float[Array, " e"]
     #: −f' dε of each.
     shares: Float[Array, " e"]
-    #: What of −f' lies below and above the window.
+    #: Shares of −f' below and above the window.
     tails: Float[Array, "2"]
     #: Number of energies of the first rule.
     first: int = eqx.field(static=True)
 
     @property
-    def counted(self) -> Bool[Array, " e"]:
-        """Energies whose share changes the average."""
+    def has_share(self) -> Bool[Array, " e"]:
+        """Mask of the energies whose share changes the average."""
         return self.shares > _NEGLIGIBLE * jnp.max(self.shares, axis=-1, keepdims=True)
 
     @property
-    def matters(self) -> Bool[Array, " e"]:
-        """The same, of the first rule."""
-        return self.counted & (self.rules == 0)
+    def counts_in_first(self) -> Bool[Array, " e"]:
+        """Mask of the energies of the first rule whose share changes the average."""
+        return self.has_share & (self.rule_index == 0)
 
     @property
-    def rules(self) -> np.ndarray:
+    def rule_index(self) -> np.ndarray:
         """0 where an energy belongs to the first rule, 1 where it belongs to the second."""
         return np.arange(self.energies.shape[-1]) // self.first
 
@@ -81,7 +81,7 @@ class Energies(eqx.Module):
         return first, second - jnp.where(first < second, -1, 1) * beyond
 
 
-_NEGLIGIBLE = 1e-9  # of the largest share; what is left out is below the error of the rule
+_NEGLIGIBLE = 1e-9  # of the largest share; the rest is below the error of the rule
 
 
 def energies_of_level(
@@ -90,15 +90,15 @@ def energies_of_level(
     """The energies of one level for kT in eV; None is T = 0, with mu alone for either rule."""
     if thermal is None:
         return Energies(jnp.stack([mu, mu]), jnp.ones(2), jnp.zeros(2), 1)
-    low, high, onsets, found = _onsets(surface, model, mu, thermal)
+    low, high, onsets, found = _find_onsets(surface, model, mu, thermal)
     found = found.at[1].set(found[1] & (jnp.abs(jnp.diff(onsets)[0]) > _CLOSE))
     splits = jnp.asarray(_SPLITS)
     close = jnp.any(found & (jnp.abs(splits[:, None] - onsets) < _CLOSE), axis=1)
     splits = jnp.where(close, high, splits)  # without a share
     points = jnp.stack([low, high, splits[0], *jnp.where(found, onsets, splits[1:])])
     at_onset = jnp.concatenate([jnp.zeros(3, bool), found])
-    order = jnp.argsort(frozen(points))
-    rules = [_panels(points[order], at_onset[order], number) for number in _NODES]
+    order = jnp.argsort(stop_gradients(points))
+    rules = [_panel_rule(points[order], at_onset[order], number) for number in _NODES]
     at_mu = jnp.zeros(1)
     energies = jnp.concatenate([x for x, _ in rules for x in (at_mu, x)])
     shares = jnp.concatenate([x for _, share in rules for x in (at_mu, share)])
@@ -112,7 +112,7 @@ _SPLITS = np.array([0.0, -3.0, 3.0])
 _CLOSE = 0.3
 
 
-def _panels(points: Float[Array, " p"], at_onset: Bool[Array, " p"], number: int):
+def _panel_rule(points: Float[Array, " p"], at_onset: Bool[Array, " p"], number: int):
     """Nodes x = (ε − mu)/kT and shares of Gauss-Legendre rules between neighbouring points.
 
     In y with x = π sinh y the poles of −f' at ±iπ do not come closer for large |x|; a square of the
@@ -141,9 +141,9 @@ class _Window(NamedTuple):
     found: Bool[Array, " b"]
 
 
-def _onsets(surface, model, mu, thermal) -> _Window:
+def _find_onsets(surface, model, mu, thermal) -> _Window:
     """The window of energies, and the onsets next to mu inside it, in kT from mu."""
-    fixed, level, unit, rule = frozen((model, mu, thermal, surface))
+    fixed, level, unit, rule = stop_gradients((model, mu, thermal, surface))
     outline = rule.outline(fixed)
     x = jnp.arange(-_FAR, _FAR + 1)
     outlines = jax.vmap(outline)(level + unit * x)
@@ -158,19 +158,29 @@ def _onsets(surface, model, mu, thermal) -> _Window:
     chosen = jnp.argsort(distance)[:_ONSETS]
     low_side = jax.tree.map(lambda y: y[chosen], outlines)
     high_side = jax.tree.map(lambda y: y[chosen + 1], outlines)
-    at = lambda start, *sides: _onset(outline, model, mu, thermal, start, *sides)  # noqa: E731
-    onsets = jnp.clip(jax.vmap(at)(x[chosen], low_side, high_side), low, high)
+    intervals = _Interval(x[chosen], low_side, high_side)
+    locate = partial(_locate_onset, outline, model, mu, thermal)
+    onsets = jnp.clip(jax.vmap(locate)(intervals), low, high)
     return _Window(low, high, onsets, jnp.isfinite(distance[chosen]))
 
 
-def _onset(outline: Callable, model, mu, thermal, start, low_side, high_side) -> Float[Array, ""]:
-    """Where the outline changes between `start` and one kT above it, from one side to the other.
+class _Interval(NamedTuple):
+    """One kT of energy, from `start` (kT from mu), with the outlines at its two ends."""
 
-    That is an extremum of a band: the derivative of its energy is that of the energy at its k.
+    start: Float[Array, ""]
+    low_side: Outline
+    high_side: Outline
+
+
+def _locate_onset(outline: Callable, model, mu, thermal, interval: _Interval) -> Float[Array, ""]:
+    """Onset inside an interval, by bisection of the outline, in kT from mu.
+
+    It is an extremum of a band: the derivative of its energy is that of the energy at its k.
     """
-    level, unit = frozen((mu, thermal))
+    level, unit = stop_gradients((mu, thermal))
+    start = interval.start
 
-    def step(bounds):
+    def bisect_interval(bounds):
         low, high, low_side, high_side = bounds
         middle = (low + high) / 2
         found = outline(level + unit * middle)
@@ -178,14 +188,14 @@ def _onset(outline: Callable, model, mu, thermal, start, low_side, high_side) ->
         choose = lambda yes, no: jax.tree.map(partial(jnp.where, same), yes, no)  # noqa: E731
         return choose((middle, high, found, high_side), (low, middle, low_side, found))
 
-    _, x, *sides = repeat(_BISECTIONS, step, (start, start + 1, low_side, high_side))
-    k, band = _extremum(frozen(model), jax.tree.map(lambda *y: jnp.stack(y), *sides))
+    _, x, *sides = repeat(_BISECTIONS, bisect_interval, (start, start + 1, *interval[1:]))
+    k, band = _find_extremum(stop_gradients(model), jax.tree.map(lambda *y: jnp.stack(y), *sides))
     energy = one_band(model, k[:, None], band[None])[0][0]
     moved = (energy - mu) / jnp.where(unit == 0, 1, thermal)
-    return frozen(x) + moved - frozen(moved)
+    return stop_gradients(x) + moved - stop_gradients(moved)
 
 
-def _extremum(model, sides: Outline):
+def _find_extremum(model, sides: Outline):
     """k and band of the slowest node of the bands whose outline differs between two energies."""
     slots = sides.number.shape[1]
     k, band = jnp.moveaxis(sides.k, 0, 1).reshape(len(sides.k[0]), -1), sides.band.ravel()
@@ -206,18 +216,20 @@ def nodes_at(
     all one can do.
     """
     shape = energies.energies.shape
-    rules = jnp.tile(jnp.asarray(energies.rules), shape[0])
-    find = lambda point: _of_rule(surface, point[1]).find(model, point[0])  # noqa: E731
+    rules = jnp.tile(jnp.asarray(energies.rule_index), shape[0])
+    find = lambda point: _select_rule(surface, point[1]).find(model, point[0])  # noqa: E731
     points = (energies.energies.ravel(), rules)
     slots = jax.eval_shape(find, jax.tree.map(lambda x: x[0], points))[0].weight.size
     batch = int(np.clip(_NODES_IN_MEMORY // slots, 1, len(rules)))
     nodes, findings = map_in_pieces(find, points, batch_size=batch)
     wrong = [_any_of_point(finding.found) for finding in findings]
     wrong = jnp.any(jnp.stack(wrong), axis=0) if wrong else jnp.zeros(len(rules), bool)
-    spoilt = jnp.where(energies.counted.ravel(), jnp.nan, 0)
+    spoilt = jnp.where(energies.has_share.ravel(), jnp.nan, 0)
     weight = jnp.where(wrong[:, None], spoilt[:, None], nodes.weight)
     nodes = FermiSurface(nodes.k, nodes.band, weight)
-    relevant = tuple(_relevant(finding, energies.matters.ravel()) for finding in findings)
+    relevant = tuple(
+        _restrict_finding(finding, energies.counts_in_first.ravel()) for finding in findings
+    )
     return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), nodes), relevant
 
 
@@ -228,13 +240,13 @@ def _any_of_point(found: Bool[Array, "p *a"]) -> Bool[Array, " p"]:
     return jnp.any(found.reshape(len(found), -1), axis=1)
 
 
-def _relevant(finding: Diagnostic, matters: Bool[Array, " p"]) -> Diagnostic:
-    """A finding at all points, their axis moved to the end, where it matters."""
+def _restrict_finding(finding: Diagnostic, matters: Bool[Array, " p"]) -> Diagnostic:
+    """Return a finding at all points, with their axis last, where it matters."""
     finding = jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), finding)
     return eqx.tree_at(lambda f: f.found, finding, finding.found & matters)
 
 
-def _of_rule(surface: FermiSurfaceRule, number) -> FermiSurfaceRule:
+def _select_rule(surface: FermiSurfaceRule, number) -> FermiSurfaceRule:
     """The rule, or with the number 1 its companion, which has the same shapes: one program."""
     arrays, rest = eqx.partition(surface, eqx.is_array)
     other = eqx.filter(surface.companion() or surface, eqx.is_array)
@@ -287,11 +299,11 @@ def refuse_findings(findings: Findings, levels: Levels) -> None:
     """
     for temperature, every in zip(levels.temperatures, findings, strict=True):
         for finding in every:
-            finding.refuse(window_of(temperature))
+            finding.refuse_if_found(window_of(temperature))
 
 
 def window_of(temperature) -> str:
-    """Why a Fermi surface was looked at that is not the one at mu."""
+    """Return a sentence on why Fermi surfaces away from mu were looked at."""
     if not np.any(np.asarray(temperature) > 0):
         return ""
     reach = _WINDOW * BOLTZMANN * float(temperature)

@@ -782,9 +782,9 @@ def test_what_a_thermal_window_reaches_is_refused_with_the_temperature():
     text = "comes close to a van Hove point."
     finding = Diagnostic(jnp.array([True]), jnp.zeros((2, 1)), jnp.zeros(1, int), text)
     with pytest.raises(ValueError, match=r"van Hove point\. .* at 900 K reaches 1\.55 eV"):
-        finding.refuse(window_of(900.0))
+        finding.refuse_if_found(window_of(900.0))
     with pytest.raises(ValueError, match=r"van Hove point\.$"):
-        finding.refuse(window_of(0.0))
+        finding.refuse_if_found(window_of(0.0))
 
 
 def test_error_is_at_least_the_true_one():

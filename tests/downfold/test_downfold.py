@@ -12,7 +12,7 @@ from scipy.linalg import solve_sylvester, sqrtm, subspace_angles
 from systems import random_hermitian, random_hopping, total
 
 import jaxspin as js
-from jaxspin.band_structure.bands import solve
+from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant
 from jaxspin.downfold import block_diagonalization
 from jaxspin.engine.small_matrices import PAULI
@@ -174,7 +174,7 @@ def test_is_least_action(sizes):
         order = group + [i for i in range(6) if i not in group]
         frame = jnp.eye(6, dtype=complex)[:, np.array(order)]
         blocks = block_diagonalization.Blocks(frame, np.array(order), (len(group), 6 - len(group)))
-        columns = block_diagonalization.LeastAction().columns(h[..., None], blocks)
+        columns = block_diagonalization.LeastAction().kept_columns(h[..., None], blocks)
         np.testing.assert_allclose(columns[..., 0], expected[:, group], atol=1e-13)
 
 
@@ -190,7 +190,8 @@ def test_two_blocks_are_the_exponential():
 def exponential_series(h, sizes, order):
     """U_p of exp(iQ) with Q between the blocks only: the paper's iteration, by NumPy."""
     inside, between = (
-        np.asarray(x)[..., 0] for x in block_diagonalization.apart(jnp.asarray(h)[..., None], sizes)
+        np.asarray(x)[..., 0]
+        for x in block_diagonalization.split_blocks(jnp.asarray(h)[..., None], sizes)
     )
     edges = np.cumsum([0, *sizes])
     generators = []
@@ -249,7 +250,7 @@ def test_odd_orders_of_two_blocks(sizes, nothing):
     h, u = coupled(5)[..., None], series(coupled(5), sizes)[..., None]
     blocks = block_diagonalization.Blocks(jnp.eye(6, dtype=complex), jnp.arange(6), sizes)
     second, third = (
-        block_diagonalization.Perturbation(order).dress(u[: order + 1, :, :2], h, blocks)
+        block_diagonalization.Perturbation(order).dress_operator(u[: order + 1, :, :2], h, blocks)
         for order in (2, 3)
     )
     assert (np.max(np.abs(second - third)) < 1e-14) == nothing
@@ -279,8 +280,10 @@ def test_dressed_current_is_the_second_form_of_20():
     def rotation(hamiltonian):
         h = hamiltonian[..., None]
         parts = [
-            block_diagonalization.isometry(
-                h, jnp.eye(6, dtype=complex)[:, group], block_diagonalization.spectrum(h, order)
+            block_diagonalization.kept_isometry(
+                h,
+                jnp.eye(6, dtype=complex)[:, group],
+                block_diagonalization.fixed_spectrum(h, order),
             )
             for group, order in (
                 (slice(0, 2), jnp.arange(6)),
@@ -307,7 +310,10 @@ def test_dressed_current_is_the_second_form_of_20():
 
 def test_dressed_current_is_26_at_second_order():
     """(26) with Q and ∂Q from linear equations, intrinsic terms included."""
-    h, c = (np.asarray(x)[..., 0] for x in block_diagonalization.apart(FULL(K)[..., None], (2, 4)))
+    h, c = (
+        np.asarray(x)[..., 0]
+        for x in block_diagonalization.split_blocks(FULL(K)[..., None], (2, 4))
+    )
     _, _, slopes = whole(FULL, K)
     comm = lambda a, b: a @ b - b @ a  # noqa: E731
 
@@ -320,7 +326,8 @@ def test_dressed_current_is_26_at_second_order():
     q, spin = generator(c), np.asarray(FULL.spin())
     for i in (0, 1):
         dh, dc = (
-            np.asarray(x)[..., 0] for x in block_diagonalization.apart(slopes[i][..., None], (2, 4))
+            np.asarray(x)[..., 0]
+            for x in block_diagonalization.split_blocks(slopes[i][..., None], (2, 4))
         )
         # ∂ of [H', Q] = iH'': [H', ∂Q] = i∂H'' − [∂H', Q]
         dq = generator(dc + 1j * comm(dh, q))
@@ -451,7 +458,7 @@ def test_reverse_mode_of_a_response():
     def filled(b):
         model = js.downfold(eqx.tree_at(lambda m: m.b, FULL, b), (0, 1))
         observable = spin_hall.ConventionalSpinHall()
-        bands = solve(model, K[:, None], Covariant(), **observable.needs)
+        bands = solve_bands(model, K[:, None], Covariant(), **observable.needs)
         return jnp.sum(observable(bands).full[..., 0] * jnp.array([1.0, 0.3]))
 
     value, slope = jax.jit(jax.value_and_grad(filled))(0.2)
@@ -561,7 +568,7 @@ def weights(model, points):
     """Energies and the weights of each band, at one k after the other, (K, ...)."""
 
     def at_one(k):
-        bands = solve(model, k[:, None], Covariant(), **KNOWN.needs)
+        bands = solve_bands(model, k[:, None], Covariant(), **KNOWN.needs)
         return bands.energies[..., 0], KNOWN(bands).full[..., 0]
 
     return jax.lax.map(at_one, points)
@@ -671,7 +678,7 @@ def test_models_change_before_downfolding():
 def test_validity_says_how_good_it_is(order):
     mesh = js.Disk(0.8, 6, 4)
     two = js.downfold(FULL, (0, 1), order=order)
-    report = js.validity(two, mesh)
+    report = two.validity(mesh)
     k = np.asarray(mesh.points(jnp.arange(mesh.size), None).k).T
     full, effective = (
         np.linalg.eigvalsh(eqx.filter_jit(lambda m, k: jax.lax.map(m, k))(model, k))
@@ -690,7 +697,7 @@ def test_validity_says_how_good_it_is(order):
 
 
 def test_validity_of_the_exact_model():
-    assert float(js.validity(EXACT, K).error) < 1e-14
+    assert float(EXACT.validity(K).error) < 1e-14
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -785,9 +792,9 @@ def test_smallest_denominators():
     """Of the exact rotation kept from removed bands; with an order also levels of all blocks."""
     h = jnp.asarray(np.diag([0.0, 1.0, 3.0]) + 0j).at[0, 1].set(1e-3).at[1, 0].set(1e-3)[..., None]
     blocks = block_diagonalization.Blocks(jnp.eye(3, dtype=complex), jnp.arange(3), (1, 1, 1))
-    assert float(block_diagonalization.Perturbation(2).gap(h, blocks)[0]) == 1
+    assert float(block_diagonalization.Perturbation(2).smallest_denominator(h, blocks)[0]) == 1
     energies = np.linalg.eigvalsh(h[..., 0])
-    exact = float(block_diagonalization.LeastAction().gap(h, blocks)[0])
+    exact = float(block_diagonalization.LeastAction().smallest_denominator(h, blocks)[0])
     assert exact == pytest.approx(energies[1] - energies[0], rel=1e-14)
     levels = jnp.array([[0.0], [3.0], [3.0 + 1e-15]])
     assert float(block_diagonalization.smallest_gap(levels, (1, 1, 1))[0]) == 0  # within rounding
@@ -833,12 +840,10 @@ def test_no_constant_spin():
         EXACT.spin()
 
 
-def test_validity_of_another_model():
-    with pytest.raises(ValueError, match="must be an EffectiveModel"):
-        js.validity(D, K)
+def test_validity_at_k_of_another_dimension():
     for k in (jnp.zeros(3), jnp.zeros((0, 2))):
         with pytest.raises(ValueError, match="last axis of length 2"):
-            js.validity(EXACT, k)
+            EXACT.validity(k)
 
 
 # --- peers ----------------------------------------------------------------------------------------
@@ -856,7 +861,7 @@ def test_against_pymablock(others):
     u = series(jnp.asarray(split(K)), two.blocks.sizes)[..., None]
     previous = 0
     for order in range(5):
-        dressed = block_diagonalization.Perturbation(order).dress(
+        dressed = block_diagonalization.Perturbation(order).dress_operator(
             u[: order + 1, :, :2], split(K)[..., None], two.blocks
         )[..., 0]
         term = theirs[0, 0, order]

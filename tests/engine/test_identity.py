@@ -330,7 +330,7 @@ ENTRIES = {
             sea=js.Disk(1.0, 8, 8),
         ).total.conductivity.value
     ),
-    "downfolding": lambda model: js.validity(js.downfold(model, (0,)), K[:1]).gap,
+    "downfolding": lambda model: js.downfold(model, (0,)).validity(K[:1]).gap,
     "fit": fitted,
     "fit of a module": lambda model: js.fit(Residuals(model), {"scale": 1.0}).values,
     "sensitivity": lambda model: (

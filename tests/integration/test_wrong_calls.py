@@ -374,7 +374,11 @@ CALLS = {
     "downfold: beyond": (lambda: js.downfold(KANE_MELE, (0, 7)), "keep"),
     "downfold: order": (lambda: js.downfold(KANE_MELE, (0, 1), order=1.5), "order", "integer"),
     "Lowest: floats": (lambda: js.LowestBands(2.0), "number", "integers"),
-    "validity of a model": (lambda: js.validity(KANE_MELE, GRID), "model", "EffectiveModel"),
+    "validity at a number": (
+        lambda: js.downfold(KANE_MELE, js.LowestBands(2)).validity(3),
+        "k",
+        "length 2",
+    ),
     # --- Fermi energy
     "fermi_energy: text": (lambda: js.fermi_energy(LATTICE, GRID, "half"), "density", "'half'"),
     "fermi_energy: None": (lambda: js.fermi_energy(LATTICE, GRID, None), "density", "None"),

@@ -12,7 +12,7 @@ import pytest
 from gauge import over_groups, random_gauge, rotated
 
 import jaxspin as js
-from jaxspin.band_structure.bands import solve
+from jaxspin.band_structure.bands import solve_bands
 from jaxspin.interop import wannier90
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.quantities import spin_hall
@@ -110,7 +110,7 @@ def test_published_digits(overlaps, external):
 def test_all_components_are_those_of_a_numpy_loop(model, matrices):
     u = np.random.default_rng(3).uniform(size=(4, 3))
     k = u @ np.asarray(reciprocal_vectors(model.lattice))
-    bands = solve(model, jnp.asarray(k.T), PAIRS)
+    bands = solve_bands(model, jnp.asarray(k.T), PAIRS)
     ours = np.asarray(spin_hall.ConventionalSpinHall()(bands).full)
     ours = over_groups(np.asarray(bands.degenerate), ours.reshape(3, 3, 3, *bands.energies.shape))
     expected = np.moveaxis(weights(*at(matrices, u)), (0, 1), (-1, -2))
@@ -133,7 +133,7 @@ def test_pairs_in_another_gauge(model):
     """Kramers partners mixed at random: no definition notices, and single bands do."""
     u = np.array([[0.25, 0.5, 0.75], [0.25, 0.25, 0.5], [0.0, 0.0, 0.25]])
     k = jnp.asarray((u @ np.asarray(reciprocal_vectors(model.lattice))).T)
-    bands = solve(model, k, PAIRS, external_curvature=True)
+    bands = solve_bands(model, k, PAIRS, external_curvature=True)
     # Partners at one energy: the 10⁻⁵ eV between them are the digits of the files.
     bands = eqx.tree_at(lambda b: b.energies, bands, bands.levels)
     same = np.asarray(bands.degenerate)

@@ -13,7 +13,7 @@ from scipy.linalg import block_diag, null_space
 from scipy.optimize import brentq
 
 import jaxspin as js
-from jaxspin.band_structure.bands import solve
+from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant
 from jaxspin.downfold import block_diagonalization
 from jaxspin.engine.small_matrices import PAULI, anticommutator
@@ -45,7 +45,7 @@ def along_x(model, k):
 
 
 def _observed(model, k):
-    bands = solve(model, jnp.stack([k, jnp.zeros_like(k)])[:, None], Covariant(1e-12))
+    bands = solve_bands(model, jnp.stack([k, jnp.zeros_like(k)])[:, None], Covariant(1e-12))
     both = TrivialSpinCurrent()(bands).sea, TopologicalSpinCurrent()(bands).sea
     parts = jnp.stack(both)[..., 0]  # (part, flow, spin, band)
     return bands.energies[..., 0], (parts[:, 1, 0] - parts[:, 0, 1]) / 2
@@ -65,7 +65,9 @@ def _of_orders(model, k):
     operators = jnp.stack([hamiltonian, current])
     u = block_diagonalization.rotation_series(hamiltonian, blocks.sizes, max(ORDERS))[:, :, :2]
     return [
-        block_diagonalization.Perturbation(order).dress(u[: order + 1], operators, blocks)[..., 0]
+        block_diagonalization.Perturbation(order).dress_operator(u[: order + 1], operators, blocks)[
+            ..., 0
+        ]
         for order in ORDERS
     ]
 

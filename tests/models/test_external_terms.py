@@ -15,7 +15,7 @@ from gauge import traces as gauge_invariant
 from systems import random_hermitian
 
 import jaxspin as js
-from jaxspin.band_structure.bands import solve
+from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant
 from jaxspin.engine.small_matrices import PAULI
 from jaxspin.meshes.lattice import reciprocal_vectors
@@ -180,7 +180,7 @@ def test_half_of_the_basis_knows_the_curvature_of_the_other_half(form):
     k = np.random.default_rng(1).normal(size=(5, 2))
     assert_same(js.berry_curvature(PART, k), js.berry_curvature(WHOLE, k)[:, :2])
     # Negative control: the sum over the bands of the part alone is another.
-    bands = solve(PART, jnp.asarray(k.T), Covariant())
+    bands = solve_bands(PART, jnp.asarray(k.T), Covariant())
     inner = -2 * np.imag(np.einsum("mnk,nmk->mk", bands.connection[0], bands.connection[1]))
     outer = np.asarray(js.berry_curvature(WHOLE, k))[:, :2, 0, 1].T
     assert np.max(np.abs(inner - outer)) > 0.1 * np.max(np.abs(outer))
@@ -237,8 +237,10 @@ def test_box_and_scattered_points_agree(form):
     u = [jnp.linspace(0.1, 0.5, 3), jnp.linspace(-0.3, 0.3, 4)]
     points = jnp.stack([x.ravel() for x in jnp.meshgrid(*u, indexing="ij")])
     k = reciprocal_vectors(PART.lattice).T @ points
-    got = traces(solve(PART, k, Covariant(), box=u, external_curvature=True))
-    for a, b in zip(got, traces(solve(PART, k, Covariant(), external_curvature=True)), strict=True):
+    got = traces(solve_bands(PART, k, Covariant(), box=u, external_curvature=True))
+    for a, b in zip(
+        got, traces(solve_bands(PART, k, Covariant(), external_curvature=True)), strict=True
+    ):
         assert_same(a, b)
 
 
@@ -246,7 +248,9 @@ def test_site_phases_are_a_choice_of_basis():
     """With the whole position operator given, centres only name the phases of the basis."""
     k = jnp.asarray(np.random.default_rng(2).normal(size=(2, 6)))
     moved = eqx.tree_at(lambda m: m.centres, PART, jnp.zeros_like(PART.centres))
-    here, there = (traces(solve(m, k, Covariant(), external_curvature=True)) for m in (PART, moved))
+    here, there = (
+        traces(solve_bands(m, k, Covariant(), external_curvature=True)) for m in (PART, moved)
+    )
     for a, b in zip(here, there, strict=True):
         assert_same(a, b)
 
@@ -262,7 +266,9 @@ def test_origin_is_free():
         ),
     )
     k = jnp.asarray(np.random.default_rng(2).normal(size=(2, 6)))
-    here, there = (traces(solve(m, k, Covariant(), external_curvature=True)) for m in (PART, moved))
+    here, there = (
+        traces(solve_bands(m, k, Covariant(), external_curvature=True)) for m in (PART, moved)
+    )
     for a, b in zip(here, there, strict=True):
         assert_same(a, b)
 
@@ -271,7 +277,7 @@ def test_periodic_in_the_reciprocal_lattice():
     k = jnp.asarray(np.random.default_rng(2).normal(size=(2, 6)))
     step = reciprocal_vectors(PART.lattice)[0][:, None]
     here, there = (
-        traces(solve(PART, q, Covariant(), external_curvature=True)) for q in (k, k + step)
+        traces(solve_bands(PART, q, Covariant(), external_curvature=True)) for q in (k, k + step)
     )
     for a, b in zip(here, there, strict=True):
         assert_same(a, b)
@@ -297,7 +303,7 @@ def test_velocity_is_that_of_a_numpy_loop():
     energies, u = np.linalg.eigh(h)
     turned = lambda x: u.conj().T @ x @ u  # noqa: E731
     v = turned(slopes) + 1j * (energies[:, None] - energies[None, :]) * turned(a)
-    got = solve(TURNED, jnp.asarray(k)[:, None], Covariant())
+    got = solve_bands(TURNED, jnp.asarray(k)[:, None], Covariant())
     phase = np.exp(1j * np.angle(np.diag(u.conj().T @ got.basis[..., 0])))
     np.testing.assert_allclose(got.energies[:, 0], energies, atol=1e-12)
     for mine, theirs in ((got.velocity, v), (got.spin, turned(s))):

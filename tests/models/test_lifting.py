@@ -9,7 +9,7 @@ from gauge import traces
 from systems import random_hermitian
 
 import jaxspin as js
-from jaxspin.band_structure.bands import solve
+from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant
 from jaxspin.engine.small_matrices import PAULI
 from jaxspin.meshes.lattice import reciprocal_vectors
@@ -80,8 +80,8 @@ def test_box_is_the_derivative_in_another_basis(form, n, d, reach):
 def test_box_gives_the_same_bands(form, d):
     model = random_model(4, d, 1)
     u, k = box_and_points(model)
-    got = solve(model, k, Covariant(), box=u)
-    assert_same(traces(got), traces(solve(model, k, Covariant())))
+    got = solve_bands(model, k, Covariant(), box=u)
+    assert_same(traces(got), traces(solve_bands(model, k, Covariant())))
 
 
 def test_without_the_site_terms_the_velocity_is_another(form):
@@ -89,8 +89,8 @@ def test_without_the_site_terms_the_velocity_is_another(form):
     model = random_model(4, 2, 1)
     u, k = box_and_points(model)
     lost = eqx.tree_at(lambda m: m.centres, model, jnp.zeros_like(model.centres))
-    got = traces(solve(lost, k, Covariant(), box=u))
-    expected = traces(solve(model, k, Covariant()))
+    got = traces(solve_bands(lost, k, Covariant(), box=u))
+    expected = traces(solve_bands(model, k, Covariant()))
     assert_same(got[2:], expected[2:])
     assert np.max(np.abs(got[0] - expected[0])) > 0.1
 
@@ -137,7 +137,8 @@ def test_made_of_others():
     for model in (0.7 * first, first + second, js.models.WithSpin(first, operator)):
         assert_same(model.tile(k), Model.tile(model, k))
         assert_same(
-            traces(solve(model, k, Covariant(), box=u)), traces(solve(model, k, Covariant()))
+            traces(solve_bands(model, k, Covariant(), box=u)),
+            traces(solve_bands(model, k, Covariant())),
         )
 
 

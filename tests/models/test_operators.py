@@ -14,7 +14,7 @@ from systems import random_hermitian, random_hopping
 
 import jaxspin as js
 from jaxspin import models, units
-from jaxspin.band_structure.bands import Bands, solve
+from jaxspin.band_structure.bands import Bands, solve_bands
 from jaxspin.engine.small_matrices import PAULI
 from jaxspin.integration.problem import Problem
 from jaxspin.models.operators import named_operators
@@ -141,7 +141,7 @@ def in_copy(observable):
 def solved() -> Bands:
     model = with_copy(models.KaneMele(0.3, 1.0, 0.2, 0.1))
     k = jnp.array([[0.3, -0.7, 1.1], [0.2, 0.5, -0.4]])
-    return solve(model, k, js.Covariant(), operators=("spin", "copy"))
+    return solve_bands(model, k, js.Covariant(), operators=("spin", "copy"))
 
 
 @pytest.mark.parametrize("name", OBSERVABLES)
@@ -211,7 +211,7 @@ def test_gauge():
     """Unitaries inside the pairs change no trace over a group, and do change single bands."""
     given = {"pair": random_hermitian(np.random.default_rng(3), 2, 4, 4)}
     model = models.WithOperators(HONEYCOMB, given)
-    bands = solve(model, jnp.asarray(K.T), js.Covariant(), operators=("pair",))
+    bands = solve_bands(model, jnp.asarray(K.T), js.Covariant(), operators=("pair",))
     same = np.asarray(bands.degenerate)
     assert np.all(same.sum(axis=1) == 2)
     w = random_gauge(np.random.default_rng(7), same)
@@ -233,7 +233,7 @@ def test_local_operators_of_a_hopping_model():
     u = [jnp.array([0.1, 0.4]), jnp.array([0.2, 0.3, 0.7])]
     k = jnp.stack([x.ravel() for x in jnp.meshgrid(*u, indexing="ij")])
     k = 2 * jnp.pi * jnp.linalg.solve(model.lattice, k)
-    lift = partial(solve, named, k, js.Covariant(), operators=("site", "spin"))
+    lift = partial(solve_bands, named, k, js.Covariant(), operators=("site", "spin"))
     for one, other in zip(*map(_diagonals, (lift(), lift(box=u))), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-12)
 
@@ -382,7 +382,9 @@ WRONG = {
         r"`of` must be one of .* but is 'spin'",
     ),
     "not asked for": (
-        lambda: ConventionalSpinHall()(solve(Valleys(), jnp.zeros((2, 1)), js.Covariant(), ())),
+        lambda: ConventionalSpinHall()(
+            solve_bands(Valleys(), jnp.zeros((2, 1)), js.Covariant(), operators=())
+        ),
         "`name` must be an operator that was asked for",
     ),
 }

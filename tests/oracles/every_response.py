@@ -101,7 +101,7 @@ def effective():
     exact, second = (js.downfold(BI2SE3, (0, 1), order=order) for order in (None, 2))
     yield "bands", js.bands(exact, K3).energies
     yield "second order", js.bands(second, K3).energies
-    yield "angle", js.validity(exact, K3).angle
+    yield "angle", exact.validity(K3).angle
 
 
 def hole_wells():

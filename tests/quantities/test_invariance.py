@@ -25,7 +25,7 @@ from systems import (
 import jaxspin as js
 from jaxspin import models
 from jaxspin.band_structure import geometry
-from jaxspin.band_structure.bands import Bands, solve
+from jaxspin.band_structure.bands import Bands, solve_bands
 from jaxspin.integration import tiles
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.quantities.spin_hall import PIECES
@@ -237,7 +237,7 @@ def weights(bands: Bands) -> dict[str, jax.Array]:
 
 @eqx.filter_jit
 def solved(model, k, degeneracy=js.Covariant()) -> Bands:  # noqa: B008
-    return solve(model, k, degeneracy)
+    return solve_bands(model, k, degeneracy)
 
 
 GAUGE = {
