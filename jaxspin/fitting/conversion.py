@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxspin.engine.interpolation import hermite
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import finite_reals, shortened
 from jaxspin.units import ELEMENTARY_CHARGE
@@ -120,10 +121,7 @@ def _cell_corners(cell, table, values) -> tuple[Array, ...]:
 def _interpolate_hermite(t, width, corners: tuple[Array, ...]) -> tuple[Array, Array]:
     """The cubic polynomial with the values and slopes of `_cell_corners`, and its slope."""
     start, end, slope_start, slope_end = corners
-    a, b = slope_start * width - (end - start), -slope_end * width + (end - start)
-    s = 1 - t
-    value = s * start + t * end + t * s * (a * s + b * t)
-    slope = end - start + (s - t) * (a * s + b * t) + t * s * (b - a)
+    value, slope = hermite(t, (start, end), (slope_start * width, slope_end * width))
     return value, slope / width
 
 

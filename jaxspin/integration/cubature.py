@@ -8,6 +8,7 @@ energy passes mu. What is left to the other coordinates is continuous.
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -20,6 +21,7 @@ from numpy.polynomial import legendre, polynomial
 from jaxspin.band_structure.bands import Bands, solve_bands
 from jaxspin.band_structure.degeneracy import Degeneracy
 from jaxspin.engine.programs import program
+from jaxspin.engine.roots import newton_or_bisect
 from jaxspin.engine.xla import materialize
 from jaxspin.integration.levels import fermi
 from jaxspin.meshes.coordinates import Coordinates
@@ -303,6 +305,7 @@ _POWERS = ORDER + 1
 # Coefficients of powers of the antiderivatives of the Lagrange polynomials, (q, power).
 _PRIMITIVES = np.array([polynomial.polyint(c) for c in _COEFFICIENTS.T])
 _NEWTON = 6
+_SLACK = 1e-9  # a converged step may leave its bracket by a rounding error
 
 
 def _fill_line(g: Float[Array, "q *s"], derivative: bool, towards) -> Float[Array, "q *s"]:
@@ -376,19 +379,8 @@ def _find_turn(c, a, b):
     return jnp.where(rising != falling, _find_root(slopes, a, b, ~rising), (a + b) / 2)
 
 
-def _find_root(c, left, right, negative: Bool[Array, "..."]):
-    """The zero in [left, right], where the sign at the left is known: Newton, halving where it
-    leaves the bracket."""
-
-    def refine_bracket(bracket, _):
-        left, right, y = bracket
-        value, slope = _evaluate_polynomial(c, y)
-        before = (value < 0) == negative  # the zero is to the right of y
-        left, right = jnp.where(before, y, left), jnp.where(before, right, y)
-        guess = y - value / jnp.where(slope == 0, 1, slope)
-        # A converged guess may leave its bracket by a rounding error.
-        good = (guess > left - 1e-9) & (guess < right + 1e-9) & (slope != 0)
-        return (left, right, jnp.where(good, guess, (left + right) / 2)), None
-
-    start = left, right, (left + right) / 2
-    return jax.lax.scan(refine_bracket, start, None, length=_NEWTON)[0][2]
+def _find_root(c, left, right, rising: Bool[Array, "..."]):
+    """Zero of the polynomial in [left, right]; `rising` where it is negative at the left."""
+    refine = partial(newton_or_bisect, partial(_evaluate_polynomial, c), rising, slack=_SLACK)
+    start = (left + right) / 2, left, right
+    return jax.lax.scan(lambda x, _: (refine(x), None), start, None, length=_NEWTON)[0][0]

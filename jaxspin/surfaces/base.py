@@ -6,6 +6,7 @@ it, which is, then gives the nodes the right first derivative (`newton_step`).
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -17,6 +18,7 @@ from jaxspin.band_structure.bands import DEGENERATE_TO_ROUNDING
 from jaxspin.band_structure.eigensystem import eigensystem
 from jaxspin.engine.derivative_rules import differentiate_once
 from jaxspin.engine.programs import program
+from jaxspin.engine.roots import newton_or_bisect
 from jaxspin.engine.small_matrices import dagger, diagonal_of_product, is_traced, matmul
 from jaxspin.engine.validate import check_energy, finite_reals, shortened
 from jaxspin.engine.xla import repeat
@@ -286,16 +288,8 @@ def bracketed_roots(
     """The root of f on each line, by Newton steps that a bisection replaces where they leave
     [low, high]; `rising` where f goes from negative to positive there."""
 
-    def newton_or_bisect(state):
-        x, low, high = state
-        value, slope = lines(x)
-        beyond = (value > 0) == rising
-        low, high = jnp.where(beyond, low, x), jnp.where(beyond, x, high)
-        trial = x - value / safe_divisor(slope)
-        inside = (trial >= low) & (trial <= high)
-        return jnp.where(inside, trial, (low + high) / 2), low, high
-
-    return repeat(_STEPS, newton_or_bisect, (start, low, high))[0]
+    step = partial(newton_or_bisect, lines, rising)
+    return repeat(_STEPS, step, (start, low, high))[0]
 
 
 def newton_step(lines: Lines, x: Float[Array, "*a"]) -> Float[Array, "*a"]:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxspin.engine.annotations import Numbers
+from jaxspin.engine.interpolation import hermite
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import shortened
 from jaxspin.meshes.lattice import reciprocal_vectors
@@ -188,12 +189,8 @@ def _bracket_sign_changes(values, slopes, fractions, roots: int) -> _Bracket:
 def _interpolate_cubic(values, slopes):
     """The cubic Hermite interpolation of samples (n, j, N), `_WITHIN` points for each."""
     x = jnp.arange(_WITHIN)[:, None] / _WITHIN
-    f0, f1, d0, d1 = (
-        y[:, part, None] for y in (values, slopes) for part in (slice(-1), slice(1, None))
-    )
-    rest = 1 - x
-    fine = f0 * (1 + 2 * x) * rest**2 + d0 * x * rest**2 + f1 * x**2 * (1 + 2 * rest)
-    fine = (fine - d1 * x**2 * rest).reshape(len(values), -1, values.shape[-1])
+    ends = ((y[:, :-1, None], y[:, 1:, None]) for y in (values, slopes))
+    fine = hermite(x, *ends)[0].reshape(len(values), -1, values.shape[-1])
     return jnp.concatenate([fine, values[:, -1:]], axis=1)
 
 
