@@ -206,3 +206,28 @@ def test_counts_find_what_they_count():
     found = counts.Counts.of([counts.Definition("room", "file: _seen", written)])
     for name in ("one_word", "participles", "questions", "crowded", "long"):
         assert len(getattr(found, name)) == 1
+
+
+COUNTED = counts.Counts.of(counts.read_definitions(ROOT))
+
+
+def places(name: str) -> list[str]:
+    return [found.place for found in getattr(COUNTED, name)]
+
+
+def test_names_say_more_than_one_word():
+    """`python tests/oracles/counts.py` counts by room."""
+    assert COUNTED.share_of("one_word") <= counts.ONE_WORD
+    assert COUNTED.share_of("participles") <= counts.PARTICIPLES, places("participles")
+
+
+def test_docstrings_say_what_is_returned_or_done():
+    assert COUNTED.share_of("questions") <= counts.QUESTIONS, places("questions")
+
+
+def test_functions_take_few_arguments_by_position():
+    assert not places("crowded")
+
+
+def test_functions_are_short():
+    assert not places("long")
