@@ -90,7 +90,7 @@ _FEW_ROWS, _LONG = 4, 2**17
 def add_rows(totals: Inexact[Array, "r *s"], row: Callable[[Array], Array]) -> Array:
     """`totals` with row(i) added to each row i; long ones on CPU row by row where they stand.
 
-    No loop that is one kernel can hold what XLA shares among threads (see `repeat`).
+    A row too may be so long that XLA shares it among threads (see `repeat`).
     """
     short = len(totals) <= _FEW_ROWS and totals.nbytes < _LONG
     if jax.default_backend() != "cpu" or short:
@@ -100,7 +100,7 @@ def add_rows(totals: Inexact[Array, "r *s"], row: Callable[[Array], Array]) -> A
         changed = jax.lax.dynamic_index_in_dim(totals, i, keepdims=False) + row(i)
         return jax.lax.dynamic_update_index_in_dim(totals, changed, i, 0)
 
-    return jax.lax.fori_loop(0, len(totals), add, totals)
+    return _in_pieces(lambda: jax.lax.fori_loop(0, len(totals), add, totals))
 
 
 def _in_pieces(loop: Callable):
