@@ -358,11 +358,11 @@ def _check_values(model: HoppingModel) -> None:
     if "blocks" in known:
         _check_hermitian_blocks("blocks", "H", "eV", model.cells, known["blocks"])
     if "position" in known:
-        _check_hermitian_blocks("position", "r", "Å", model.cells, known["position"])
+        _check_hermitian_blocks("position", "r", "Angstrom", model.cells, known["position"])
     if {"position", "centres"} <= known.keys():
         _check_centres(model.cells, known["position"], known["centres"])
     if "spin" in known and known["spin"].ndim == 4:
-        _check_hermitian_blocks("spin", "S", "ħ/2", model.cells, known["spin"])
+        _check_hermitian_blocks("spin", "S", "hbar/2", model.cells, known["spin"])
     elif "spin" in known:
         _check_hermitian_spin(known["spin"])
         if "centres" in known:

@@ -43,7 +43,7 @@ def _component_indices(letters: dict[str, str]) -> tuple[str, str]:
 def component_tex(symbol: str, letters: dict[str, str]) -> str:
     """Mathtext of one component, without dollars.
 
-    >>> print(tex("R", {"flow": "z", "field": "x", "spin": "y"}))
+    >>> print(component_tex("R", {"flow": "z", "field": "x", "spin": "y"}))
     R^{y}_{zx}
     """
     below, above = _component_indices(letters)

@@ -27,7 +27,7 @@ class Kinked(js.Model):
 
 
 GRID, LEVELS, ORIGIN = js.Grid((6, 6)), js.Levels(0.0), np.zeros(2)
-MESSAGE = r"∂H/∂k_x is not at k = \[0. 0.\], in bands 0, 1\. "
+MESSAGE = r"dH/dk_x is not at k = \[0. 0.\], in bands 0, 1\. "
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ MODELS = {
     "lattice of numbers": (lattice(jnp.ones(2)), "shape (2, 2)", "(2,)"),
     "lattice, flat": (lattice(jnp.ones((2, 2))), "span a cell", "determinant"),
     "lattice NaN": (lattice(jnp.eye(2) * jnp.nan), "lattice of finite numbers"),
-    "lattice in metres": (lattice(3e-10 * jnp.eye(2)), "Å", "looks like metres"),
+    "lattice in metres": (lattice(3e-10 * jnp.eye(2)), "Angstrom", "looks like metres"),
     "lattice of text": (lattice("square"), "shape (2, 2)", "()"),
 }
 SPINS = {
@@ -360,7 +360,11 @@ CALLS = {
     "hopping: half a cell": (lambda: hopping(cells=[[0.5], [-0.5]]), "cells", "integers"),
     "hopping: cells of a plane": (lambda: hopping(cells=[[1, 0], [-1, 0]]), "cells", "(r, 1)"),
     "hopping: blocks": (lambda: hopping(blocks=np.ones((3, 1, 1))), "blocks", "(2, 1, 1)"),
-    "hopping: not Hermitian": (lambda: hopping(blocks=1j * BLOCKS), "blocks", "H(-R) = H(R)†"),
+    "hopping: not Hermitian": (
+        lambda: hopping(blocks=1j * BLOCKS),
+        "blocks",
+        "H(-R) = H(R)^dagger",
+    ),
     "hopping: NaN": (lambda: hopping(blocks=np.nan * BLOCKS), "blocks", "finite"),
     "hopping: spin": (lambda: hopping(spin=np.ones((2, 1, 1))), "spin", "(3, 1, 1)"),
     "hopping: text": (lambda: hopping(blocks="t"), "blocks", "numbers"),

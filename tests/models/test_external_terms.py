@@ -397,9 +397,18 @@ def changed(name, index, value):
         ),
         ({"position": np.zeros((3, 2, 2, 3))}, r"`position` must have shape \(3, 2, 2, 2\)"),
         ({"spin": np.zeros((2, 3, 2, 2))}, r"`spin` must have shape \(3, 2, 2\) or \(3, 3, 2, 2\)"),
-        (changed("position", (1, 0, 0, 1), 0.2), r"`position` must obey r\(-R\) = r\(R\)†.*0.2 Å"),
-        (changed("spin", (1, 0, 0, 1), 0.2), r"`spin` must obey S\(-R\) = S\(R\)†.*0.2 ħ/2"),
-        (changed("position", (0, 0, 1, 1), 0.9), "must have the centres on the diagonal.*0.4 Å"),
+        (
+            changed("position", (1, 0, 0, 1), 0.2),
+            r"`position` must obey r\(-R\) = r\(R\)\^dagger.*0.2 Angstrom",
+        ),
+        (
+            changed("spin", (1, 0, 0, 1), 0.2),
+            r"`spin` must obey S\(-R\) = S\(R\)\^dagger.*0.2 hbar/2",
+        ),
+        (
+            changed("position", (0, 0, 1, 1), 0.9),
+            "must have the centres on the diagonal.*0.4 Angstrom",
+        ),
         (changed("position", (0, 0, 1, 1), np.nan), "`position` must be finite"),
     ],
 )

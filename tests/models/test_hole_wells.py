@@ -1051,26 +1051,29 @@ BAD = {
     "two parameters": (lambda: models.HoleWell((6.85, 2.1), 250.0, 1e6), r"`material`.* \(2,\)"),
     "negative mass along z": (
         lambda: models.HoleWell((4.0, 2.1, 1.9), 250.0, 1e6),
-        r"`material` must have γ1 > 2\|γ2\| .* mass",
+        r"`material` must have gamma1 > 2\|gamma2\| .* mass",
     ),
     "negative mass along a diagonal": (
         lambda: models.HoleWell((6.85, 2.1, 3.5), 250.0, 1e6),
-        r"`material` must have .* γ1 > 2\|γ3\|",
+        r"`material` must have .* gamma1 > 2\|gamma3\|",
     ),
     "width in nm": (
         lambda: models.HoleWell("GaAs", 25.0, 1e6),
-        r"`width` must be from 40 to 10000 Å, but is 25.0. .* 25.0 nm are 250 Å",
+        r"`width` must be from 40 to 10000 Angstrom, but is 25.0. .* 25.0 nm are 250 Angstrom",
     ),
     "width in metres": (
         lambda: models.HoleWell("GaAs", 25e-9, 1e6),
-        r"`width` must be from 40 .* but is 2.5e-08. .* metres: 2.5e-08 m are 250 Å",
+        r"`width` must be from 40 .* but is 2.5e-08. .* metres: 2.5e-08 m are 250 Angstrom",
     ),
     "width in no unit": (lambda: models.HoleWell("GaAs", 0.5, 1e6), r"`width` .* but is 0.5.$"),
     "parameters not finite": (
         lambda: models.HoleWell((np.inf, 2.0, 2.0), 250.0, 1e6),
         r"`material` must be finite",
     ),
-    "holes alike": (lambda: models.HoleWell((6.85, 0, 0), 250.0, 1e6), r"`material` .* γ2 ≠ 0"),
+    "holes alike": (
+        lambda: models.HoleWell((6.85, 0, 0), 250.0, 1e6),
+        r"`material` .* gamma2 != 0",
+    ),
     "negative width": (lambda: models.HoleWell("GaAs", -250.0, 1e6), r"`width` .* -250.0.$"),
     "several widths": (lambda: models.HoleWell("GaAs", [200.0, 250.0], 1e6), r"`width` .* one"),
     "width not finite": (lambda: models.HoleWell("GaAs", np.nan, 1e6), r"`width` .* nan"),

@@ -172,7 +172,7 @@ BAD = {
     "blocks inf": (changed("blocks", (2, 0, 1), np.inf), r"`blocks` must be finite.*\(2, 0, 1\)"),
     "not Hermitian": (
         changed("blocks", (3, 1, 2), 7.0),
-        r"`blocks` must obey H\(-R\) = H\(R\)†.* eV at R = \(1, -2, 1\)",
+        r"`blocks` must obey H\(-R\) = H\(R\)\^dagger.* eV at R = \(1, -2, 1\)",
     ),
     "centres of 2D": ({"centres": np.zeros((4, 2))}, r"`centres` must have shape \(4, 3\)"),
     "centres flat": ({"centres": np.zeros(3)}, "`centres` must have shape"),
