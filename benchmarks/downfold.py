@@ -18,6 +18,7 @@ import jaxspin as js
 from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant
 from jaxspin.engine.eigensolvers import eigh
+from jaxspin.models.lifted import Points
 
 POINTS, TILE, LIMIT = 100_096, 256, 2.0
 
@@ -29,7 +30,7 @@ def tiled(function):
 
 def hamiltonian(model, k):
     """H(k) alone, as the models lift it, (n, n, K)."""
-    return model.tile(k)[0].astype(complex)
+    return model.lift(Points(k)).hamiltonian.astype(complex)
 
 
 def diagonalise(model, k):

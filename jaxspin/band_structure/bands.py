@@ -23,7 +23,7 @@ from jaxspin.band_structure.degeneracy import (
 from jaxspin.band_structure.degeneracy_lifting import require_unlifted
 from jaxspin.band_structure.eigensystem import allow_any, band_basis
 from jaxspin.engine.xla import separate_kernel
-from jaxspin.models.lifted import Lifted, LiftedOperator
+from jaxspin.models.lifted import Lifted, LiftedOperator, Needs, Points
 
 #: Groups of bands that are degenerate to rounding, in any unit of energy. For what does not depend
 #: on groups itself, but its derivative on the gaps between them.
@@ -143,10 +143,11 @@ def solve_bands(
             `group_splitting` a derivative may be along a dH that splits a group, which is an error
             without.
         remote: whether what goes through the remote bands is wanted with the operators.
-        box: the values of each u_i, where the tile is the box of k = Σ_i u_i b_i (`Model.box`).
+        box: the values of each u_i, where the tile is the box of k = Σ_i u_i b_i (`Points`).
         check: of a dH that splits a group: `require_unlifted` or `nan_if_lifted`.
     """
-    lifted = model.lift(k, box, operators=operators, curl=external_curvature, remote=remote)
+    needs = Needs(tuple(operators), curl=external_curvature, remote=remote)
+    lifted = model.lift(Points(k, box), needs)
     hamiltonian = lifted.hamiltonian.astype(complex)
     matrices = _collect_matrices(lifted, external_curvature)
     if group_splitting:

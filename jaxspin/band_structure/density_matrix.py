@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Complex, Float
 
 from jaxspin.band_structure.band_structure import BandStructure
 from jaxspin.models.base import Model
+from jaxspin.models.lifted import Points
 
 
 class DensityMatrix(eqx.Module):
@@ -156,7 +157,7 @@ def differentiate_velocity(model: Model, k: Float[Array, " d"]) -> Complex[Array
 
 def _velocity_at(model: Model, k):
     """ħv (d, n, n) at one k in the basis of H(k), and the connection of the basis functions."""
-    lifted = model.lift(k[:, None])
+    lifted = model.lift(Points(k[:, None]))
     if lifted.connection is None:
         return lifted.slopes[..., 0].astype(complex), None
     velocity = lifted.connection.velocity(lifted.hamiltonian.astype(complex), lifted.slopes)

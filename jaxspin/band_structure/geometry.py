@@ -17,6 +17,7 @@ from jaxspin.band_structure.bands import DEGENERATE_TO_ROUNDING, Bands
 from jaxspin.band_structure.eigensystem import eigensystem
 from jaxspin.engine.small_matrices import diagonal_of_product
 from jaxspin.models.base import check_is_model
+from jaxspin.models.lifted import Points
 
 
 def berry_curvature(bands: Bands) -> Float[Array, "d d n K"]:
@@ -97,7 +98,8 @@ def covariant_derivative(
         basis = eigensystem(hamiltonian, DEGENERATE_TO_ROUNDING)[1][..., 0]
         slopes = jnp.moveaxis(jax.jacfwd(operator)(jnp.asarray(k)), -1, 0)
         if model.external_terms:
-            a, x = model.basis_connection(jnp.asarray(k)[:, None]).connection[..., 0], operator(k)
+            lifted = model.lift(Points(jnp.asarray(k)[:, None]))
+            a, x = lifted.connection.connection[..., 0], operator(k)
             slopes = slopes - 1j * (a @ x - x @ a)
         return basis.conj().T @ slopes @ basis
 

@@ -37,6 +37,7 @@ from jaxspin.disorder.fermi_states import FermiStates
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.meshes.mesh import Ball, Disk, Grid, Mesh, Plane, Space
 from jaxspin.models.base import Model, hamiltonian_at
+from jaxspin.models.lifted import Points
 from jaxspin.surfaces import FermiSurface
 
 _TILE = 4096  # points of a mesh at a time
@@ -173,10 +174,9 @@ def _choose_scale(model, surface, mu) -> Float[Array, ""]:
     At the distance h of every mu from these energies the integrand is smooth over h/6
     (`_regular_factor`), as it is over half the spread where mu is between them.
     """
-    origin = jnp.zeros((model.dimension, 1))
-    hamiltonian, slopes = model.tile(origin)
-    energies = jnp.linalg.eigvalsh(hamiltonian[..., 0])
-    velocity = jnp.sqrt(jnp.sum(jnp.abs(slopes) ** 2) / len(energies))
+    lifted = model.lift(Points(jnp.zeros((model.dimension, 1))))
+    energies = jnp.linalg.eigvalsh(lifted.hamiltonian[..., 0])
+    velocity = jnp.sqrt(jnp.sum(jnp.abs(lifted.slopes) ** 2) / len(energies))
     away = jnp.min(jnp.maximum(jnp.maximum(mu - energies[-1], energies[0] - mu), 0))
     smooth = jnp.maximum(energies[-1] - energies[0], away / (_SHARP / 2))
     scale = smooth / jnp.where(velocity == 0, 1, velocity)

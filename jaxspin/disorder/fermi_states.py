@@ -14,6 +14,7 @@ from jaxspin.engine.eigensolvers import eigh
 from jaxspin.engine.small_matrices import dagger, diagonal_of_product, product
 from jaxspin.engine.tolerances import DEGENERATE_ON_SHELL
 from jaxspin.models.base import Model
+from jaxspin.models.lifted import Needs, Points
 from jaxspin.surfaces import FermiSurface
 
 
@@ -51,8 +52,8 @@ class FermiStates(eqx.Module):
 
 def find_states(model: Model, surface: FermiSurface) -> FermiStates:
     """The states of a model on the nodes of its Fermi surface."""
-    hamiltonian, slopes = model.tile(surface.k)
-    _, projector, resolvent, gap = resolve_state(hamiltonian.astype(complex), surface.band)
+    lifted = model.lift(Points(surface.k), Needs(("spin",)))
+    _, projector, resolvent, gap = resolve_state(lifted.hamiltonian.astype(complex), surface.band)
     empty = surface.weight == 0
     return FermiStates(
         k=surface.k,
@@ -60,8 +61,8 @@ def find_states(model: Model, surface: FermiSurface) -> FermiStates:
         gap=jnp.where(empty, jnp.inf, gap),
         projector=projector,
         resolvent=jnp.where(empty, 0, resolvent),
-        slopes=slopes.astype(complex),
-        spin=jnp.asarray(model.spin_at(surface.k)).astype(complex),
+        slopes=lifted.slopes.astype(complex),
+        spin=lifted.operators["spin"].matrices.astype(complex),
     )
 
 

@@ -23,8 +23,15 @@ from jaxspin.engine.small_matrices import anticommutator, commutator, dagger, ma
 from jaxspin.engine.xla import separate_kernel
 from jaxspin.meshes.mesh import Mesh
 from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
-from jaxspin.models.lifted import BasisConnection, Lifted, LiftedOperator
-from jaxspin.models.operators import Operator, evaluate_operator, named_operators, operator_at
+from jaxspin.models.lifted import (
+    NOTHING_ELSE,
+    BasisConnection,
+    Lifted,
+    LiftedOperator,
+    Needs,
+    Points,
+)
+from jaxspin.models.operators import Operator, evaluate_operator, named_operators
 from jaxspin.models.remote import RemoteStates
 
 
@@ -104,7 +111,7 @@ class EffectiveModel(Model):
         """The dressed spin current and that of the standard definition, at one k."""
         self._check_wave_vector(k)
         k = jnp.asarray(k)[:, None]
-        lifted = self.lift(k, operators=("spin",))
+        lifted = self.lift(Points(k), Needs(("spin",)))
         velocity = lifted.connection.velocity(lifted.hamiltonian, lifted.slopes)
         bare, dressed = self.undressed().spin_at(k), lifted.operators["spin"]
         spin = dressed.matrices
@@ -143,15 +150,6 @@ class EffectiveModel(Model):
 
     # --- tiles: what responses use ---------------------------------------------------------------
 
-    def tile(self, k):
-        (_, effective), (_, slopes) = self._differentiate_dressing(*self._full_tile(k))
-        return effective, slopes
-
-    def spin_at(self, k, box=None):
-        return self._dress_operator(
-            self._kept_columns(self._full_tile(k)[0]), self.model.spin_at(k)
-        )
-
     def operators(self):
         return {name: self.dress(full) for name, full in named_operators(self.model).items()}
 
@@ -159,41 +157,38 @@ class EffectiveModel(Model):
     def external_terms(self) -> bool:
         return True
 
-    def basis_connection(self, k, box=None, *, curl=False):
-        return self.lift(k, curl=curl).connection
+    def lift(self, points, needs=NOTHING_ELSE):
+        return separate_kernel(partial(self._lift_tile, needs))(points.k)
 
-    def lift(self, k, box=None, *, operators=(), curl=False, remote=False):
-        wanted = {"names": tuple(operators), "curl": curl, "remote": remote}
-        return separate_kernel(partial(self._lift_tile, **wanted))(k)
-
-    def _lift_tile(self, k, names, curl, remote):
-        hamiltonian, slopes = self._full_tile(k)
-        own = self.model.basis_connection(k, curl=curl) if self.model.external_terms else None
+    def _lift_tile(self, needs: Needs, k) -> Lifted:
+        full = self.model.lift(Points(k), needs._replace(remote=False))
+        hamiltonian, slopes = full.hamiltonian.astype(complex), full.slopes.astype(complex)
+        own = full.connection
         (columns, effective), (changes, effective_slopes) = self._differentiate_dressing(
             hamiltonian, slopes
         )
         connection = self._berry_connection(columns, changes, own)
         leaving = self._remote_derivatives(columns, changes, own)
-        of_connection = self._connection_curl(columns, connection, leaving, own) if curl else None
-        changing = BasisConnection(connection, of_connection)
+        curl = self._connection_curl(columns, connection, leaving, own) if needs.curl else None
+        changing = BasisConnection(connection, curl)
         full_velocity = slopes if own is None else own.velocity(hamiltonian, slopes)
         velocity = changing.velocity(effective, effective_slopes)
 
-        def dress_named(name: str) -> LiftedOperator:
-            matrices = LiftedOperator(operator_at(self.model, name, k))
-            full = _WithCurrent.from_velocity(matrices.components, full_velocity)
-            dress_at = _WithCurrent(*(self._dress_operator(columns, operator) for operator in full))
+        def dress(operator: LiftedOperator) -> LiftedOperator:
+            full = _WithCurrent.from_velocity(operator.components, full_velocity)
+            dressed = _WithCurrent(*(self._dress_operator(columns, bare) for bare in full))
+            current = _WithCurrent.from_velocity(dressed.operator, velocity).current
+            states = (hamiltonian, columns, leaving, full)
             return LiftedOperator(
-                dress_at.operator.reshape(*matrices.matrices.shape[:-3], *effective.shape),
-                current=dress_at.current
-                - _WithCurrent.from_velocity(dress_at.operator, velocity).current,
-                remote=self._remote_states(hamiltonian, columns, leaving, full) if remote else None,
+                dressed.operator.reshape(*operator.matrices.shape[:-3], *effective.shape),
+                current=dressed.current - current,
+                remote=self._remote_states(*states) if needs.remote else None,
             )
 
         return Lifted(
             effective,
             effective_slopes,
-            {name: dress_named(name) for name in names},
+            {name: dress(operator) for name, operator in full.operators.items()},
             changing,
             remote_gap=self.rotation.smallest_denominator(hamiltonian, self.blocks),
         )
@@ -209,11 +204,6 @@ class EffectiveModel(Model):
     def _full_hamiltonian(self, k):
         """H of the full model at one k, as a tile."""
         return hamiltonian_at(self.model, k).astype(complex)[..., None]
-
-    def _full_tile(self, k):
-        """H of the full model and its slopes on a tile."""
-        hamiltonian, slopes = self.model.tile(k)
-        return hamiltonian.astype(complex), slopes.astype(complex)
 
     def _kept_columns(self, hamiltonian):
         return self.rotation.kept_columns(hamiltonian, self.blocks)
@@ -327,9 +317,6 @@ class UndressedModel(Model):
     def __call__(self, k):
         return self.effective(k)
 
-    def tile(self, k):
-        return self.effective.tile(k)
-
     def prepared(self):
         return UndressedModel(self.effective.prepared())
 
@@ -337,20 +324,17 @@ class UndressedModel(Model):
         spin = jnp.asarray(self.effective.model.spin())
         return self._project_on_functions(spin[..., None])[..., 0]
 
-    def spin_at(self, k, box=None):
-        return self._project_on_functions(self.effective.model.spin_at(k))
-
     def operators(self):
         full = named_operators(self.effective.model)
         return {name: partial(self._project_at, operator) for name, operator in full.items()}
 
-    def lift(self, k, box=None, *, operators=(), curl=False, remote=False):
-        full = self.effective.model
+    def lift(self, points, needs=NOTHING_ELSE):
+        full = self.effective.model.lift(Points(points.k), Needs(needs.operators)).operators
         bare = {
-            n: LiftedOperator(self._project_on_functions(operator_at(full, n, k)))
-            for n in operators
+            name: LiftedOperator(self._project_on_functions(operator.matrices))
+            for name, operator in full.items()
         }
-        return self.effective.lift(k)._replace(connection=None, operators=bare)
+        return self.effective.lift(points)._replace(connection=None, operators=bare)
 
     def _project_at(self, operator: Operator, k: Float[Array, " d"]) -> Complex[Array, "*c m m"]:
         return self._project_on_functions(evaluate_operator(operator, k[:, None]))[..., 0]

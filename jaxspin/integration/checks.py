@@ -29,6 +29,7 @@ from jaxspin.models.base import (
     number_of_bands,
 )
 from jaxspin.models.checks import SAMPLES, check_periodic, sample_hamiltonians, sample_points
+from jaxspin.models.lifted import Points
 from jaxspin.symmetry.operations import Operation
 from jaxspin.symmetry.symmetric import Symmetric
 from jaxspin.symmetry.tensors import Tensor, on_components
@@ -242,7 +243,7 @@ _PORTION = 4096
 @program
 def _matrix_elements(model, k):
     """H (n, n, K), and each of its slopes."""
-    lifted = model.lift(k)
+    lifted = model.lift(Points(k))
     return lifted.hamiltonian, *lifted.slopes
 
 

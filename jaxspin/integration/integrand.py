@@ -1,7 +1,5 @@
 """The integrand at one point of a mesh: what it computes, by its trace and by its values."""
 
-from functools import partial
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,7 +10,7 @@ from jaxspin.engine.checkpoint import describe, round_to_scale
 from jaxspin.engine.identity import Unidentified, code_of, digest, operations, trace
 from jaxspin.engine.programs import program
 from jaxspin.meshes.mesh import Mesh
-from jaxspin.models.operators import operator_at
+from jaxspin.models.lifted import Needs, Points
 
 
 def integrand_code(observable, model, mesh: Mesh, degeneracy) -> str:
@@ -40,16 +38,10 @@ def describe_code(observable, model, mesh: Mesh, degeneracy) -> dict[str, str]:
     """
     k = jax.ShapeDtypeStruct((model.dimension,), jnp.result_type(float))
     tile = jax.ShapeDtypeStruct((model.dimension, 1), jnp.result_type(float))
+    needs = Needs(observable.operators)
     parts = {
         "model.__call__": (model, k),
-        "model.tile": (model.tile, tile),
-        **{
-            "model.spin_at" if name == "spin" else f"model.operators, {name}": (
-                partial(operator_at, model, name),
-                tile,
-            )
-            for name in observable.operators
-        },
+        "model.lift": (lambda k: model.lift(Points(k), needs), tile),
         "integrand": (
             lambda u: _evaluate_integrand(observable, model, mesh.coordinates, degeneracy, u),
             _cube_centre(mesh),
@@ -75,7 +67,7 @@ def _lifted_values(observable, model):
     k = jnp.asarray(np.random.default_rng(20231119).uniform(-1, 1, size=(model.dimension, 3)))
     model = model.prepared()
     curl = observable.external_curvature and model.external_terms
-    lifted = model.lift(k, operators=observable.operators, curl=curl)
+    lifted = model.lift(Points(k), Needs(observable.operators, curl))
     operators = [operator.matrices for operator in lifted.operators.values()]
     return lifted.hamiltonian, lifted.slopes, operators, lifted.connection
 

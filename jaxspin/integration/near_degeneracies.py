@@ -27,6 +27,7 @@ from jaxspin.integration.integrand import integrand_code
 from jaxspin.integration.levels import Levels, fermi
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.meshes.mesh import Mesh
+from jaxspin.models.lifted import Points
 from jaxspin.units import BOLTZMANN
 
 
@@ -304,7 +305,7 @@ _quickly = partial(program, compiler_options={"xla_backend_optimization_level": 
 
 @_quickly
 def _lift_matrices(model, k):
-    lifted = model.prepared().lift(k)
+    lifted = model.prepared().lift(Points(k))
     return lifted.hamiltonian, lifted.slopes
 
 

@@ -1,7 +1,7 @@
 """Models: a Hamiltonian H(k) at one k, and the operators that go with it."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -16,11 +16,9 @@ from jaxspin.engine.descriptions import describe_fields
 from jaxspin.engine.identity import is_overridden, run_operations
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.xla import separate_kernel
-from jaxspin.meshes.lattice import reciprocal_vectors
-from jaxspin.models.lifted import BasisConnection, Lifted, LiftedOperator
+from jaxspin.models.lifted import NOTHING_ELSE, Lifted, LiftedOperator, Needs, Points
 from jaxspin.models.operators import (
     Operator,
-    evaluate_operator,
     find_spin,
     named_operators,
     operator_at,
@@ -71,15 +69,11 @@ class Model(eqx.Module):
 
         The short way to `operators()["spin"]`; None for a model without spin.
         """
-        kind = type(self)
-        if kind.operators is Model.operators:
-            operator, depends = None, kind.spin_at is not Model.spin_at
-        else:
-            operator = self.operators().get("spin")
-            depends = callable(operator)
-        if depends:
+        given = {} if type(self).operators is Model.operators else self.operators()
+        operator = given.get("spin")
+        if callable(operator):
             raise ValueError(
-                f"The spin operator of {kind.__name__} depends on k: `spin_at(k)` gives it."
+                f"The spin operator of {type(self).__name__} depends on k: `spin_at(k)` gives it."
             )
         return operator
 
@@ -95,9 +89,7 @@ class Model(eqx.Module):
             return {**super().operators(), "valley": np.kron(PAULI[3], PAULI[0])}
         ```
         """
-        kind = type(self)
-        silent = kind.spin is Model.spin and kind.spin_at is Model.spin_at
-        return {} if silent else find_spin(self)
+        return {} if type(self).spin is Model.spin else find_spin(self)
 
     @property
     def lattice(self) -> Float[Any, "d d"]:
@@ -108,54 +100,25 @@ class Model(eqx.Module):
         """The same model, with what does not depend on k computed; called once before a loop."""
         return self
 
-    def tile(
-        self, k: Float[Array, "d K"]
-    ) -> tuple[Inexact[Array, "n n K"], Inexact[Array, "d n n K"]]:
-        """H(k) and its slopes ∂H/∂k_i at many k, the k axis last.
+    def lift(self, points: Points, needs: Needs = NOTHING_ELSE) -> Lifted:
+        """H, its slopes and what else is needed, at many k: all that the bands are made of.
 
         This form serves every model: `__call__` and its forward-mode derivative, vectorised over
-        k. A model that has a faster one overrides it.
+        k, and the `operators`. A model that has a faster one, or elements of the position operator,
+        overrides it. On a box (`Points.box`) all of it may be in another basis, with slopes that
+        are the matrices of the same velocity; models made of several take the points one by one,
+        because their parts need not agree on that basis.
         """
-        at = lambda k: hamiltonian_at(self, k)  # noqa: E731
-        at_one = lambda k: (at(k), jax.jacfwd(at)(k))  # noqa: E731
-        hamiltonian, slopes = jax.vmap(at_one, in_axes=-1, out_axes=-1)(k)
-        return hamiltonian, jnp.moveaxis(slopes, 2, 0)
+        hamiltonian, slopes = separate_kernel(partial(lift_hamiltonian, self))(points.k)
+        return Lifted(hamiltonian, slopes, lift_operators(self, needs.operators, points.k))
 
-    def box(
-        self, u: Sequence[Float[Array, " _"]]
-    ) -> tuple[Inexact[Array, "n n K"], Inexact[Array, "d n n K"]]:
-        """`tile` on the box of k = Σ_i u_i b_i, with b_i the reciprocal lattice vectors.
-
-        The basis may be another one than that of `tile`, as long as `spin_at` and
-        `basis_connection` follow, and the slopes are the matrices of the same velocity. `Sum` and
-        `WithSpin` therefore take the default, for their parts need not agree on it.
-
-        Args:
-            u: the values of each u_i, one array for each axis. The K points are all combinations,
-                the last axis fastest.
-        """
-        points = jnp.stack([x.ravel() for x in jnp.meshgrid(*u, indexing="ij")])
-        return self.tile(reciprocal_vectors(self.lattice).T @ points)
-
-    def spin_at(
-        self, k: Float[Array, "d K"], box: Sequence[Float[Array, " _"]] | None = None
-    ) -> Complex[Array, "3 n n K"]:
+    def spin_at(self, k: Float[Array, "d K"]) -> Complex[Array, "3 n n K"]:
         """The spin operator at many k, the k axis last; of length 1 where all k have the same.
 
-        A model whose spin operator depends on k overrides it, and then `spin()` is an error, or
-        has a function as "spin" among its `operators`.
-
-        Args:
-            box: given where the k are those of `box`, whose basis is meant then.
+        Raises:
+            ValueError: the model has no spin operator.
         """
-        own = type(self).spin is not Model.spin
-        operator = self.spin() if own else self.operators().get("spin")
-        if operator is None:
-            raise ValueError(
-                "Argument `model` must have a spin operator for this quantity, "
-                f"but {type(self).__name__}.spin returns None."
-            )
-        return evaluate_operator(operator, k)
+        return operator_at(self, "spin", k)
 
     @property
     def matrix_size(self) -> int:
@@ -175,50 +138,6 @@ class Model(eqx.Module):
         """True if the position operator has elements between the basis functions."""
         return False
 
-    def basis_connection(
-        self,
-        k: Float[Array, "d K"],
-        box: Sequence[Float[Array, " _"]] | None = None,
-        *,
-        curl: bool = False,
-    ) -> BasisConnection | None:
-        """The Berry connection of the basis functions, in the basis of `tile` or `box`.
-
-        The velocity is v = ∂H − i[A, H]. None where there are no such external terms.
-
-        Args:
-            box: given where the k are those of `box`, whose basis is meant then.
-            curl: whether the curl of A is wanted too.
-        """
-        return None
-
-    def lift(
-        self,
-        k: Float[Array, "d K"],
-        box: Sequence[Float[Array, " _"]] | None = None,
-        *,
-        operators: Sequence[str] = (),
-        curl: bool = False,
-        remote: bool = False,
-    ) -> Lifted:
-        """All that the bands are made of, at many k, from the methods above.
-
-        A model whose parts have much in common overrides it.
-
-        Args:
-            box: given where the k are those of `box`.
-            operators: names of the operators that are wanted.
-            curl, remote: whether the curl of the connection, and what goes through removed bands
-                are wanted.
-        """
-        hamiltonian, slopes = (
-            separate_kernel(self.tile)(k) if box is None else separate_kernel(self.box)(box)
-        )
-        connection = None
-        if self.external_terms:
-            connection = separate_kernel(partial(self.basis_connection, curl=curl))(k, box)
-        return Lifted(hamiltonian, slopes, lift_operators(self, operators, k, box), connection)
-
     def __add__(self, other: "Model") -> "Sum":
         return Sum(self, other)
 
@@ -237,7 +156,7 @@ class Model(eqx.Module):
 def _run_model(model: Model, unit):
     """H(k), and what a user's class has instead of the methods that derive from it."""
     k = unit * jnp.linspace(0.1, 0.3, model.dimension)
-    tile = k[:, None]
+    points = Points(k[:, None])
     found = [
         hamiltonian_at(model, k),
         model.dimension,
@@ -245,27 +164,35 @@ def _run_model(model: Model, unit):
         model.downfolded,
         model.external_terms,
     ]
-    with suppress(Exception):  # a model without spin, which is refused where spin is needed
-        found.append(model.spin_at(tile))
+    names = ()
     with suppress(Exception):  # bad operators, which are refused where they are needed
-        found += [operator_at(model, name, tile) for name in sorted(named_operators(model))]
-    methods = {
-        "prepared": lambda: jax.tree.leaves(model.prepared()),
-        "tile": lambda: model.tile(tile),
-        "box": lambda: model.box([x[None] for x in k]),
-        "basis_connection": lambda: model.basis_connection(tile, curl=True),
-        "lift": lambda: model.lift(tile, operators=("spin",), curl=model.external_terms),
-    }
-    for name, run in methods.items():
-        if is_overridden(model, name):
-            found.append(run())
+        names = tuple(sorted(named_operators(model)))
+        found += [operator_at(model, name, points.k) for name in names]
+    if is_overridden(model, "prepared"):
+        found.append(jax.tree.leaves(model.prepared()))
+    if is_overridden(model, "lift"):
+        needs = Needs(names, curl=model.external_terms)
+        found.append(model.lift(points, needs))
+        found.append(model.lift(points._replace(box=[x[None] for x in k]), needs))
     return found
 
 
-def lift_operators(model, names: Iterable[str], k, box=None) -> dict[str, LiftedOperator]:
-    """Operators of a model by name, at many k; arguments as of `Model.lift`."""
+def lift_hamiltonian(
+    model: Model, k: Float[Array, "d K"]
+) -> tuple[Inexact[Array, "n n K"], Inexact[Array, "d n n K"]]:
+    """H(k) and its slopes ∂H/∂k_i at many k, the k axis last, from `__call__` alone."""
+    at = lambda k: hamiltonian_at(model, k)  # noqa: E731
+    at_one = lambda k: (at(k), jax.jacfwd(at)(k))  # noqa: E731
+    hamiltonian, slopes = jax.vmap(at_one, in_axes=-1, out_axes=-1)(k)
+    return hamiltonian, jnp.moveaxis(slopes, 2, 0)
+
+
+def lift_operators(
+    model: Model, names: Iterable[str], k: Float[Array, "d K"]
+) -> dict[str, LiftedOperator]:
+    """Operators of a model at many k, by name, from `operators` alone."""
     return {
-        name: LiftedOperator(separate_kernel(partial(operator_at, model, name))(k, box))
+        name: LiftedOperator(separate_kernel(partial(operator_at, model, name))(k))
         for name in names
     }
 
@@ -402,14 +329,8 @@ class Sum(Model):
     def __call__(self, k):
         return hamiltonian_at(self.first, k) + hamiltonian_at(self.second, k)
 
-    def tile(self, k):
-        return jax.tree.map(jnp.add, self.first.tile(k), self.second.tile(k))
-
     def spin(self):
         return self.first.spin()
-
-    def spin_at(self, k, box=None):
-        return self.first.spin_at(k)
 
     def operators(self):
         return named_operators(self.first)
@@ -418,14 +339,11 @@ class Sum(Model):
     def external_terms(self) -> bool:
         return self.first.external_terms
 
-    def basis_connection(self, k, box=None, *, curl=False):
-        return self.first.basis_connection(k, curl=curl)
-
-    def lift(self, k, box=None, *, operators=(), curl=False, remote=False):
-        lifted = self.first.lift(k, operators=operators, curl=curl)
-        hamiltonian, slopes = separate_kernel(self.second.tile)(k)
+    def lift(self, points, needs=NOTHING_ELSE):
+        scattered = Points(points.k)
+        lifted, other = self.first.lift(scattered, needs), self.second.lift(scattered)
         return lifted._replace(
-            hamiltonian=lifted.hamiltonian + hamiltonian, slopes=lifted.slopes + slopes
+            hamiltonian=lifted.hamiltonian + other.hamiltonian, slopes=lifted.slopes + other.slopes
         )
 
 
@@ -447,28 +365,14 @@ class Scaled(Derived):
     def __call__(self, k):
         return self.scale * hamiltonian_at(self.model, k)
 
-    def tile(self, k):
-        hamiltonian, slopes = self.model.tile(k)
-        return self.scale * hamiltonian, self.scale * slopes
-
-    def box(self, u):
-        hamiltonian, slopes = self.model.box(u)
-        return self.scale * hamiltonian, self.scale * slopes
-
     def spin(self):
         return self.model.spin()
-
-    def spin_at(self, k, box=None):
-        return self.model.spin_at(k, box)
 
     def operators(self):
         return named_operators(self.model)
 
-    def basis_connection(self, k, box=None, *, curl=False):
-        return self.model.basis_connection(k, box, curl=curl)
-
-    def lift(self, k, box=None, *, operators=(), curl=False, remote=False):
-        lifted = self.model.lift(k, box, operators=operators, curl=curl, remote=remote)
+    def lift(self, points, needs=NOTHING_ELSE):
+        lifted = self.model.lift(points, needs)
         gap = lifted.remote_gap
         return lifted._replace(
             hamiltonian=self.scale * lifted.hamiltonian,

@@ -1,5 +1,6 @@
-"""A model on a tile of k-points: H, its slopes, operators and the connection of its basis."""
+"""Models at many k: the points, what is needed there, and H, its slopes and operators."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,6 +8,31 @@ from jaxtyping import Array, Complex, Float, Inexact
 
 from jaxspin.engine.small_matrices import dagger, matmul
 from jaxspin.models.remote import RemoteStates
+
+
+class Points(NamedTuple):
+    """Wave vectors, the k axis last: scattered, or a box of a grid."""
+
+    #: 1/Å.
+    k: Float[Array, "d K"]
+    #: Of a box k = Σ_i u_i b_i, b_i the reciprocal lattice vectors, the values of each u_i: the k
+    #: are all combinations, the last axis fastest. None for scattered k.
+    box: Sequence[Float[Array, " _"]] | None = None
+
+
+class Needs(NamedTuple):
+    """Parts of a `Lifted` that are wanted beside H and its slopes."""
+
+    #: Names of operators.
+    operators: tuple[str, ...] = ()
+    #: Whether the curl of the connection of the basis functions is wanted.
+    curl: bool = False
+    #: Whether what goes through the remote bands of a downfolded model is wanted.
+    remote: bool = False
+
+
+#: H and its slopes alone.
+NOTHING_ELSE = Needs()
 
 
 class BasisConnection(NamedTuple):
@@ -65,6 +91,7 @@ class Lifted(NamedTuple):
     slopes: Inexact[Array, "d n n K"]
     #: Those that were asked for, by name.
     operators: dict[str, LiftedOperator]
+    #: None where the model has no elements of the position operator.
     connection: BasisConnection | None = None
     #: Only from a downfolded model: the smallest gap between kept and removed bands, eV.
     remote_gap: Float[Array, " K"] | None = None

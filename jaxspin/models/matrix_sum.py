@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from jaxspin.engine.xla import materialize
-from jaxspin.models.base import Model, as_float
+from jaxspin.engine.xla import materialize, separate_kernel
+from jaxspin.models.base import Model, as_float, lift_operators
+from jaxspin.models.lifted import NOTHING_ELSE, Lifted
 
 
 class MatrixSum(Model):
@@ -58,7 +59,12 @@ class MatrixSum(Model):
             self._stack_coefficients(k), self.matrices, axes=1, precision="highest"
         )
 
-    def tile(self, k):
+    def lift(self, points, needs=NOTHING_ELSE):
+        hamiltonian, slopes = separate_kernel(self._lift_matrices)(points.k)
+        return Lifted(hamiltonian, slopes, lift_operators(self, needs.operators, points.k))
+
+    def _lift_matrices(self, k: Float[Array, "d K"]):
+        """H(k) and its slopes."""
         at_one = lambda k: (self._stack_coefficients(k), jax.jacfwd(self._stack_coefficients)(k))  # noqa: E731
         row, slopes = jax.vmap(at_one, in_axes=-1, out_axes=-1)(k)
         # Kept, for each of the n² elements would compute all of them again.

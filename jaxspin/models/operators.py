@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
-from jaxspin.engine.identity import is_overridden
-
 #: An operator in the basis of H(k): one matrix (n, n), several (c, n, n), or a function that
 #: returns them at one k. Matrices may be nested lists.
 Operator = Callable[[Array], Any] | Any
@@ -55,28 +53,33 @@ def check_names(argument: str, operators: Mapping) -> None:
 
 
 def find_spin(model) -> dict[str, Operator]:
-    """The spin operator of a model by its name, from `spin` or `spin_at`; empty if it has none."""
-    if not is_overridden(model, "spin_at"):
-        with suppress(ValueError):
-            operator = model.spin()
-            return {} if operator is None else {"spin": operator}
-    at = lambda k: model.spin_at(k[:, None])[..., 0]  # noqa: E731
-    try:
-        jax.eval_shape(at, jax.ShapeDtypeStruct((model.dimension,), float))
-    except ValueError:
-        return {}
-    return {"spin": at}
+    """The constant spin operator of a model by its name; empty if it has none."""
+    with suppress(ValueError):
+        operator = model.spin()
+        if operator is not None:
+            return {"spin": operator}
+    return {}
 
 
-def operator_at(model, name: str, k: Float[Array, "d K"], box=None) -> Inexact[Array, "*c n n _"]:
+def operator_at(model, name: str, k: Float[Array, "d K"]) -> Inexact[Array, "*c n n _"]:
     """An operator of a model at many k, the k axis last; of length 1 where all k have the same.
 
-    Args:
-        box: given where the k are those of `Model.box`, whose basis is meant then.
+    Raises:
+        ValueError: the model has none of this name.
     """
+    known, kind = named_operators(model), type(model).__name__
+    if name in known:
+        return evaluate_operator(known[name], k)
     if name == "spin":
-        return model.spin_at(k, box)
-    return evaluate_operator(named_operators(model)[name], k)
+        model.spin()  # may raise an error in the words of the model
+        raise ValueError(
+            "Argument `model` must have a spin operator for this quantity, "
+            f"but {kind}.spin returns None."
+        )
+    raise ValueError(
+        f"Argument `model` must have an operator {name!r} for this quantity, but the operators "
+        f"of {kind} are {', '.join(map(repr, known)) or 'none'}."
+    )
 
 
 def evaluate_operator(operator: Operator, k: Inexact[Array, "d K"]) -> Inexact[Array, "*c n n _"]:

@@ -1,6 +1,7 @@
 """Tight binding from real-space blocks: what Wannier90 and PythTB files become."""
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -12,10 +13,16 @@ from numpy.typing import ArrayLike
 
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import shortened
-from jaxspin.engine.xla import materialize
+from jaxspin.engine.xla import materialize, separate_kernel
 from jaxspin.models import bloch_sums
-from jaxspin.models.base import Model
-from jaxspin.models.lifted import BasisConnection
+from jaxspin.models.base import Model, lift_operators
+from jaxspin.models.lifted import (
+    NOTHING_ELSE,
+    BasisConnection,
+    Lifted,
+    LiftedOperator,
+    Points,
+)
 
 # Largest allowed |X(R) - X(-R)†|, eV, Å or ħ/2: Wannier90's `_hr.dat` prints six decimals.
 _HERMITICITY = 1e-5
@@ -130,11 +137,8 @@ class HoppingModel(Model):
     def prepared(self) -> "PreparedHopping":
         return PreparedHopping(self)
 
-    def tile(self, k):
-        return self.prepared().tile(k)
-
-    def box(self, u):
-        return self.prepared().box(u)
+    def lift(self, points, needs=NOTHING_ELSE):
+        return self.prepared().lift(points, needs)
 
     def spin(self) -> Complex[Array, "3 n n"]:
         if self.spin_operator is None:
@@ -149,25 +153,22 @@ class HoppingModel(Model):
             )
         return self.spin_operator
 
-    def spin_at(self, k, box=None):
-        return self.prepared().spin_at(k, box)
-
     def operators(self):
-        if self.spin_operator is None or self.spin_operator.ndim == 3:
-            return {} if self.spin_operator is None else {"spin": self.spin_operator}
-        prepared = self.prepared()
-        return {"spin": lambda k: prepared.spin_at(k[:, None])[..., 0]}
-
-    def basis_connection(self, k, box=None, *, curl=False):
-        return self.prepared().basis_connection(k, box, curl=curl)
+        if self.spin_operator is None:
+            return {}
+        if self.spin_operator.ndim == 3:
+            return {"spin": self.spin_operator}
+        spins = self.prepared().lift_spin
+        return {"spin": lambda k: spins(Points(k[:, None]))[..., 0]}
 
 
 class PreparedHopping(Model):
     """A HoppingModel and the matrices of its Bloch sums.
 
-    `box` is in the basis without the site phases e^{ik·τ}, in which H'_mn(k) = Σ_R e^{ik·R} H_mn(R)
-    and the slopes are the covariant derivatives ∂H'_mn + i H'_mn (τ_n − τ_m). Matrices that turn
-    out not to be used are not computed by a compiled function.
+    On a box everything is in the basis without the site phases e^{ik·τ}, in which
+    H'_mn(k) = Σ_R e^{ik·R} H_mn(R) and the slopes are the covariant derivatives
+    ∂H'_mn + i H'_mn (τ_n − τ_m). Matrices that turn out not to be used are not computed by a
+    compiled function.
     """
 
     model: HoppingModel
@@ -219,47 +220,56 @@ class PreparedHopping(Model):
     def operators(self):
         return self.model.operators()
 
-    def tile(self, k):
-        sums = bloch_sums.scattered(self.model.cells, self.by_cell, self._reduced_coordinates(k))
-        matrices = self._with_site_phases(sums, k)
-        return matrices[0], matrices[1:]
+    def lift(self, points, needs=NOTHING_ELSE):
+        hamiltonian, slopes = separate_kernel(self._lift_hamiltonian)(points)
+        connection = None
+        if self.external_terms:
+            connection = separate_kernel(partial(self._lift_connection, needs.curl))(points)
+        of_blocks = () if self.spins is None else ("spin",)
+        local = [name for name in needs.operators if name not in of_blocks]
+        operators = lift_operators(self, local, points.k)
+        if len(local) < len(needs.operators):
+            operators["spin"] = LiftedOperator(separate_kernel(self.lift_spin)(points))
+        return Lifted(hamiltonian, slopes, operators, connection)
 
-    def box(self, u):
-        model = self.model
-        if bloch_sums.separable(model.cells, [x.size for x in u]):
+    def _lift_hamiltonian(self, points: Points):
+        """H(k) and its slopes."""
+        model, u = self.model, points.box
+        if u is None:
+            sums = bloch_sums.scattered(
+                model.cells, self.by_cell, self._reduced_coordinates(points.k)
+            )
+            matrices = self._with_site_phases(sums, points.k)
+        elif bloch_sums.separable(model.cells, [x.size for x in u]):
             geometry = model.vectors, model.centres
             matrices = bloch_sums.box_with_slopes(model.cells, self.by_axis, *geometry, u)
         else:
             matrices = bloch_sums.scattered(model.cells, self.by_cell, bloch_sums.grid(u))
         return matrices[0], matrices[1:]
 
-    def spin_at(self, k, box=None):
-        return (
-            self.spin()[..., None]
-            if self.spins is None
-            else self._evaluate_sums(self.spins, k, box)
-        )
+    def lift_spin(self, points: Points) -> Complex[Array, "3 n n K"]:
+        """The spin operator from its blocks S(R)."""
+        return self._evaluate_sums(self.spins, points)
 
-    def basis_connection(self, k, box=None, *, curl=False):
-        if self.connection is None:
-            return None
+    def _lift_connection(self, curl: bool, points: Points) -> BasisConnection:
         if not curl:
-            return BasisConnection(self._evaluate_sums(self.connection, k, box), None)
-        sums = self._evaluate_sums(self.connection_and_curl, k, box)
+            return BasisConnection(self._evaluate_sums(self.connection, points), None)
+        sums = self._evaluate_sums(self.connection_and_curl, points)
         return BasisConnection(sums[: self.dimension], sums[self.dimension :])
 
     def _reduced_coordinates(self, k: Float[Array, "d K"]) -> list[Float[Array, " K"]]:
         """The u_i of k = Σ_i u_i b_i."""
         return list(bloch_sums.dot(self.model.vectors, k) / (2 * jnp.pi))
 
-    def _evaluate_sums(self, sums: Any, k, box) -> Complex[Array, "c n n K"]:
-        """Bloch sums in the basis of `box`, where a box is given, or else of `tile`."""
-        if box is not None:
-            return sums.box(box)
-        return self._with_site_phases(sums.scattered(self._reduced_coordinates(k)), k)
+    def _evaluate_sums(self, sums: Any, points: Points) -> Complex[Array, "c n n K"]:
+        """Bloch sums, on a box in its basis."""
+        if points.box is not None:
+            return sums.box(points.box)
+        scattered = sums.scattered(self._reduced_coordinates(points.k))
+        return self._with_site_phases(scattered, points.k)
 
     def _with_site_phases(self, matrices: Complex[Array, "c n n K"], k: Float[Array, "d K"]):
-        """Matrices of the basis of `box` in the basis of `tile`."""
+        """Matrices of the basis of a box in the basis of scattered points."""
         site_phase = materialize(jnp.exp(1j * bloch_sums.dot(self.model.centres, k)))
         return site_phase.conj()[:, None] * matrices * site_phase[None, :]
 

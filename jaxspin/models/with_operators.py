@@ -12,6 +12,7 @@ from jaxtyping import Array, Complex
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import GIVEN
 from jaxspin.models.base import Derived, Model, lift_operators, number_of_bands
+from jaxspin.models.lifted import NOTHING_ELSE, Needs, Points
 from jaxspin.models.operators import check_names, named_operators
 
 
@@ -58,17 +59,8 @@ class WithOperators(Derived):
     def operators(self):
         return {**named_operators(self.model), **self.given}
 
-    def tile(self, k):
-        return self.model.tile(k)
-
-    def basis_connection(self, k, box=None, *, curl=False):
-        return self.model.basis_connection(k, curl=curl)
-
-    def lift(self, k, box=None, *, operators=(), curl=False, remote=False):
-        others = [name for name in operators if name not in self.given]
-        lifted = self.model.lift(k, operators=others, curl=curl)
-        given = lift_operators(self, [name for name in operators if name in self.given], k)
-        return lifted._replace(operators={**lifted.operators, **given})
+    def lift(self, points, needs=NOTHING_ELSE):
+        return _replace_operators(self, tuple(self.given), points, needs)
 
 
 class WithSpin(Derived):
@@ -107,17 +99,16 @@ class WithSpin(Derived):
     def operators(self):
         return {**named_operators(self.model), "spin": self.operator}
 
-    def tile(self, k):
-        return self.model.tile(k)
+    def lift(self, points, needs=NOTHING_ELSE):
+        return _replace_operators(self, ("spin",), points, needs)
 
-    def basis_connection(self, k, box=None, *, curl=False):
-        return self.model.basis_connection(k, curl=curl)
 
-    def lift(self, k, box=None, *, operators=(), curl=False, remote=False):
-        others = [name for name in operators if name != "spin"]
-        lifted = self.model.lift(k, operators=others, curl=curl)
-        given = lift_operators(self, [name for name in operators if name == "spin"], k)
-        return lifted._replace(operators={**lifted.operators, **given})
+def _replace_operators(model: Derived, names: tuple[str, ...], points: Points, needs: Needs):
+    """Lift the inner model, with the operators of these names from `model` itself."""
+    others = tuple(name for name in needs.operators if name not in names)
+    lifted = model.model.lift(Points(points.k), needs._replace(operators=others))
+    own = lift_operators(model, [name for name in needs.operators if name in names], points.k)
+    return lifted._replace(operators={**lifted.operators, **own})
 
 
 @jax.ensure_compile_time_eval()

@@ -24,6 +24,7 @@ from jaxspin.engine.validate import check_energy, finite_reals, shortened
 from jaxspin.engine.xla import repeat
 from jaxspin.models.base import Model, number_of_bands
 from jaxspin.models.checks import check_model
+from jaxspin.models.lifted import Points
 
 
 class FermiSurface(eqx.Module):
@@ -249,9 +250,9 @@ def all_bands(
     model: Model, k: Float[Array, "d *a"]
 ) -> tuple[Float[Array, "n *a"], Float[Array, "d n *a"]]:
     """Energies ε (eV) and their slopes ∂ε/∂k (eV Å) of all bands at k of any shape."""
-    hamiltonian, slopes = model.tile(k.reshape(len(k), -1))
-    energies, basis = eigensystem(hamiltonian.astype(complex), DEGENERATE_TO_ROUNDING)
-    velocity = diagonal_of_product(dagger(basis), matmul(slopes, basis)).real
+    lifted = model.lift(Points(k.reshape(len(k), -1)))
+    energies, basis = eigensystem(lifted.hamiltonian.astype(complex), DEGENERATE_TO_ROUNDING)
+    velocity = diagonal_of_product(dagger(basis), matmul(lifted.slopes, basis)).real
     n = len(energies)
     return energies.reshape(n, *k.shape[1:]), velocity.reshape(len(k), n, *k.shape[1:])
 

@@ -15,7 +15,7 @@ import jaxspin as js
 from jaxspin import models, reference
 from jaxspin.band_structure.density_matrix import solve_density_matrix
 from jaxspin.engine.small_matrices import PAULI
-from jaxspin.models.lifted import BasisConnection, LiftedOperator
+from jaxspin.models.lifted import NOTHING_ELSE, BasisConnection, LiftedOperator
 
 K = np.array([0.31, -0.47])  # in no symmetry plane
 PAIRS = models.BernevigHughesZhang(u=-1.0, A=1.0, C=0.3)  # every band twice
@@ -338,10 +338,12 @@ class Turned(js.Model):
     def spin(self):
         return self.model.spin()
 
-    def basis_connection(self, k, box=None, *, curl=False):
+    def lift(self, points, needs=NOTHING_ELSE):
         a = jnp.stack([self.generator, 0 * self.generator])[..., None]
-        shape = (*a.shape[:-1], k.shape[-1])
-        return BasisConnection(jnp.broadcast_to(a, shape), jnp.zeros((1, *shape[1:]), complex))
+        shape = (*a.shape[:-1], points.k.shape[-1])
+        curl = jnp.zeros((1, *shape[1:]), complex)
+        connection = BasisConnection(jnp.broadcast_to(a, shape), curl)
+        return super().lift(points, needs)._replace(connection=connection)
 
 
 def test_basis_that_moves_with_k(rng):

@@ -24,6 +24,7 @@ from jaxspin.engine.small_matrices import PAULI
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models import MassiveDirac, QiWuZhang, Rashba
 from jaxspin.models.base import parameter
+from jaxspin.models.lifted import Points
 from jaxspin.surfaces import FermiSurface, FermiSurfaceRule
 from jaxspin.surfaces.base import Diagnostic
 from jaxspin.surfaces.thermal import window_of
@@ -64,7 +65,7 @@ states_of = eqx.filter_jit(shells.find_states)
 parts_of = eqx.filter_jit(
     lambda states, disorder: sum_mechanisms(states, disorder.scattering(states))
 )
-matrices_of = eqx.filter_jit(lambda model, k: model.tile(k))
+matrices_of = eqx.filter_jit(lambda model, k: model.lift(Points(k))[:2])
 
 
 #: model, surface, mu: intrinsic, extrinsic, side jump, skew, their sum, u0² drude_xx.
@@ -555,13 +556,9 @@ class Sheared(js.Model):
     def __call__(self, k):
         return self.model(k)
 
-    def spin(self):
-        raise ValueError("depends on k")
-
-    def spin_at(self, k, box=None):
-        h = jnp.moveaxis(self.model.tile(k)[0], -1, 0)
-        s = jnp.asarray(PAULI[1:])[:, None]
-        return jnp.moveaxis(1j * (h @ s - s @ h), 1, -1)
+    def operators(self):
+        s = jnp.asarray(PAULI[1:])
+        return {"spin": lambda k: 1j * (self.model(k) @ s - s @ self.model(k))}
 
 
 def test_no_net_torque_in_a_steady_state():

@@ -18,6 +18,7 @@ from jaxspin.downfold import block_diagonalization
 from jaxspin.engine.small_matrices import PAULI
 from jaxspin.integration import tiles
 from jaxspin.integration.problem import Problem
+from jaxspin.models.lifted import Needs, Points
 from jaxspin.quantities import charge, combine, spin, spin_hall
 from jaxspin.quantities.charge import CARRIER_DENSITY
 
@@ -34,7 +35,7 @@ EXACT, SECOND = js.downfold(D, (0, 1)), js.downfold(D, (0, 1), order=2)
 @eqx.filter_jit
 def at(model, k):
     """H_eff, spin, spin current and ∂H_eff at one k."""
-    lifted = model.lift(k[:, None], operators=("spin",), curl=True)
+    lifted = model.lift(Points(k[:, None]), Needs(("spin",), curl=True))
     spin, beyond, _ = lifted.operators["spin"]
     v = lifted.slopes - 1j * commute(lifted.connection.connection, lifted.hamiltonian)
     current = beyond + 0.5 * (times(spin, v[:, None]) + times(v[:, None], spin))
@@ -387,7 +388,7 @@ def test_derivatives_at_degenerate_points(order):
         model = js.models.CrystalFieldC4v(1.0, a, b, bt, 0.5, 0.07, -0.05, 0.04)
         two = js.downfold(model, (0, 1), order=order)
         k = jnp.stack([kx, ky])[:, None]
-        lifted = two.lift(k, operators=("spin",), curl=True, remote=True)
+        lifted = two.lift(Points(k), Needs(("spin",), curl=True, remote=True))
         spin, current, remote = lifted.operators["spin"]
         parts = (lifted.hamiltonian, lifted.slopes, spin, current)
         parts += (*lifted.connection, *remote)

@@ -17,7 +17,7 @@ from jaxspin.engine import checkpoint as module, distributed
 from jaxspin.engine.checkpoint import describe
 from jaxspin.engine.identity import operations
 from jaxspin.integration import integrand, integrate, tiles
-from jaxspin.models.lifted import BasisConnection
+from jaxspin.models.lifted import NOTHING_ELSE, BasisConnection, Lifted
 from jaxspin.quantities import spin
 
 MODEL = js.models.QiWuZhang(A=1.0, m=-1.0)
@@ -400,20 +400,23 @@ class InnerRule(Wire):
         return cosine(k[0]), 0.3 * jnp.sin(k[0]), 0.2
 
 
-class OwnTile(Wire):
-    def tile(self, k):
-        hamiltonian, slopes = super().tile(k)
-        return hamiltonian, TABLE[0] * slopes
+class OwnLift(Wire):
+    def lift(self, points, needs=NOTHING_ELSE):
+        lifted = super().lift(points, needs)
+        return lifted._replace(slopes=TABLE[0] * lifted.slopes)
 
 
 class OwnBox(Wire):
-    def box(self, u):
-        return tuple(TABLE[0] * matrices for matrices in super().box(u))
+    def lift(self, points, needs=NOTHING_ELSE):
+        lifted = super().lift(points, needs)
+        if points.box is None:
+            return lifted
+        return lifted._replace(hamiltonian=TABLE[0] * lifted.hamiltonian)
 
 
-class OwnSpin(Wire):
-    def spin_at(self, k, box=None):
-        return TABLE[0] * super().spin_at(k)
+class OwnOperators(Wire):
+    def operators(self):
+        return {"spin": TABLE[0] * jnp.asarray(js.PAULI[1:])}
 
 
 class OwnConnection(Wire):
@@ -421,13 +424,14 @@ class OwnConnection(Wire):
     def external_terms(self):
         return True
 
-    def basis_connection(self, k, box=None, *, curl=False):
-        shape = (1, 2, 2, k.shape[-1])
+    def lift(self, points, needs=NOTHING_ELSE):
+        shape = (1, 2, 2, points.k.shape[-1])
         diagonal = TABLE[0] * jnp.asarray(js.PAULI[3])[None, ..., None]
-        return BasisConnection(jnp.broadcast_to(diagonal, shape), jnp.zeros((0, 2, 2, 1)))
+        connection = jnp.broadcast_to(diagonal, shape), jnp.zeros((0, 2, 2, 1))
+        return super().lift(points, needs)._replace(connection=BasisConnection(*connection))
 
 
-MODELS = (InnerJit, InnerScan, InnerBranch, InnerRule, OwnTile, OwnBox, OwnSpin, OwnConnection)
+MODELS = (InnerJit, InnerScan, InnerBranch, InnerRule, OwnLift, OwnBox, OwnOperators, OwnConnection)
 
 
 def identity(model) -> dict[str, str]:
@@ -480,8 +484,9 @@ def test_calls_of_python_are_refused(tmp_path, call):
             called = partial(function, np.cos, shape)
             return jax.jit(lambda x: called(x))(k[0]), 0.3 * jnp.sin(k[0]), 0.2
 
-        def tile(self, k):
-            return jnp.zeros((2, 2, k.shape[1])), jnp.zeros((1, 2, 2, k.shape[1]))
+        def lift(self, points, needs=NOTHING_ELSE):
+            number = points.k.shape[1]
+            return Lifted(jnp.zeros((2, 2, number)), jnp.zeros((1, 2, 2, number)), {})
 
     with pytest.raises(ValueError, match=rf"calls Python functions.*\({call} of cos\)"):
         js.carrier_density(Calling(), js.Grid((8,)), js.Levels(0.0), checkpoint=tmp_path / "a.npz")

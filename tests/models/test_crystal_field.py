@@ -19,6 +19,7 @@ from jaxspin.downfold import block_diagonalization
 from jaxspin.engine.small_matrices import PAULI, anticommutator
 from jaxspin.models import crystal_field_currents as currents
 from jaxspin.models.crystal_field import INVARIANTS
+from jaxspin.models.lifted import Points
 from jaxspin.quantities.spin import TopologicalSpinCurrent, TrivialSpinCurrent
 from jaxspin.units import BOLTZMANN
 
@@ -59,7 +60,7 @@ def orders_along_x(model, k):
 
 def _of_orders(model, k):
     blocks = block_diagonalization.Blocks(jnp.eye(6, dtype=complex), jnp.arange(6), (2, 4))
-    hamiltonian, slopes = model.tile(jnp.stack([k, jnp.zeros_like(k)])[:, None])
+    hamiltonian, slopes = model.lift(Points(jnp.stack([k, jnp.zeros_like(k)])[:, None]))[:2]
     spin = model.spin()[..., None]
     current = (anticommutator(spin[0], slopes[1]) - anticommutator(spin[1], slopes[0])) / 4
     operators = jnp.stack([hamiltonian, current])

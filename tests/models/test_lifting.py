@@ -14,7 +14,8 @@ from jaxspin.band_structure.degeneracy import Covariant
 from jaxspin.engine.small_matrices import PAULI
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models import bloch_sums
-from jaxspin.models.base import Model
+from jaxspin.models.base import lift_hamiltonian
+from jaxspin.models.lifted import Points
 
 SIDES = (2, 3, 5)
 FORMS = ["by axes", "by cells"]
@@ -64,7 +65,7 @@ CASES = [(n, d, reach) for d in (1, 2, 3) for n, reach in ((4, 0), (2, 1))]
 def test_tile_is_the_derivative(n, d, reach):
     model = random_model(n, d, reach)
     _, k = box_and_points(model)
-    assert_same(model.tile(k), Model.tile(model, k))
+    assert_same(model.lift(Points(k))[:2], lift_hamiltonian(model, k))
 
 
 @pytest.mark.parametrize(("n", "d", "reach"), CASES)
@@ -72,8 +73,8 @@ def test_box_is_the_derivative_in_another_basis(form, n, d, reach):
     model = random_model(n, d, reach)
     u, k = box_and_points(model)
     phase = jnp.exp(1j * model.centres @ k)
-    turned = [phase.conj()[:, None] * part * phase for part in model.box(u)]
-    assert_same(turned, Model.tile(model, k))
+    turned = [phase.conj()[:, None] * part * phase for part in model.lift(Points(k, u))[:2]]
+    assert_same(turned, lift_hamiltonian(model, k))
 
 
 @pytest.mark.parametrize("d", [2, 3])
@@ -111,9 +112,9 @@ def test_derivatives_by_parameters(form, field):
         return jnp.sum(jnp.abs(h) ** 2) + jnp.sum(jnp.abs(slopes) ** 2)
 
     x = getattr(model, field)
-    plain = jax.grad(lambda x: size(lambda m: Model.tile(m, points(m)), x))(x)
-    box = lambda x: size(lambda m: m.box(u), x)  # noqa: E731
-    tile = lambda x: size(lambda m: m.tile(points(m)), x)  # noqa: E731
+    plain = jax.grad(lambda x: size(lambda m: lift_hamiltonian(m, points(m)), x))(x)
+    box = lambda x: size(lambda m: m.lift(Points(points(m), u))[:2], x)  # noqa: E731
+    tile = lambda x: size(lambda m: m.lift(Points(points(m)))[:2], x)  # noqa: E731
     assert_same([jax.grad(box)(x), jax.grad(tile)(x)], [plain, plain])
     step = jnp.sin(jnp.arange(x.size)).reshape(x.shape).astype(x.dtype)
     slope = jnp.sum(plain * step).real
@@ -122,9 +123,10 @@ def test_derivatives_by_parameters(form, field):
 
 def test_vectorises_over_models(form):
     model = random_model(2, 2, 1)
-    u, _ = box_and_points(model)
-    scaled = jax.vmap(lambda s: eqx.tree_at(lambda m: m.blocks, model, s * model.blocks).box(u)[0])
-    np.testing.assert_allclose(scaled(jnp.array([1.0, 2.0]))[1], 2 * model.box(u)[0], atol=1e-12)
+    points = Points(*reversed(box_and_points(model)))
+    changed = lambda s: eqx.tree_at(lambda m: m.blocks, model, s * model.blocks)  # noqa: E731
+    scaled = jax.vmap(lambda s: changed(s).lift(points).hamiltonian)(jnp.array([1.0, 2.0]))
+    np.testing.assert_allclose(scaled[1], 2 * model.lift(points).hamiltonian, atol=1e-12)
 
 
 def test_made_of_others():
@@ -135,7 +137,7 @@ def test_made_of_others():
     operator = random_hermitian(np.random.default_rng(5), 3, 4, 4)
     u, k = box_and_points(first)
     for model in (0.7 * first, first + second, js.models.WithSpin(first, operator)):
-        assert_same(model.tile(k), Model.tile(model, k))
+        assert_same(model.lift(Points(k))[:2], lift_hamiltonian(model, k))
         assert_same(
             traces(solve_bands(model, k, Covariant(), box=u)),
             traces(solve_bands(model, k, Covariant())),
@@ -145,7 +147,7 @@ def test_made_of_others():
 def test_default_box():
     model = js.models.KaneMele(onsite=1.0, hopping=1.0, spin_orbit=0.3, rashba=0.25)
     u, k = box_and_points(model)
-    assert_same(model.box(u), model.tile(k))
+    assert_same(model.lift(Points(k, u))[:2], model.lift(Points(k))[:2])
 
 
 def test_the_shorter_sum_is_taken():
@@ -164,7 +166,7 @@ MATRIX_SUMS = {
 @pytest.mark.parametrize("model", MATRIX_SUMS.values(), ids=MATRIX_SUMS.keys())
 def test_matrix_sum_is_the_derivative(model):
     k = jnp.asarray(np.random.default_rng(0).normal(size=(model.dimension, 7)))
-    assert_same(model.tile(k), Model.tile(model, k), 1e-14)
+    assert_same(model.lift(Points(k))[:2], lift_hamiltonian(model, k), 1e-14)
 
 
 def test_matrix_sum_is_the_formula():
@@ -173,7 +175,7 @@ def test_matrix_sum_is_the_formula():
     expected = (k @ k) * one + 0.5 * (k[0] * y - k[1] * x) + 0.2 * z
     np.testing.assert_allclose(MATRIX_SUMS["Rashba"](k), expected, atol=1e-15)
     np.testing.assert_allclose(
-        MATRIX_SUMS["Rashba"].tile(k[:, None])[0][..., 0], expected, atol=1e-15
+        MATRIX_SUMS["Rashba"].lift(Points(k[:, None])).hamiltonian[..., 0], expected, atol=1e-15
     )
 
 
@@ -181,5 +183,5 @@ def test_matrix_sum_is_differentiable():
     k = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7)))
     size = lambda lift: jax.grad(lambda m: sum(jnp.sum(jnp.abs(x) ** 2) for x in lift(m, k)))  # noqa: E731
     model = MATRIX_SUMS["Dirac"]
-    got, expected = size(lambda m, k: m.tile(k))(model), size(Model.tile)(model)
+    got, expected = size(lambda m, k: m.lift(Points(k))[:2])(model), size(lift_hamiltonian)(model)
     assert_same(jax.tree.leaves(got), jax.tree.leaves(expected))

@@ -581,8 +581,8 @@ class Dressed(js.Model):
     def spin(self):
         return jnp.asarray(PAULI[1:])
 
-    def spin_at(self, k, box=None):
-        return jax.vmap(self.band.spin, in_axes=-1, out_axes=-1)(k)
+    def operators(self):
+        return {"spin": self.band.spin}
 
 
 def test_effective_model_plugs_in():
