@@ -22,6 +22,7 @@ from jaxspin.disorder.contributions import (
 from jaxspin.disorder.fermi_states import find_states
 from jaxspin.engine.small_matrices import PAULI
 from jaxspin.models import MassiveDirac, QiWuZhang
+from jaxspin.models.lifted import Points
 from jaxspin.reference import (
     correlations,
     dirac_cone_with_range,
@@ -248,7 +249,10 @@ def film():
     circles = np.unique(np.linalg.norm(np.asarray(surface.k), axis=0)[there].round(10))
     assert len(circles) == 4
     k, weight = disk_nodes(lambda theta: np.tile(circles, (theta.size, 1)).T, 200.0, 8)
-    bands = [np.moveaxis(np.asarray(x), -1, 0) for x in eqx.filter_jit(model.tile)(jnp.asarray(k))]
+    bands = [
+        np.moveaxis(np.asarray(x), -1, 0)
+        for x in eqx.filter_jit(model.lift)(Points(jnp.asarray(k)))[:2]
+    ]
     velocity, spin = np.moveaxis(bands[1], 0, 1), np.asarray(model.spin())[:, None]
     operators = np.concatenate([-velocity, np.broadcast_to(spin, (3, *bands[0].shape))])
     return states, bands[0], operators, weight, mu
