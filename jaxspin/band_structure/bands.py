@@ -5,7 +5,6 @@ The k axis is last (see `small_matrices`): energies are (n, K), matrices (n, n, 
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -153,7 +152,12 @@ def solve_bands(
     if group_splitting:
         matrices["group_splitting"], check = hamiltonian, allow_any
     energies, basis, matrices = band_basis(hamiltonian, matrices, degeneracy, check)
-    levels, degenerate = separate_kernel(partial(_group_levels, degeneracy=degeneracy))(energies)
+
+    @separate_kernel
+    def group_levels(energies):
+        return _group_levels(energies, degeneracy=degeneracy)
+
+    levels, degenerate = group_levels(energies)
     if group_splitting:
         lifting = matrices["group_splitting"]
         matrices["group_splitting"] = _group_splitting(lifting, levels, degenerate)

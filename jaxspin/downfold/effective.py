@@ -158,7 +158,11 @@ class EffectiveModel(Model):
         return True
 
     def lift(self, points, needs=NOTHING_ELSE):
-        return separate_kernel(partial(self._lift_tile, needs))(points.k)
+        @separate_kernel
+        def lift_tile(k):
+            return self._lift_tile(needs, k)
+
+        return lift_tile(points.k)
 
     def _lift_tile(self, needs: Needs, k) -> Lifted:
         full = self.model.lift(Points(k), needs._replace(remote=False))

@@ -4,7 +4,7 @@ XLA on CPU computes a cheap value again in each loop, and each element of a loop
 rounds it differently there when it contracts a*b + c. A product of matrices that 27 components
 share would be computed hundreds of times.
 
-* `materialize` has one array computed once.
+* `materialize` has the arrays of a function computed once.
 * `separate_kernel` has a function compiled apart, with its results in memory.
 * `single_kernel` has a function with all its stages and loops compiled into a single kernel, where
   each line of it would otherwise be a kernel of its own, with its launch.
@@ -24,16 +24,25 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Inexact
 
 
-def materialize(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
-    """Have `x` computed once.
+def materialize(function: Callable) -> Callable:
+    """Wrap a function such that its arrays are computed once.
 
     XLA on CPU computes a cheap value again in every loop that uses it; a product of matrices that
     27 components share would be computed 27 times (measured: 4 times the cost of the whole
     conventional spin Hall integrand). It never repeats a division, so this divides by one, written
     such that the compiler cannot know. Exact, NaN included.
     """
+
+    @wraps(function)
+    def call(*args):
+        return jax.tree.map(_divide_by_one, function(*args))
+
+    return call
+
+
+def _divide_by_one(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
     if jnp.iscomplexobj(x):
-        return jax.lax.complex(materialize(x.real), materialize(x.imag))
+        return jax.lax.complex(_divide_by_one(x.real), _divide_by_one(x.imag))
     return x / jnp.where(x == x, 1.0, 2.0).astype(x.dtype)
 
 

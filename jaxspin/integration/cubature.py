@@ -212,12 +212,17 @@ def _sum_levels(tensor, filling: _Filling, occupations: Occupations, *, derivati
     whole = jnp.all(occupied[0] == occupied[0, ..., :1], axis=-1)
     cut = ~jnp.all(whole & (occupied[0, ..., 0] % 1 == 0), axis=1).T
     cut = cut & (jnp.arange(cut.shape[1]) < occupations.mu.size * occupations.cold)
-    occupied = occupied * filling.weight  # (rule, e, n, B, q)
+    occupied = _weigh_occupations(occupied, filling.weight)  # (rule, e, n, B, q)
     rules, levels = occupied.shape[:2]
-    left = jnp.moveaxis(materialize(occupied), 3, 0).reshape(cells, rules * levels, n * number)
+    left = jnp.moveaxis(occupied, 3, 0).reshape(cells, rules * levels, n * number)
     right = jnp.moveaxis(tensor.reshape(-1, n, cells, number), (2, 0), (0, 3))
     value = left @ right.reshape(cells, n * number, -1)
     return value.reshape(cells, rules, levels, -1), cut
+
+
+@materialize
+def _weigh_occupations(occupied, weight):
+    return occupied * weight
 
 
 def _fill_cold(filling: _Filling, mu, derivative: bool):

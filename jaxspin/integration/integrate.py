@@ -492,24 +492,22 @@ def _evaluate_tile(job: Sum, number):
     inside = number < jnp.prod(job.counts)
     u, widths, times = _cut_box(job, number)
     cells = any(scan.fills_cells for scan in job.plan)
-    nodes = lambda *box: _map_nodes(job, inside, cells, box)  # noqa: E731
-    k, weight, edges = separate_kernel(nodes)(u, widths, times)
+
+    @separate_kernel
+    def map_nodes(*box):
+        return _map_nodes(job, inside, cells, box)
+
+    k, weight, edges = map_nodes(u, widths, times)
     product = len(job.axes) == len(job.box)
     box = [x.reshape(-1) for x in u] if product and job.coordinates.periodic else None
     wanted = {"box": box, "check": job.check, **job.observable.needs}
     bands = solve_bands(job.model, k, job.degeneracy, **wanted)
-    spread = (
-        separate_kernel(_spread_energies)(bands, edges) if cells else jnp.zeros_like(bands.levels)
-    )
+    spread = _spread_energies(bands, edges) if cells else jnp.zeros_like(bands.levels)
     low, high = job.window
     bands = bands.restrict_to_window(low - spread / 2, high + spread / 2)
     weights = job.observable(bands)
     found = {"sea": weights.sea, "surface": weights.surface}
-    found = {
-        kind: separate_kernel(_flatten_weights)(w, weight)
-        for kind, w in found.items()
-        if w is not None
-    }
+    found = {kind: _flatten_weights(w, weight) for kind, w in found.items() if w is not None}
     return bands.levels, spread, found, jax.lax.stop_gradient(_find_extremes(bands, weight != 0))
 
 
@@ -553,6 +551,7 @@ def _cut_box(job: Sum, number) -> tuple[list[Array], ...]:
     )
 
 
+@separate_kernel
 def _spread_energies(bands: Bands, edges: Float[Array, "c d K"]) -> Float[Array, "n K"]:
     """Variation of each energy over the cell of its point: root sum of squares over edges."""
     velocity = jnp.einsum("immK->imK", bands.velocity).real
@@ -560,6 +559,7 @@ def _spread_energies(bands: Bands, edges: Float[Array, "c d K"]) -> Float[Array,
     return jnp.sqrt(jnp.sum(jnp.einsum("ciK,imK->cmK", edges, velocity) ** 2, axis=0))
 
 
+@separate_kernel
 def _flatten_weights(
     weights: Float[Array, "*c n K"], weight: Float[Array, " K"]
 ) -> Float[Array, "c n K"]:

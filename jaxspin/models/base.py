@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -109,7 +108,12 @@ class Model(eqx.Module):
         are the matrices of the same velocity; models made of several take the points one by one,
         because their parts need not agree on that basis.
         """
-        hamiltonian, slopes = separate_kernel(partial(lift_hamiltonian, self))(points.k)
+
+        @separate_kernel
+        def lift_matrices(k):
+            return lift_hamiltonian(self, k)
+
+        hamiltonian, slopes = lift_matrices(points.k)
         return Lifted(hamiltonian, slopes, lift_operators(self, needs.operators, points.k))
 
     def spin_at(self, k: Float[Array, "d K"]) -> Complex[Array, "3 n n K"]:
@@ -191,10 +195,15 @@ def lift_operators(
     model: Model, names: Iterable[str], k: Float[Array, "d K"]
 ) -> dict[str, LiftedOperator]:
     """Operators of a model at many k, by name, from `operators` alone."""
-    return {
-        name: LiftedOperator(separate_kernel(partial(operator_at, model, name))(k))
-        for name in names
-    }
+
+    def lift_operator(name: str) -> LiftedOperator:
+        @separate_kernel
+        def matrices(k):
+            return operator_at(model, name, k)
+
+        return LiftedOperator(matrices(k))
+
+    return {name: lift_operator(name) for name in names}
 
 
 def hamiltonian_at(model: Model, k: Float[Array, " d"]) -> Inexact[Array, "n n"]:

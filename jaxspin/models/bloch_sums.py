@@ -75,7 +75,7 @@ class BlochSum(eqx.Module):
         if not separable(self.cells, [x.size for x in u]):
             return self.scattered(grid(u))
         reach = _largest_coordinates(self.cells)
-        sides = [materialize(_side_waves(x, r)) for x, r in zip(u, reach, strict=True)]
+        sides = [_side_waves(x, r) for x, r in zip(u, reach, strict=True)]
         field = self.by_axis.reshape(1, 2 * reach[0] + 1, -1)
         for i in range(len(u) - 1):
             field = _sum_along(field, sides[i])
@@ -114,7 +114,7 @@ def box_with_slopes(
         matrices: those of `matrices_of_products`.
     """
     n, d, reach = len(centres), len(vectors), _largest_coordinates(cells)
-    sides = [materialize(_side_waves(x, r)) for x, r in zip(u, reach, strict=True)]
+    sides = [_side_waves(x, r) for x, r in zip(u, reach, strict=True)]
     fields = [matrices.reshape(1, 2 * reach[0] + 1, -1)]
     for i in range(d - 1):
         fields = [*fields, _slope_along(fields[0], reach[i])]
@@ -126,8 +126,13 @@ def box_with_slopes(
     sites = centres[:, None] - centres[None, :]
     site_terms = (x.swapaxes(-1, -2)[..., None] * sites).reshape(by_angle.shape)
     slopes = dot(by_angle, vectors) + site_terms
-    packed = jnp.concatenate([fields[0][None], jnp.moveaxis(slopes, -1, 0)])
-    return _unpack_hermitian(_last_sum(materialize(packed), sides[-1]).reshape(1 + d, n, n, -1))
+    packed = _pack_slopes(fields[0], slopes)
+    return _unpack_hermitian(_last_sum(packed, sides[-1]).reshape(1 + d, n, n, -1))
+
+
+@materialize
+def _pack_slopes(field: Float[Array, "P j M"], slopes: Float[Array, "P j M d"]) -> Array:
+    return jnp.concatenate([field[None], jnp.moveaxis(slopes, -1, 0)])
 
 
 def separable(cells: Cells, sides: Sequence[int]) -> bool:
@@ -183,6 +188,7 @@ def _unpack_hermitian(p: Float[Array, "c n n K"]) -> Complex[Array, "c n n K"]:
     return jax.lax.complex(real, imaginary)
 
 
+@materialize
 def _cosines_and_sines(half: Cells, u: Sequence[Float[Array, "..."]]) -> Float[Array, "j K"]:
     """1, then cos k·R and sin k·R of the cells of `half` but the home cell, k = Σ_i u_i b_i.
 
@@ -192,14 +198,19 @@ def _cosines_and_sines(half: Cells, u: Sequence[Float[Array, "..."]]) -> Float[A
     sides = (_pick_powers(x, r) for x, r in zip(u, np.array(half).T, strict=True))
     products: Any = math.prod(sides)
     waves = products.reshape(len(half), -1)
-    return materialize(jnp.concatenate([waves.real, waves[1:].imag]))
+    return jnp.concatenate([waves.real, waves[1:].imag])
 
 
 def _pick_powers(u: Float[Array, "..."], r: np.ndarray) -> Complex[Array, "h ..."]:
     """e^{2πi r u} for each integer r, of either sign."""
     largest = np.max(np.abs(r))
-    powers = materialize(jnp.stack(_list_powers(u, largest)))
+    powers = _stack_powers(u, largest)
     return jnp.concatenate([powers, powers[1:].conj()])[np.where(r >= 0, r, largest - r)]
+
+
+@materialize
+def _stack_powers(u: Float[Array, "..."], largest: int) -> Complex[Array, "h ..."]:
+    return jnp.stack(_list_powers(u, largest))
 
 
 def _list_powers(u: Float[Array, "..."], largest: int) -> list[Complex[Array, "..."]]:
@@ -216,6 +227,7 @@ def _largest_coordinates(cells: Cells) -> list[int]:
     return np.max(np.abs(cells), axis=0).tolist()
 
 
+@materialize
 def _side_waves(u: Float[Array, " N"], reach: int) -> Float[Array, "j N"]:
     """1, cos θ, ..., cos(reach θ), sin θ, ..., sin(reach θ) at θ = 2π u."""
     table = jnp.stack(_list_powers(u, reach))
@@ -229,16 +241,18 @@ def _slope_along(field: Float[Array, "P j M"], reach: int) -> Float[Array, "P j 
     return jnp.concatenate([jnp.zeros_like(field[:, :1]), r * sines, -r * cosines], axis=1)
 
 
+@materialize
 def _sum_along(field: Float[Array, "P j M"], waves: Float[Array, "j N"]) -> Float[Array, "Q M"]:
     """Σ_j field_j w_j at each point of one side, (P N, M); written out, which is fastest."""
     terms = (field[:, j, None, :] * waves[j][:, None] for j in range(1, len(waves)))
-    return materialize(sum(terms, start=field[:, 0, None, :] * waves[0][:, None])).reshape(
-        -1, field.shape[-1]
-    )
+    total: Any = sum(terms, start=field[:, 0, None, :] * waves[0][:, None])
+    return total.reshape(-1, field.shape[-1])
 
 
+@materialize
 def _last_sum(field: Float[Array, "c P j M"], waves: Float[Array, "j N"]) -> Array:
     """The same along the last side, points last: (c, M, P, N)."""
     field = jnp.moveaxis(field, -1, 1)[..., None]
     terms = (field[..., j, :] * waves[j] for j in range(1, len(waves)))
-    return materialize(sum(terms, start=field[..., 0, :] * waves[0]))
+    total: Any = sum(terms, start=field[..., 0, :] * waves[0])
+    return total

@@ -14,6 +14,12 @@ from jaxspin.models.base import Model, as_float, lift_operators
 from jaxspin.models.lifted import NOTHING_ELSE, Lifted
 
 
+@materialize  # else each of the n² elements would compute all of them again
+def _stack_rows(row: Float[Array, "j K"], slopes: Float[Array, "j d K"]) -> Float[Array, "j c K"]:
+    """The coefficients and their derivatives, c = 1 + d."""
+    return jnp.concatenate([row[:, None], slopes], axis=1)
+
+
 class MatrixSum(Model):
     """H(k) = Σ_j c_j(k) M_j: real functions of k times constant Hermitian matrices.
 
@@ -60,15 +66,18 @@ class MatrixSum(Model):
         )
 
     def lift(self, points, needs=NOTHING_ELSE):
-        hamiltonian, slopes = separate_kernel(self._lift_matrices)(points.k)
+        @separate_kernel
+        def lift_matrices(k):
+            return self._lift_matrices(k)
+
+        hamiltonian, slopes = lift_matrices(points.k)
         return Lifted(hamiltonian, slopes, lift_operators(self, needs.operators, points.k))
 
     def _lift_matrices(self, k: Float[Array, "d K"]):
         """H(k) and its slopes."""
         at_one = lambda k: (self._stack_coefficients(k), jax.jacfwd(self._stack_coefficients)(k))  # noqa: E731
         row, slopes = jax.vmap(at_one, in_axes=-1, out_axes=-1)(k)
-        # Kept, for each of the n² elements would compute all of them again.
-        rows = materialize(jnp.concatenate([row[:, None], slopes], axis=1))
+        rows = _stack_rows(row, slopes)
         matrices: Any = self.matrices
         total = jax.lax.complex(
             _combine_matrices(matrices.real, rows), _combine_matrices(matrices.imag, rows)

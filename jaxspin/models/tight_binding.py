@@ -1,7 +1,6 @@
 """Tight binding from real-space blocks: what Wannier90 and PythTB files become."""
 
 from collections import Counter
-from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -221,15 +220,25 @@ class PreparedHopping(Model):
         return self.model.operators()
 
     def lift(self, points, needs=NOTHING_ELSE):
-        hamiltonian, slopes = separate_kernel(self._lift_hamiltonian)(points)
-        connection = None
-        if self.external_terms:
-            connection = separate_kernel(partial(self._lift_connection, needs.curl))(points)
+        @separate_kernel
+        def lift_hamiltonian(points):
+            return self._lift_hamiltonian(points)
+
+        @separate_kernel
+        def lift_connection(points):
+            return self._lift_connection(needs.curl, points)
+
+        @separate_kernel
+        def lift_spin(points):
+            return self.lift_spin(points)
+
+        hamiltonian, slopes = lift_hamiltonian(points)
+        connection = lift_connection(points) if self.external_terms else None
         of_blocks = () if self.spins is None else ("spin",)
         local = [name for name in needs.operators if name not in of_blocks]
         operators = lift_operators(self, local, points.k)
         if len(local) < len(needs.operators):
-            operators["spin"] = LiftedOperator(separate_kernel(self.lift_spin)(points))
+            operators["spin"] = LiftedOperator(lift_spin(points))
         return Lifted(hamiltonian, slopes, operators, connection)
 
     def _lift_hamiltonian(self, points: Points):
@@ -270,8 +279,14 @@ class PreparedHopping(Model):
 
     def _with_site_phases(self, matrices: Complex[Array, "c n n K"], k: Float[Array, "d K"]):
         """Matrices of the basis of a box in the basis of scattered points."""
-        site_phase = materialize(jnp.exp(1j * bloch_sums.dot(self.model.centres, k)))
+        site_phase = _phases_at_sites(self.model.centres, k)
         return site_phase.conj()[:, None] * matrices * site_phase[None, :]
+
+
+@materialize
+def _phases_at_sites(centres: Float[Array, "n d"], k: Float[Array, "d K"]):
+    """e^{ik·τ_n} of each orbital."""
+    return jnp.exp(1j * bloch_sums.dot(centres, k))
 
 
 def _orbital_distances(model: HoppingModel, cells: bloch_sums.Cells) -> Float[Array, "r d n n"]:

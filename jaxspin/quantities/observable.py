@@ -13,7 +13,6 @@ units of ħ/2. Numbers in brackets are equations of Liu, Cullen and Culcer, PRB 
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -105,10 +104,11 @@ def diagonal(operator: Complex[Array, "*c n n K"]) -> Float[Array, "*c n K"]:
     return jnp.einsum("...mmk->...mk", operator).real
 
 
+@materialize
 def spin_current(bands: Bands, spin: Complex[Array, "c n n K"]) -> Complex[Array, "d c n n K"]:
     """½{s, ∂H} for each flow and component of s, eV Å."""
     product = 0.5 * matmul(spin, bands.velocity[:, None])
-    return materialize(product + dagger(product))  # {s, v} = sv + (sv)†, both being Hermitian
+    return product + dagger(product)  # {s, v} = sv + (sv)†, both being Hermitian
 
 
 def linear_response(
@@ -123,7 +123,15 @@ def antisymmetric(bands: Bands, weight: Callable[[int, int], Array]) -> Weights:
     """Weights antisymmetric in (flow a, field b), from those of the pairs a < b: (*c, n, K)."""
     d = bands.velocity.shape[0]
     pairs = [(a, b) for a in range(d) for b in range(a + 1, d)]
-    sea = jnp.stack([separate_kernel(partial(weight, a, b))() for a, b in pairs])
+
+    def weigh_pair(a: int, b: int) -> Array:
+        @separate_kernel
+        def weights():
+            return weight(a, b)
+
+        return weights()
+
+    sea = jnp.stack([weigh_pair(a, b) for a, b in pairs])
     others = math.prod(sea.shape[1:-2])
     sign = dict.fromkeys(pairs, 1) | {(b, a): -1 for a, b in pairs}
     place = {pair: i for i, pair in enumerate(pairs)}

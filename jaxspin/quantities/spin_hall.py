@@ -106,7 +106,7 @@ class KuboSpinHall(OfOperator):
         flow, field = bands.connection[:, None, None], bands.active_connection[None, :, None]
         operator = self.matrices(bands)
         spin = bands.interband(operator)
-        scaled = materialize(jnp.where(bands.active, spin * bands.inverse_gap, 0))
+        scaled = _divide_by_gaps(bands, spin)
         group_velocity = bands.intraband(bands.velocity)[:, None, None]
         driven = anticommutator(bands.velocity[None, :], bands.connection[:, None])[:, :, None]
         sea = (
@@ -116,6 +116,12 @@ class KuboSpinHall(OfOperator):
         )
         surface = diagonal_of_product(matmul(group_velocity, spin), field).real
         return Weights(sea, surface)
+
+
+@materialize
+def _divide_by_gaps(bands: Bands, spin: Complex[Array, "c n n K"]) -> Complex[Array, "c n n K"]:
+    """s_mn/(ε_m - ε_n) of active pairs."""
+    return jnp.where(bands.active, spin * bands.inverse_gap, 0)
 
 
 class DiagonalSpinCurrent(OfOperator):
