@@ -145,6 +145,40 @@ def test_contributing_has_the_table_of_rooms():
     assert table_of_rooms() in page, f"CONTRIBUTING.md must have\n{table_of_rooms()}"
 
 
+HINTS = {"materialize", "separate_kernel", "single_kernel"}
+
+
+def hints_in_code(syntax: ast.Module) -> list[int]:
+    """Lines where a hint to the compiler, or an option of its own, stands and is no decorator."""
+    decorators = {
+        id(part)
+        for node in ast.walk(syntax)
+        if isinstance(node, ast.FunctionDef)
+        for decorator in node.decorator_list
+        for part in ast.walk(decorator)
+    }
+    return [
+        node.lineno
+        for node in ast.walk(syntax)
+        if id(node) not in decorators
+        and (
+            (isinstance(node, ast.Name) and node.id in HINTS)
+            or (isinstance(node, ast.Constant) and str(node.value).startswith("xla_"))
+        )
+    ]
+
+
+@pytest.mark.parametrize("name", [n for n in sorted(FILES) if not n.startswith("engine.")])
+def test_physics_does_not_speak_of_the_compiler(name):
+    """The package's own `__init__` sets the flags with which the compiler starts."""
+    assert not hints_in_code(tree(name)) or name == "__init__"
+
+
+def test_a_hint_in_code_is_found():
+    code = "@separate_kernel\ndef f(x):\n    return materialize(x), {'xla_fast': 1}"
+    assert hints_in_code(ast.parse(code)) == [3, 3]
+
+
 def public(body: list[ast.stmt], prefix: str = ""):
     """The public functions and classes, and the methods of public classes that define a name."""
     for node in body:

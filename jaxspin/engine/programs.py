@@ -9,7 +9,7 @@ process has room for.
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from functools import cached_property, partial, update_wrapper
+from functools import cached_property, partial, update_wrapper, wraps
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +148,20 @@ _programs = _Programs()
 def program(function: Callable | None = None, **options: Any):
     """Decorate a function to be compiled (`Program`), with options of `jax.jit`."""
     return partial(program, **options) if function is None else Program(function, **options)
+
+
+#: The same for what runs once or on little: without optimisation, compiled in a third of the time.
+plain_program = partial(program, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def wide_program(function: Callable) -> Callable:
+    """Decorate a long sum to be compiled, on a CPU with the widest vectors of the processor."""
+    elsewhere = Program(function)
+    on_cpu = Program(function, compiler_options={"xla_cpu_prefer_vector_width": 512})
+
+    @wraps(function)
+    def call(*arguments, **code: str | None):
+        chosen = on_cpu if jax.default_backend() == "cpu" else elsewhere
+        return chosen(*arguments, **code)
+
+    return call

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from jaxspin.engine.checkpoint import PartialSums
 from jaxspin.engine.identity import digest, operations, trace
-from jaxspin.engine.programs import program
+from jaxspin.engine.programs import wide_program
 from jaxspin.engine.tolerances import CONVERGED, NO_DIRECTION
 from jaxspin.fitting.problem import Evaluation, Problem
 
@@ -98,9 +98,7 @@ class LevenbergMarquardt(Method):
         state = State(u, inner, _infinite_evaluation(problem, u), np.zeros((0, 3 + u.size)))
 
         def take_step(state: State) -> State:
-            u, inner, best, row = _compiled_step(_damped_step)(
-                problem, state.u, state.inner, code=problem.code
-            )
+            u, inner, best, row = _damped_step(problem, state.u, state.inner, code=problem.code)
             return State(u, inner, best, _append_row(state.history, row))
 
         def stop_reason(state: State) -> tuple[bool, str] | None:
@@ -158,8 +156,9 @@ class Gradient(Method):
         state = State(u, inner, nowhere, np.zeros((0, 3 + u.size)))
 
         def take_step(state: State) -> State:
-            step = _compiled_step(_optax_step)
-            u, inner, best, row = step(problem, state.u, state.inner, state.best, self, code=code)
+            u, inner, best, row = _optax_step(
+                problem, state.u, state.inner, state.best, self, code=code
+            )
             return State(u, inner, best, _append_row(state.history, row))
 
         def stop_reason(state: State) -> tuple[bool, str] | None:
@@ -336,6 +335,7 @@ def _solver_state(problem: Problem, u):
     return _SOLVER.init(function, u, None, {"jac": "fwd"}, residuals, aux, _NO_TAGS)
 
 
+@wide_program
 def _damped_step(problem: Problem, u, inner):
     """One step of optimistix: evaluate where it has gone, accept that or not, and go on.
 
@@ -371,6 +371,7 @@ def _history_row(at: Evaluation, distance) -> Array:
     return jnp.stack([jnp.sum(at.residuals**2), distance])
 
 
+@wide_program
 def _optax_step(problem: Problem, u, inner, best: Evaluation, method: Gradient):
     """One step of an optimiser of optax."""
 
@@ -387,16 +388,3 @@ def _optax_step(problem: Problem, u, inner, best: Evaluation, method: Gradient):
     best = jax.tree.map(lambda a, b: jnp.where(better, a, b), at, best)
     row = jnp.concatenate([_history_row(at, jnp.max(jnp.abs(slope))), value[None], at.parameters])
     return optax.apply_updates(u, change), (state, jnp.minimum(value, lowest)), best, row
-
-
-# As the sums of `integrate`: the widest vectors of the processor.
-_WIDE: dict[str, Any] = {"compiler_options": {"xla_cpu_prefer_vector_width": 512}}
-_STEPS: dict[tuple[Any, bool], Callable] = {
-    (step, cpu): program(step, **(_WIDE if cpu else {}))
-    for step in (_damped_step, _optax_step)
-    for cpu in (True, False)
-}
-
-
-def _compiled_step(step: Callable) -> Callable:
-    return _STEPS[step, jax.default_backend() == "cpu"]

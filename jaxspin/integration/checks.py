@@ -17,7 +17,7 @@ import numpy as np
 from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy, Strict
 from jaxspin.engine import tolerances
-from jaxspin.engine.programs import program
+from jaxspin.engine.programs import plain_program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.validate import shortened
@@ -489,8 +489,7 @@ def _sample_at_distance(observable, model, mesh, levels, degeneracy, *, distance
     return (energies < mu).sum(axis=1), even.reshape(-1, len(directions)) / 2
 
 
-# Called once, on a few dozen k: what counts is the time to compile.
-@program(compiler_options={"xla_backend_optimization_level": 0})
+@plain_program
 def _weigh_bands(observable, model, k, degeneracy, window):
     bands = solve_bands(model, k, degeneracy, **observable.needs).restrict_to_window(*window)
     return bands.levels, observable(bands).sea.reshape(-1, *bands.levels.shape)

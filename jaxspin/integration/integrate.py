@@ -30,7 +30,7 @@ from jaxspin.engine import distributed
 from jaxspin.engine.checkpoint import PartialSums, describe
 from jaxspin.engine.devices import in_order, workers
 from jaxspin.engine.forward_mode import along_all, count_tangents
-from jaxspin.engine.programs import program
+from jaxspin.engine.programs import wide_program
 from jaxspin.engine.progress import track
 from jaxspin.engine.small_matrices import as_arrays, is_traced, on_device
 from jaxspin.engine.xla import separate_kernel
@@ -415,7 +415,7 @@ class _Segments(NamedTuple):
             with jax.default_device(device):
                 where = jnp.asarray(first), jnp.asarray(count)
                 arguments = eqx.combine(placed[device], (job, start))
-                part = _choose_program()(*arguments, *where, code=self.code)
+                part = _run_blocks(*arguments, *where, code=self.code)
                 return jax.block_until_ready(part)
 
         parts = in_order(sum_segment, mine[state[0] :], devices)
@@ -478,13 +478,7 @@ def _add_blocks(job: Sum, totals, first, count):
     return jax.lax.fori_loop(first, first + count, add_block, totals)
 
 
-def _choose_program():
-    return _add_blocks_on_cpu if jax.default_backend() == "cpu" else _add_blocks_compiled
-
-
-_add_blocks_compiled = program(_add_blocks)
-
-_add_blocks_on_cpu = program(_add_blocks, compiler_options={"xla_cpu_prefer_vector_width": 512})
+_run_blocks = wide_program(_add_blocks)
 
 
 def _evaluate_tile(job: Sum, number):

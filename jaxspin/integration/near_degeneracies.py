@@ -21,7 +21,7 @@ from jaxtyping import Bool, Complex, Float, Int
 
 from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
-from jaxspin.engine.programs import program
+from jaxspin.engine.programs import plain_program
 from jaxspin.engine.tolerances import NO_GAP
 from jaxspin.integration.integrand import integrand_code
 from jaxspin.integration.levels import Levels, fermi
@@ -299,23 +299,19 @@ def _in_batches(function, k: Float[np.ndarray, "*L d"]):
     return tuple(x.reshape(*k.shape[:-1], *x.shape[1:]) for x in arrays)
 
 
-# Called on a few thousand k: what counts is the time to compile.
-_quickly = partial(program, compiler_options={"xla_backend_optimization_level": 0})
-
-
-@_quickly
+@plain_program
 def _lift_matrices(model, k):
     lifted = model.prepared().lift(Points(k))
     return lifted.hamiltonian, lifted.slopes
 
 
-@_quickly
+@plain_program
 def _map_points(coordinates, lattice, u):
     nodes = coordinates(list(u), [jnp.ones(())] * len(u), lattice)
     return nodes.k, jnp.broadcast_to(nodes.weight, u.shape[1:])
 
 
-@_quickly
+@plain_program
 def _weigh_levels(observable, model, levels, degeneracy, k):
     """Σ_m f(ε_m) W_m of each independent component, (level, c, K)."""
     mu, temperatures, window = levels

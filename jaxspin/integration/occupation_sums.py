@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxspin.engine.derivative_rules import with_derivative
-from jaxspin.engine.programs import program
+from jaxspin.engine.programs import plain_program, program
 from jaxspin.engine.small_matrices import as_arrays, is_traced, matmul, on_device
 from jaxspin.engine.xla import add_rows
 from jaxspin.integration.levels import REACH_IN_KT, Levels, fermi
@@ -66,7 +66,7 @@ class OccupationSum(eqx.Module):
 
 
 # Without optimisation it rounds as operations called one by one do.
-@program(compiler_options={"xla_backend_optimization_level": 0})
+@plain_program
 def _finish_scan(scan: OccupationSum, sums):
     return scan.finish(sums)
 

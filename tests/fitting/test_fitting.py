@@ -227,14 +227,18 @@ def test_starts_that_are_no_numbers_are_passed_over():
 
 def interrupt(monkeypatch, after: int):
     """Ctrl-C in the middle of a step."""
-    compiled, count = minimise._compiled_step, iter(range(1000))
+    count = iter(range(1000))
 
-    def step(kind):
-        if next(count) == after:
-            raise KeyboardInterrupt
-        return compiled(kind)
+    def interrupted(step):
+        def call(*arguments, **code):
+            if next(count) == after:
+                raise KeyboardInterrupt
+            return step(*arguments, **code)
 
-    monkeypatch.setattr(minimise, "_compiled_step", step)
+        return call
+
+    for name in ("_damped_step", "_optax_step"):
+        monkeypatch.setattr(minimise, name, interrupted(getattr(minimise, name)))
 
 
 @pytest.mark.parametrize("method", [LevenbergMarquardt(), Gradient(optax.lbfgs(), 100)])
