@@ -94,7 +94,7 @@ def find_groups(energies: Float[Array, "n K"], degeneracy: Degeneracy) -> Bool[A
 
 
 def group_mean(energies: Float[Array, "n K"], same: Bool[Array, "n n K"]) -> Float[Array, "n K"]:
-    """Mean energy of the group of each band. The sum is written out (see `require_unlifted`)."""
+    """Mean energy of the group of each band. Written out: see degeneracy_lifting.py."""
     terms = (jnp.where(inside, e, 0) for e, inside in zip(energies, same, strict=True))
     return sum(terms) / jnp.sum(same, axis=0)
 

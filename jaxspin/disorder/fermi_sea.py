@@ -34,6 +34,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from jaxspin.band_structure.bands import DEGENERATE_TO_ROUNDING, Bands, solve_bands
 from jaxspin.disorder.fermi_states import FermiStates
+from jaxspin.engine.small_matrices import join_tiles
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.meshes.mesh import Ball, Disk, Grid, Mesh, Plane, Space
 from jaxspin.models.base import Model, hamiltonian_at
@@ -147,14 +148,9 @@ def fermi_sea(model: Model, mesh: Mesh) -> FermiSea:
         )
 
     found = jax.lax.map(of_tile, jnp.asarray(index))
-    layers, energies, weights = (_join_tiles(x)[..., : mesh.size] for x in found)
+    layers, energies, weights = (join_tiles(x)[..., : mesh.size] for x in found)
     ends = energies if mesh.domain == "periodic" else _far_energies(model, mesh)
     return FermiSea(layers, energies, weights, jax.lax.stop_gradient(ends), mesh)
-
-
-def _join_tiles(x: Float[Array, "t *n K"]) -> Float[Array, "*n _"]:
-    """Tiles one after the other on the k axis."""
-    return jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
 
 
 def default_mesh(model: Model, surface: FermiSurface, mu: Float[Array, "..."]) -> Mesh:

@@ -44,7 +44,7 @@ from jaxspin.surfaces.thermal import (
 
 _SOURCE = "Burgos Atencia, Niu and Culcer, Phys. Rev. Research 4, 013001 (2022)"
 
-#: What no number here contains.
+#: Not included in any of these numbers.
 NOT_INCLUDED = (
     "crossed diagrams (X and Ψ), of the same order as skew scattering for Gaussian disorder",
     "weak localisation",

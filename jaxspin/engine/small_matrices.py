@@ -165,3 +165,8 @@ def structure_constants(n: int) -> Float[np.ndarray, "c c c"]:
     products = np.einsum("aij,bjk->abik", basis, basis)
     commutators = products - products.swapaxes(0, 1)
     return np.einsum("abij,cji->abc", commutators, basis).imag / 4
+
+
+def join_tiles(x: Float[Array, "t *n K"]) -> Float[Array, "*n _"]:
+    """Tiles one after the other on the k axis."""
+    return jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)

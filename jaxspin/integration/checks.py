@@ -24,10 +24,7 @@ from jaxspin.engine.validate import shortened
 from jaxspin.integration.levels import Levels, fermi
 from jaxspin.meshes.mesh import Adaptive, Mesh
 from jaxspin.meshes.point_set import PointSet
-from jaxspin.models.base import (
-    hamiltonian_at,
-    number_of_bands,
-)
+from jaxspin.models.base import hamiltonian_at, number_of_bands
 from jaxspin.models.checks import SAMPLES, check_periodic, sample_hamiltonians, sample_points
 from jaxspin.models.lifted import Points
 from jaxspin.symmetry.operations import Operation

@@ -1,4 +1,4 @@
-"""The sum over a mesh: the only code that knows a mesh exists.
+"""The sum over the points of a mesh, tile by tile.
 
 The mesh is cut into boxes, each small enough for the processor's cache (a tile). A compiled loop
 computes the bands of one tile after the other and what they weigh; every thousand k-points the
@@ -100,7 +100,7 @@ class Sum(eqx.Module):
     axes: tuple[int, ...] = eqx.field(static=True)
     #: Number of tiles whose weights are added to the sums at once.
     block: int = eqx.field(static=True)
-    #: What meets a change of H that splits degenerate bands: `require_unlifted` or `nan_if_lifted`.
+    #: Applied to a change of H that splits degenerate bands: `require_unlifted` or `nan_if_lifted`.
     check: Callable[[Array, Array], Array] = eqx.field(static=True)
 
 

@@ -1,4 +1,4 @@
-"""Levels: the Fermi energies and temperatures of a scan, and the sums over occupied bands.
+"""Sums over occupied bands, for all Fermi energies and temperatures of a scan at once.
 
 A scan is a property of the reduction. What is summed over the mesh is Σ_m f(ε_m) W_m for every
 (mu, T) at once, W being a tensor for each band; a thousand levels cost about what one costs.

@@ -37,7 +37,7 @@ class Problem(eqx.Module):
 
     quantities: tuple[Quantity, ...] = eqx.field(converter=_as_tuple)
     model: Model
-    mesh: Any  #: any of `AnyMesh`; which one, each part of the sum knows
+    mesh: Any  #: any of `AnyMesh`; each step of the sum checks which
     levels: Levels
     degeneracy: Degeneracy = Covariant()
     #: Quantities that are summed beside those asked for, and need not converge where these do.
@@ -88,7 +88,7 @@ class Problem(eqx.Module):
         model_checks.check_model(model)
         checks.check_mesh(model, mesh)
         checks.check_levels(self.levels)
-        self._check_dimension()
+        self._check_quantities()
         model_checks.check_operators(model, observable.operators)
         hamiltonians = model_checks.sample_hamiltonians(model)
         usual = checks.choose_degeneracy(hamiltonians, Covariant())
@@ -101,9 +101,12 @@ class Problem(eqx.Module):
             checks.check_symmetry(observable, self.all_quantities, model, mesh, degeneracy)
         return self.replace(degeneracy=degeneracy, usual=usual)
 
-    def _check_dimension(self) -> None:
+    def _check_quantities(self) -> None:
+        """The model has the dimension, and the bands, that each quantity needs."""
         dimension = self.model.dimension
         for quantity in self.all_quantities:
+            if quantity.observable.every_band:
+                model_checks.check_every_band(self.model, quantity.name)
             if dimension < quantity.least_dimension:
                 allowed = " or ".join(str(d) for d in range(quantity.least_dimension, 4))
                 raise ValueError(

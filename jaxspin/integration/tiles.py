@@ -7,9 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array
 
-from jaxspin.band_structure.degeneracy_lifting import (
-    require_unlifted,
-)
+from jaxspin.band_structure.degeneracy_lifting import require_unlifted
 from jaxspin.engine.small_matrices import as_arrays, on_device
 from jaxspin.integration.problem import Problem
 from jaxspin.meshes.mesh import Mesh
@@ -31,7 +29,7 @@ class Layout(NamedTuple):
     block: int
     #: Number of boxes along each coordinate for which the tables have room.
     room: tuple[int, ...]
-    #: What meets a change of H that splits degenerate bands: `require_unlifted` or `nan_if_lifted`.
+    #: Applied to a change of H that splits degenerate bands: `require_unlifted` or `nan_if_lifted`.
     check: Callable[[Array, Array], Array]
     #: Size of the largest matrices of the model; not asked again, because it takes a trace of H.
     matrix_size: int
@@ -63,8 +61,8 @@ def segment_length(box: tuple[int, ...], block: int) -> int:
 
 def tile_size(bands: int, periodic: bool) -> int:
     """k-points in a tile. The products of small matrices like their operands in the fastest cache;
-    hopping models, on periodic meshes, share work between the points of a box. Of hundreds of
-    bands a few dozen matrices of the tile have to fit into memory."""
+    hopping models, on periodic meshes, share work between the points of a box. For hundreds
+    of bands, a few dozen matrices of the tile must fit into memory."""
     if bands > _SMALL:
         return int(np.clip(_TILE_ELEMENTS // bands**2, 1, 64))
     if periodic:

@@ -28,7 +28,7 @@ SAMPLES = 5
 
 @jax.ensure_compile_time_eval()
 def check_model(model) -> None:
-    """`model` is a Model whose H(k) is finite and Hermitian, with a spin operator that fits.
+    """`model` is a Model whose H(k) is square, finite and Hermitian.
 
     Raises:
         ValueError: naming what is wrong and at which k.

@@ -14,15 +14,35 @@ def stack(observables: Iterable[Observable]) -> Observable:
     return several[0] if len(several) == 1 else Stacked(several)
 
 
-class Restricted(Observable):
-    """An observable summed over the bands of the given indices only."""
+class Wrapped(Observable):
+    """An observable made of another, of which it needs what that needs."""
 
     observable: Observable
-    bands: tuple[int, ...] = eqx.field(static=True)
 
     @property
     def operators(self) -> tuple[str, ...]:
         return self.observable.operators
+
+    @property
+    def external_curvature(self) -> bool:
+        return self.observable.external_curvature
+
+    @property
+    def remote(self) -> bool:
+        return self.observable.remote
+
+    @property
+    def every_band(self) -> bool:
+        return self.observable.every_band
+
+    def __call__(self, bands):
+        return self.observable(bands)
+
+
+class Restricted(Wrapped):
+    """An observable summed over the bands of the given indices only."""
+
+    bands: tuple[int, ...] = eqx.field(static=True)
 
     @property
     def smooth(self) -> bool:
@@ -39,39 +59,21 @@ class Restricted(Observable):
         return Weights(weights.sea * chosen, surface, weights.expansion)
 
 
-class OfBands(Observable):
+class OfBands(Wrapped):
     """An observable as the sum over the bands of the model alone, without what lies beyond."""
 
-    observable: Observable
-
-    @property
-    def operators(self) -> tuple[str, ...]:
-        return self.observable.operators
+    external_curvature = False
+    remote = False
 
     @property
     def filled_pairs(self) -> bool:
         return self.observable.filled_pairs
 
-    def __call__(self, bands):
-        return self.observable(bands)
 
-
-class Differentiated(Observable):
+class Differentiated(Wrapped):
     """A smooth observable in a sum that may be differentiated by what splits degenerate bands."""
 
-    observable: Observable
     group_splitting = True
-
-    @property
-    def operators(self) -> tuple[str, ...]:
-        return self.observable.operators
-
-    @property
-    def external_curvature(self) -> bool:
-        return self.observable.external_curvature
-
-    def __call__(self, bands):
-        return self.observable(bands)
 
 
 class Stacked(Observable):
@@ -95,6 +97,10 @@ class Stacked(Observable):
     @property
     def remote(self) -> bool:
         return any(observable.remote for observable in self.observables)
+
+    @property
+    def every_band(self) -> bool:
+        return any(observable.every_band for observable in self.observables)
 
     @property
     def filled_pairs(self) -> bool:

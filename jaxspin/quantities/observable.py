@@ -71,7 +71,7 @@ class Observable(eqx.Module):
 
     @property
     def needs(self) -> dict[str, Any]:
-        """Which fields of `Bands` it needs, as `solve` takes it."""
+        """Which fields of `Bands` it needs, as `solve_bands` takes it."""
         fields = ("operators", "external_curvature", "remote", "group_splitting")
         return {name: getattr(self, name) for name in fields}
 

@@ -59,7 +59,7 @@ def anomalous_hall(
     Args:
         mesh: `Grid` for a lattice model; `Disk`, `Ball`, `Plane`, `Space` for a continuum model.
         degeneracy: `Covariant(tolerance)` treats bands closer than the tolerance (eV) as one
-            group; `Strict()` takes every band for itself.
+            group; `Strict()` treats each band separately.
         progress: show a progress bar; None shows it where standard error is a terminal.
         checkpoint: a file, or `Checkpoint(path, seconds)`, in which the sums so far are kept. The
             same call goes on from it after an interruption, to the same result bit by bit, and
@@ -105,7 +105,7 @@ def spin_hall(
 
     Args:
         degeneracy: `Covariant(tolerance)` treats bands closer than the tolerance (eV) as one
-            group; `Strict()` takes every band for itself.
+            group; `Strict()` treats each band separately.
         progress: show a progress bar; None shows it where standard error is a terminal.
         checkpoint: a file, or `Checkpoint(path, seconds)`, in which the sums so far are kept. The
             same call goes on from it after an interruption, to the same result bit by bit, and
@@ -114,17 +114,15 @@ def spin_hall(
         Response with axes (temperature?, mu, flow, field, spin), in (ħ/2e) S/m (3D) or (ħ/2e) S
         (2D). `info["torque_density"]` is the largest spin generation rate |Tr t ρ_E| (units
         e/2 Å^(1-d)); where it is not zero the torque dipole depends on the origin, and a
-        warning says so.
+        warning says so, but for "conventional", which has no such dipole.
     Raises:
         ValueError: unknown definition, exactly degenerate bands with `Strict()`, a downfolded model
             with "proper_published" or "kubo", and other bad input, named before the sum starts.
     """
     check_definition(definition, DEFINITIONS)
-    model_checks.check_model(model)
-    quantity = DEFINITIONS[definition]
-    if quantity.observable.every_band:
-        model_checks.check_every_band(model, quantity.name)
-    problem = Problem(quantity, model, mesh, levels, degeneracy, beside=(TORQUE_DENSITY,))
+    problem = Problem(
+        DEFINITIONS[definition], model, mesh, levels, degeneracy, beside=(TORQUE_DENSITY,)
+    )
     response, torque = compute(problem, Run.of(progress, checkpoint))
     if definition != "conventional":
         _warn_of_torque(torque, response)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.engine.annotations import Numbers
+from jaxspin.engine.small_matrices import join_tiles
 from jaxspin.integration.checks import check_mesh
 from jaxspin.meshes.mesh import Mesh, check_product
 from jaxspin.surfaces.base import (
@@ -104,9 +105,4 @@ def _bands_on_mesh(model, mesh):
         return points.k, points.weight, energies, stop_gradients(change).max(axis=0)
 
     found = jax.lax.map(evaluate_tile, numbers)
-    return jax.tree.map(lambda x: _join_tiles(x)[..., : mesh.size], found)
-
-
-def _join_tiles(x: Float[Array, "t *n K"]) -> Float[Array, "*n _"]:
-    """Tiles one after the other on the k axis."""
-    return jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
+    return jax.tree.map(lambda x: join_tiles(x)[..., : mesh.size], found)
