@@ -889,10 +889,9 @@ def test_pymablock_gets_effective_models_only():
 
 def test_what_needs_every_band_is_refused_at_the_door():
     """Of a quantity of one's own too, and of observables made of it."""
-    effective = js.downfold(js.models.BernevigHughesZhang(u=-1.0, A=1.0), (0, 1))
-    proper = DEFINITIONS["proper_published"]
-    for observable in (proper.observable, OfBands(proper.observable)):
+    proper = spin_hall.DEFINITIONS["proper_published"]
+    for observable in (proper.observable, combine.OfBands(proper.observable)):
         quantity = proper.replace(observable=observable)
-        problem = Problem(quantity, effective, js.Grid((4, 4)), js.Levels(0.0))
-        with pytest.raises(ValueError, match="Argument `model` must"):
+        problem = Problem(quantity, EXACT, js.Disk(0.1, 4, 5), js.Levels(0.0))
+        with pytest.raises(ValueError, match="Argument `model` must have all its bands"):
             problem.check()
