@@ -1,6 +1,7 @@
 """The shape of the package: imports run downwards, public names say what they are, no prints."""
 
 import ast
+import re
 from pathlib import Path
 
 import counts
@@ -177,6 +178,25 @@ def test_physics_does_not_speak_of_the_compiler(name):
 def test_a_hint_in_code_is_found():
     code = "@separate_kernel\ndef f(x):\n    return materialize(x), {'xla_fast': 1}"
     assert hints_in_code(ast.parse(code)) == [3, 3]
+
+
+def comparisons_with_the_adjoint(syntax: ast.AST) -> list[str]:
+    """Calls such as `abs(a - a.conj().T)`."""
+    calls = (ast.unparse(node) for node in ast.walk(syntax) if isinstance(node, ast.Call))
+    comparison = re.compile(r"(\w+\.)?(abs|allclose|isclose)\(")
+    adjoint = re.compile(r"dagger\(|conj(ugate)?\(.*\)\.(T\b|swapaxes|transpose)")
+    return [call for call in calls if comparison.match(call) and adjoint.search(call)]
+
+
+def test_hermitian_matrices_are_recognised_in_one_place():
+    """The solvers of `reference` share nothing, and have their own."""
+    found = {name for name in FILES if comparisons_with_the_adjoint(tree(name))}
+    assert found == {"engine.validate", "reference.hamiltonians"}
+
+
+def test_a_comparison_with_the_adjoint_is_found():
+    for code in ("np.abs(a - a.conj().T)", "jnp.allclose(a, dagger(a))"):
+        assert comparisons_with_the_adjoint(ast.parse(code))
 
 
 def public(body: list[ast.stmt], prefix: str = ""):

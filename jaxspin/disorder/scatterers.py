@@ -24,9 +24,9 @@ from jaxspin.disorder.collision import (
 from jaxspin.disorder.fermi_states import FermiStates, as_matrix, as_vector
 from jaxspin.engine.identity import run_operations
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.tolerances import EVEN, GIVEN, PERIODIC_DISORDER
+from jaxspin.engine.tolerances import EVEN, PERIODIC_DISORDER
 from jaxspin.engine.tracing import look_at
-from jaxspin.engine.validate import finite_reals, shortened
+from jaxspin.engine.validate import finite_reals, is_hermitian, shortened
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
 
@@ -140,7 +140,7 @@ class MatrixDisorder(Disorder):
         size = np.max(np.abs(a))
         if not np.isfinite(size) or size == 0:
             raise ValueError("Argument `matrices` must be finite and not all zero, but is not.")
-        if np.max(np.abs(a - a.conj().swapaxes(1, 2))) > GIVEN.of(a) * size:
+        if not is_hermitian(a):
             raise ValueError("Argument `matrices` must be Hermitian, but is not.")
 
     def scattering(self, shell):

@@ -31,12 +31,8 @@ class Tolerance(NamedTuple):
 
 # --- input ----------------------------------------------------------------------------------------
 
-#: |A − A†| of a matrix that is computed, relative to its size; symmetries of energies and tensors.
+#: |A − A†| of a matrix, relative to its largest element; symmetries of energies and tensors.
 HERMITIAN = Tolerance(1e-8, 1e-4)
-#: |A − A†| of a matrix that is given, of order one.
-GIVEN = Tolerance(1e-10, 1e-6)
-#: |A − A†| of Zeeman matrices, eV.
-ZEEMAN = Tolerance(1e-12, 1e-9)
 #: |R Rᵀ − 1|, and other elements, of a rotation that is given.
 ROTATION = Tolerance(1e-10, 1e-6)
 #: Elements of a rotation in coordinates of the lattice or of the mesh.

@@ -1,9 +1,10 @@
 """Checks of numbers that many functions take, and values in the words of an error."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Inexact
 
 from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.tolerances import HERMITIAN
 
 
 def check_energy(mu) -> None:
@@ -66,3 +67,20 @@ def shortened(value: object) -> str:
     """Write `value` in a few words, for an error in one line."""
     text = " ".join(repr(value).split())
     return text if len(text) < 80 else f"of type {type(value).__name__}"
+
+
+def asymmetry(matrices: Inexact[np.ndarray, "*c n n"]) -> float:
+    """The largest element of A - A^dagger, of any of the matrices."""
+    return float(np.max(np.abs(matrices - np.conj(matrices).swapaxes(-1, -2)), initial=0.0))
+
+
+def is_hermitian(matrices: object) -> bool:
+    """True for finite matrices A (..., n, n) with A = A^dagger to rounding, of the largest element.
+
+    True also where the values are traced, and not known.
+    """
+    if is_traced(matrices):
+        return True
+    known = np.asarray(matrices)
+    size = np.max(np.abs(known), initial=0.0)
+    return bool(np.isfinite(size) and asymmetry(known) <= HERMITIAN.of(known) * size)

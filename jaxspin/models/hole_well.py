@@ -18,8 +18,7 @@ from jaxtyping import Array, ArrayLike, Complex, Float
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced, spin_matrices
 from jaxspin.engine.terminal import warn_user
-from jaxspin.engine.tolerances import ZEEMAN
-from jaxspin.engine.validate import shortened
+from jaxspin.engine.validate import is_hermitian, shortened
 from jaxspin.models.envelopes import Legendre, Subbands, galerkin, variational
 from jaxspin.models.matrix_sum import MatrixSum
 from jaxspin.units import FREE_ELECTRON
@@ -502,9 +501,7 @@ def _zeeman_matrix(value) -> Complex[Array, "4 4"]:
             "Argument `zeeman` must be one energy or a 4x4 matrix (eV), "
             f"but has shape {matrix.shape}."
         )
-    if is_traced(matrix):
-        return matrix
-    if not np.allclose(matrix, matrix.conj().T, rtol=0, atol=ZEEMAN.of(matrix)):
+    if not is_hermitian(matrix):
         raise ValueError(f"Argument `zeeman` must be real or Hermitian, but is {shortened(value)}.")
     return matrix
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Complex, Float
 from numpy.typing import ArrayLike
 
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.validate import shortened
+from jaxspin.engine.validate import asymmetry, shortened
 from jaxspin.engine.xla import materialize, separate_kernel
 from jaxspin.models import bloch_sums
 from jaxspin.models.base import Model, lift_operators
@@ -452,10 +452,10 @@ def _check_centres(
 
 
 def _check_hermitian_spin(spin: Complex[np.ndarray, "3 n n"]) -> None:
-    violation = np.max(np.abs(spin - spin.conj().swapaxes(1, 2)))
-    if violation > _HERMITICITY:
+    if asymmetry(spin) > _HERMITICITY:
         raise ValueError(
-            f"Argument `spin` must be three Hermitian matrices, but is off by {violation:.3g}."
+            "Argument `spin` must be three Hermitian matrices, but is off by "
+            f"{asymmetry(spin):.3g}."
         )
 
 

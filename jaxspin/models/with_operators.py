@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Complex
 
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.tolerances import GIVEN
+from jaxspin.engine.validate import is_hermitian
 from jaxspin.models.base import Derived, Model, lift_operators, number_of_bands
 from jaxspin.models.lifted import NOTHING_ELSE, Needs, Points
 from jaxspin.models.operators import check_names, named_operators
@@ -45,7 +45,7 @@ class WithOperators(Derived):
                     f"Argument `given` must have {name!r} of shape {(n, n)} or (c, {n}, {n}), "
                     f"but has shape {matrices.shape}."
                 )
-            if not _is_hermitian(matrices):
+            if not is_hermitian(matrices):
                 raise ValueError(
                     f"Argument `given` must have Hermitian matrices as {name!r}, but does not."
                 )
@@ -84,7 +84,7 @@ class WithSpin(Derived):
             raise ValueError(
                 f"Argument `operator` must have shape {expected}, but has {self.operator.shape}."
             )
-        if not _is_hermitian(self.operator):
+        if not is_hermitian(self.operator):
             raise ValueError("Argument `operator` must be three Hermitian matrices, but is not.")
 
     def __call__(self, k):
@@ -141,11 +141,3 @@ def _check_not_downfolded(model: Model, what: str) -> None:
             f"Argument `model` must get {what} before downfolding, which dresses operators, "
             "but is downfolded."
         )
-
-
-def _is_hermitian(matrices: Array) -> bool:
-    """True for Hermitian, finite matrices, and where their values are not known."""
-    if is_traced(matrices):
-        return True
-    known = np.asarray(matrices)
-    return np.allclose(known, known.conj().swapaxes(-1, -2), atol=GIVEN.of(known))

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.validate import finite_reals, shortened
+from jaxspin.engine.validate import finite_reals, is_hermitian, shortened
 from jaxspin.integration.checks import check_levels
 from jaxspin.integration.levels import Levels
 from jaxspin.spin_transfer.exchange_models import ExchangeModel, ScalarBand
@@ -95,8 +95,7 @@ def _check_splitting(model) -> None:
             f"Argument `model` must have spins of shape {(3, n, n)}, as its splitting, "
             f"but has {spin.shape} and {bare.shape}."
         )
-    matrices = (splitting / (size or 1), spin, bare)
-    if not all(np.allclose(x, x.conj().swapaxes(-1, -2), atol=_ROUNDING) for x in matrices):
+    if not all(map(is_hermitian, (splitting, spin, bare))):
         raise ValueError("Argument `model` must have a Hermitian splitting and spin, but does not.")
     if abs(np.trace(splitting)) > _ROUNDING * size:
         raise ValueError(
