@@ -245,9 +245,9 @@ def _respond_at_energy(conductor: _Conductor, filled: FermiSea, nodes: FermiSurf
     width = jnp.where(on_shell.occupied, scattering_rate(on_shell, scattering), 0)
     intrinsic, error, starts = filled(conductor.model, on_shell, nodes.band, energy)
     found = sum_mechanisms(on_shell, scattering)
-    by_name = {name: getattr(found, name, intrinsic) for name in DisorderedResponse.MECHANISMS}
+    by_name = {"intrinsic": intrinsic, **vars(found)}
     return _Level(
-        mechanisms=jnp.stack(list(by_name.values())),
+        mechanisms=jnp.stack([by_name[name] for name in DisorderedResponse.MECHANISMS]),
         charge=found.charge,
         sea_error=error,
         sea_starts=starts,

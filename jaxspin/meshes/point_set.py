@@ -73,7 +73,7 @@ class PointSet(Mesh):
     ):
         self.k_points = _as_points(k_points)
         self.weights = _as_weights(weights, len(self.k_points))
-        self.grid = grid if grid is None or isinstance(grid, Grid) else Grid(grid)
+        self.grid = grid if grid is None or isinstance(grid, Grid) else _as_grid(grid)
         self.box = None if volume is None else _bounding_box(self.k_points, volume)
         self.comparison = comparison
         if self.grid is not None and self.box is not None:
@@ -213,6 +213,16 @@ def _as_points(value: Any) -> Float[np.ndarray, "K d"]:
             f"dimension), at least one, but has shape {array.shape}."
         )
     return _read_only("k_points", array)
+
+
+def _as_grid(value: Any) -> Grid:
+    try:
+        return Grid(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "Argument `grid` must be a Grid, or the numbers of its points along each axis, but is "
+            f"{shortened(value)}."
+        ) from error
 
 
 def _as_weights(value: Any, number: int) -> Float[np.ndarray, " K"]:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Complex
 
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import is_hermitian
-from jaxspin.models.base import Derived, Model, lift_operators, number_of_bands
+from jaxspin.models.base import Derived, Model, check_is_model, lift_operators, number_of_bands
 from jaxspin.models.lifted import NOTHING_ELSE, Needs, Points
 from jaxspin.models.operators import check_names, named_operators
 
@@ -36,6 +36,7 @@ class WithOperators(Derived):
     given: Mapping[str, Complex[Array, "*c n n"]] = eqx.field(converter=lambda x: _as_matrices(x))
 
     def __check_init__(self):
+        check_is_model(self.model)
         check_names("given", self.given)
         _check_not_downfolded(self.model, "its operators")
         n = number_of_bands(self.model)
@@ -72,11 +73,10 @@ class WithSpin(Derived):
     """
 
     model: Model
-    operator: Complex[Array, "3 n n"] = eqx.field(
-        converter=jax.ensure_compile_time_eval()(jnp.array)
-    )
+    operator: Complex[Array, "3 n n"] = eqx.field(converter=lambda x: _as_matrix("operator", x))
 
     def __check_init__(self):
+        check_is_model(self.model)
         _check_not_downfolded(self.model, "its spin operator")
         n = number_of_bands(self.model)
         expected = (3, n, n)
@@ -119,17 +119,19 @@ def _as_matrices(given: Any) -> dict[str, Array]:
             "Argument `given` must be a mapping from names to matrices, but is of type "
             f"{type(given).__name__}."
         )
-    return {name: _as_numbers(name, matrices) for name, matrices in given.items()}
+    return {name: _as_matrix("given", matrices, name) for name, matrices in given.items()}
 
 
-def _as_numbers(name: Any, matrices: Any) -> Array:
+@jax.ensure_compile_time_eval()
+def _as_matrix(argument: str, matrices: Any, name: Any = "spin") -> Array:
+    """An operator of the user's, copied."""
     try:
         if not is_traced(matrices) and np.asarray(matrices).dtype.kind not in "iufc":
             raise TypeError("not numbers")
         return jnp.array(matrices, dtype=complex)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"Argument `given` must have matrices of numbers as {name!r}, but has one of type "
+            f"Argument `{argument}` must have matrices of numbers as {name!r}, but has one of type "
             f"{type(matrices).__name__}. An operator that depends on k is one of a class of your "
             "own, with `operators` as a method."
         ) from error

@@ -55,7 +55,7 @@ class Observable(eqx.Module):
     operators: ClassVar[tuple[str, ...]] = ()
     #: Whether it needs the curvature from beyond the basis functions (`Bands.external_curvature`).
     external_curvature: ClassVar[bool] = False
-    #: Whether it needs what a field drives through removed bands (`Bands.remote`).
+    #: Whether it needs what a field drives through removed bands (`LiftedOperator.remote`).
     remote: ClassVar[bool] = False
     #: Whether it needs removed bands themselves, so that a downfolded model cannot give it.
     every_band: ClassVar[bool] = False

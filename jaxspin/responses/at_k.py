@@ -76,7 +76,7 @@ def quantum_metric(
 ) -> Float[Array, "*batch n d d"]:
     """Quantum metric of each band, g_ab = Re Σ_n R^a_mn R^b_nm, in Å².
 
-    Members of a degenerate group (within 1e-6 eV) get the mean over the group.
+    Members of a degenerate group (see `degeneracy`) get the mean over the group.
 
     Raises:
         ValueError: the model has elements of the position operator, which do not tell what states
@@ -96,7 +96,7 @@ def orbital_moment(
     """Orbital magnetic moment of each band, m_ab = ½ Σ_n (ε_m-ε_n) Ω_ab,mn, in (e/ħ) eV Å².
 
     m_z = [..., 0, 1] = -(e/2)⟨x v_y - y v_x⟩; divide by `jaxspin.units.BOHR_MAGNETON` for Bohr
-    magnetons. Members of a degenerate group (within 1e-6 eV) get the mean over the group.
+    magnetons. Members of a degenerate group (see `degeneracy`) get the mean over the group.
 
     Raises:
         ValueError: the model has elements of the position operator, which do not tell what states
@@ -116,7 +116,7 @@ def spin_berry_curvature(
 ) -> Float[Array, "*batch n d d 3"]:
     """Contribution of each band to `spin_hall`, in Å²: axes (..., band, flow, field, spin).
 
-    σ^s_ab = (e²/ħ) Σ_k Σ_m f(ε_m) [this]. Members of a degenerate group (within 1e-6 eV) get the
+    σ^s_ab = (e²/ħ) Σ_k Σ_m f(ε_m) [this]. Members of a degenerate group (see `degeneracy`) get the
     mean over the group.
 
     Raises:
