@@ -17,7 +17,7 @@ import numpy as np
 from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy, Strict
 from jaxspin.engine import tolerances
-from jaxspin.engine.programs import plain_program
+from jaxspin.engine.programs import plain_program, program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.validate import shortened

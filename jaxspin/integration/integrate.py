@@ -30,7 +30,7 @@ from jaxspin.engine import distributed
 from jaxspin.engine.checkpoint import PartialSums, describe
 from jaxspin.engine.devices import in_order, workers
 from jaxspin.engine.forward_mode import along_all, count_tangents
-from jaxspin.engine.programs import wide_program
+from jaxspin.engine.programs import program, wide_program
 from jaxspin.engine.progress import track
 from jaxspin.engine.small_matrices import as_arrays, is_traced, on_device
 from jaxspin.engine.xla import separate_kernel

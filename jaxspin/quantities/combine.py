@@ -62,8 +62,13 @@ class Restricted(Wrapped):
 class OfBands(Wrapped):
     """An observable as the sum over the bands of the model alone, without what lies beyond."""
 
-    external_curvature = False
-    remote = False
+    @property
+    def external_curvature(self) -> bool:
+        return False
+
+    @property
+    def remote(self) -> bool:
+        return False
 
     @property
     def filled_pairs(self) -> bool:

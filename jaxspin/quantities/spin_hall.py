@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import jax.numpy as jnp
+from jaxtyping import Array, Complex
 
 from jaxspin import units
+from jaxspin.band_structure.bands import Bands
 from jaxspin.engine.small_matrices import (
     anticommutator,
     commutator,
