@@ -50,6 +50,15 @@ def compiled_programs_go():
 
 
 @pytest.fixture
+def optimised():
+    """Programs that run for long are compiled as users have them."""
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
 def cache(tmp_path_factory, monkeypatch):
     """What is compiled is kept in a folder of the test, not the user's; JAX is left as it was."""
     folder = tmp_path_factory.mktemp("cache")

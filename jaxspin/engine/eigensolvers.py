@@ -4,7 +4,7 @@ A tile is (n, n, K), the k axis last (see `small_matrices`). LAPACK solves one s
 time and reaches a few per cent of what a core can do; the solvers here treat the K matrices as
 lanes of one vector. None is ever differentiated: the derivative rule stands in `eigensystem`.
 
-`xla` says what `materialize`, `separate_kernel` and `single_kernel` are for. Here `materialize`
+`xla` says what `compute_once`, `separate_kernel` and `single_kernel` are for. Here `compute_once`
 stands wherever a copy that differs in its last digits would do harm: where rounding noise is
 normalised (a reflector from a cancelled column, a rotation from a cancelled bulge) the copies would
 have nothing in common, and the basis would not be orthogonal.
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Complex, Float
 
-from jaxspin.engine.xla import materialize, separate_kernel, single_kernel
+from jaxspin.engine.xla import compute_once, separate_kernel, single_kernel
 
 _LANES = (
     64  # matrices in one kernel; measured at n = 3, 4, 8: 32 is 0.6 to 0.7, 256 0.7 to 1 as fast
@@ -170,7 +170,7 @@ def _rank_two_update(ar, ai, reflector, direction):
     imaginary = (outer_product(vi, wr) - outer_product(vr, wi)) + (
         outer_product(wi, vr) - outer_product(wr, vi)
     )
-    return materialize(ar[1:, 1:] - real), materialize(ai[1:, 1:] - imaginary)
+    return compute_once(ar[1:, 1:] - real), compute_once(ai[1:, 1:] - imaginary)
 
 
 @separate_kernel
@@ -244,7 +244,7 @@ def _ql_rotation(previous, shift, diagonal, off_diagonal):
     q = (d - (d_next - p)) * s + 2 * c * b
     modulus = jnp.where(turns, square * inverse, 0)
     e_next = jnp.where(inside, jnp.where(e == 0, g, modulus), 0)
-    return (materialize(c * q - b), s, c, s * q), d_next - p + s * q, e_next
+    return (compute_once(c * q - b), s, c, s * q), d_next - p + s * q, e_next
 
 
 @separate_kernel

@@ -25,24 +25,25 @@ from jaxtyping import Array, Inexact
 
 
 def materialize(function: Callable) -> Callable:
-    """Wrap a function such that its arrays are computed once.
+    """Wrap a function such that its arrays are computed once (`compute_once`)."""
+
+    @wraps(function)
+    def call(*args):
+        return jax.tree.map(compute_once, function(*args))
+
+    return call
+
+
+def compute_once(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+    """Have `x` computed once.
 
     XLA on CPU computes a cheap value again in every loop that uses it; a product of matrices that
     27 components share would be computed 27 times (measured: 4 times the cost of the whole
     conventional spin Hall integrand). It never repeats a division, so this divides by one, written
     such that the compiler cannot know. Exact, NaN included.
     """
-
-    @wraps(function)
-    def call(*args):
-        return jax.tree.map(_divide_by_one, function(*args))
-
-    return call
-
-
-def _divide_by_one(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
     if jnp.iscomplexobj(x):
-        return jax.lax.complex(_divide_by_one(x.real), _divide_by_one(x.imag))
+        return jax.lax.complex(compute_once(x.real), compute_once(x.imag))
     return x / jnp.where(x == x, 1.0, 2.0).astype(x.dtype)
 
 

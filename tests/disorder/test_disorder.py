@@ -184,6 +184,7 @@ def test_table_by_marching_squares():
     assert_row(respond(model, js.MarchingSquares((40, 40)), mu), "qwz", 1e-8)
 
 
+@pytest.mark.study
 def test_table_by_a_broadened_surface():
     """Every point of a mesh is a state, and no charge is lost on it."""
     model, _, mu, _ = TABLE["qwz"]
@@ -685,6 +686,7 @@ def test_derivatives_are_those_of_finite_differences():
         np.testing.assert_allclose(both(start, step)[1], expected, atol=1e-8)
 
 
+@pytest.mark.study
 def test_temperature_averages_over_energies():
     """σ(T) = ∫(−f')σ(ε)dε against a finer rule over the closed form of the skew part."""
     kelvin, mu, mass = 300.0, 1.0, 0.3
@@ -734,6 +736,7 @@ def test_result_says_what_went_in(tmp_path):
     assert again.info["gap"] == pytest.approx(float(found.info["gap"]))
 
 
+@pytest.mark.study
 def test_thermal_average_at_a_band_edge():
     """One parabola below 1 eV, σ ∝ ε − E0: σ(T) ∝ kT ln(1 + eˣ), also with mu in the gap.
 

@@ -71,6 +71,7 @@ def test_lapack_on_several_devices_does_not_deadlock(tmp_path):
     np.testing.assert_array_equal(*results)
 
 
+@pytest.mark.study
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
 @pytest.mark.timeout(4 * LIMIT)
 def test_ctrl_c_leaves_promptly_with_a_checkpoint(tmp_path):

@@ -68,6 +68,7 @@ def test_density_of_states_at_zero_temperature():
 # --- Bi2Se3 ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("definition", [A, CONVENTIONAL])
 def test_fermi_surfaces_of_bi2se3(definition):
     """T = 0 with mu in the bands to five digits, eight Fermi energies at once."""
@@ -193,6 +194,8 @@ def drawn_errors(name: str, seed: int) -> list[tuple[float, float]]:
     return result
 
 
+@pytest.mark.study
+@pytest.mark.usefixtures("optimised")
 def test_reported_error_is_at_least_the_true_one():
     """In 99 % of 200 cases, and not by an absurd factor."""
     cases = [case for i, name in enumerate(DRAWN) for case in drawn_errors(name, i)]

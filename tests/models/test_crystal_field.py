@@ -312,6 +312,7 @@ def test_finite_temperature():
     assert thermal(D, KT, of_order(2)) == pytest.approx(2.475122221711e-05, abs=EPSILON)
 
 
+@pytest.mark.study
 def test_response_of_the_effective_model():
     """The sum over a disk, with its parts: those of the lower two of six bands."""
     mesh, levels = js.Disk(1.4, 128, 4), js.Levels(MU, KT / BOLTZMANN)

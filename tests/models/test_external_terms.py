@@ -214,6 +214,7 @@ def test_covariant_derivative_has_the_external_terms():
         np.testing.assert_allclose(js.covariant_derivative(spin(s), TURNED)(k), 0, atol=1e-12)
 
 
+@pytest.mark.study
 def test_every_way_of_summing_has_them(tmp_path):
     mesh, levels = js.Grid((6, 6)), js.Levels([0.2], temperature=800.0)
     expected = js.anomalous_hall(WHOLE, mesh, levels).value

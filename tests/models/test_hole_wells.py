@@ -534,6 +534,7 @@ def adaptive(model, energies, definition=A) -> np.ndarray:
     return in_sheet_units(js.spin_hall(model, mesh, levels, definition=definition))
 
 
+@pytest.mark.study
 def test_sigma_of_an_adaptive_mesh():
     for field, energies in ((1e6, (5, 10, 15)), (2e6, (5, 5, 15))):  # as many, to compile once
         values = adaptive(well(field=field), energies)
@@ -862,6 +863,7 @@ FULL = {
 }
 
 
+@pytest.mark.study
 @pytest.mark.parametrize("case", FULL, ids=str)
 def test_sigma_of_the_full_well(case):
     material, field, energy, rays = case

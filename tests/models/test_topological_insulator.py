@@ -28,6 +28,7 @@ def last_digit(table) -> np.ndarray:
 # --- T = 0, covariant, m = 0 -------------------------------------------------------------------
 
 
+@pytest.mark.study
 def test_zero_temperature_with_fermi_energy_in_a_band():
     """To 1e-3 on a mesh of less than 10⁶ points, inside the error estimate."""
     mesh = js.Space(WIDTH, 380, 240, 5)
@@ -61,6 +62,7 @@ FINITE_TEMPERATURE = {
 }
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize(
     ("temperature", "mesh"),
     [(300, js.Space(WIDTH, 240, 160, 5)), (50, js.Space(2 * WIDTH, 600, 320, 5))],
@@ -142,6 +144,7 @@ def check_strict(value, error, expected):
     assert abs(value - expected) < error + 1e-5 * abs(expected) + 1e-3
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize(("axis", "mu"), STRICT)
 def test_strict_zero_temperature(axis, mu):
     rows = zip(((Z, X, Y), (Y, Z, X), (X, Y, Z)), STRICT[axis, mu], strict=True)
@@ -157,6 +160,7 @@ def test_strict_finite_temperature(axis, temperature, mu):
         check_strict(*at(strict(axis), temperature, mu, component), number)
 
 
+@pytest.mark.usefixtures("optimised")
 def test_strict_small_pocket():
     """E_F = 0.30, spin across the field: a small Fermi surface wants points near k = 0."""
     response = js.spin_hall(

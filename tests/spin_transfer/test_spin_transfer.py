@@ -276,6 +276,7 @@ def warm():
     return torque(mu=[MU, MU - 0.001], temperature=2.0)
 
 
+@pytest.mark.study
 @pytest.mark.filterwarnings("ignore:the splitting is")
 def test_temperature_averages_over_energies(warm):
     """χ(T) = ∫ −f' χ(ε) dε with τ ∝ 1/N, summed with another step."""
