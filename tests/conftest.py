@@ -52,10 +52,9 @@ def compiled_programs_go():
 @pytest.fixture
 def optimised():
     """Programs that run for long are compiled as users have them."""
-    before = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", False)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update("jax_disable_most_optimizations", os.environ[_OPTIMISE_LITTLE] == "1")
 
 
 @pytest.fixture
