@@ -101,7 +101,7 @@ CALLS = {
         r"`model` must have a spin operator of shape \(3, 2, 2\), .* shape \(4, 2, 2\)",
     ),
     "spin not Hermitian": (wrong("spin not Hermitian"), r"`model` must have a Hermitian spin"),
-    "spin NaN": (wrong("spin NaN"), r"`model` must have a Hermitian spin"),
+    "spin NaN": (wrong("spin NaN"), r"`model` must have a finite spin"),
     "no spin": (
         lambda: spin_hall(models.Haldane(0.2, -1.0, 0.15, 1.0), GRID),
         r"Haldane model has no spin operator.* such as KaneMele",
