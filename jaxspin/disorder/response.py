@@ -131,9 +131,11 @@ def disordered_response(
 ) -> DisorderedResponse:
     """Conductivity and spin density of a disordered conductor, with every mechanism by itself.
 
-    Drude, intrinsic, extrinsic velocity, side jump and non-crossing skew scattering, to the leading
-    orders in the disorder, for all components at once. What is in and what is not, the formulas and
-    the meaning of `info`: docs/disorder.md.
+        ⟨O⟩ = Σ_a w_a {O_a (n_D + n_sj + n_sk + n_3) + γ_a[O] n_D} + Σ_k Σ_m f_m W_m, O = −v, σ
+
+    Drude, side jump, non-crossing skew scattering, third cumulant; extrinsic velocity; intrinsic,
+    to the leading orders in the disorder. Burgos Atencia, Niu and Culcer (2022) with the
+    corrections, symbols, limits and `info` in docs/disorder.md.
 
     Args:
         surface: puts nodes on the Fermi surface: `FermiContour`, `FlowContour`, ...
@@ -143,7 +145,8 @@ def disordered_response(
             `Ball`), whose radial nodes also serve on the rays to the Fermi surface. None takes a
             `Grid` of 64² or 24³, or a `Plane` or `Space` that is scaled by the model.
     Returns:
-        `DisorderedResponse`.
+        `DisorderedResponse`: for each mechanism a conductivity (temperature?, mu, flow, field) and
+        a spin density (temperature?, mu, spin, field).
     Raises:
         ValueError: bad input; no Fermi surface at any mu; exactly degenerate bands on the Fermi
             surface; a second conserved quantity, such as the spin in a model that conserves it; a
