@@ -22,7 +22,7 @@ from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.small_matrices import anticommutator, commutator, dagger, matmul, sandwich
 from jaxspin.engine.xla import separate_kernel
 from jaxspin.meshes.mesh import Mesh
-from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
+from jaxspin.models.base import Derived, Model, hamiltonian_at, number_of_bands
 from jaxspin.models.lifted import (
     NOTHING_ELSE,
     BasisConnection,
@@ -35,24 +35,12 @@ from jaxspin.models.operators import Operator, evaluate_operator, named_operator
 from jaxspin.models.remote import RemoteStates
 
 
-class EffectiveModel(Model):
+class EffectiveModel(Derived):
     """The kept block of a model, with everything rotated to it; made by `downfold`."""
 
     model: Model
     blocks: Blocks
     rotation: Rotation
-
-    @property
-    def dimension(self) -> int:
-        return self.model.dimension
-
-    @property
-    def lattice(self):
-        return self.model.lattice
-
-    @property
-    def matrix_size(self) -> int:
-        return self.model.matrix_size
 
     @property
     def downfolded(self) -> bool:

@@ -14,7 +14,7 @@ from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import asymmetry, shortened
 from jaxspin.engine.xla import materialize, separate_kernel
 from jaxspin.models import bloch_sums
-from jaxspin.models.base import Model, lift_operators
+from jaxspin.models.base import Derived, Model, lift_operators
 from jaxspin.models.lifted import (
     NOTHING_ELSE,
     BasisConnection,
@@ -161,7 +161,7 @@ class HoppingModel(Model):
         return {"spin": lambda k: spins(Points(k[:, None]))[..., 0]}
 
 
-class PreparedHopping(Model):
+class PreparedHopping(Derived):
     """A HoppingModel and the matrices of its Bloch sums.
 
     On a box everything is in the basis without the site phases e^{ik·τ}, in which
@@ -197,18 +197,6 @@ class PreparedHopping(Model):
             self.connection_and_curl = bloch_sums.BlochSum(
                 cells, jnp.concatenate([a, curl], axis=1)
             )
-
-    @property
-    def dimension(self) -> int:
-        return self.model.dimension
-
-    @property
-    def lattice(self):
-        return self.model.lattice
-
-    @property
-    def external_terms(self) -> bool:
-        return self.model.external_terms
 
     def __call__(self, k):
         return self.model(k)
