@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
-from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.small_matrices import as_arrays, is_traced, on_device
 from jaxspin.engine.validate import finite_reals
 
 
@@ -58,14 +58,15 @@ class Covariant(Degeneracy):
         """
         if self.tolerance is not None:
             return self
-        h = jax.lax.stop_gradient(hamiltonians)
+        traced = is_traced(hamiltonians)
+        xp, (h,) = as_arrays(jax.lax.stop_gradient(hamiltonians) if traced else hamiltonians)
         n = h.shape[-1]
-        mean = jnp.mean(jnp.trace(h, axis1=1, axis2=2)) / n
-        size = jnp.sqrt(2 * jnp.max(jnp.sum(jnp.abs(h - mean * jnp.eye(n)) ** 2, (1, 2))))
-        if not is_traced(size) and not 0 < size < _TOLERANCE / _OF_THE_SIZE:
+        mean = xp.mean(xp.trace(h, axis1=1, axis2=2)) / n
+        size = xp.sqrt(2 * xp.max(xp.sum(xp.abs(h - mean * xp.eye(n)) ** 2, (1, 2))))
+        if not traced and not 0 < size < _TOLERANCE / _OF_THE_SIZE:
             return Covariant(_TOLERANCE)
-        narrow = jnp.minimum(_TOLERANCE, _OF_THE_SIZE * size)
-        return Covariant(jnp.where(size > 0, narrow, _TOLERANCE))
+        narrow = xp.minimum(_TOLERANCE, _OF_THE_SIZE * size)
+        return Covariant(on_device(xp.where(size > 0, narrow, _TOLERANCE)))
 
 
 _TOLERANCE = 1e-6  # eV

@@ -11,11 +11,8 @@ import enum
 import functools
 import hashlib
 import re
-import sys
-import types
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from pathlib import PurePath
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -26,13 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-#: Packages whose functions and classes read nothing that changes.
-_TRUSTED = ("jaxspin", "jax", "jaxlib", "numpy", "equinox", "optax", "optimistix", "lineax")
-
-
-class Unidentified(Exception):
-    """Error: no digest exists, as a constant is being traced or a part has no known trace."""
-
+from jaxspin.engine.recent import Recent
+from jaxspin.engine.snapshots import take_snapshot
+from jaxspin.engine.trusted import Unidentified, is_trusted, is_trusted_attribute, is_trusted_class
 
 # --- the digest of a traced function --------------------------------------------------------------
 
@@ -231,10 +224,23 @@ def code_of(arguments) -> str:
     Raises:
         Unidentified: there is code for which no trace is known but that of the whole program.
     """
-    return " ".join(_traced_part(part) for part in _foreign_parts(arguments))
+    return " ".join(_digest_part(part) for part in _foreign_parts(arguments))
 
 
-def _traced_part(part) -> str:
+def _digest_part(part) -> str:
+    """Digest of a part, from an earlier trace if the code and all that it reads are as then."""
+    try:
+        key = take_snapshot(part), jnp.result_type(float)
+    except Unidentified:
+        return _trace_part(part)
+    return _digests.find(key, lambda: _trace_part(part))
+
+
+#: Digests by snapshots, which keep the constants that they hold alive.
+_digests = Recent(128)
+
+
+def _trace_part(part) -> str:
     arrays, rest = eqx.partition(part, eqx.is_array)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
     known = []
@@ -269,7 +275,7 @@ def _foreign_parts(value) -> Iterator[Any]:
         yield from _foreign_parts((value.func, value.args, value.keywords))
     elif dataclasses.is_dataclass(value):
         yield from _foreign_parts_of_module(value)
-    elif not _is_trusted(value):
+    elif not is_trusted(value):
         raise Unidentified
 
 
@@ -277,7 +283,7 @@ def _foreign_parts_of_module(module) -> Iterator[Any]:
     """Yield a module where its class is foreign or the trace of its fields is not known."""
     inner, traceable = [], is_traceable(module)
     fields = [getattr(module, field.name, None) for field in dataclasses.fields(module)]
-    foreign = not _is_trusted_class(type(module))
+    foreign = not is_trusted_class(type(module))
     for field in fields:
         try:
             inner.extend(_foreign_parts(field))
@@ -299,33 +305,4 @@ def is_traceable(part) -> bool:
 
 def is_overridden(part, name: str) -> bool:
     """Tell if a method or property of a module is defined outside the package."""
-    return not _is_trusted_attribute(getattr(type(part), name))
-
-
-def _is_trusted_class(kind: type) -> bool:
-    """Tell if a class and all of its present methods are of trusted packages."""
-    if not _is_trusted(kind):
-        return False
-    attributes = (item for base in kind.__mro__ for item in vars(base).items())
-    return all(
-        _is_trusted_attribute(attribute)
-        for name, attribute in attributes
-        if name == "__call__" or not name.startswith("__")
-    )
-
-
-def _is_trusted_attribute(attribute) -> bool:
-    if isinstance(attribute, property):
-        attribute = attribute.fget
-    return not callable(attribute) or _is_trusted(attribute)
-
-
-def _is_trusted(value) -> bool:
-    """Tell if a function, class or object reads nothing that changes between two calls."""
-    if isinstance(value, types.MethodType):
-        return _is_trusted(value.__func__) and _is_trusted(value.__self__)
-    if isinstance(value, range | slice | frozenset | PurePath):
-        return True
-    module = getattr(value, "__module__", None) or type(value).__module__
-    package = module.partition(".")[0]
-    return package in _TRUSTED or (callable(value) and package in sys.stdlib_module_names)
+    return not is_trusted_attribute(getattr(type(part), name))

@@ -16,7 +16,9 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from jaxspin.engine.identity import Unidentified, code_of, digest, is_tracing
+from jaxspin.engine.identity import code_of, digest, is_tracing
+from jaxspin.engine.recent import Recent
+from jaxspin.engine.trusted import Unidentified
 
 #: Number of compiled programs that are kept, at most.
 CAPACITY = 128
@@ -48,9 +50,7 @@ class Program:
         """
         if is_tracing():
             return self._function(*arguments)
-        leaves, structure = jax.tree.flatten(arguments)
-        arrays = [leaf for leaf in leaves if eqx.is_array(leaf)]
-        rest = [None if eqx.is_array(leaf) else leaf for leaf in leaves]
+        structure, arrays, rest = _split_arrays(arguments)
         fresh = _Compiled(self._function, structure, rest, self._options)
         return self._find_compiled(fresh, arguments, arrays, code)(arrays)
 
@@ -76,13 +76,25 @@ class Program:
         return found
 
 
+def _split_arrays(arguments) -> tuple[Any, list, list]:
+    """The structure of arguments, their arrays, and their other leaves, None for each array."""
+    leaves, structure = jax.tree.flatten(arguments)
+    flags = list(map(eqx.is_array, leaves))
+    arrays = [leaf for leaf, is_array in zip(leaves, flags, strict=True) if is_array]
+    return structure, arrays, [None if x else leaf for leaf, x in zip(leaves, flags, strict=True)]
+
+
+def _typed_constants(rest: list) -> tuple:
+    """Constants with their types, for 1 and True are equal."""
+    return tuple((type(x), x) for x in rest)
+
+
 class _Compiled:
     """One program: a function of a list of arrays."""
 
     def __init__(self, function: Callable, structure, rest: list, options: dict[str, Any]):
         self.structure = structure
-        #: With their types, for 1 and True are equal.
-        self.constants = tuple((type(x), x) for x in rest)
+        self.constants = _typed_constants(rest)
         self._function, self._rest, self._options = function, rest, options
         #: Structure and constants of the result, known once it is traced.
         self.result: Any = None
@@ -163,5 +175,29 @@ def wide_program(function: Callable) -> Callable:
     def call(*arguments, **code: str | None):
         chosen = on_cpu if jax.default_backend() == "cpu" else elsewhere
         return chosen(*arguments, **code)
+
+    return call
+
+
+def known_by_shape(function: Callable) -> Callable:
+    """Decorate a function of the shapes and the structure of its arguments, and of user's code.
+
+    It is called once for each of these; the numbers of its arguments must not matter.
+    """
+    results = Recent(256)
+
+    @wraps(function)
+    def call(*arguments):
+        if is_tracing():  # for the digest of the code itself
+            return function(*arguments)
+        try:
+            structure, arrays, rest = _split_arrays(arguments)
+            kinds = tuple((x.shape, x.dtype) for x in arrays)
+            precision = jax.numpy.result_type(float)
+            key = structure, kinds, _typed_constants(rest), code_of(arguments), precision
+            hash(key)
+        except Exception:  # nothing is known of it, or it fails, and then in its own words
+            return function(*arguments)
+        return results.find(key, lambda: function(*arguments))
 
     return call

@@ -24,7 +24,7 @@ from jaxspin.engine.validate import shortened
 from jaxspin.integration.levels import Levels, fermi
 from jaxspin.meshes.mesh import Adaptive, Mesh
 from jaxspin.meshes.point_set import PointSet
-from jaxspin.models.base import hamiltonian_at, number_of_bands
+from jaxspin.models.base import number_of_bands
 from jaxspin.models.checks import SAMPLES, check_periodic, sample_hamiltonians, sample_points
 from jaxspin.models.lifted import Points
 from jaxspin.symmetry.operations import Operation
@@ -306,8 +306,9 @@ def check_bands(model, bands, degeneracy) -> tuple[int, ...] | None:
             f"Argument `bands` must be band indices from 0 to {n - 1}, but is {shortened(bands)}."
         )
     chosen = np.isin(np.arange(n), indices)
-    for k in () if is_traced(model) else sample_points(model):
-        energies = np.linalg.eigvalsh(np.asarray(hamiltonian_at(model, k)))
+    sampled = () if is_traced(model) else sample_hamiltonians(model)
+    for k, hamiltonian in zip(sample_points(model), sampled, strict=False):
+        energies = np.linalg.eigvalsh(np.asarray(hamiltonian))
         threshold = float(degeneracy.threshold(jnp.asarray(energies)[:, None])[0])
         cut = (np.diff(energies) <= threshold) & (chosen[1:] != chosen[:-1])
         if np.any(cut):

@@ -7,8 +7,9 @@ import numpy as np
 
 from jaxspin.band_structure.bands import solve_bands
 from jaxspin.engine.checkpoint import describe, round_to_scale
-from jaxspin.engine.identity import Unidentified, code_of, digest, operations, trace
+from jaxspin.engine.identity import code_of, digest, operations, trace
 from jaxspin.engine.programs import program
+from jaxspin.engine.trusted import Unidentified
 from jaxspin.meshes.mesh import Mesh
 from jaxspin.models.lifted import Needs, Points
 

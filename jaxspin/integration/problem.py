@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
 from jaxspin.engine.checkpoint import Checkpoint, CheckpointLike, as_checkpoint
+from jaxspin.engine.programs import known_by_shape
 from jaxspin.integration import checks
 from jaxspin.integration.levels import Levels
 from jaxspin.models import checks as model_checks
@@ -72,11 +73,7 @@ class Problem(eqx.Module):
     @property
     def weights(self) -> Weights:
         """Shapes of the weights, without computing them."""
-        k = jax.ShapeDtypeStruct((self.model.dimension, 1), jnp.result_type(float))
-        observable = self.observable
-        return eqx.filter_eval_shape(
-            lambda k: observable(solve_bands(self.model, k, self.degeneracy, **observable.needs)), k
-        )
+        return _trace_weights(self.observable, self.model, self.degeneracy)
 
     def check(self) -> "Problem":
         """The problem with its tolerance of degeneracy chosen, after every check at the door.
@@ -113,6 +110,14 @@ class Problem(eqx.Module):
                     f"Argument `model` must have dimension {allowed} for the {quantity.name}, "
                     f"but has dimension {dimension}."
                 )
+
+
+@known_by_shape
+def _trace_weights(observable: Observable, model: Model, degeneracy: Degeneracy) -> Weights:
+    k = jax.ShapeDtypeStruct((model.dimension, 1), jnp.result_type(float))
+    return eqx.filter_eval_shape(
+        lambda k: observable(solve_bands(model, k, degeneracy, **observable.needs)), k
+    )
 
 
 @dataclasses.dataclass(frozen=True)

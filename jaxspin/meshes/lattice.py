@@ -1,7 +1,10 @@
 """Direct and reciprocal lattice vectors, and the named points of common Brillouin zones."""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+
+from jaxspin.engine.small_matrices import as_arrays, on_device
 
 #: High-symmetry points in reduced coordinates, k = u b_1 + v b_2 (+ w b_3), by lattice.
 #: `hexagonal` (triangular, honeycomb) is for direct vectors 60° apart, as in `models.Haldane`;
@@ -40,7 +43,8 @@ def reciprocal_vectors(lattice: Float[Array, "d d"]) -> Float[Array, "d d"]:
     >>> [round(float(x) / jnp.pi, 6) for x in jnp.diag(b)]
     [1.0, 2.0]
     """
-    return 2 * jnp.pi * jnp.linalg.inv(jnp.asarray(lattice, float)).T
+    xp, (rows,) = as_arrays(lattice)
+    return on_device(2 * np.pi * xp.linalg.inv(rows.astype(jnp.result_type(float))).T)
 
 
 def cell_volume(lattice: Float[Array, "d d"]) -> Float[Array, ""]:

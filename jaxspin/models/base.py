@@ -13,6 +13,7 @@ from jaxtyping import Array, Complex, Float, Inexact
 
 from jaxspin.engine.descriptions import describe_fields
 from jaxspin.engine.identity import is_overridden, run_operations
+from jaxspin.engine.programs import known_by_shape
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.xla import separate_kernel
 from jaxspin.models.lifted import NOTHING_ELSE, Lifted, LiftedOperator, Needs, Points
@@ -213,6 +214,7 @@ def hamiltonian_at(model: Model, k: Float[Array, " d"]) -> Inexact[Array, "n n"]
     return hamiltonian if inexact else hamiltonian.astype(float)
 
 
+@known_by_shape
 def number_of_bands(model: Model) -> int:
     """Number of bands of a model, the size of H(k)."""
     at = lambda k: hamiltonian_at(model, k)  # noqa: E731  (JAX would print the model to name it)

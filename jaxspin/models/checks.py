@@ -1,14 +1,16 @@
 """Checks of a model before anything is traced: H(k), its shape, lattice and operators."""
 
+import functools
 from collections.abc import Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex
+from jaxtyping import Array, Complex, Float
 
 from jaxspin.engine import tolerances
-from jaxspin.engine.programs import program
+from jaxspin.engine.programs import known_by_shape, plain_program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.tracing import look_at
@@ -35,6 +37,17 @@ def check_model(model) -> None:
     """
     check_is_model(model)
     _check_lattice(model)
+    _trace_hamiltonian(model)
+    if is_traced(model):
+        return
+    k, hamiltonians = _evaluate_samples(model)
+    for one, hamiltonian in zip(k, hamiltonians, strict=True):
+        _check_hamiltonian(hamiltonian, one)
+
+
+@known_by_shape
+def _trace_hamiltonian(model) -> None:
+    """Check that H(k) can be traced, and is a square matrix."""
     d, name = model.dimension, type(model).__name__
     program = look_at(
         hamiltonian_at,
@@ -50,11 +63,6 @@ def check_model(model) -> None:
         raise ValueError(
             f"Argument `model` must return a square matrix H(k), but returns shape {shape}."
         )
-    if is_traced(model):
-        return
-    k = jnp.stack([jnp.zeros(d), *sample_points(model)])
-    for one, hamiltonian in zip(k, jax.vmap(lambda k: hamiltonian_at(model, k))(k), strict=True):
-        _check_hamiltonian(np.asarray(hamiltonian), one)
 
 
 def check_operators(model, names: Iterable[str]) -> None:
@@ -73,7 +81,19 @@ def check_operators(model, names: Iterable[str]) -> None:
 @jax.ensure_compile_time_eval()
 def _check_operator(model, name: str) -> None:
     named_operators(model)  # so that a mapping is refused in its own words
-    kind = type(model).__name__
+    _trace_operator(model, name)
+    if is_traced(model):
+        return
+    matrices = np.asarray(_operator_at(model, name, np.transpose(sample_points(model))))
+    if not np.all(np.isfinite(matrices)):
+        raise ValueError(f"Argument `model` must have a finite operator {name!r}, but does not.")
+    if not is_hermitian(np.moveaxis(matrices, -1, 0)):
+        raise ValueError(f"Argument `model` must have a Hermitian operator {name!r}, but does not.")
+
+
+@known_by_shape
+def _trace_operator(model, name: str) -> None:
+    """Check that an operator can be traced, and has the size of H(k)."""
     n, d = number_of_bands(model), model.dimension
     traced = look_at(
         lambda model, k: operator_at(model, name, k),
@@ -81,7 +101,7 @@ def _check_operator(model, name: str) -> None:
         jax.ShapeDtypeStruct((d, 1), float),
         argument="model",
         what=f"its operator {name!r}",
-        where=f"{kind}.operators",
+        where=f"{type(model).__name__}.operators",
         wanted=f"must give its operator {name!r} as matrices",
     )
     shape = traced.out_avals[0].shape[:-1]
@@ -90,16 +110,9 @@ def _check_operator(model, name: str) -> None:
             f"Argument `model` must have an operator {name!r} of shape {(n, n)} or (c, {n}, {n}), "
             f"but it has shape {shape}."
         )
-    if is_traced(model):
-        return
-    matrices = _operator_at(model, name, jnp.stack(sample_points(model), axis=-1))
-    if not np.all(np.isfinite(matrices)):
-        raise ValueError(f"Argument `model` must have a finite operator {name!r}, but does not.")
-    if not is_hermitian(np.moveaxis(matrices, -1, 0)):
-        raise ValueError(f"Argument `model` must have a Hermitian operator {name!r}, but does not.")
 
 
-@program
+@plain_program
 def _operator_at(model, name, k):
     return operator_at(model, name, k)
 
@@ -112,7 +125,22 @@ def check_spin(model) -> None:
         ValueError: naming what is wrong.
     """
     check_spin_is_a_method(model)
-    name, n, d = type(model).__name__, number_of_bands(model), model.dimension
+    _trace_spin(model)
+    if is_traced(model):
+        return
+    spin = np.asarray(_spin_at(model, np.transpose(sample_points(model))))
+    if not np.all(np.isfinite(spin)):
+        raise ValueError("Argument `model` must have a finite spin operator, but does not.")
+    if not is_hermitian(np.moveaxis(spin, -1, 0)):
+        raise ValueError("Argument `model` must have a Hermitian spin operator, but does not.")
+    if spin.shape[-1] == 1 and not model.downfolded:  # others are projected, and smaller
+        _check_normalisation(type(model).__name__, spin[..., 0])
+
+
+@known_by_shape
+def _trace_spin(model) -> None:
+    """Check that the spin operator can be traced, and has the size of H(k)."""
+    n, d, name = number_of_bands(model), model.dimension, type(model).__name__
     program = look_at(
         lambda model, k: model.spin_at(k),
         model,
@@ -128,15 +156,6 @@ def check_spin(model) -> None:
             f"Argument `model` must have a spin operator of shape {(3, n, n)}, "
             f"but it has shape {shape[:-1]}."
         )
-    if is_traced(model):
-        return
-    spin = np.asarray(_spin_at(model, jnp.stack(sample_points(model), axis=-1)))
-    if not np.all(np.isfinite(spin)):
-        raise ValueError("Argument `model` must have a finite spin operator, but does not.")
-    if not is_hermitian(np.moveaxis(spin, -1, 0)):
-        raise ValueError("Argument `model` must have a Hermitian spin operator, but does not.")
-    if spin.shape[-1] == 1 and not model.downfolded:  # others are projected, and smaller
-        _check_normalisation(name, spin[..., 0])
 
 
 def check_spin_is_a_method(model) -> None:
@@ -152,7 +171,7 @@ def check_spin_is_a_method(model) -> None:
         )
 
 
-@program
+@plain_program
 def _spin_at(model, k):
     return model.spin_at(k)
 
@@ -237,19 +256,34 @@ def as_wave_vectors(model, k) -> Array:
     return jnp.asarray(k, dtype=jnp.result_type(float))
 
 
-def sample_hamiltonians(model) -> Complex[Array, "K n n"]:
-    """H at the few k of the checks."""
-    at_all = jax.vmap(lambda k: hamiltonian_at(model, k))
+def sample_hamiltonians(model) -> Complex[Any, "K n n"]:
+    """H at the few k of the checks, in one compiled program."""
     if is_traced(model):
-        return at_all(jnp.stack(sample_points(model)))
+        return jax.vmap(lambda k: hamiltonian_at(model, k))(jnp.stack(sample_points(model)))
+    return _evaluate_samples(model)[1][1:]
+
+
+def _evaluate_samples(model) -> tuple[Float[np.ndarray, "K d"], Complex[np.ndarray, "K n n"]]:
+    """Return k = 0 and the few k of the checks, and H there."""
+    k = np.stack([np.zeros(model.dimension), *sample_points(model)])
     with jax.ensure_compile_time_eval():
-        return at_all(jnp.stack(sample_points(model)))
+        return k, np.asarray(_hamiltonians_at(model, k))
 
 
-def sample_points(model) -> list:
+@plain_program
+def _hamiltonians_at(model, k):
+    return jax.vmap(lambda k: hamiltonian_at(model, k))(jnp.asarray(k))
+
+
+def sample_points(model) -> list[Float[np.ndarray, " d"]]:
     """A few k of the size of a Brillouin zone, the same at every call."""
-    random = np.random.default_rng(20231119).uniform(-1, 1, size=(SAMPLES, model.dimension))
-    return [jnp.asarray(k) for k in random]
+    return list(_random_points(model.dimension))
+
+
+@functools.cache
+def _random_points(dimension: int) -> Float[np.ndarray, "K d"]:
+    points = np.random.default_rng(20231119).uniform(-1, 1, size=(SAMPLES, dimension))
+    return points.astype(jnp.result_type(float))
 
 
 _SHORTEST = 1e-3  # Å; shorter lattice vectors are in metres, or not lengths
@@ -299,13 +333,14 @@ def _check_hamiltonian(h, k) -> None:
 
 def check_periodic(model) -> None:
     """Bands repeat with the reciprocal lattice."""
-    k = sample_points(model)[0]
-    here = np.linalg.eigvalsh(np.asarray(hamiltonian_at(model, k)))
-    for i, step in enumerate(np.asarray(reciprocal_vectors(model.lattice))):
-        there = np.linalg.eigvalsh(np.asarray(hamiltonian_at(model, k + step)))
-        rounding = tolerances.PERIODIC.of(here) * max(1.0, np.max(np.abs(here)))
-        if not np.allclose(here, there, atol=rounding):
+    k, vectors = sample_points(model)[0], np.asarray(reciprocal_vectors(model.lattice))
+    images = np.zeros((1 + SAMPLES, model.dimension), k.dtype)  # as many as other checks take
+    images[: 1 + len(vectors)] = np.stack([k, *(k + vectors)])
+    here, *there = np.linalg.eigvalsh(_hamiltonians_at(model, images))[: 1 + len(vectors)]
+    rounding = tolerances.PERIODIC.of(here) * max(1.0, np.max(np.abs(here)))
+    for i, energies in enumerate(there):
+        if not np.allclose(here, energies, atol=rounding):
             raise ValueError(
                 "Argument `model` must be periodic, since it has a lattice, but its bands change "
-                f"by {np.max(np.abs(here - there)):.1e} eV along reciprocal vector {i}."
+                f"by {np.max(np.abs(here - energies)):.1e} eV along reciprocal vector {i}."
             )
