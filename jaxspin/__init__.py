@@ -9,8 +9,10 @@ JAXSPIN_ENABLE_X64 is 0, and asks XLA to compile loops on the CPU as one piece o
 JAXSPIN_WHOLE_LOOPS is 0 or XLA_FLAGS already sets such options.
 """
 
+import importlib
 import os
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 import jax
 
@@ -31,7 +33,6 @@ from jaxspin import (
     fitting as fitting,
     interop as interop,
     models as models,
-    plot as plot,
     reference as reference,
     spin_transfer as spin_transfer,
     symmetry as symmetry,
@@ -106,3 +107,16 @@ from jaxspin.surfaces import (
     MarchingSquares as MarchingSquares,
 )
 from jaxspin.symmetry.symmetric import Symmetric as Symmetric
+
+if TYPE_CHECKING:
+    from jaxspin import plot as plot
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Import `plot` at its first use: matplotlib takes as long as the rest."""
+        if name == "plot":
+            return importlib.import_module("jaxspin.plot")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), "plot"})

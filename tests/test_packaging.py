@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -70,3 +71,17 @@ def test_the_accelerator_extras_ask_for_the_same_jax():
     base = next(text for text in PROJECT["dependencies"] if text.startswith("jax>="))
     for extra in ("cuda12", "cuda13"):
         assert EXTRAS[extra] == [base.replace("jax", f"jax[{extra}]", 1)]
+
+
+LATER = ("matplotlib", "xarray", "pandas", "optimistix", "lineax", "optax", "rich", "h5py")
+IMPORTED = f"""
+import sys, jaxspin
+print([name for name in {LATER} if name in sys.modules])
+print("plot" in dir(jaxspin), jaxspin.plot.scan.__name__, "matplotlib" in sys.modules)
+"""
+
+
+def test_what_takes_long_to_import_is_imported_at_first_use():
+    """Negative control: `js.plot`, which completion of names knows, imports matplotlib."""
+    done = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["[]", "True scan True"], done.stderr

@@ -46,9 +46,11 @@ class Covariant(Degeneracy):
             )
 
     def threshold(self, energies):
-        scale = jax.lax.stop_gradient(jnp.max(jnp.abs(energies), axis=0))
         tolerance = _TOLERANCE if self.tolerance is None else self.tolerance
-        return jnp.maximum(tolerance, 64 * jnp.finfo(scale.dtype).eps * scale)
+        xp, (energies, tolerance) = as_arrays(energies, tolerance)
+        scale = xp.max(xp.abs(energies), axis=0)
+        scale = jax.lax.stop_gradient(scale) if is_traced(scale) else scale
+        return xp.maximum(tolerance, 64 * jnp.finfo(scale.dtype).eps * scale)
 
     def for_bands(self, hamiltonians: Complex[Array, "K n n"]) -> "Covariant":
         """The same with the tolerance for a model of such H(k) where none was given.

@@ -14,11 +14,17 @@ from typing import TYPE_CHECKING
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax
 from jaxtyping import Array, Float
 
 from jaxspin.disorder.fermi_states import FermiStates, as_vector
+from jaxspin.engine.deferred import defer_import
 from jaxspin.engine.tolerances import COLLISION
+
+if TYPE_CHECKING:
+    import lineax
+else:
+    lineax = defer_import("lineax")
+
 
 if TYPE_CHECKING:  # else a checker takes an abstract attribute for an argument of the constructor
     from typing import ClassVar as AbstractVar

@@ -14,11 +14,19 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import h5py
 import numpy as np
-import xarray
+
+from jaxspin.engine.deferred import defer_import
+
+if TYPE_CHECKING:
+    import h5py
+    import xarray
+else:
+    xarray = defer_import("xarray")
+    h5py = defer_import("h5py")
+
 
 #: The entry that holds the hash, in every file.
 HASH = "sha256"
@@ -179,7 +187,7 @@ _HDF5_ERRORS = (
 )
 
 
-def write_netcdf(path: Path, dataset: xarray.Dataset) -> None:
+def write_netcdf(path: Path, dataset: "xarray.Dataset") -> None:
     """Write a netCDF file beside its place, then rename it."""
     new = partial_file(path)
     try:
@@ -245,7 +253,7 @@ def read_text(path: Path, name: str) -> str | None:
         return None
 
 
-def _read_attribute(file: h5py.File, name: str) -> str:
+def _read_attribute(file: "h5py.File", name: str) -> str:
     if name not in file.attrs:
         raise UnusableFile(f"has no text `{name}`")
     text = file.attrs[name]
@@ -254,7 +262,7 @@ def _read_attribute(file: h5py.File, name: str) -> str:
     return text
 
 
-def _open_variable(file: h5py.File, name: str) -> h5py.Dataset:
+def _open_variable(file: "h5py.File", name: str) -> "h5py.Dataset":
     """Open a variable whose numbers are real and stored in this file, without filters.
 
     Links and storage outside of it would turn the bytes of any file into numbers; filters load
@@ -279,7 +287,7 @@ def _open_variable(file: h5py.File, name: str) -> h5py.Dataset:
     return variable
 
 
-def _axis_names(variable: h5py.Dataset) -> tuple[str, ...]:
+def _axis_names(variable: "h5py.Dataset") -> tuple[str, ...]:
     """Names of the axes; the dimensions of netCDF are datasets of that name."""
     scales = (dimension[0].name if len(dimension) else "/?" for dimension in variable.dims)
     return tuple(str(name).removeprefix("/") for name in scales)

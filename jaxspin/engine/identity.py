@@ -6,6 +6,7 @@ same sum (`distributed`). A user's model may read a module global, an attribute 
 closure or a default argument; none of these is a field, all of them are in what JAX traces.
 """
 
+import contextlib
 import dataclasses
 import enum
 import functools
@@ -224,7 +225,40 @@ def code_of(arguments) -> str:
     Raises:
         Unidentified: there is code for which no trace is known but that of the whole program.
     """
-    return " ".join(_digest_part(part) for part in _foreign_parts(arguments))
+    known = _KNOWN.get()
+    if known is None:
+        return _join_digests(arguments)
+    return " ".join(known.find_code(argument) for argument in arguments)
+
+
+def _join_digests(value) -> str:
+    return " ".join(_digest_part(part) for part in _foreign_parts(value))
+
+
+class _KnownCode:
+    """The code of the arguments that one call has met."""
+
+    def __init__(self):
+        self._codes: dict[int, tuple[object, str]] = {}  # with the argument, so that its id is its
+
+    def find_code(self, argument) -> str:
+        """Return the digest of the user's code in an argument, computed once."""
+        if id(argument) not in self._codes:
+            self._codes[id(argument)] = argument, _join_digests(argument)
+        return self._codes[id(argument)][1]
+
+
+_KNOWN: ContextVar[_KnownCode | None] = ContextVar("code met in a call of the user's", default=None)
+
+
+@contextlib.contextmanager
+def code_is_fixed() -> Iterator[None]:
+    """Take the user's code for unchanged inside: one call of the user's, which reads it once."""
+    token = _KNOWN.set(_KNOWN.get() or _KnownCode())
+    try:
+        yield
+    finally:
+        _KNOWN.reset(token)
 
 
 def _digest_part(part) -> str:

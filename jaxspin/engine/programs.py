@@ -15,9 +15,11 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 
 from jaxspin.engine.identity import code_of, digest, is_tracing
 from jaxspin.engine.recent import Recent
+from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.trusted import Unidentified
 
 #: Number of compiled programs that are kept, at most.
@@ -184,7 +186,28 @@ def known_by_shape(function: Callable) -> Callable:
 
     It is called once for each of these; the numbers of its arguments must not matter.
     """
-    results = Recent(256)
+    return _keep_results(function, lambda array: (array.shape, array.dtype), 256)
+
+
+def known_by_value(function: Callable, capacity: int = 256) -> Callable:
+    """Decorate a function of the numbers of its arguments too; called each time for long arrays."""
+    return _keep_results(function, _short_value, capacity)
+
+
+def _short_value(array) -> Hashable:
+    if array.size > _SHORT or is_traced(array):
+        raise Unidentified
+    known = np.asarray(array)
+    return known.shape, known.dtype, known.tobytes()
+
+
+_SHORT = 16
+
+
+def _keep_results(
+    function: Callable, key_of_array: Callable[[Any], Hashable], capacity: int
+) -> Callable:
+    results = Recent(capacity)
 
     @wraps(function)
     def call(*arguments):
@@ -192,8 +215,8 @@ def known_by_shape(function: Callable) -> Callable:
             return function(*arguments)
         try:
             structure, arrays, rest = _split_arrays(arguments)
-            kinds = tuple((x.shape, x.dtype) for x in arrays)
-            precision = jax.numpy.result_type(float)
+            kinds = tuple(map(key_of_array, arrays))
+            precision = jax.config.read("jax_enable_x64")
             key = structure, kinds, _typed_constants(rest), code_of(arguments), precision
             hash(key)
         except Exception:  # nothing is known of it, or it fails, and then in its own words

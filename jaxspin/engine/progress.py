@@ -1,35 +1,18 @@
-"""Progress bars for long sums and large files, with the speed and the time left."""
+"""Progress of long sums, fits and large files, shown where somebody looks."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.text import Text
+from jaxspin.engine.deferred import defer_import
 
-from jaxspin.engine.terminal import printable
+if TYPE_CHECKING:
+    from jaxspin.engine import bars
+else:
+    bars = defer_import("jaxspin.engine.bars")
 
 T = TypeVar("T")
-
-
-class _Rate(ProgressColumn):
-    """k-points per second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{_abbreviate_number(speed)} k/s")
 
 
 def track(
@@ -41,19 +24,12 @@ def track(
         done: number of segments that were done before.
         show: True, False, or None for "only where standard error is a terminal".
     """
-    visible = sys.stderr.isatty() if show is None else show
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not visible) as bar:
-        task = bar.add_task("integrating", total=total, completed=done * size)
+    if not _is_shown(show):
+        yield from segments
+        return
+    with bars.show_points(total, done * size) as advance:
         for segment in segments:
-            bar.advance(task, size)
+            advance(size)
             yield segment
 
 
@@ -64,20 +40,11 @@ def count_bytes(total: int, label: str, show: bool | None) -> Iterator[Callable[
     Args:
         show: True, False, or None for "only where standard error is a terminal".
     """
-    visible = sys.stderr.isatty() if show is None else show
-    if not visible:
+    if not _is_shown(show):
         yield lambda size: None
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda size: bar.advance(task, size)
+    with bars.show_bytes(total, label) as advance:
+        yield advance
 
 
 @contextmanager
@@ -87,23 +54,12 @@ def count_steps(label: str, show: bool | None) -> Iterator[Callable[[int, float,
     Args:
         show: True, False, or None for "only where standard error is a terminal".
     """
-    visible = sys.stderr.isatty() if show is None else show
-    if not visible:
+    if not _is_shown(show):
         yield lambda step, misfit, distance: None
         return
-    console = Console(stderr=True)
-    with Progress(TextColumn("{task.description}"), console=console, transient=True) as line:
-        task = line.add_task(f"{label}: compiling", total=None)
-
-        def report_step(step: int, misfit: float, distance: float) -> None:
-            text = f"{label}: step {step}, χ² {misfit:.6g}, distance {distance:.1g}"
-            line.update(task, description=printable(text, sys.stderr))
-
+    with bars.show_steps(label) as report_step:
         yield report_step
 
 
-def _abbreviate_number(number: float) -> str:
-    for unit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= unit:
-            return f"{number / unit:.1f} {suffix}"
-    return f"{number:.0f} "
+def _is_shown(show: bool | None) -> bool:
+    return sys.stderr.isatty() if show is None else show

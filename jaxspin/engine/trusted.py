@@ -1,8 +1,10 @@
 """Packages whose functions and classes read nothing that changes between two calls."""
 
+import operator
 import sys
 import types
 from pathlib import PurePath
+from weakref import WeakKeyDictionary
 
 #: Packages of which that is known.
 PACKAGES = ("jaxspin", "jax", "jaxlib", "numpy", "equinox", "optax", "optimistix", "lineax")
@@ -16,12 +18,27 @@ def is_trusted_class(kind: type) -> bool:
     """Tell if a class and all of its present methods are of trusted packages."""
     if not is_trusted(kind):
         return False
-    attributes = (item for base in kind.__mro__ for item in vars(base).items())
-    return all(
+    bases = list(map(vars, kind.__mro__))
+    present = [attribute for base in bases for attribute in base.values()]
+    if _is_unchanged(_found_trusted.get(kind, ()), present):
+        return True
+    trusted = all(
         is_trusted_attribute(attribute)
-        for name, attribute in attributes
+        for base in bases
+        for name, attribute in base.items()
         if name == "__call__" or not name.startswith("__")
     )
+    if trusted:
+        _found_trusted[kind] = present
+    return trusted
+
+
+#: Classes that were found trusted, with the attributes that they had then.
+_found_trusted: WeakKeyDictionary[type, list] = WeakKeyDictionary()
+
+
+def _is_unchanged(known, present: list) -> bool:
+    return len(known) == len(present) and all(map(operator.is_, known, present))
 
 
 def is_trusted_attribute(attribute: object) -> bool:

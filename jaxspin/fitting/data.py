@@ -5,20 +5,26 @@ import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import xarray
 from jaxtyping import Array, Bool, Float
 
 from jaxspin import units as unit
+from jaxspin.engine.deferred import defer_import
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import SAME_LEVEL
 from jaxspin.fitting.conversion import Gate, fermi_energies, interpolate
 from jaxspin.integration.levels import Levels
 from jaxspin.responses.response import Response
+
+if TYPE_CHECKING:
+    import xarray
+else:
+    xarray = defer_import("xarray")
+
 
 _CARTESIAN = "xyz"
 _SUBSCRIPTS = ("flow", "field", "spin")
@@ -165,7 +171,7 @@ class Data(eqx.Module):
             table.writerows(zip(*(map(_format_cell, column) for column in columns), strict=True))
 
     @staticmethod
-    def from_xarray(table: xarray.Dataset, units: str | None = None) -> "Data":
+    def from_xarray(table: "xarray.Dataset", units: str | None = None) -> "Data":
         """Measurements in a Dataset with the variables value, error, component, and the others.
 
         Variables may have any dimensions; they are broadcast against each other, so that a map over
@@ -189,7 +195,7 @@ class Data(eqx.Module):
         kinds = {name: table[name].attrs.get("units") for name in known}
         return _from_columns(columns, kinds, units, "table")
 
-    def to_xarray(self) -> xarray.Dataset:
+    def to_xarray(self) -> "xarray.Dataset":
         """A row for each measurement, dimension "row"; `from_xarray` reads it."""
         return xarray.Dataset(
             {

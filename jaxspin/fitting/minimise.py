@@ -4,23 +4,31 @@ Each is a loop outside of jit around one compiled step, so that a fit shows how 
 stopped and goes on from a file.
 """
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-import optimistix
 from jaxtyping import Array, Float
 
 from jaxspin.engine.checkpoint import PartialSums
+from jaxspin.engine.deferred import defer_import
 from jaxspin.engine.identity import digest, operations, trace
 from jaxspin.engine.programs import wide_program
 from jaxspin.engine.tolerances import CONVERGED, NO_DIRECTION
 from jaxspin.fitting.problem import Evaluation, Problem
+
+if TYPE_CHECKING:
+    import optax
+    import optimistix
+else:
+    optimistix = defer_import("optimistix")
+    optax = defer_import("optax")
+
 
 #: Told of each step: its number, the misfit, and what the method calls the distance.
 Report = Callable[[int, float, float], None]
@@ -135,7 +143,7 @@ class Gradient(Method):
             those of least squares.
     """
 
-    optimizer: optax.GradientTransformation = eqx.field(static=True)
+    optimizer: "optax.GradientTransformation" = eqx.field(static=True)
     steps: int = 500
     loss: Callable[[Float[Array, " m"]], Float[Array, ""]] = half_sum_of_squares
     tolerance: float | int = eqx.field(default_factory=CONVERGED.of)
@@ -324,15 +332,20 @@ def _infinite_evaluation(problem: Problem, u) -> Evaluation:
 
 # --- the compiled steps ---------------------------------------------------------------------------
 
+
 # Its own criterion would stop where a step is short by chance; ours is that of a fit.
-_SOLVER = optimistix.LevenbergMarquardt(rtol=1e-15, atol=1e-300)
+@functools.cache
+def _choose_solver():
+    return optimistix.LevenbergMarquardt(rtol=1e-15, atol=1e-300)
+
+
 _NO_TAGS: frozenset = frozenset()
 
 
 def _solver_state(problem: Problem, u):
     residuals, aux = jax.eval_shape(problem.linearise_at, u)
     function = lambda u, _: problem.linearise_at(u)  # noqa: E731
-    return _SOLVER.init(function, u, None, {"jac": "fwd"}, residuals, aux, _NO_TAGS)
+    return _choose_solver().init(function, u, None, {"jac": "fwd"}, residuals, aux, _NO_TAGS)
 
 
 @wide_program
@@ -345,7 +358,7 @@ def _damped_step(problem: Problem, u, inner):
     static = eqx.filter(_solver_state(problem, u), eqx.is_array, inverse=True)
     state = eqx.combine(inner, static)
     function = lambda u, _: problem.linearise_at(u)  # noqa: E731
-    u, state, _ = _SOLVER.step(function, u, None, {"jac": "fwd"}, state, _NO_TAGS)
+    u, state, _ = _choose_solver().step(function, u, None, {"jac": "fwd"}, state, _NO_TAGS)
     best = state.aux
     distance, step = _distance_to_optimum(problem, best)
     row = jnp.concatenate([_history_row(best, distance), step[None], best.parameters])

@@ -1,21 +1,27 @@
 """Sensitivity: the derivatives of a response with respect to parameters of a model."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray
 
+from jaxspin.engine.deferred import defer_import
 from jaxspin.engine.programs import program
 from jaxspin.fitting.parameters import Coordinates, Parameters, make_coordinates, numbers_of
 from jaxspin.models.base import Model
 from jaxspin.responses.response import Response
 
+if TYPE_CHECKING:
+    import xarray
+else:
+    xarray = defer_import("xarray")
+
 
 def sensitivity(
     quantity: Callable[[Model], Response], model: Model, names: Sequence[str] | None = None
-) -> xarray.DataArray:
+) -> "xarray.DataArray":
     """∂σ/∂p of a response with respect to parameters of a model, labelled.
 
     `table * table.value` are derivatives with respect to relative changes, to be compared.

@@ -309,7 +309,7 @@ def check_bands(model, bands, degeneracy) -> tuple[int, ...] | None:
     sampled = () if is_traced(model) else sample_hamiltonians(model)
     for k, hamiltonian in zip(sample_points(model), sampled, strict=False):
         energies = np.linalg.eigvalsh(np.asarray(hamiltonian))
-        threshold = float(degeneracy.threshold(jnp.asarray(energies)[:, None])[0])
+        threshold = float(degeneracy.threshold(energies[:, None])[0])
         cut = (np.diff(energies) <= threshold) & (chosen[1:] != chosen[:-1])
         if np.any(cut):
             i = int(np.argmax(cut))

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxspin.engine.small_matrices import as_arrays, on_device
+from jaxspin.engine.programs import known_by_value
+from jaxspin.engine.small_matrices import as_arrays
 from jaxspin.integration.levels import Levels
 from jaxspin.meshes.mesh import Mesh
 from jaxspin.quantities.observable import Observable, Weights
@@ -61,17 +62,18 @@ class Extremes(NamedTuple):
     """Smallest splitting and edges of the bands on the nodes of a mesh."""
 
     #: Smallest splitting between two degenerate groups, eV.
-    splitting: Float[Array, ""]
+    splitting: Float[Any, ""]
     #: Lowest and highest energy of each band, eV.
-    lowest: Float[Array, " n"]
-    highest: Float[Array, " n"]
+    lowest: Float[Any, " n"]
+    highest: Float[Any, " n"]
 
     def merge(self, other: "Extremes") -> "Extremes":
         """The extremes on the nodes of both."""
+        xp, _ = as_arrays(*self, *other)
         return Extremes(
-            jnp.minimum(self.splitting, other.splitting),
-            jnp.minimum(self.lowest, other.lowest),
-            jnp.maximum(self.highest, other.highest),
+            xp.minimum(self.splitting, other.splitting),
+            xp.minimum(self.lowest, other.lowest),
+            xp.maximum(self.highest, other.highest),
         )
 
 
@@ -91,10 +93,11 @@ class MeshSums(NamedTuple):
 
 def no_extremes(bands: int) -> Extremes:
     """The extremes before any node was met."""
-    highest = np.full(bands, -np.inf)
-    return Extremes(*map(on_device, (np.asarray(np.inf), -highest, highest)))
+    highest = np.full(bands, -np.inf, jnp.result_type(float))
+    return Extremes(np.asarray(np.inf, highest.dtype), -highest, highest)
 
 
+@known_by_value
 def coarser_meshes(mesh: Mesh) -> tuple[Mesh, ...]:
     """The meshes that a sum is compared with: the first always, the others at a Fermi surface."""
     return mesh.coarser(), *mesh.much_coarser()
@@ -162,6 +165,8 @@ def estimate_error(
     largest = xp.max(xp.abs(fine), axis=-1, keepdims=True)
     least = _ROUNDING * xp.finfo(fine.dtype).eps * largest
     smooth = _SMOOTH * xp.abs(fine - coarse[0])
+    if xp is np and not np.any(noisy):
+        return smooth + least
     crossed = _find_crossings(extremes.lowest, extremes.highest, levels)
     cold = temperature[..., None] == 0
     powers = _noise_powers(mesh, law, cold) + _smearing_power(mesh, extremes, crossed, levels)

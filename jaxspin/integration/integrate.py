@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -30,9 +30,9 @@ from jaxspin.engine import distributed
 from jaxspin.engine.checkpoint import PartialSums, describe
 from jaxspin.engine.devices import in_order, workers
 from jaxspin.engine.forward_mode import along_all, count_tangents
-from jaxspin.engine.programs import program, wide_program
+from jaxspin.engine.programs import wide_program
 from jaxspin.engine.progress import track
-from jaxspin.engine.small_matrices import as_arrays, is_traced, on_device
+from jaxspin.engine.small_matrices import as_arrays, is_traced
 from jaxspin.engine.xla import separate_kernel
 from jaxspin.integration.adaptive import Refinement, refine
 from jaxspin.integration.checks import check_finite_sums
@@ -93,7 +93,7 @@ class Sum(eqx.Module):
     #: How many nodes of the full rule each node stands for.
     times: tuple[Float[Array, " L"], ...]
     #: Number of boxes along each coordinate.
-    counts: Int[Array, " c"]
+    counts: Int[Any, " c"]
     #: The sides of a box: a box is a tile.
     box: tuple[int, ...] = eqx.field(static=True)
     #: Side of the box along which each coordinate runs: the only one of a list of points for all.
@@ -199,7 +199,7 @@ def _estimate_errors(
     levels, extremes = jax.tree.map(_stop_gradient, (problem.levels, sums.extremes))
     frozen = MeshSums(_stop_gradient(fine), coarse, sums.noisy, sums.compared, extremes)
     error = estimate_error(problem.mesh, frozen, levels, noise_law(problem.observable, weights))
-    return Sums(fine, on_device(error), extremes.splitting, jnp.asarray(sums.compared, int))
+    return Sums(fine, error, extremes.splitting, as_arrays(sums.compared)[1][0])
 
 
 def _sum_refined(problem: Problem, run: Run) -> Sums:
@@ -264,7 +264,7 @@ def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> _Task:
         nodes=nodes,
         widths=widths,
         times=times,
-        counts=on_device(np.asarray(counts)),
+        counts=np.asarray(counts),
         box=layout.box,
         axes=mesh.axes,
         block=layout.block,
@@ -277,15 +277,11 @@ def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> _Task:
     )
 
     def finish(totals):
-        known = not is_traced(plan, totals)
-        finished = [
-            scan.finish_known(total) if known else scan.finish(total)
-            for scan, total in zip(plan, totals, strict=True)
-        ]
+        finished = [scan.finish(total) for scan, total in zip(plan, totals, strict=True)]
         value = _in_order(sea, finished[: len(sea)])
         if surface:
             value = value + _in_order(surface, finished[len(sea) :])
-        return on_device(shape.complete(value).reshape(*levels.shape, -1))
+        return shape.complete(value).reshape(*levels.shape, -1)
 
     start = totals, no_extremes(shape.sea.shape[-2])
     return _Task(job, start, -(-math.prod(counts) // layout.block), finish)
@@ -405,17 +401,21 @@ class _Segments(NamedTuple):
         length = segment_length(job.box, job.block)
         state = self.partial_sums.resume(self.stage, start)
         mine = range(0, blocks, length)[distributed.rank() :: distributed.size()]
-        devices = workers(self.matrix_size)
-        placed = {
-            device: jax.device_put(_select_arrays((job, start)), device) for device in set(devices)
-        }
+        devices = workers(self.matrix_size)[: max(1, len(mine) - state[0])]
+        placed = dict.fromkeys(devices, (job, start))
+        if len(mine) > 1:  # else the only call puts the arrays where they are wanted
+            placed = {
+                device: eqx.combine(
+                    jax.device_put(_select_arrays((job, start)), device), (job, start)
+                )
+                for device in set(devices)
+            }
 
         def sum_segment(first, device):
             count = min(length, blocks - first)
             with jax.default_device(device):
-                where = jnp.asarray(first), jnp.asarray(count)
-                arguments = eqx.combine(placed[device], (job, start))
-                part = _run_blocks(*arguments, *where, code=self.code)
+                where = np.asarray(first), np.asarray(count)
+                part = _run_blocks(*placed[device], *where, code=self.code)
                 return jax.block_until_ready(part)
 
         parts = in_order(sum_segment, mine[state[0] :], devices)
@@ -424,28 +424,23 @@ class _Segments(NamedTuple):
         try:
             for part in track(parts, size, self.points, state[0], progress):
                 done, totals = state
-                state = done + 1, _merge_totals(totals, jax.device_put(part, devices[0]))
+                state = done + 1, _merge_totals(totals, jax.tree.map(np.asarray, part))
                 self.partial_sums.keep(self.stage, *state, now=state[0] == len(mine))
                 distributed.check()
         except BaseException:  # Ctrl-C too
             self.partial_sums.keep(self.stage, *state, now=True)
             raise
-        return distributed.total(_untie_from_devices(state[1]), _merge_totals, self.about)
-
-
-def _untie_from_devices(tree):
-    """The arrays of a sum, no longer tied to the device where they were added."""
-    return jax.tree.map(lambda x: on_device(np.asarray(x)), tree)
+        return distributed.total(state[1], _merge_totals, self.about)
 
 
 def _select_arrays(tree):
     return eqx.filter(tree, eqx.is_array)
 
 
-@program
 def _merge_totals(a, b):
     (sums_a, extremes_a), (sums_b, extremes_b) = a, b
-    return jax.tree.map(jnp.add, sums_a, sums_b), extremes_a.merge(extremes_b)
+    xp, _ = as_arrays(*sums_a, *sums_b)
+    return jax.tree.map(xp.add, sums_a, sums_b), extremes_a.merge(extremes_b)
 
 
 def _add_blocks(job: Sum, totals, first, count):

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.descriptions import describe_fields
-from jaxspin.engine.small_matrices import as_arrays, is_traced, on_device
+from jaxspin.engine.small_matrices import as_arrays, is_traced
 from jaxspin.engine.validate import as_numbers, shortened
 from jaxspin.units import BOLTZMANN
 
@@ -66,7 +66,7 @@ class Levels(eqx.Module):
         """Energies below which a state is filled, and above which it is empty, at every level."""
         xp, (mu, temperature) = as_arrays(self.mu, self.temperature)
         reach = REACH_IN_KT * BOLTZMANN * xp.max(temperature)
-        return on_device(xp.min(mu) - reach), on_device(xp.max(mu) + reach)
+        return xp.min(mu) - reach, xp.max(mu) + reach
 
 
 def _as_levels(name: str, value) -> Any:

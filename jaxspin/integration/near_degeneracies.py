@@ -12,6 +12,7 @@ That is exact for a Dirac or a Weyl cone; elsewhere the step is damped until the
 (Levenberg-Marquardt). Only H(k) and its slopes are compiled.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from jaxtyping import Bool, Complex, Float, Int
 
 from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
-from jaxspin.engine.programs import plain_program
+from jaxspin.engine.programs import known_by_value, plain_program
 from jaxspin.engine.tolerances import NO_GAP
 from jaxspin.integration.integrand import integrand_code
 from jaxspin.integration.levels import Levels, fermi
@@ -76,34 +77,39 @@ class GapSearch:
         self.coordinates, self.lattice = mesh.coordinates, model.lattice
         #: Digest of the user's code, which all of the search runs.
         self.code = integrand_code(observable, model, mesh, degeneracy)
-        #: Axes along which the unit cube is periodic.
-        self.wraps = np.full(mesh.dimension, self.coordinates.periodic)
-        self.wraps[-1] |= self.coordinates.angular
+        self.wraps = _find_periodic_axes(self.coordinates, mesh.dimension)
 
-    def find(self) -> NearDegeneracies:
-        """Local minima of the gaps of pairs of bands whose occupations can differ."""
-        u, counts = self._start_nodes()
-        energies, slopes = self._solve_bands(self.wave_vectors(u))
+    def find(self, cell_widths: Callable | None = None) -> NearDegeneracies:
+        """Local minima of the gaps of pairs of bands whose occupations can differ.
+
+        Args:
+            cell_widths: the widths of the cells of a mesh at points of the unit cube, where minima
+                that such cells resolve need not be found.
+        """
+        start = _solve_starts(self.model, self.coordinates, self.lattice)
+        energies, edges, counts = start.energies, start.edges, start.counts
         #: Gaps below these energies are zero to rounding, and to the sum.
         self.zero = NO_GAP.of(energies) * float(np.nanmax(np.abs(energies)))
-        self.floor = max(
-            self.zero, float(np.nanmax(self.degeneracy.threshold(jnp.asarray(energies.T))))
-        )
-        edges = self._cell_edges(u, 1 / counts)
-        velocity = np.einsum("Lamm->Lam", slopes).real
-        spread = np.sum(np.abs(np.einsum("Lia,Lam->Lim", edges, velocity)), axis=1)
+        self.floor = max(self.zero, float(np.nanmax(self.degeneracy.threshold(energies.T))))
+        spread = start.spread
         matters = self._can_matter(
             energies[:, :-1] - spread[:, :-1], energies[:, 1:] + spread[:, 1:]
         )
         gap = np.diff(energies)
         gap = np.where(matters & (gap > self.floor), gap, np.inf)
-        node, band = _choose_starts(gap, counts, self.wraps)
+        place = _find_minima(gap.reshape(*counts, -1), self.wraps)
+        if cell_widths is not None:
+            at = np.ravel_multi_index(place[:, :-1].T, counts)
+            widest = cell_widths(start.u[at]) * counts
+            change = start.change[at]
+            place = place[~_is_resolved(gap[at, place[:, -1]], change, widest)]
+        node, band = _choose_starts(place, counts, self.wraps)
         if not len(node):
             return NearDegeneracies.none(len(counts))
         spacing = np.max(np.linalg.norm(edges, axis=2), axis=1)
         #: Typical distance between the nodes from which the search starts, 1/Å.
         self.spacing = float(np.median(spacing))
-        k, *pair = self._descend_gaps(self.wave_vectors(u[node]), band, _STRIDE * spacing[node])
+        k, *pair = self._descend_gaps(start.k[node], band, _STRIDE * spacing[node])
         u = np.asarray(self.coordinates.inverse(k, self.lattice))
         inside = np.all((u >= 0) & (u < 1), axis=1) & np.all(np.isfinite(pair[-1]), axis=(1, 2))
         found = NearDegeneracies(self.wave_vectors(u), u, band, *pair).select(inside)
@@ -177,7 +183,7 @@ class GapSearch:
 
     def sample(self, degeneracy: Degeneracy) -> Float[np.ndarray, "e c"]:
         """The sum over the nodes from which the search starts, with other degenerate groups."""
-        k, weight = self._map_cube(self._start_nodes()[0])
+        k, weight = self._map_cube(_start_nodes(self.model, len(self.wraps))[0])
         return np.einsum("Kec,K->ec", self._sample_density(degeneracy, k), weight) / len(k)
 
     def _sample_density(self, degeneracy: Degeneracy, k):
@@ -188,22 +194,7 @@ class GapSearch:
         return _in_batches(partial(_weigh_levels, *fixed, code=self.code), k)[0]
 
     def _in_cube(self, u):
-        return np.where(self.wraps, u, np.clip(u, 0, 1 - 1e-9))
-
-    def _cell_edges(self, u, widths):
-        """Edges in k of cells of these widths in the unit cube, (L, axis, d)."""
-        steps = np.diag(widths / 2)[:, None]
-        ends = [self.wave_vectors(self._in_cube(u + sign * steps)) for sign in (1, -1)]
-        return np.moveaxis(ends[0] - ends[1], 0, 1)
-
-    def _start_nodes(self):
-        """Nodes in the unit cube, at no place that symmetry distinguishes, and counts by axis."""
-        dimension = len(self.wraps)
-        few = self.model.matrix_size > _SMALL
-        counts = np.full(dimension, (_COUNTS_OF_LARGE if few else _COUNTS)[dimension])
-        axes = [(np.arange(n) + s) / n for n, s in zip(counts, _SHIFTS, strict=False)]
-        u = np.stack([x.ravel() for x in np.meshgrid(*axes, indexing="ij")], axis=1)
-        return u, counts
+        return _clip_to_cube(u, self.wraps)
 
     def _can_matter(self, lower, upper):
         """True where a level lies between two energies, or a band is filled and that counts."""
@@ -224,11 +215,7 @@ class GapSearch:
 
     def _solve_bands(self, k) -> tuple[Float[np.ndarray, "L n"], Complex[np.ndarray, "L d n n"]]:
         """Energies, and ∂H/∂k in the band basis."""
-        hamiltonian, slopes = self._evaluate_matrices(k)
-        finite = np.all(np.isfinite(hamiltonian), axis=(1, 2))[:, None]
-        energies, basis = np.linalg.eigh(np.where(finite[..., None], hamiltonian, 0))
-        energies, basis = np.where(finite, energies, np.nan), basis[:, None]
-        return energies, basis.conj().swapaxes(-1, -2) @ slopes @ basis
+        return _diagonalize(*self._evaluate_matrices(k))
 
     def _descend_gaps(self, k, band, reach):
         """Local minima of the gaps, from k on: k, gap and stiffness."""
@@ -265,6 +252,9 @@ class GapSearch:
         return near.select(np.array(kept[:_KEPT], int))
 
 
+# A peak of width w between nodes a distance h apart is summed with an error of exp(-2π w/h) of it,
+# which the comparison with a coarser mesh sees while that is small. Peaks of w < h/4 are looked at.
+WIDE = 4.0
 # Nodes along each axis from which the search starts, by dimension, and their shifts in units of the
 # spacing. H of more than so many bands takes as long as the start itself.
 _COUNTS = {1: 48, 2: 24, 3: 10}
@@ -307,8 +297,34 @@ def _lift_matrices(model, k):
 
 @plain_program
 def _map_points(coordinates, lattice, u):
+    return _map_cube(coordinates, lattice, u)
+
+
+def _map_cube(coordinates, lattice, u):
+    """k and the weight of volume at coordinates (d, K) in the unit cube."""
     nodes = coordinates(list(u), [jnp.ones(())] * len(u), lattice)
     return nodes.k, jnp.broadcast_to(nodes.weight, u.shape[1:])
+
+
+@plain_program
+def _evaluate_nodes(model, coordinates, lattice, u):
+    """k of places (d, p, L) in the unit cube; H and its slopes at the first of them."""
+    k = _map_cube(coordinates, lattice, u.reshape(len(u), -1))[0].reshape(u.shape)
+    lifted = model.prepared().lift(Points(k[:, 0]))
+    return k, lifted.hamiltonian, lifted.slopes
+
+
+def _diagonalize(hamiltonian, slopes) -> tuple[np.ndarray, np.ndarray]:
+    """Energies, and slopes in the band basis; NaN where H is not finite."""
+    energies, basis = _solve_finite(hamiltonian)
+    return energies, basis.conj().swapaxes(-1, -2) @ slopes @ basis
+
+
+def _solve_finite(hamiltonian) -> tuple[Float[np.ndarray, "L n"], Complex[np.ndarray, "L 1 n n"]]:
+    """Energies and states; energies are NaN where H is not finite."""
+    finite = np.all(np.isfinite(hamiltonian), axis=(1, 2))[:, None]
+    energies, basis = np.linalg.eigh(np.where(finite[..., None], hamiltonian, 0))
+    return np.where(finite, energies, np.nan), basis[:, None]
 
 
 @plain_program
@@ -322,16 +338,98 @@ def _weigh_levels(observable, model, levels, degeneracy, k):
     return (jnp.einsum("tenK,cnK->tecK", f, sea).reshape(-1, sea.shape[0], k.shape[1]),)
 
 
-def _choose_starts(gap, counts, wraps):
-    """Nodes and bands to start from: minima of the gap (node, pair), and the nodes next to them."""
-    dimension = len(counts)
-    gap = gap.reshape(*counts, -1)
+def _find_periodic_axes(coordinates, dimension: int) -> Bool[np.ndarray, " d"]:
+    """Axes along which the unit cube is periodic."""
+    wraps = np.full(dimension, coordinates.periodic)
+    wraps[-1] |= coordinates.angular
+    return wraps
+
+
+def _clip_to_cube(u, wraps):
+    return np.where(wraps, u, np.clip(u, 0, 1 - 1e-9))
+
+
+class _Starts(NamedTuple):
+    """The bands at the nodes from which the search starts."""
+
+    u: Float[np.ndarray, "L d"]
+    k: Float[np.ndarray, "L d"]
+    counts: Int[np.ndarray, " d"]
+    #: Edges in k of the cells around the nodes.
+    edges: Float[np.ndarray, "L d d"]
+    energies: Float[np.ndarray, "L n"]
+    #: By how much each energy changes over a cell.
+    spread: Float[np.ndarray, "L n"]
+    #: By how much the splitting of two bands changes over each edge, at most.
+    change: Float[np.ndarray, "L d"]
+
+
+@partial(known_by_value, capacity=4)
+def _solve_starts(model, coordinates, lattice) -> _Starts:
+    """The bands at the nodes from which the search starts, H of all in one program."""
+    u, counts = _start_nodes(model, model.dimension)
+    wraps = _find_periodic_axes(coordinates, model.dimension)
+    steps = np.diag(0.5 / counts)[:, None]
+    ends = [_clip_to_cube(u + sign * steps, wraps) for sign in (1, -1)]
+    places = np.concatenate([u[None], *ends])  # (1 + 2 axes, L, d)
+    arrays = _evaluate_nodes(model, coordinates, lattice, np.moveaxis(places, -1, 0))
+    k, *matrices = map(np.asarray, arrays)
+    k, plus, minus = np.split(np.moveaxis(k, 0, -1), [1, 1 + len(counts)])
+    edges = np.moveaxis(plus - minus, 0, 1)
+    hamiltonian, slopes = (np.moveaxis(x, -1, 0) for x in matrices)
+    energies, basis = _solve_finite(hamiltonian)
+    velocity = np.sum(basis.conj() * (slopes @ basis), axis=2).real
+    spread = np.sum(np.abs(np.einsum("Lia,Lam->Lim", edges, velocity)), axis=1)
+    return _Starts(u, k[0], counts, edges, energies, spread, _bound_changes(slopes, edges))
+
+
+def _bound_changes(slopes, edges) -> Float[np.ndarray, "L d"]:
+    """By how much the splitting of two bands changes along each edge, at most.
+
+    That is the spread of the eigenvalues of edge·∂H, which is at most √2 times its norm without
+    the trace; twice that, as ∂H changes too.
+    """
+    along = np.einsum("Lia,Lamn->Limn", edges, slopes)
+    trace = np.einsum("Limm->Li", along)
+    squares = np.sum(np.abs(along) ** 2, axis=(2, 3)) - np.abs(trace) ** 2 / along.shape[-1]
+    return 2 * np.sqrt(2 * np.maximum(squares, 0))
+
+
+def _is_resolved(gap, change, ratios) -> Bool[np.ndarray, " L"]:
+    """True at nodes near which the smallest gap is too wide for a mesh to miss it.
+
+    The minimum is within half an edge of the node.
+
+    Args:
+        ratios: widths of the cells of the mesh, in units of those of the cells around the nodes.
+    """
+    least = gap - np.sum(change, axis=1) / 2
+    return np.max(change * ratios, axis=1) < (np.sqrt(1 + WIDE**2) - 1) * least
+
+
+def _start_nodes(model, dimension: int):
+    """Nodes in the unit cube, at no place that symmetry distinguishes, and counts by axis."""
+    few = model.matrix_size > _SMALL
+    counts = np.full(dimension, (_COUNTS_OF_LARGE if few else _COUNTS)[dimension])
+    axes = [(np.arange(n) + s) / n for n, s in zip(counts, _SHIFTS, strict=False)]
+    u = np.stack([x.ravel() for x in np.meshgrid(*axes, indexing="ij")], axis=1)
+    return u, counts
+
+
+def _find_minima(gap: Float[np.ndarray, "*counts p"], wraps) -> Int[np.ndarray, "M _"]:
+    """Nodes and pairs (*node, pair) with no smaller gap at a neighbour, the smallest first."""
     least = np.isfinite(gap)
-    for axis in range(dimension):
+    for axis in range(gap.ndim - 1):
         for shift in (1, -1):
             least &= gap <= _shift_axis(gap, shift, axis, wraps[axis])
     place = np.argwhere(least)
-    place = place[np.argsort(gap[tuple(place.T)])][: _LANES // (2 * dimension + 1)]
+    return place[np.argsort(gap[tuple(place.T)])]
+
+
+def _choose_starts(place, counts, wraps):
+    """Nodes and bands to start from: minima of the gap (node, pair), and the nodes next to them."""
+    dimension = len(counts)
+    place = place[: _LANES // (2 * dimension + 1)]
     identity = np.eye(dimension, dtype=int)
     around = place[:, None, :-1] + np.concatenate([0 * identity[:1], identity, -identity])
     around = np.where(wraps, around % counts, np.clip(around, 0, counts - 1))

@@ -6,7 +6,7 @@ A scan is a property of the reduction. What is summed over the mesh is Σ_m f(ε
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxspin.engine.derivative_rules import with_derivative
-from jaxspin.engine.programs import plain_program, program
+from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import as_arrays, is_traced, matmul, on_device
 from jaxspin.engine.xla import add_rows
 from jaxspin.integration.levels import REACH_IN_KT, Levels, fermi
@@ -38,9 +38,9 @@ class OccupationSum(eqx.Module):
         """Empty sums."""
         return jnp.zeros(self.shape(size, lanes))
 
-    def start_known(self, size: int, lanes: int) -> Array:
-        """The same where nothing is traced, with no program that JAX keeps for ever."""
-        return on_device(np.zeros(self.shape(size, lanes), jnp.result_type(float)))
+    def start_known(self, size: int, lanes: int) -> np.ndarray:
+        """The same where nothing is traced."""
+        return np.zeros(self.shape(size, lanes), jnp.result_type(float))
 
     @abstractmethod
     def add(
@@ -57,18 +57,8 @@ class OccupationSum(eqx.Module):
         """
 
     @abstractmethod
-    def finish(self, sums: Array) -> Float[Array, "t e c"]:
-        """The sums for each temperature and Fermi energy."""
-
-    def finish_known(self, sums: Array) -> Float[np.ndarray, "t e c"]:
-        """The same of sums that are not traced, with no program that JAX keeps for ever."""
-        return np.asarray(_finish_scan(self, sums))
-
-
-# Without optimisation it rounds as operations called one by one do.
-@plain_program
-def _finish_scan(scan: OccupationSum, sums):
-    return scan.finish(sums)
+    def finish(self, sums: Any) -> Float[Any, "t e c"]:
+        """The sums for each temperature and Fermi energy; in NumPy where they are not traced."""
 
 
 def scans(
@@ -91,7 +81,7 @@ def scans(
     warm = tuple(int(i) for i in np.flatnonzero(temperatures > 0))
     plan = []
     if cold:
-        mu = on_device(levels.mu)
+        mu = levels.mu
         use_cells = cells or derivative
         fixed = mu, _rank_levels(levels.mu), len(cold)
         plan.append((cold, LinearCellSum(*fixed, derivative) if use_cells else StepSum(*fixed)))
@@ -110,16 +100,15 @@ _MANY_NODES = 400_000
 
 
 def _choose_thermal(mu, temperatures, derivative: bool) -> OccupationSum:
-    thermal = on_device(BOLTZMANN * temperatures)
+    thermal = BOLTZMANN * temperatures
     if is_traced(mu, temperatures) or mu.size * temperatures.size <= _FEW_LEVELS:
-        return FermiSum(on_device(mu), thermal, derivative)
+        return FermiSum(mu, thermal, derivative)
     step = BOLTZMANN * temperatures.min() / _NODES_PER_KT
     reach = REACH_IN_KT * BOLTZMANN * temperatures.max()
     start, stop = mu.min() - reach, mu.max() + reach
     number = int(np.ceil((stop - start) / step)) + 4
     if number > _MANY_NODES:
-        return FermiSum(on_device(mu), thermal, derivative)
-    mu, thermal, start, step = map(on_device, (mu, thermal, start, step))
+        return FermiSum(mu, thermal, derivative)
     return EnergyHistogram(mu, thermal, start, step, number, derivative)
 
 
@@ -137,7 +126,7 @@ def _in_turn(energies: Float[Array, "*t n K"]) -> Int[Array, "n K"]:
 def _rank_levels(mu: Float[Array, " e"]) -> Int[Array, " e"]:
     """The place of each Fermi energy among all in ascending order."""
     xp, (mu,) = as_arrays(mu)
-    return on_device(xp.argsort(xp.argsort(mu, stable=True), stable=True))
+    return xp.argsort(xp.argsort(mu, stable=True), stable=True)
 
 
 class StepSum(OccupationSum):
@@ -158,10 +147,11 @@ class StepSum(OccupationSum):
         return _scatter_shares(sums, bins[..., None], values, lambda values: values[..., None])
 
     def finish(self, sums):
+        xp, (sums, order) = as_arrays(sums, self.order)
         size = self.mu.size + 1
-        filled = jnp.sum(sums[:, size : size + _ASIDE], axis=1, keepdims=True)
-        occupied = filled + jnp.cumsum(sums[:, :size], axis=1)
-        return jnp.repeat(occupied.T[self.order][None], self.copies, axis=0)
+        filled = xp.sum(sums[:, size : size + _ASIDE], axis=1, keepdims=True)
+        occupied = filled + xp.cumsum(sums[:, :size], axis=1)
+        return xp.repeat(occupied.T[order][None], self.copies, axis=0)
 
 
 class LinearCellSum(OccupationSum):
@@ -206,14 +196,15 @@ class LinearCellSum(OccupationSum):
         return _scatter_shares(sums, bins, values, split_ramps)
 
     def finish(self, sums):
-        size = 2 * (self.mu.size + 1)
-        filled = -jnp.sum(sums[:, size : size + _ASIDE], axis=1)
+        xp, (sums, mu, order) = as_arrays(sums, self.mu, self.order)
+        size = 2 * (mu.size + 1)
+        filled = -xp.sum(sums[:, size : size + _ASIDE], axis=1)
         histograms = sums[:, :size].reshape(sums.shape[0], 2, -1)
-        slopes, offsets = jnp.moveaxis(jnp.cumsum(histograms, axis=-1), 1, 0)[..., self.order]
-        level = self.mu - jnp.mean(self.mu)
+        slopes, offsets = xp.moveaxis(xp.cumsum(histograms, axis=-1), 1, 0)[..., order]
+        level = mu - xp.mean(mu)
         occupied = filled[:, None] + level * slopes - offsets
         total = -slopes if self.derivative else occupied
-        return jnp.repeat(total.T[None], self.copies, axis=0)
+        return xp.repeat(total.T[None], self.copies, axis=0)
 
 
 # Numbers in memory at a time, 64 MB: beyond, the k-points of a tile are not kept apart, and Fermi
@@ -258,7 +249,8 @@ class FermiSum(OccupationSum):
         return jax.lax.map(sum_level, (mu, thermal), batch_size=min(batch, mu.size))
 
     def finish(self, sums):
-        return jnp.sum(sums, axis=-1).reshape(self.thermal.size, self.mu.size, -1)
+        xp, (sums,) = as_arrays(sums)
+        return xp.sum(sums, axis=-1).reshape(self.thermal.size, self.mu.size, -1)
 
 
 # Cubic interpolation of f on nodes kT/16 apart is exact to 6e-8 of f at the worst energy, with an
@@ -299,6 +291,8 @@ class EnergyHistogram(OccupationSum):
         )
 
     def finish(self, sums):
+        if not is_traced(self, sums):
+            return self._finish_known(sums)
         nodes = self.first + self.step * jnp.arange(self.number)
         filled = jnp.sum(sums[:, self.number : self.number + 4 * _ASIDE], axis=1, keepdims=True)
         filled = 0 if self.derivative else filled
@@ -308,7 +302,7 @@ class EnergyHistogram(OccupationSum):
         occupied = [_fill_nodes(near, nodes, filled, x, self.derivative) for x in levels]
         return jnp.transpose(jnp.concatenate(occupied, axis=-1), (2, 0, 1))
 
-    def finish_known(self, sums):
+    def _finish_known(self, sums):
         first, step = np.asarray(self.first), np.asarray(self.step)
         nodes = first + step * np.arange(self.number, dtype=sums.dtype)
         near, low = np.split(np.asarray(sums)[:, : self.number + 4 * _ASIDE], [self.number], 1)

@@ -89,7 +89,8 @@ class Problem(eqx.Module):
         model_checks.check_operators(model, observable.operators)
         hamiltonians = model_checks.sample_hamiltonians(model)
         usual = checks.choose_degeneracy(hamiltonians, Covariant())
-        degeneracy = checks.choose_degeneracy(hamiltonians, self.degeneracy)
+        own = not isinstance(self.degeneracy, Covariant) or self.degeneracy.tolerance is not None
+        degeneracy = checks.choose_degeneracy(hamiltonians, self.degeneracy) if own else usual
         checks.check_degeneracy(model, degeneracy)
         checks.check_tolerance(hamiltonians, degeneracy)
         checks.check_tail(self.observable_asked_for, model, mesh, self.levels, degeneracy)

@@ -1,5 +1,6 @@
 """Resolution of fixed meshes: near degeneracies that are narrower than the spacing of the nodes."""
 
+from functools import partial
 from typing import Any, cast
 
 import equinox as eqx
@@ -12,14 +13,11 @@ from jaxspin.band_structure.degeneracy import Covariant
 from jaxspin.engine.small_matrices import is_traced, on_device
 from jaxspin.engine.terminal import warn_user
 from jaxspin.integration.integrate import Sums, average_over_group
-from jaxspin.integration.near_degeneracies import GapSearch, NearDegeneracies
+from jaxspin.integration.near_degeneracies import WIDE, GapSearch, NearDegeneracies
 from jaxspin.integration.problem import Problem
 from jaxspin.meshes.mesh import Adaptive, Mesh
 from jaxspin.symmetry.symmetric import Symmetric
 
-# A peak of width w between nodes a distance h apart is summed with an error of exp(-2π w/h) of it,
-# which the comparison with a coarser mesh sees while that is small. Peaks of w < h/4 are looked at.
-_WIDE = 4.0
 _NOTABLE = 0.01  # part of a response whose loss between the nodes is worth a warning
 _GROSS = 0.5  # ... even if the error says so already
 
@@ -91,12 +89,12 @@ def _find_unresolved(problem: Problem, mesh: Mesh) -> tuple[Any, Any]:
     """Near degeneracies between the nodes, and their content that the nodes miss, (L, level, c)."""
     observable, degeneracy = problem.observable, problem.degeneracy
     search = GapSearch(observable, problem.model, mesh, problem.levels, degeneracy)
-    near, nothing = search.find(), np.zeros((0, 1, 1))
+    near, nothing = search.find(partial(_cell_widths, mesh)), np.zeros((0, 1, 1))
     if not len(near.gap):
         return near, nothing
     found = search.neighbours(near, _cell_widths(mesh, near.u), search.zero)
     ratio = np.max(np.sqrt(np.maximum(found.growth**2 - 1, 0)), axis=1)
-    narrow = found.matters & (ratio > _WIDE)
+    narrow = found.matters & (ratio > WIDE)
     if not np.any(narrow):
         return near, nothing
     near = near.select(narrow)

@@ -1,5 +1,6 @@
 """Cutting a mesh into boxes, tiles, blocks and segments."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxspin.band_structure.degeneracy_lifting import require_unlifted
-from jaxspin.engine.small_matrices import as_arrays, on_device
+from jaxspin.engine.small_matrices import as_arrays
 from jaxspin.integration.problem import Problem
 from jaxspin.meshes.mesh import Mesh
 from jaxspin.quantities.observable import Weights
@@ -70,6 +71,7 @@ def tile_size(bands: int, periodic: bool) -> int:
     return int(np.clip(1024 // bands**2, 64, 256))
 
 
+@functools.lru_cache(maxsize=256)
 def sides(shape: tuple[int, ...], tile: int) -> tuple[int, ...]:
     """Sides of the boxes, of at most `tile` points, that cover a mesh with the least waste.
 
@@ -110,5 +112,5 @@ def _fill_up(table, length: int, value) -> Array:
     """A table of a given length; a number that all nodes share stays one."""
     xp, (table,) = as_arrays(table)
     if table.ndim == 0:
-        return on_device(table.reshape(1))
-    return on_device(xp.append(table, xp.full(length - len(table), value)))
+        return table.reshape(1)
+    return xp.append(table, xp.full(length - len(table), value))

@@ -44,6 +44,7 @@ def gauss_legendre(number: int) -> Rule:
     return Rule((1 - x) / 2, weights / np.sum(weights))
 
 
+@functools.lru_cache(maxsize=64)
 def uniform(number: int, shift: float) -> Rule:
     """The rule of equidistant nodes, the first at `shift` of their distance."""
     return Rule((np.arange(number) + shift) / number, np.full(number, 1 / number))

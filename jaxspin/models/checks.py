@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from jaxspin.engine import tolerances
-from jaxspin.engine.programs import known_by_shape, plain_program
+from jaxspin.engine.programs import known_by_shape, known_by_value, plain_program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.tracing import look_at
@@ -38,8 +38,13 @@ def check_model(model) -> None:
     check_is_model(model)
     _check_lattice(model)
     _trace_hamiltonian(model)
-    if is_traced(model):
-        return
+    if not is_traced(model):
+        _check_samples(model)
+
+
+@known_by_value
+def _check_samples(model) -> None:
+    """Check that H is finite and Hermitian at a few k."""
     k, hamiltonians = _evaluate_samples(model)
     for one, hamiltonian in zip(k, hamiltonians, strict=True):
         _check_hamiltonian(hamiltonian, one)
@@ -84,7 +89,7 @@ def _check_operator(model, name: str) -> None:
     _trace_operator(model, name)
     if is_traced(model):
         return
-    matrices = np.asarray(_operator_at(model, name, np.transpose(sample_points(model))))
+    matrices = _evaluate_operator(model, name)
     if not np.all(np.isfinite(matrices)):
         raise ValueError(f"Argument `model` must have a finite operator {name!r}, but does not.")
     if not is_hermitian(np.moveaxis(matrices, -1, 0)):
@@ -112,9 +117,15 @@ def _trace_operator(model, name: str) -> None:
         )
 
 
+@known_by_value
+def _evaluate_operator(model, name: str) -> Complex[np.ndarray, "c n n K"]:
+    """Matrices of an operator at the few k of the checks."""
+    return np.asarray(_operator_at(model, name, np.transpose(sample_points(model))))
+
+
 @plain_program
 def _operator_at(model, name, k):
-    return operator_at(model, name, k)
+    return model.spin_at(k) if name == "spin" else operator_at(model, name, k)
 
 
 @jax.ensure_compile_time_eval()
@@ -128,7 +139,7 @@ def check_spin(model) -> None:
     _trace_spin(model)
     if is_traced(model):
         return
-    spin = np.asarray(_spin_at(model, np.transpose(sample_points(model))))
+    spin = _evaluate_operator(model, "spin")
     if not np.all(np.isfinite(spin)):
         raise ValueError("Argument `model` must have a finite spin operator, but does not.")
     if not is_hermitian(np.moveaxis(spin, -1, 0)):
@@ -169,11 +180,6 @@ def check_spin_is_a_method(model) -> None:
             f"Argument `model` must have `spin` as a method, but {type(model).__name__}.spin is a "
             "property or a field. Write `def spin(self)` without @property."
         )
-
-
-@plain_program
-def _spin_at(model, k):
-    return model.spin_at(k)
 
 
 def _check_normalisation(name: str, spin: np.ndarray) -> None:
@@ -263,6 +269,7 @@ def sample_hamiltonians(model) -> Complex[Any, "K n n"]:
     return _evaluate_samples(model)[1][1:]
 
 
+@known_by_value
 def _evaluate_samples(model) -> tuple[Float[np.ndarray, "K d"], Complex[np.ndarray, "K n n"]]:
     """Return k = 0 and the few k of the checks, and H there."""
     k = np.stack([np.zeros(model.dimension), *sample_points(model)])
@@ -331,6 +338,7 @@ def _check_hamiltonian(h, k) -> None:
         )
 
 
+@known_by_value
 def check_periodic(model) -> None:
     """Bands repeat with the reciprocal lattice."""
     k, vectors = sample_points(model)[0], np.asarray(reciprocal_vectors(model.lattice))

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from jaxspin import units
+from jaxspin.engine.identity import code_is_fixed
 from jaxspin.engine.small_matrices import as_arrays, on_device
 from jaxspin.integration.checks import check_splitting
 from jaxspin.integration.error_estimates import COARSER_MESHES
@@ -36,18 +37,22 @@ def compute(problem: Problem, run: Run = Run()) -> tuple[Response, ...]:  # noqa
     >>> print(density.value, density.units)
     [1.] 1/Angstrom^2
     """
-    problem = problem.check()
+    with code_is_fixed():
+        return _compute_responses(problem.check(), run)
+
+
+def _compute_responses(problem: Problem, run: Run) -> tuple[Response, ...]:
     sums = include_unresolved(integrate(problem, run), problem)
     check_splitting(sums.smallest_splitting, problem.degeneracy)
     info = {
-        "smallest_splitting": sums.smallest_splitting,
-        "degeneracy_tolerance": jnp.asarray(getattr(problem.degeneracy, "tolerance", 0.0)),
+        "smallest_splitting": _as_number(sums.smallest_splitting),
+        "degeneracy_tolerance": _as_number(getattr(problem.degeneracy, "tolerance", 0.0)),
         **compare_groups(sums.smallest_splitting, problem),
-        "precision": jnp.asarray(8 * sums.value.dtype.itemsize),
+        "precision": _as_number(8 * sums.value.dtype.itemsize),
         **_origin_of_error(sums),
     }
     if problem.model.lattice is not None:
-        info["external_terms"] = jnp.asarray(problem.model.external_terms)
+        info["external_terms"] = _as_number(problem.model.external_terms)
     origin = record_origin(
         model=problem.model,
         mesh=problem.mesh,
@@ -88,9 +93,14 @@ def _build_response(
 def _origin_of_error(sums: Sums) -> dict[str, Any]:
     """Number of coarser meshes that were compared, or how far an adaptive mesh went."""
     if sums.refinement is None:
-        return {COARSER_MESHES: sums.compared}
+        return {COARSER_MESHES: _as_number(sums.compared)}
     points, converged = sums.refinement.points, sums.refinement.converged
-    return {"points": jnp.asarray(points), "converged": jnp.asarray(converged)}
+    return {"points": _as_number(points), "converged": _as_number(converged)}
+
+
+def _as_number(value: object) -> Array:
+    """An entry of `info`, without a compiled program."""
+    return on_device(as_arrays(value)[1][0])
 
 
 @jax.ensure_compile_time_eval()
@@ -112,4 +122,4 @@ def _split_sums(sums: Sums, problem: Problem) -> list[Sums]:
     xp, arrays = as_arrays(sums.value, sums.error)
     values, errors = (xp.split(array, edges, axis=-1) for array in arrays)
     rest = (sums.smallest_splitting, sums.compared, sums.refinement)
-    return [Sums(on_device(v), on_device(e), *rest) for v, e in zip(values, errors, strict=True)]
+    return [Sums(v, e, *rest) for v, e in zip(values, errors, strict=True)]

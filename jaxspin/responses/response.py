@@ -4,16 +4,16 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from os import PathLike
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import xarray
 from jaxtyping import Array, Float
 
 from jaxspin import units as unit
 from jaxspin.engine import files
+from jaxspin.engine.deferred import defer_import
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import printable
 from jaxspin.integration.adaptive import Refinement
@@ -22,6 +22,12 @@ from jaxspin.integration.levels import Levels
 from jaxspin.quantities.axes import AXES
 from jaxspin.responses import schema
 from jaxspin.responses.origin import Origin
+
+if TYPE_CHECKING:
+    import xarray
+else:
+    xarray = defer_import("xarray")
+
 
 _CARTESIAN = ("x", "y", "z")
 Label = Literal["x", "y", "z"]
@@ -141,7 +147,7 @@ class Response(eqx.Module):
         """The response with some of its fields changed."""
         return dataclasses.replace(self, **changes)
 
-    def to_xarray(self) -> xarray.DataArray:
+    def to_xarray(self) -> "xarray.DataArray":
         """The value as a labelled array; units, formula, source and info in its attributes.
 
         The estimated error is the coordinate "error".

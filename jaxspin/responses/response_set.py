@@ -4,15 +4,15 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import equinox as eqx
 import numpy as np
-import xarray
 from jaxtyping import Array
 
 from jaxspin import units as unit
 from jaxspin.engine import files
+from jaxspin.engine.deferred import defer_import
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import printable
 from jaxspin.integration.levels import Levels
@@ -26,6 +26,11 @@ from jaxspin.responses.response import (
     load_response,
     shown,
 )
+
+if TYPE_CHECKING:
+    import xarray
+else:
+    xarray = defer_import("xarray")
 
 
 class Components(TypedDict, total=False):
@@ -155,7 +160,7 @@ class ResponseSet(eqx.Module):
         }
         return NamedResponses(changed, self.numbers, self.title, self.notes)
 
-    def to_xarray(self) -> xarray.Dataset:
+    def to_xarray(self) -> "xarray.Dataset":
         """One labelled array for each response, by its path; its error is "<path>.error".
 
         Raises:

@@ -72,9 +72,9 @@ def of_iterator(self):
 
 
 def of_import(self):
-    import parameters as found
+    import sys as found
 
-    return found.mass
+    return found.modules["parameters"].mass
 
 
 def of_module_attribute(self):
