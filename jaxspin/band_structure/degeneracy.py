@@ -39,7 +39,11 @@ class Covariant(Degeneracy):
     def __check_init__(self):
         if self.tolerance is None or is_traced(self.tolerance):
             return
-        if np.ndim(self.tolerance) or not finite_reals(self.tolerance) or self.tolerance < 0:
+        if (
+            np.ndim(self.tolerance)
+            or not finite_reals(self.tolerance)
+            or np.any(np.asarray(self.tolerance) < 0)
+        ):
             raise ValueError(
                 f"Argument `tolerance` must be an energy in eV, at least 0, "
                 f"but is {self.tolerance!r}."
@@ -66,7 +70,7 @@ class Covariant(Degeneracy):
         mean = xp.mean(xp.trace(h, axis1=1, axis2=2)) / n
         size = xp.sqrt(2 * xp.max(xp.sum(xp.abs(h - mean * xp.eye(n)) ** 2, (1, 2))))
         if not traced and not 0 < size < _TOLERANCE / _OF_THE_SIZE:
-            return Covariant(_TOLERANCE)
+            return Covariant(on_device(np.asarray(_TOLERANCE)))
         narrow = xp.minimum(_TOLERANCE, _OF_THE_SIZE * size)
         return Covariant(on_device(xp.where(size > 0, narrow, _TOLERANCE)))
 

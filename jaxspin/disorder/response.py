@@ -17,6 +17,7 @@ from jaxspin.disorder.fermi_states import check_gap, find_states
 from jaxspin.disorder.scatterers import DENSE_STATES, Disorder, check_disorder
 from jaxspin.disorder.torque import SpinOrbitTorque, spin_orbit_torque
 from jaxspin.engine.annotations import Numbers
+from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
@@ -417,7 +418,7 @@ def _collect_info(found: _Average) -> dict[str, Array]:
 # --- checks ---------------------------------------------------------------------------------------
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def _check_input(conductor: _Conductor, levels: Levels) -> None:
     model, sea = conductor.model, conductor.sea
     model_checks.check_model(model)

@@ -22,6 +22,7 @@ from jaxspin.disorder.collision import (
     correlation_matrix,
 )
 from jaxspin.disorder.fermi_states import FermiStates, as_matrix, as_vector
+from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.identity import run_operations
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import EVEN, PERIODIC_DISORDER
@@ -53,7 +54,7 @@ class Disorder(eqx.Module):
         """About how many numbers are in memory for one Fermi energy."""
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def check_disorder(disorder, model: Model) -> None:
     """`disorder` is a model of disorder that fits `model`.
 
@@ -68,14 +69,14 @@ def check_disorder(disorder, model: Model) -> None:
     disorder.check(model)
 
 
-@jax.ensure_compile_time_eval()  # known inside the user's jit too
+@evaluate_eagerly()  # known inside the user's jit too
 def _as_number(value):
     """A real number as an array; what is none stays as it is, for the check that names it."""
     real = is_traced(value) or np.asarray(value).dtype.kind in "iuf"
     return jnp.array(value, dtype=jnp.result_type(float)) if real else value
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def _as_matrices(value):
     """The same for complex numbers."""
     numbers = is_traced(value) or np.asarray(value).dtype.kind in "iufc"
@@ -242,7 +243,7 @@ class GaussianCorrelator(eqx.Module):
         return self.strength * jnp.exp(-(q @ q) * self.length**2 / 2)
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def _check_number(name, value, wanted, allowed) -> None:
     if not isinstance(value, jax.Array):
         raise ValueError(f"Argument `{name}` must be {wanted}, but is {shortened(value)}.")

@@ -3,13 +3,13 @@
 import itertools
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxspin.downfold.block_diagonalization import LeastAction, Perturbation
 from jaxspin.downfold.effective import EffectiveModel
 from jaxspin.downfold.subspaces import Keep, as_keep
+from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import ORTHOGONAL, TOUCHING
 from jaxspin.models import checks as model_checks
@@ -49,7 +49,7 @@ def downfold(
     model_checks.check_every_band(model, "effective model of fewer")
     order = _as_order(order)
     keep = as_keep(keep)
-    with jax.ensure_compile_time_eval():  # of a model that is known inside the user's jit
+    with evaluate_eagerly():  # of a model that is known inside the user's jit
         blocks = keep.assign_blocks(model)
         if not is_traced(model):
             _check_apart(model, keep, blocks, order)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.interpolation import hermite
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import finite_reals, shortened
@@ -40,7 +41,7 @@ class Gate(eqx.Module):
     #: V₀, the voltage of neutrality, V.
     neutral: Float[Array, ""] | float = 0.0
 
-    @jax.ensure_compile_time_eval()
+    @evaluate_eagerly()
     def __check_init__(self):
         known = not is_traced(self.capacitance)
         if known and not (finite_reals(self.capacitance) and np.all(self.capacitance > 0)):

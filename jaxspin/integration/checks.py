@@ -1,7 +1,7 @@
 """Checks at the door: what a user may hand in wrongly, found before any long calculation starts.
 
 Every check is made on a few k-points with a fixed seed. Inside the user's jit what does not depend
-on what is traced is computed at once (`ensure_compile_time_eval`), and checked. Where the model
+on what is traced is computed at once (`evaluate_eagerly`), and checked. Where the model
 itself is traced its numbers are not known, and the checks on them are left out; shapes are known.
 """
 
@@ -17,6 +17,7 @@ import numpy as np
 from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy, Strict
 from jaxspin.engine import tolerances
+from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.programs import plain_program, program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
@@ -24,7 +25,7 @@ from jaxspin.engine.validate import shortened
 from jaxspin.integration.levels import Levels, fermi
 from jaxspin.meshes.mesh import Adaptive, Mesh
 from jaxspin.meshes.point_set import PointSet
-from jaxspin.models.base import number_of_bands
+from jaxspin.models.base import as_float, number_of_bands
 from jaxspin.models.checks import SAMPLES, check_periodic, sample_hamiltonians, sample_points
 from jaxspin.models.lifted import Points
 from jaxspin.symmetry.operations import Operation
@@ -33,7 +34,7 @@ from jaxspin.symmetry.tensors import Tensor, on_components
 from jaxspin.units import BOLTZMANN
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def check_mesh(model, mesh) -> None:
     """`mesh` has the dimension of the model and the kind of domain the model lives on.
 
@@ -80,7 +81,7 @@ def _check_domain(model, mesh: Mesh) -> None:
     )
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def check_point_set(problem) -> None:
     """The sum over a `PointSet` can be compared, and has what the levels ask of its points.
 
@@ -128,15 +129,17 @@ def choose_degeneracy(hamiltonians, degeneracy) -> Degeneracy:
             "Argument `degeneracy` must be Covariant(tolerance) or Strict(), "
             f"but is {shortened(degeneracy)}."
         )
-    if not isinstance(degeneracy, Covariant) or degeneracy.tolerance is not None:
+    if not isinstance(degeneracy, Covariant):
         return degeneracy
+    if degeneracy.tolerance is not None:  # an array, for which another number compiles nothing
+        return Covariant(as_float(degeneracy.tolerance))
     if is_traced(hamiltonians):
         return degeneracy.for_bands(hamiltonians)
-    with jax.ensure_compile_time_eval():
+    with evaluate_eagerly():
         return degeneracy.for_bands(hamiltonians)
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def check_tolerance(hamiltonians, degeneracy) -> None:
     """Warn of a tolerance that is a sizeable part of the energies that the bands span."""
     traced = is_traced(hamiltonians, degeneracy)
@@ -162,7 +165,7 @@ def check_tolerance(hamiltonians, degeneracy) -> None:
 _SIZEABLE = 0.25  # of the width of all bands
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def check_degeneracy(model, degeneracy) -> None:
     """`Strict()` is not asked of a model whose bands are exactly degenerate.
 
@@ -200,7 +203,7 @@ def check_finite_bands(result, model, k) -> None:
         _raise_not_finite(model, np.asarray(k)[:, bad[0]])
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def check_finite_sums(sums, model, mesh) -> None:
     """A sum over a mesh, and over the coarser one of its error, is finite.
 
@@ -262,7 +265,7 @@ def _raise_not_finite(model, k):
     )
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def check_splitting(smallest, degeneracy) -> None:
     """No two bands that count as different were met degenerate on the mesh.
 
@@ -274,8 +277,8 @@ def check_splitting(smallest, degeneracy) -> None:
     """
     if is_traced(smallest):
         return
-    if isinstance(degeneracy, Covariant) and smallest <= degeneracy.tolerance:
-        tolerance = float(cast(float, degeneracy.tolerance))
+    tolerance = float(cast(float, getattr(degeneracy, "tolerance", 0.0)))
+    if isinstance(degeneracy, Covariant) and float(smallest) <= tolerance:
         raise ValueError(
             "Argument `model` must have kept and removed bands apart by more than the tolerance of "
             f"{tolerance:g} eV on the mesh, but is downfolded, and the smallest gap is "
@@ -290,7 +293,7 @@ def check_splitting(smallest, degeneracy) -> None:
         )
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def check_bands(model, bands, degeneracy) -> tuple[int, ...] | None:
     """`bands` are valid band indices that do not cut a degenerate group in two.
 
@@ -321,7 +324,7 @@ def check_bands(model, bands, degeneracy) -> tuple[int, ...] | None:
     return tuple(int(i) for i in indices)
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def check_tail(observable, model, mesh, levels, degeneracy) -> None:
     """On an infinite domain the integral exists.
 
@@ -375,7 +378,7 @@ def _warn_of_a_small_scale(mesh) -> None:
     )
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def check_symmetry(
     observable, tensors: tuple[Tensor, ...], model, mesh: Symmetric, degeneracy
 ) -> None:

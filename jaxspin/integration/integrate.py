@@ -29,6 +29,7 @@ from jaxspin.band_structure.degeneracy_lifting import (
 from jaxspin.engine import distributed
 from jaxspin.engine.checkpoint import PartialSums, describe
 from jaxspin.engine.devices import in_order, workers
+from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.forward_mode import along_all, count_tangents
 from jaxspin.engine.programs import wide_program
 from jaxspin.engine.progress import track
@@ -47,7 +48,7 @@ from jaxspin.integration.error_estimates import (
     noise_law,
 )
 from jaxspin.integration.integrand import describe_code, describe_values, integrand_code
-from jaxspin.integration.occupation_sums import OccupationSum, scans
+from jaxspin.integration.occupation_sums import OccupationSum, pad_levels, scans
 from jaxspin.integration.problem import Problem, Run
 from jaxspin.integration.tiles import Layout, lay_out, segment_length, tables_of_rules
 from jaxspin.meshes.coordinates import Coordinates
@@ -92,11 +93,13 @@ class Sum(eqx.Module):
     widths: tuple[Float[Array, " L"], ...]
     #: How many nodes of the full rule each node stands for.
     times: tuple[Float[Array, " L"], ...]
-    #: Number of boxes along each coordinate.
+    #: Number of boxes along each axis; of points where a tile is a row of them.
     counts: Int[Any, " c"]
     #: The sides of a box: a box is a tile.
     box: tuple[int, ...] = eqx.field(static=True)
-    #: Side of the box along which each coordinate runs: the only one of a list of points for all.
+    #: Whether a tile is a row of points, over the ends of the lines of the mesh, or a box.
+    rows: bool = eqx.field(static=True)
+    #: Axis of the mesh along which each coordinate runs: the only one of a list of points for all.
     axes: tuple[int, ...] = eqx.field(static=True)
     #: Number of tiles whose weights are added to the sums at once.
     block: int = eqx.field(static=True)
@@ -114,10 +117,10 @@ def integrate(problem: Problem, run: Run = Run()) -> Sums:  # noqa: B008  (immut
     """
     mesh, complete = problem.mesh, average_over_group(problem)
     if isinstance(mesh, Symmetric):
-        with jax.ensure_compile_time_eval():  # which nodes are kept is structure
+        with evaluate_eagerly():  # which nodes are kept is structure
             problem = problem.replace(mesh=mesh.folded(problem.model.lattice))
     if isinstance(mesh, Adaptive):
-        with jax.ensure_compile_time_eval():  # cells depend on numbers, which must be known
+        with evaluate_eagerly():  # cells depend on numbers, which must be known
             sums = _sum_refined(problem, run)
     elif is_traced(problem):
         _refuse_checkpoint(run)
@@ -156,7 +159,7 @@ def _sum_at_once(problem: Problem) -> MeshSums:
     return _sum_both(_Held.of(problem), layout)
 
 
-@jax.ensure_compile_time_eval()  # inside a user's jit of other things, once and for all
+@evaluate_eagerly()  # inside a user's jit of other things, once and for all
 def _sum_in_segments(problem: Problem, layout: Layout, run: Run) -> MeshSums:
     """The sums over a mesh and coarser ones, in segments of a fraction of a second."""
     mesh, levels = problem.mesh, problem.levels
@@ -190,7 +193,7 @@ def sum_over_meshes(problem: Problem, meshes: Sequence[Mesh]) -> list[tuple[Arra
     return [_sum(problem, layout, mesh, quiet) for mesh in meshes]
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def _estimate_errors(
     problem: Problem, weights: Weights, complete: Callable, sums: MeshSums
 ) -> Sums:
@@ -248,9 +251,10 @@ class _Task(NamedTuple):
 
 def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> _Task:
     levels, shape = problem.levels, layout.weights
+    padded, number = pad_levels(levels), levels.mu.size
     size = math.prod(shape.sea.shape[:-2])
-    sea = scans(levels, mesh.fills_cells)
-    surface = () if shape.surface is None else scans(levels, mesh.fills_cells, derivative=True)
+    sea = scans(padded, mesh.fills_cells)
+    surface = () if shape.surface is None else scans(padded, mesh.fills_cells, derivative=True)
     plan = tuple(scan for _, scan in (*sea, *surface))
     (nodes, widths, times), counts = tables_of_rules(mesh, layout)
     job = Sum(
@@ -266,6 +270,7 @@ def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> _Task:
         times=times,
         counts=np.asarray(counts),
         box=layout.box,
+        rows=layout.rows,
         axes=mesh.axes,
         block=layout.block,
         check=layout.check,
@@ -281,10 +286,11 @@ def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> _Task:
         value = _in_order(sea, finished[: len(sea)])
         if surface:
             value = value + _in_order(surface, finished[len(sea) :])
-        return shape.complete(value).reshape(*levels.shape, -1)
+        return shape.complete(value[:, :number]).reshape(*levels.shape, -1)
 
     start = totals, no_extremes(shape.sea.shape[-2])
-    return _Task(job, start, -(-math.prod(counts) // layout.block), finish)
+    tiles = -(-mesh.size // layout.box[0]) if layout.rows else math.prod(counts)
+    return _Task(job, start, -(-tiles // layout.block), finish)
 
 
 class _Held(eqx.Module):
@@ -478,8 +484,7 @@ _run_blocks = wide_program(_add_blocks)
 
 def _evaluate_tile(job: Sum, number):
     """Levels, spreads and weights of the bands on one tile, and the extremes there."""
-    inside = number < jnp.prod(job.counts)
-    u, widths, times = _cut_box(job, number)
+    (u, widths, times), inside = (_cut_row if job.rows else _cut_box)(job, number)
     cells = any(scan.fills_cells for scan in job.plan)
 
     @separate_kernel
@@ -487,8 +492,7 @@ def _evaluate_tile(job: Sum, number):
         return _map_nodes(job, inside, cells, box)
 
     k, weight, edges = map_nodes(u, widths, times)
-    product = len(job.axes) == len(job.box)
-    box = [x.reshape(-1) for x in u] if product and job.coordinates.periodic else None
+    box = None if job.rows else [x.reshape(-1) for x in u]
     wanted = {"box": box, "check": job.check, **job.observable.needs}
     bands = solve_bands(job.model, k, job.degeneracy, **wanted)
     spread = _spread_energies(bands, edges) if cells else jnp.zeros_like(bands.levels)
@@ -522,9 +526,25 @@ def _map_nodes(job: Sum, inside, cells: bool, box):
     return k, weight, jnp.broadcast_to(edges, (*edges.shape[:2], k.shape[-1]))
 
 
-def _cut_box(job: Sum, number) -> tuple[list[Array], ...]:
+def _cut_row(job: Sum, number) -> tuple[tuple[list[Array], ...], Bool[Array, " K"]]:
+    """Coordinates, widths and times of a row of points, and which of them are in the mesh."""
+    (points,) = job.box
+    index = number * points + jnp.arange(points)
+    inside, parts = index < jnp.prod(job.counts), {}
+    for axis in reversed(range(len(job.counts))):
+        index, parts[axis] = index // job.counts[axis], index % job.counts[axis]
+
+    def take_nodes(table, axis):
+        if len(table) == 1:  # a number that all nodes share
+            return jnp.broadcast_to(table, points)
+        return jnp.take(table, parts[axis], mode="clip")
+
+    return _cut_tables(job, take_nodes), inside
+
+
+def _cut_box(job: Sum, number) -> tuple[tuple[list[Array], ...], Bool[Array, ""]]:
     """Coordinates, widths and times of the sides of one box, each along its own axis."""
-    starts = {}
+    starts, inside = {}, number < jnp.prod(job.counts)
     for axis in reversed(range(len(job.box))):
         number, place = number // job.counts[axis], number % job.counts[axis]
         starts[axis] = place * job.box[axis]
@@ -534,8 +554,13 @@ def _cut_box(job: Sum, number) -> tuple[list[Array], ...]:
             table = jax.lax.dynamic_slice_in_dim(table, starts[axis], job.box[axis])
         return table.reshape([-1 if i == axis else 1 for i in range(len(job.box))])
 
+    return _cut_tables(job, cut_table), inside
+
+
+def _cut_tables(job: Sum, cut: Callable[[Array, int], Array]) -> tuple[list[Array], ...]:
+    """The nodes, widths and times of a tile along each coordinate."""
     return tuple(
-        [cut_table(table, axis) for table, axis in zip(tables, job.axes, strict=True)]
+        [cut(table, axis) for table, axis in zip(tables, job.axes, strict=True)]
         for tables in (job.nodes, job.widths, job.times)
     )
 

@@ -26,6 +26,7 @@ from jaxspin.engine.programs import known_by_value, plain_program
 from jaxspin.engine.tolerances import NO_GAP
 from jaxspin.integration.integrand import integrand_code
 from jaxspin.integration.levels import Levels, fermi
+from jaxspin.integration.occupation_sums import pad_levels
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.meshes.mesh import Mesh
 from jaxspin.models.lifted import Points
@@ -188,10 +189,12 @@ class GapSearch:
 
     def _sample_density(self, degeneracy: Degeneracy, k):
         """Σ_m f W_m of each independent component at k, (..., level, c)."""
-        mu, temperatures = jnp.asarray(self.levels.mu), jnp.asarray(self.levels.temperatures)
-        levels = mu, temperatures, self.levels.window
+        padded, number = pad_levels(self.levels), self.levels.mu.size
+        levels = padded.mu, padded.temperatures, padded.window
         fixed = self.observable, self.model, levels, degeneracy
-        return _in_batches(partial(_weigh_levels, *fixed, code=self.code), k)[0]
+        found = _in_batches(partial(_weigh_levels, *fixed, code=self.code), k)[0]
+        found = found.reshape(*k.shape[:-1], -1, padded.mu.size, found.shape[-1])
+        return found[..., :number, :].reshape(*k.shape[:-1], -1, found.shape[-1])
 
     def _in_cube(self, u):
         return _clip_to_cube(u, self.wraps)

@@ -19,6 +19,7 @@ from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import as_arrays, is_traced, matmul, on_device
 from jaxspin.engine.xla import add_rows
 from jaxspin.integration.levels import REACH_IN_KT, Levels, fermi
+from jaxspin.integration.sizes import round_up
 from jaxspin.units import BOLTZMANN
 
 
@@ -103,13 +104,39 @@ def _choose_thermal(mu, temperatures, derivative: bool) -> OccupationSum:
     thermal = BOLTZMANN * temperatures
     if is_traced(mu, temperatures) or mu.size * temperatures.size <= _FEW_LEVELS:
         return FermiSum(mu, thermal, derivative)
+    start, step, number = _find_nodes(mu, temperatures)
+    if number > _MANY_NODES:
+        return FermiSum(mu, thermal, derivative)
+    return EnergyHistogram(mu, thermal, start, step, round_up(number, _NODES), derivative)
+
+
+def _find_nodes(mu, temperatures) -> tuple[Any, Any, int]:
+    """The first node of the energy mesh of a histogram, their distance, and their number."""
     step = BOLTZMANN * temperatures.min() / _NODES_PER_KT
     reach = REACH_IN_KT * BOLTZMANN * temperatures.max()
     start, stop = mu.min() - reach, mu.max() + reach
-    number = int(np.ceil((stop - start) / step)) + 4
-    if number > _MANY_NODES:
-        return FermiSum(mu, thermal, derivative)
-    return EnergyHistogram(mu, thermal, start, step, number, derivative)
+    return start, step, int(np.ceil((stop - start) / step)) + 4
+
+
+# Sizes for which sums are compiled: other numbers of levels, temperatures and ranges of mu of about
+# the same size then take the same program. Levels of one Fermi function each cost in proportion
+# to their number, those of a histogram next to nothing.
+_COUNTS = (1, 2, 3, 6, 12, *(40 * 4**i for i in range(10)))
+_NODES = tuple(2**i for i in range(11, 20))
+
+
+def pad_levels(levels: Levels) -> Levels:
+    """Levels with the last mu repeated, up to a number for which sums are compiled."""
+    if is_traced(levels):
+        return levels
+    number, temperatures = levels.mu.size, levels.temperatures
+    padded, warm = round_up(number, _COUNTS), temperatures[temperatures > 0]
+    if len(warm) and number * len(warm) <= _FEW_LEVELS:
+        padded = min(padded, _FEW_LEVELS // len(warm))
+    elif len(warm) and _find_nodes(levels.mu, warm)[2] > _MANY_NODES:
+        return levels
+    last = np.full(padded - number, levels.mu[-1])
+    return Levels(np.append(levels.mu, last), levels.temperature) if len(last) else levels
 
 
 # Most bands of most points lie far from every level. Were they all added to the same two bins, each

@@ -4,25 +4,25 @@ from functools import partial
 from typing import Any, cast
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.band_structure.degeneracy import Covariant
+from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.small_matrices import is_traced, on_device
 from jaxspin.engine.terminal import warn_user
 from jaxspin.integration.integrate import Sums, average_over_group
 from jaxspin.integration.near_degeneracies import WIDE, GapSearch, NearDegeneracies
 from jaxspin.integration.problem import Problem
 from jaxspin.meshes.mesh import Adaptive, Mesh
+from jaxspin.models.base import as_float
 from jaxspin.symmetry.symmetric import Symmetric
 
 _NOTABLE = 0.01  # part of a response whose loss between the nodes is worth a warning
 _GROSS = 0.5  # ... even if the error says so already
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def include_unresolved(sums: Sums, problem: Problem) -> Sums:
     """The sums, their error with that of near degeneracies between the nodes of a fixed mesh.
 
@@ -48,7 +48,7 @@ def include_unresolved(sums: Sums, problem: Problem) -> Sums:
     return eqx.tree_at(lambda sums: sums.error, sums, on_device(error))
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def compare_groups(smallest: Array, problem: Problem) -> dict[str, Array]:
     """Relative change of a sum if small splittings were treated in the other way, for `info`.
 
@@ -71,10 +71,10 @@ def compare_groups(smallest: Array, problem: Problem) -> dict[str, Array]:
     mesh = _whole_mesh(problem.mesh)
     fixed = mesh.mesh if isinstance(mesh, Adaptive) else mesh
     search = GapSearch(observable, problem.model, fixed, problem.levels, problem.degeneracy)
-    here, there = (search.sample(Covariant(jnp.asarray(t))) for t in (tolerance, other))
+    here, there = (search.sample(Covariant(as_float(t))) for t in (tolerance, other))
     size = max(np.max(np.abs(here)), np.max(np.abs(there)))
     change = np.max(np.abs(here - there)) / size if size > 0 else 0.0
-    return {name: jnp.asarray(change)} if change > _NOTABLE else {}
+    return {name: as_float(change)} if change > _NOTABLE else {}
 
 
 _MILLIVOLTS = 5e3  # 5 meV in units of the default tolerance

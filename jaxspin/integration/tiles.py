@@ -11,6 +11,7 @@ from jaxtyping import Array
 from jaxspin.band_structure.degeneracy_lifting import require_unlifted
 from jaxspin.engine.small_matrices import as_arrays
 from jaxspin.integration.problem import Problem
+from jaxspin.integration.sizes import round_up
 from jaxspin.meshes.mesh import Mesh
 from jaxspin.quantities.observable import Weights
 
@@ -21,14 +22,21 @@ _BLOCK = 1024  # k-points whose weights are added to the sums at once
 _BLOCK_ELEMENTS = 2**15  # and at most so many numbers, a quarter of a megabyte
 
 
-class Layout(NamedTuple):
-    """Boxes of a mesh and of the coarser ones: alike, so that both run the same compiled code."""
+# Lengths of the tables of nodes: meshes of about the same size take the same compiled sum.
+_LENGTHS = tuple(40 * 4**i for i in range(12))
+_FEW_POINTS = 2**14  # up to so many k-points the sum is not worth blocks, whose number it would fix
 
-    #: The sides of a box.
+
+class Layout(NamedTuple):
+    """Tiles of a mesh and of the coarser ones: alike, so that they run the same compiled code."""
+
+    #: The sides of a box, which is a tile; one side where a tile is a row of points.
     box: tuple[int, ...]
+    #: Whether a tile is a row of points of the mesh in their order, over the ends of its lines.
+    rows: bool
     #: Number of tiles in a block.
     block: int
-    #: Number of boxes along each coordinate for which the tables have room.
+    #: Length of the tables of nodes along each axis of the mesh.
     room: tuple[int, ...]
     #: Applied to a change of H that splits degenerate bands: `require_unlifted` or `nan_if_lifted`.
     check: Callable[[Array, Array], Array]
@@ -41,18 +49,28 @@ class Layout(NamedTuple):
 def lay_out(
     problem: Problem, meshes: tuple[Mesh, ...], parts: int = 1, check=require_unlifted
 ) -> Layout:
-    """Tiles are one of so many parts of the usual size."""
+    """Tiles are one of so many parts of the usual size.
+
+    Rows of points have no waste, and one compiled sum for meshes of any shape; boxes are for models
+    that share work between the points of one.
+    """
     mesh, weights, matrix_size = meshes[0], problem.weights, problem.model.matrix_size
     bands = weights.sea.shape[-2]
-    tile = tile_size(matrix_size, mesh.domain == "periodic" and mesh.is_product)
-    box = sides(mesh.shape, max(1, tile // parts))
+    boxes = mesh.domain == "periodic" and mesh.is_product and problem.model.lifts_boxes
+    tile = max(1, tile_size(matrix_size, mesh.domain == "periodic" and mesh.is_product) // parts)
+    box = sides(mesh.shape, tile) if boxes else (tile,)
     points, numbers = math.prod(box), bands * math.prod(weights.sea.shape[:-2])
-    tiles = math.prod(-(-n // side) for n, side in zip(mesh.shape, box, strict=True))
-    block = max(1, min(_BLOCK // points, _BLOCK_ELEMENTS // (points * numbers), tiles))
-    longest = map(max, zip(*(mesh.shape for mesh in meshes), strict=True))
-    boxes = (-(-n // side) for n, side in zip(longest, box, strict=True))
-    room = tuple(2 ** math.ceil(math.log2(n)) for n in boxes)
-    return Layout(box, block, room, check, matrix_size, weights)
+    block = max(1, min(_BLOCK // points, _BLOCK_ELEMENTS // (points * numbers)))
+    longest = tuple(map(max, zip(*(mesh.shape for mesh in meshes), strict=True)))
+    if boxes:
+        counts = (-(-n // side) for n, side in zip(longest, box, strict=True))
+        room = tuple(
+            2 ** math.ceil(math.log2(n)) * side for n, side in zip(counts, box, strict=True)
+        )
+    else:
+        room = tuple(round_up(n, _LENGTHS) for n in longest)
+    block = 1 if mesh.size <= _FEW_POINTS else block
+    return Layout(box, not boxes, block, room, check, matrix_size, weights)
 
 
 def segment_length(box: tuple[int, ...], block: int) -> int:
@@ -97,14 +115,18 @@ def _iterate_boxes(shape: tuple[int, ...], tile: int) -> Iterator[tuple[int, ...
 
 
 def tables_of_rules(mesh: Mesh, layout: Layout):
-    """Nodes, widths and times along each coordinate, and numbers of boxes."""
+    """Nodes, widths and times along each coordinate, and what numbers the tiles.
+
+    That is the number of boxes along each axis, or of points where tiles are rows of them.
+    """
     rows = []
     for rule, axis in zip(mesh.rules, mesh.axes, strict=True):
-        length = layout.room[axis] * layout.box[axis]
+        length = layout.room[axis]
         beyond = 0.5 if mesh.is_product else rule.nodes[0]
         pairs = (rule.nodes, beyond), (rule.widths, 0.0), (rule.times, 0.0)
         rows.append([_fill_up(x, length, value) for x, value in pairs])
-    counts = [-(-n // side) for n, side in zip(mesh.shape, layout.box, strict=True)]
+    sides = (1,) * len(mesh.shape) if layout.rows else layout.box
+    counts = [-(-n // side) for n, side in zip(mesh.shape, sides, strict=True)]
     return tuple(map(tuple, zip(*rows, strict=True))), counts
 
 

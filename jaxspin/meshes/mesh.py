@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.descriptions import describe_fields
-from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.eager import evaluate_eagerly
+from jaxspin.engine.small_matrices import as_arrays, is_traced, on_device
 from jaxspin.engine.validate import finite_reals, shortened
 from jaxspin.meshes.coordinates import (
     Coordinates,
@@ -205,7 +205,7 @@ class Disk(Mesh):
 
     @property
     def coordinates(self):
-        return Polar(jnp.broadcast_to(self.cutoff, (2,)), linear)
+        return Polar(_repeat_number(self.cutoff, 2), linear)
 
     def coarser(self) -> "Disk":
         return Disk(self.cutoff, _half_count(self.radial), _half_turn(self.angular))
@@ -295,7 +295,7 @@ class Ball(Mesh):
 
     @property
     def coordinates(self):
-        return Spherical(jnp.broadcast_to(self.cutoff, (3,)), linear)
+        return Spherical(_repeat_number(self.cutoff, 3), linear)
 
     def coarser(self) -> "Ball":
         counts = _half_count(self.radial), _half_count(self.polar), _half_turn(self.azimuthal)
@@ -461,7 +461,12 @@ def _check_tolerance(name: str, value: float) -> float:
     return float(value)
 
 
-@jax.ensure_compile_time_eval()
+def _repeat_number(number: Float[Array, ""], times: int) -> Float[Array, " n"]:
+    xp, (number,) = as_arrays(number)
+    return xp.full(times, number)
+
+
+@evaluate_eagerly()
 def _check_lengths(name: str, value: Numbers, shape: tuple[int, ...]) -> Array:
     """Lengths with known values inside the user's jit too."""
     if np.shape(value) not in ((), shape):
@@ -473,4 +478,6 @@ def _check_lengths(name: str, value: Numbers, shape: tuple[int, ...]) -> Array:
         raise ValueError(
             f"Argument `{name}` must be positive (1/Angstrom), but is {shortened(value)}."
         )
-    return jnp.broadcast_to(jnp.array(value, dtype=jnp.result_type(float)), shape)
+    if is_traced(value):
+        return jnp.broadcast_to(jnp.asarray(value, dtype=jnp.result_type(float)), shape)
+    return on_device(np.array(np.broadcast_to(value, shape), dtype=jnp.result_type(float)))

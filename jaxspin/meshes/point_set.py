@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
 from jaxspin.engine.annotations import Numbers
+from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.small_matrices import as_arrays, is_traced
 from jaxspin.engine.validate import as_numbers, finite_reals, shortened
 from jaxspin.meshes.coordinates import Cartesian, Reciprocal
@@ -270,7 +270,7 @@ def _read_only(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def _bounding_box(k: Float[np.ndarray, "K d"], volume: Any) -> Cartesian:
     known = not is_traced(volume)
     if np.shape(volume) != () or (known and not (finite_reals(volume) and volume > 0)):

@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, Inexact
 
 from jaxspin.engine.descriptions import describe_fields
+from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.identity import is_overridden, run_operations
 from jaxspin.engine.programs import known_by_shape
-from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.small_matrices import is_traced, on_device
 from jaxspin.engine.xla import separate_kernel
 from jaxspin.models.lifted import NOTHING_ELSE, Lifted, LiftedOperator, Needs, Points
 from jaxspin.models.operators import (
@@ -134,6 +135,11 @@ class Model(eqx.Module):
         return number_of_bands(self)
 
     @property
+    def lifts_boxes(self) -> bool:
+        """True if `lift` shares work between the k of a box (`Points.box`), and is to get boxes."""
+        return False
+
+    @property
     def downfolded(self) -> bool:
         """True if bands of the crystal were removed from the model (`downfold`)."""
         return False
@@ -242,15 +248,19 @@ def _as_scale(scale: Any) -> Array:
     return as_float(scale)
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def copy_as_float(value: Any) -> Array:
     """A number or an array of the user's, copied: JAX may share the memory of a NumPy array."""
-    return jnp.array(value, dtype=jnp.result_type(float))
+    if is_traced(value):
+        return jnp.array(value, dtype=jnp.result_type(float))
+    return on_device(np.array(value, dtype=jnp.result_type(float)))
 
 
 def as_float(value: object) -> Array:
     """An array, with a known value inside the user's jit too."""
-    return jnp.asarray(value, dtype=jnp.result_type(float))
+    if is_traced(value):
+        return jnp.asarray(value, dtype=jnp.result_type(float))
+    return on_device(np.asarray(value, dtype=jnp.result_type(float)))
 
 
 class Derived(Model):
@@ -291,7 +301,7 @@ class Sum(Model):
     first: Model
     second: Model
 
-    @jax.ensure_compile_time_eval()
+    @evaluate_eagerly()
     def __check_init__(self):
         a, b = self.first, self.second
         if not isinstance(b, Model):
@@ -369,6 +379,10 @@ class Scaled(Derived):
 
     model: Model
     scale: Float[Array, ""] = eqx.field(converter=lambda scale: _as_scale(scale))
+
+    @property
+    def lifts_boxes(self) -> bool:
+        return self.model.lifts_boxes
 
     def prepared(self):
         return Scaled(self.model.prepared(), self.scale)

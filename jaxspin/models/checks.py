@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from jaxspin.engine import tolerances
+from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.programs import known_by_shape, known_by_value, plain_program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
@@ -28,7 +29,7 @@ from jaxspin.models.operators import named_operators, operator_at
 SAMPLES = 5
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def check_model(model) -> None:
     """`model` is a Model whose H(k) is square, finite and Hermitian.
 
@@ -83,7 +84,7 @@ def check_operators(model, names: Iterable[str]) -> None:
             _check_operator(model, name)
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def _check_operator(model, name: str) -> None:
     named_operators(model)  # so that a mapping is refused in its own words
     _trace_operator(model, name)
@@ -128,7 +129,7 @@ def _operator_at(model, name, k):
     return model.spin_at(k) if name == "spin" else operator_at(model, name, k)
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def check_spin(model) -> None:
     """The spin operator of `model` is three finite Hermitian matrices of the size of H(k).
 
@@ -238,7 +239,7 @@ def check_every_band(model, quantity: str) -> None:
         )
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def as_wave_vectors(model, k) -> Array:
     """`k` as an array (..., d) of real, finite numbers.
 
@@ -273,7 +274,7 @@ def sample_hamiltonians(model) -> Complex[Any, "K n n"]:
 def _evaluate_samples(model) -> tuple[Float[np.ndarray, "K d"], Complex[np.ndarray, "K n n"]]:
     """Return k = 0 and the few k of the checks, and H there."""
     k = np.stack([np.zeros(model.dimension), *sample_points(model)])
-    with jax.ensure_compile_time_eval():
+    with evaluate_eagerly():
         return k, np.asarray(_hamiltonians_at(model, k))
 
 

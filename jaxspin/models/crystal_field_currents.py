@@ -10,12 +10,12 @@ cancel, the regimes are narrow, and each result says how far it is from its own.
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import spence
 from jaxtyping import Array, Float
 
+from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.validate import check_temperature, shortened
@@ -203,7 +203,7 @@ def _thermal_factor(mu, temperature) -> Array:
     return jnp.where(temperature > 0, 1 + (jnp.pi**2 / 3 + 2 * spence(1 + jnp.exp(-x))) / x**2, 1)
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def _reduce_to_a1(model) -> CrystalFieldC4v:
     """The same currents with an orbital A1, and no intrinsic Rashba terms.
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Complex, Float
 
+from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced, spin_matrices
 from jaxspin.engine.terminal import warn_user
@@ -276,7 +277,7 @@ class HoleWell(LuttingerWell):
     zeeman: Complex[Array, "4 4"]  # eV
     axial: bool = eqx.field(static=True)
 
-    @jax.ensure_compile_time_eval()
+    @evaluate_eagerly()
     def __init__(
         self,
         material: str | Sequence[float] | Float[Array, " 3"],
@@ -332,7 +333,7 @@ class HoleWellKP(LuttingerWell):
     axial: bool = eqx.field(static=True)
     kept: tuple[int, int] = eqx.field(static=True)
 
-    @jax.ensure_compile_time_eval()
+    @evaluate_eagerly()
     def __init__(
         self,
         material: str | Sequence[float] | Float[Array, " 3"],
@@ -351,7 +352,7 @@ class HoleWellKP(LuttingerWell):
         self.basis, self.kept = basis, _check_subbands(subbands, basis)
         self.potential = potential
 
-    @jax.ensure_compile_time_eval()
+    @evaluate_eagerly()
     def __check_init__(self):
         if self.potential is not None:
             value = eqx.filter_eval_shape(self.potential, jnp.zeros(()))

@@ -4,12 +4,12 @@ from collections import Counter
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 from numpy.typing import ArrayLike
 
+from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import asymmetry, shortened
 from jaxspin.engine.xla import materialize, separate_kernel
@@ -88,7 +88,7 @@ class HoppingModel(Model):
     spin_operator: Complex[Array, "3 n n"] | Complex[Array, "r 3 n n"] | None
     position: Complex[Array, "r d n n"] | None
 
-    @jax.ensure_compile_time_eval()
+    @evaluate_eagerly()
     def __init__(
         self,
         lattice: ArrayLike,
@@ -116,6 +116,10 @@ class HoppingModel(Model):
     @property
     def lattice(self) -> Float[Array, "d d"]:
         return self.vectors
+
+    @property
+    def lifts_boxes(self) -> bool:
+        return True
 
     @property
     def external_terms(self) -> bool:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex
 
+from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import is_hermitian
 from jaxspin.models.base import Derived, Model, check_is_model, lift_operators, number_of_bands
@@ -111,7 +111,7 @@ def _replace_operators(model: Derived, names: tuple[str, ...], points: Points, n
     return lifted._replace(operators={**lifted.operators, **own})
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def _as_matrices(given: Any) -> dict[str, Array]:
     """Operators of the user's by name, copied."""
     if not isinstance(given, Mapping):
@@ -122,7 +122,7 @@ def _as_matrices(given: Any) -> dict[str, Array]:
     return {name: _as_matrix("given", matrices, name) for name, matrices in given.items()}
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def _as_matrix(argument: str, matrices: Any, name: Any = "spin") -> Array:
     """An operator of the user's, copied."""
     try:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Array
 
 from jaxspin import units
+from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.identity import code_is_fixed
 from jaxspin.engine.small_matrices import as_arrays, on_device
 from jaxspin.integration.checks import check_splitting
@@ -103,7 +103,7 @@ def _as_number(value: object) -> Array:
     return on_device(as_arrays(value)[1][0])
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def _split_sums(sums: Sums, problem: Problem) -> list[Sums]:
     """The components of each quantity, which the sums have end to end.
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
@@ -20,7 +21,7 @@ from jaxspin.symmetry.symmetric import Symmetric
 from jaxspin.units import BOLTZMANN
 
 
-@jax.ensure_compile_time_eval()  # inside the user's jit the search is done before
+@evaluate_eagerly()  # inside the user's jit the search is done before
 def fermi_energy(
     model: Model, mesh: Mesh, density: float, *, temperature: float = 0.0
 ) -> Float[Array, ""]:

@@ -9,15 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from jaxspin import units
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
 from jaxspin.engine.checkpoint import CheckpointLike
-from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.eager import evaluate_eagerly
+from jaxspin.engine.small_matrices import as_arrays, is_traced, on_device
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.tolerances import TORQUE
 from jaxspin.integration import checks
@@ -126,8 +125,7 @@ def spin_hall(
     response, torque = compute(problem, Run.of(progress, checkpoint))
     if definition != "conventional":
         _warn_of_torque(torque, response)
-    largest = jnp.max(jnp.abs(torque.value))
-    return response.replace(info={**response.info, "torque_density": largest})
+    return response.replace(info={**response.info, "torque_density": _find_largest(torque.value)})
 
 
 class SpinHallPieces(ResponseSet):
@@ -191,7 +189,7 @@ def spin_hall_pieces(
         "I2 - (B-A)/2": i2 - (b - a) / 2,
         "J1 + J2 - conventional": j1 + j2 - conventional.value,
     }
-    residuals = {name: jnp.max(jnp.abs(v)) for name, v in violations.items()}
+    residuals = {name: _find_largest(v) for name, v in violations.items()}
     return SpinHallPieces(*pieces, residuals=residuals)
 
 
@@ -329,17 +327,22 @@ _TORQUE = (
 )
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def _warn_of_torque(torque: Response, main: Response | None = None) -> None:
     """Warn of a torque density that is not zero, as measured by the response beside it."""
     if is_traced(torque, main):
         return
     scale = 1e-3
     if main is not None:
-        scale = np.max(np.abs(main.value)) / units.per_natural(main.units)
-    largest, error = np.max(np.abs(torque.value)), np.max(torque.error)
+        scale = float(_find_largest(main.value)) / units.per_natural(main.units)
+    largest, error = float(_find_largest(torque.value)), np.max(np.asarray(torque.error))
     if largest > TORQUE.of(torque.value) * scale and largest > 3 * error:
         warn_user(_TORQUE)
+
+
+def _find_largest(values: Array) -> Array:
+    xp, (values,) = as_arrays(values)
+    return on_device(xp.max(xp.abs(values)))
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 What is being traced (inside jit, grad or vmap) is not known and is left out.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import finite_reals, is_hermitian, shortened
@@ -17,7 +17,7 @@ from jaxspin.spin_transfer.slow_modes import SlowModes
 from jaxspin.surfaces.base import check_surface
 
 
-@jax.ensure_compile_time_eval()
+@evaluate_eagerly()
 def check_input(model, surface, levels) -> None:
     """An exchange model, a rule for its surface, and levels.
 

@@ -17,6 +17,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 from jaxspin.band_structure.bands import DEGENERATE_TO_ROUNDING
 from jaxspin.band_structure.eigensystem import eigensystem
 from jaxspin.engine.derivative_rules import differentiate_once
+from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.programs import program
 from jaxspin.engine.roots import newton_or_bisect
 from jaxspin.engine.small_matrices import dagger, diagonal_of_product, is_traced, matmul
@@ -133,7 +134,7 @@ class FermiSurfaceRule(eqx.Module):
         """
         check_energy(mu)
         check_model(model)
-        with jax.ensure_compile_time_eval():  # for a model that is known where mu is traced
+        with evaluate_eagerly():  # for a model that is known where mu is traced
             self.check(model)
         surface, findings = _find_surface(
             self, model, jnp.asarray(mu, dtype=jnp.result_type(float))

@@ -7,9 +7,9 @@ import pytest
 import jaxspin as js
 from jaxspin.engine import programs
 
-#: One for each number of levels and class of model: the sum, the addition of its segments, what
-#: the levels make of it; at T > 0 the last one once for the Fermi sea and once for the surface.
-WANTED = 4
+#: One for each size of the levels and class of model: the sum, and at T > 0 what the levels make
+#: of it, once for the Fermi sea and once for the surface.
+WANTED = 3
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def compiled():
 
 
 @pytest.mark.parametrize("temperature", [0.0, 300.0])
-def test_another_number_of_levels_compiles_a_few_programs(temperature, compiled):
+def test_many_more_levels_compile_a_few_programs(temperature, compiled):
     """JAX keeps what it compiles for an operation outside of a program for ever, 1.4 MB each.
 
     Once there were 33 of them at each call (T = 0).
@@ -39,8 +39,83 @@ def test_another_number_of_levels_compiles_a_few_programs(temperature, compiled)
 
     call(19)
     compiled.clear()
-    call(23)
+    call(51)
     assert 0 < len(compiled) <= WANTED
+
+
+CHERN, CONE = js.models.QiWuZhang(A=1.0, m=-1.0), js.models.MassiveDirac(velocity=3.0, mass=0.1)
+BLOCH = js.models.Rashba(kinetic=4.0, velocity=0.5, exchange=0.1)
+
+#: Calls of a number of nodes along each axis, and levels.
+CALLS = {
+    "Hall, grid": lambda n, levels: js.anomalous_hall(CHERN, js.Grid((n, n + 1)), levels),
+    "Hall, disk": lambda n, levels: js.anomalous_hall(CONE, js.Disk(0.3, n, n), levels),
+    "spin Hall, grid": lambda n, levels: js.spin_hall(
+        js.models.KaneMele(1.0, 0.1, 0.05), js.Grid((n, n)), levels, definition="kubo"
+    ),
+    "spin Hall, plane": lambda n, levels: js.spin_hall(
+        CONE, js.Plane(0.1, n, n), levels, definition="conventional"
+    ),
+}
+SCAN = np.linspace(-0.5, 0.5, 101)
+#: Levels that follow each other: other mu, numbers, ranges and temperatures.
+FOLLOWING = {
+    "cold": [js.Levels(0.3), js.Levels(0.31)],
+    "warm": [js.Levels(0.3, 300.0), js.Levels(0.2, 340.0)],
+    "cold scan": [
+        js.Levels(SCAN),
+        js.Levels(0.9 * SCAN[:102]),
+        js.Levels(np.append(SCAN, SCAN[:25])),
+    ],
+    "warm scan": [
+        js.Levels(SCAN, 300.0),
+        js.Levels(SCAN, 330.0),
+        js.Levels(1.1 * SCAN, 300.0),
+        js.Levels(np.append(SCAN, SCAN[:25]), 300.0),
+    ],
+}
+
+
+@pytest.mark.parametrize("levels", FOLLOWING)
+@pytest.mark.parametrize("call", CALLS)
+def test_what_is_about_the_same_compiles_nothing(call, levels, compiled):
+    """Negative control: the first call compiles, or has done so in another test."""
+    first, *others = FOLLOWING[levels]
+    CALLS[call](8, first)
+    CALLS[call](9, first)  # what a Fermi surface asks for besides
+    compiled.clear()
+    for other in others:
+        CALLS[call](8, other)
+    for number in (9, 10):
+        CALLS[call](number, first)
+    assert not compiled
+
+
+def test_the_first_call_compiles_a_few_programs(compiled):
+    """The checks of the model, the sum, and the search for narrow gaps. Once there were 54."""
+
+    class Fresh(js.Model):
+        @property
+        def dimension(self):
+            return 2
+
+        def __call__(self, k):
+            return 3.0 * (k[0] * js.PAULI[1] + k[1] * js.PAULI[2]) + 0.1 * js.PAULI[3]
+
+    js.anomalous_hall(CONE, js.Disk(0.3, 8, 8), js.Levels(0.0))
+    compiled.clear()
+    js.anomalous_hall(Fresh(), js.Disk(0.3, 8, 8), js.Levels(0.0))
+    assert len(compiled) <= 3
+
+
+def test_disorder_compiles_nothing_for_another_level(compiled):
+    call = lambda mu, strength: js.disordered_response(  # noqa: E731
+        BLOCH, js.FermiContour(16), js.Levels(mu), js.ScalarDisorder(strength)
+    )
+    call(0.3, 0.2)
+    compiled.clear()
+    call(0.31, 0.21)
+    assert not compiled
 
 
 def kept(monkeypatch, number, mappings, **limits) -> int:
