@@ -27,6 +27,7 @@ SCRIPTS = (
     "fitting",
     "convergence",
     "compile",
+    "calls",
     "cores",
     "memory",
     "downfold",
@@ -112,7 +113,19 @@ def gradient(mode: str) -> float:
     return float(rows[-1]["cost of a value"])
 
 
+def warm_call(column: str) -> float:
+    return value("calls", column, call="insulator")
+
+
 GOALS = (
+    Goal("warm call on 256 k-points, ms", 2, False, lambda: warm_call("other mu, ms")),
+    Goal("the same inside jit, ms", 0.1, False, lambda: warm_call("inside jit, ms")),
+    Goal(
+        "import, s of processor time",
+        1.3,
+        False,
+        lambda: value("calls", "other mu, ms", call="import"),
+    ),
     *(hall(n, "WannierBerri") for n in (2, 4, 8, 18)),
     *(hall(n, "NumPy") for n in (2, 4, 8)),
     Goal(

@@ -11,11 +11,13 @@ import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias, TypeVar
 
 import jax
 
 from jaxspin.engine import eigensolvers
+from jaxspin.engine.blas import limit_threads
 
 #: `jax.Device`, which type checkers do not know for a class.
 Device: TypeAlias = Any
@@ -42,6 +44,12 @@ def workers(bands: int) -> list[Device]:
     if eigensolvers.is_library(bands):
         return list(devices[:1])
     return list(devices) if len(devices) > 1 else list(devices) * threads()
+
+
+def limited_library(bands: int) -> AbstractContextManager:
+    """Return the context in which sums of so many bands run: of LAPACK with one thread."""
+    library = jax.default_backend() == "cpu" and eigensolvers.is_library(bands)
+    return limit_threads() if library else nullcontext()
 
 
 def threads() -> int:

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxspin.engine.devices import limited_library
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.tolerances import SAME_RULES
@@ -228,7 +230,8 @@ class _Evaluate:
             number = len(lower[part])
             fill = np.minimum(np.arange(self.batch), number - 1)
             boxes = Boxes(*(jnp.asarray(x[part][fill]) for x in (lower, width, offset)))
-            part = integrals(self.job, boxes, code=self.code)
+            with limited_library(self.job.model.matrix_size):
+                part = jax.block_until_ready(integrals(self.job, boxes, code=self.code))
             found.append([np.asarray(x)[:number] for x in (part.value, part.null, part.cut)])
             self.splitting = min(self.splitting, float(part.splitting))
         return tuple(map(np.concatenate, zip(*found, strict=True)))

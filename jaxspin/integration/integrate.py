@@ -28,7 +28,7 @@ from jaxspin.band_structure.degeneracy_lifting import (
 )
 from jaxspin.engine import distributed
 from jaxspin.engine.checkpoint import PartialSums, describe
-from jaxspin.engine.devices import in_order, workers
+from jaxspin.engine.devices import in_order, limited_library, workers
 from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.forward_mode import along_all, count_tangents
 from jaxspin.engine.programs import wide_program
@@ -419,7 +419,7 @@ class _Segments(NamedTuple):
 
         def sum_segment(first, device):
             count = min(length, blocks - first)
-            with jax.default_device(device):
+            with jax.default_device(device), limited_library(self.matrix_size):
                 where = np.asarray(first), np.asarray(count)
                 part = _run_blocks(*placed[device], *where, code=self.code)
                 return jax.block_until_ready(part)

@@ -216,7 +216,7 @@ def test_another_version_or_layout_is_refused(tmp_path, monkeypatch, field):
 def test_other_segments_are_refused(tmp_path, monkeypatch):
     path = interrupted(tmp_path / "sums.npz", monkeypatch)
     monkeypatch.setattr(tiles, "_SEGMENT", 512)
-    with pytest.raises(ValueError, match="`blocks in a segment` is 1, and here it is 2"):
+    with pytest.raises(ValueError, match="`blocks in a segment` is 2, and here it is 4"):
         hall(checkpoint=path)
 
 

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from interrupted import LIMIT, command, compute, finished
 
-from jaxspin.engine import devices
+from jaxspin.engine import blas, devices
 
 WIDE = """
 import sys
 import numpy as np
 import jaxspin as js
-from jaxspin.engine import devices
+from jaxspin.engine import blas, devices
 from jaxspin.integration import tiles
 tiles._SEGMENT = 1024
 random = np.random.default_rng(0)
@@ -179,3 +179,22 @@ def test_few_results_wait():
     time.sleep(0.05)
     assert len(begun) <= 10 + 4
     results.close()
+
+
+def test_lapack_has_one_thread_in_sums_that_call_it():
+    """And as many as before afterwards, where sums overlap too. Negative control: few bands."""
+    library = blas._find_library()
+    if library is None:
+        pytest.skip("LAPACK is not that of SciPy's own OpenBLAS")
+    before = library.get()
+    library.set(2)
+    first, second = devices.limited_library(40), devices.limited_library(40)
+    with devices.limited_library(4):
+        assert library.get() == 2
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert library.get() == 1
+    second.__exit__(None, None, None)
+    assert library.get() == 2
+    library.set(before)
