@@ -29,27 +29,39 @@ from jaxspin.units import BOLTZMANN
 COARSER_MESHES = "coarser_meshes"
 
 _SMOOTH = 2.0  # times the difference from one coarser mesh
-# Times the noise of the mesh. Of Gaussian errors whose noise is measured by four samples, 5 times
-# leaves 0.75 % outside (Student's distribution), with a median of 7 times the true error.
-_SAFETY = 5.0
-# A thermal sum of a metal is smooth on this mesh where two meshes agree to this part of it.
-_SETTLED = 1e-6
+# Times the noise of the mesh, by law. Of Gaussian errors whose noise is measured by four samples,
+# 5 times leaves 0.75 % outside (Student's distribution), with a median of 7 times the true error.
+# A number of carriers has one component alone.
+_SAFETY = {"smooth": 6.0, "surface": 5.0, "curvature": 5.0}
+# Standard errors of the mean difference beyond which it is an error of the mesh itself.
+_SHARED = 2.0
+# A thermal sum of a metal is smooth on this mesh where two meshes agree to this part of it. Of a
+# number of electrons the carriers that are excited across a gap may be a part of 1e-7.
+_SETTLED = 1e-8
 # States this far from mu, in units of kT, still count as those of a Fermi surface: f = 5e-5.
 _THERMAL_REACH = 10.0
 # The edge of a band beyond the extreme node, relative to its difference from a coarser mesh.
 _EDGE = 2.0
-# Largest power of the number of nodes by which the noise of sums over Berry curvatures and spin
-# currents falls on a uniform grid. With (d+1)/2 the errors of the proper spin Hall conductivities
-# were too small in 3 % of values in two dimensions (60 random models, 32²) and in 9 to 16 % in
-# three (40, 12³); with 1 in none, but 12 times too large in the median.
-_CURVATURE = 1.25
-# The powers on Disk and Ball, by law and dimension. Where cells fill gradually (T = 0) and the rule
-# in the radius is Gaussian, they are larger than those of counted points.
-_BOUNDED = {("smooth", 2): 1.8, ("smooth", 3): 2.0, ("curvature", 2): 1.75, ("curvature", 3): 1.6}
-_WARM_SURFACE = {2: 0.4, 3: 0.25}  # added there to that of surface terms at T > 0
-# kT adds to the power 4 times kT over the steps of energy between nodes (see `_smearing_power`),
-# and at most 2. Without it the median error at 300 K was 15 to 50 times the true one.
-_SMEARING, _MOST_SMEARING = 4.0, 2.0
+# Powers of the number of nodes by which the noise of sums over Berry curvatures and spin currents
+# falls on a uniform grid, by dimension. With (d+1)/2 the errors of the proper spin Hall
+# conductivities were too small in 3 % of values in two dimensions (60 random models, 32²) and in 9
+# to 16 % in three (40, 12³); with 1 in none, but 12 times too large in the median.
+_CURVATURE = {2: 1.2, 3: 1.4}
+# The powers on Disk and Ball at T = 0 and T > 0, by law and dimension. Where cells fill gradually
+# (T = 0) and the rule in the radius is Gaussian, they are larger than those of counted points.
+_BOUNDED = {
+    ("smooth", 2): (1.8, 1.55),
+    ("smooth", 3): (2.0, 1.8),
+    ("curvature", 2): (1.75, 1.65),
+    ("curvature", 3): (1.5, 1.65),
+}
+_WARM_SURFACE = 0.1  # added to the power of surface terms at T > 0
+# kT adds to the power so many times kT over the steps of energy between nodes on a grid, and on a
+# disk or ball (see `_smearing_power`), and at most 2. Without it the median error at 300 K was 15
+# to 50 times the true one. Where gaps are wide it adds 1.5 times as much for curvatures.
+_SMEARING, _RADIAL_SMEARING, _MOST_SMEARING = 4.5, 3.0, 2.0
+_CURVATURE_SMEARING = 1.5
+_WIDE_GAP = 1e3  # in steps of energy between nodes, resolved by any measure
 # The power that the differences show themselves counts as much as the law where this many
 # independent components beside the first show it, and changes it by at most 1.
 _COMPONENTS = 6.0
@@ -87,8 +99,9 @@ class MeshSums(NamedTuple):
     noisy: Bool[Array, "*levels"]
     #: Number of coarser meshes that were summed.
     compared: Any
-    #: On the nodes of the mesh itself.
+    #: On the nodes of the mesh itself, and of the first of the coarser ones.
     extremes: Extremes
+    coarser: Extremes
 
 
 def no_extremes(bands: int) -> Extremes:
@@ -164,22 +177,60 @@ def estimate_error(
     )
     largest = xp.max(xp.abs(fine), axis=-1, keepdims=True)
     least = _ROUNDING * xp.finfo(fine.dtype).eps * largest
-    smooth = _SMOOTH * xp.abs(fine - coarse[0])
+    differences = fine - coarse
+    smooth = _SMOOTH * xp.abs(differences[0])
     if xp is np and not np.any(noisy):
         return smooth + least
     crossed = _find_crossings(extremes.lowest, extremes.highest, levels)
-    cold = temperature[..., None] == 0
-    powers = _noise_powers(mesh, law, cold) + _smearing_power(mesh, extremes, crossed, levels)
-    noise = _SAFETY * _measure_noise(mesh, meshes, fine - coarse, powers, crossed.any(axis=-1))
+    powers = _noise_powers(mesh, law, temperature[..., None] == 0)
+    powers = powers + _smearing_power(mesh, law, extremes, crossed, levels)
+    hidden = ~crossed.any(axis=-1) & (law == "curvature")
+    noise = _measure_noise(mesh, meshes, differences, powers, hidden)
+    noise = xp.maximum(_SAFETY[law] * noise, _shared_error(mesh, law, differences))
     if not mesh.fills_cells:
-        # Points that are counted and agree to the last digit are no evidence: one more or less is
-        # the least.
-        least_noise = xp.where(cold[..., None], largest / np.prod(mesh.counts), 0)
-        noise = xp.maximum(noise, least_noise)
-    if not mesh.is_product:
-        # A list of points need not be a rule for the zone: what all meshes agree on is no noise.
-        noise = xp.maximum(noise, _SMOOTH * xp.abs(xp.mean(fine - coarse, axis=0)))
+        share = _occupation_of_one_node(sums, levels) / np.prod(mesh.counts)
+        noise = xp.maximum(noise, share[..., None] * largest)
     return xp.where(noisy[..., None] != 0, noise, smooth) + least
+
+
+def _shared_error(
+    mesh: Mesh, law: str, differences: Float[Array, "m *levels c"]
+) -> Float[Array, "*levels c"]:
+    """Error of a mesh from which all coarser ones differ in the same way.
+
+    Where they agree with each other, a node of the mesh itself lies on a peak of the Berry
+    curvature, and no power of the number of nodes says so: the mean difference counts beyond two
+    standard errors. A list of points need not be a rule for the zone: there it counts as it is.
+    """
+    xp, (differences,) = as_arrays(differences)
+    mean = xp.abs(xp.mean(differences, axis=0))
+    if mesh.is_product:
+        standard_error = xp.std(differences, axis=0) / np.sqrt(max(1, len(differences) - 1))
+        mean = xp.maximum(mean - _SHARED * standard_error, 0) * (law == "curvature")
+    return _SMOOTH * mean
+
+
+def _occupation_of_one_node(sums: MeshSums, levels: Levels) -> Float[Array, "*levels"]:
+    """Occupation of one more node at the edge of a band: the least that counted points are off.
+
+    Where all meshes agree to the last digit, that is no evidence. It is 1 at T = 0, and 0 where kT
+    smears a Fermi surface. A level in a gap has at T > 0 the thermal occupation of the closest
+    edge, which lies between nodes: beyond the extreme one by as much as the extremes on the coarser
+    mesh lie within.
+    """
+    xp, (lowest, highest, low, high, mu, temperature) = as_arrays(
+        sums.extremes.lowest,
+        sums.extremes.highest,
+        sums.coarser.lowest,
+        sums.coarser.highest,
+        levels.mu,
+        levels.temperature,
+    )
+    lowest, highest = lowest - xp.abs(lowest - low), highest + xp.abs(highest - high)
+    distance = xp.min(xp.maximum(lowest - mu[:, None], mu[:, None] - highest), axis=-1)
+    thermal = BOLTZMANN * temperature[..., None]
+    occupation = xp.exp(-xp.maximum(distance, 0) / (thermal + xp.finfo(thermal.dtype).tiny))
+    return xp.where(thermal == 0, 1, xp.where(distance > 0, occupation, 0))
 
 
 def _measure_noise(
@@ -187,22 +238,22 @@ def _measure_noise(
     meshes: Sequence[Mesh],
     differences: Float[Array, "m *levels c"],
     powers: Float[Array, "*levels"],
-    met: Bool[Array, "*levels"],
+    hidden: Bool[Array, "*levels"],
 ) -> Float[Array, "*levels c"]:
     """Noise of a mesh, from the differences of its sums from those over coarser meshes.
 
     The difference from a mesh whose noise is r^p times larger has the variance 1 + r^(2p), in units
     of the variance looked for. Where a Fermi surface is suspected between the nodes of the mesh
-    (not `met` by any), a node of a coarser mesh in a narrow gap would be all of the mean square,
-    and two of the four meshes may have one: the second smallest takes its place.
+    (`hidden`), a node of a coarser mesh in a narrow gap would be all of the mean square of Berry
+    curvatures, and two of the four meshes may have one: the second smallest takes its place.
     """
-    xp, (differences, powers, met) = as_arrays(differences, powers, met)
+    xp, (differences, powers, hidden) = as_arrays(differences, powers, hidden)
     ratios = np.array([_ratio_of_counts(mesh, other) for other in meshes])
     powers = powers + _rate_correction(differences, ratios, powers)
     ratios = ratios.reshape(-1, *[1] * (differences.ndim - 1))
     squares = differences**2 / (1 + ratios ** (2 * powers[..., None]))
     typical = xp.sqrt(xp.sort(squares, axis=0)[min(1, len(squares) - 1)]) / _SECOND_SMALLEST
-    return xp.where(met[..., None], xp.sqrt(xp.mean(squares, axis=0)), typical)
+    return xp.where(hidden[..., None], typical, xp.sqrt(xp.mean(squares, axis=0)))
 
 
 def _rate_correction(
@@ -261,35 +312,63 @@ def _noise_powers(mesh: Mesh, law: str, cold: Bool[Array, "*t 1"]) -> Float[Arra
     if d == 1:
         return 1.0
     if law == "surface":
-        return (d - 1) / 2 + (_WARM_SURFACE[d] if mesh.fills_cells else 0) * ~cold
+        return (d - 1) / 2 + _WARM_SURFACE * ~cold
     if mesh.fills_cells:
-        return _BOUNDED[law, d]
-    return (d + 1) / 2 if law == "smooth" else min((d + 1) / 2, _CURVATURE)
+        at_zero, warm = _BOUNDED[law, d]
+        return warm + (at_zero - warm) * cold
+    return (d + 1) / 2 if law == "smooth" else _CURVATURE[d]
 
 
 def _smearing_power(
-    mesh: Mesh, extremes: Extremes, crossed: Bool[Array, "*levels n"], levels: Levels
+    mesh: Mesh, law: str, extremes: Extremes, crossed: Bool[Array, "*levels n"], levels: Levels
 ) -> Float[Array, "*levels"]:
     """Power that kT adds, as it smears the Fermi surface over neighbouring nodes.
 
-    The steps of energy between nodes are the width of the band at mu over the number of nodes. In
-    one dimension, where single nodes hold all of the weight, kT is of less use: with its power the
-    errors of 8 % of densities of states were too small. On an infinite mesh the outermost nodes
+    kT smears occupations. A peak of the Berry curvature, of the width of a gap, stays as it is:
+    where the smallest gap is narrower than the steps of energy between nodes kT adds nothing.
+
+    In one dimension, where single nodes hold all of the weight, kT is of less use: with its power
+    the errors of 8 % of densities of states were too small. On an infinite mesh the outermost nodes
     make the steps so wide that kT adds nothing.
     """
-    xp, (lowest, highest, crossed, temperature) = as_arrays(
-        extremes.lowest, extremes.highest, crossed, levels.temperature
-    )
     if _count_axes(mesh) == 1:
-        return xp.zeros(levels.shape)
-    counts = mesh.counts
-    # A disk or ball has the width of the band along its radius, a grid along every axis.
-    number = min(n for n in counts if n > 1) if not mesh.fills_cells else counts[0]
-    widths = highest - lowest
-    width = xp.max(xp.where(crossed, widths, 0), axis=-1)
-    width = xp.where(width > 0, width, xp.max(widths))
-    thermal = _SMEARING * number * BOLTZMANN * temperature[..., None]
-    return xp.minimum(thermal, _MOST_SMEARING * width) / (width + xp.finfo(width.dtype).tiny)
+        return np.zeros(levels.shape)
+    xp, (step, widest, splitting, temperature) = as_arrays(
+        *_energy_steps(mesh, extremes, crossed, levels), extremes.splitting, levels.temperature
+    )
+    tiny = xp.finfo(step.dtype).tiny
+    strength = _RADIAL_SMEARING if mesh.fills_cells else _SMEARING
+    if law == "curvature":
+        strength = _CURVATURE_SMEARING * strength
+    thermal = strength * BOLTZMANN * temperature[..., None]
+    power = xp.minimum(thermal, _MOST_SMEARING * step) / (step + tiny)
+    gap = xp.minimum(splitting, _WIDE_GAP * widest)  # infinite if there is one band
+    return power * gap / (gap + widest + tiny) if law == "curvature" else power
+
+
+def _energy_steps(
+    mesh: Mesh, extremes: Extremes, crossed: Bool[Array, "*levels n"], levels: Levels
+) -> tuple[Float[Array, "*levels"], Float[Array, ""]]:
+    """Steps of energy between neighbouring nodes: at mu, and the mean one of the widest band, eV.
+
+    A grid of N nodes along an axis divides the width W of a band into N steps; at the edges of a
+    band, where they are smaller, few nodes hold all of the Fermi surface. A parabola on a disk or
+    ball has steps of about sqrt((mu - ε_min) W)/N along the radius. The band with the largest steps
+    among those that cross mu counts, or among all if none does.
+    """
+    xp, (lowest, highest, crossed, mu, temperature) = as_arrays(
+        extremes.lowest, extremes.highest, crossed, levels.mu, levels.temperature
+    )
+    width = highest - lowest
+    if mesh.fills_cells:
+        number = mesh.counts[0]
+        thermal = xp.minimum(BOLTZMANN * temperature[..., None, None], width / 2)
+        step = xp.sqrt(xp.clip(mu[:, None] - lowest, thermal, width) * width) / number
+    else:
+        number = min(n for n in mesh.counts if n > 1)
+        step = width / number
+    counts = crossed | ~crossed.any(axis=-1, keepdims=True)
+    return xp.max(xp.where(counts, step, 0), axis=-1), xp.max(width) / number
 
 
 def _ratio_of_counts(mesh: Mesh, coarser: Mesh) -> float:

@@ -181,7 +181,7 @@ def _sum_in_segments(problem: Problem, layout: Layout, run: Run) -> MeshSums:
     if np.any(noisy):
         coarse += [quietly(f"coarser {i}", x)[0] for i, x in enumerate(meshes[1:], 1)]
     partial_sums.finish()
-    return MeshSums(fine, coarse, noisy, len(coarse), extremes)
+    return MeshSums(fine, coarse, noisy, len(coarse), extremes, edges)
 
 
 def sum_over_meshes(problem: Problem, meshes: Sequence[Mesh]) -> list[tuple[Array, Extremes]]:
@@ -199,10 +199,10 @@ def _estimate_errors(
 ) -> Sums:
     """Sums over a mesh with their error, from those over coarser meshes."""
     fine, coarse = complete(sums.fine), [complete(one) for one in sums.coarse]
-    levels, extremes = jax.tree.map(_stop_gradient, (problem.levels, sums.extremes))
-    frozen = MeshSums(_stop_gradient(fine), coarse, sums.noisy, sums.compared, extremes)
+    levels, sums = jax.tree.map(_stop_gradient, (problem.levels, sums))
+    frozen = sums._replace(fine=_stop_gradient(fine), coarse=coarse)
     error = estimate_error(problem.mesh, frozen, levels, noise_law(problem.observable, weights))
-    return Sums(fine, error, extremes.splitting, as_arrays(sums.compared)[1][0])
+    return Sums(fine, error, sums.extremes.splitting, as_arrays(sums.compared)[1][0])
 
 
 def _sum_refined(problem: Problem, run: Run) -> Sums:
@@ -321,9 +321,8 @@ def _plainly_both(held: _Held, layout: Layout) -> MeshSums:
     """The sums over a mesh and coarser ones, in one computation."""
     problem = held.release()
     fine, extremes = _sum(problem, layout, problem.mesh, _at_once)
-    frozen, fine_value, edges = jax.tree.map(_stop_gradient, (problem, fine, extremes))
-    coarse, noisy, compared = _coarser_at_once(frozen, layout, fine_value, edges)
-    return MeshSums(fine, coarse, noisy, compared, edges)
+    frozen = jax.tree.map(_stop_gradient, (problem, fine, extremes))
+    return _compare_at_once(layout, *frozen)._replace(fine=fine)
 
 
 def _stop_gradient(leaf):
@@ -331,9 +330,9 @@ def _stop_gradient(leaf):
     return jax.lax.stop_gradient(leaf) if is_traced(leaf) else leaf
 
 
-def _coarser_at_once(problem: Problem, layout: Layout, fine, extremes):
-    """The sums over the coarser meshes, one after the other in the same code; which levels are
-    noisy; the number of meshes, which is one where no level is.
+def _compare_at_once(layout: Layout, problem: Problem, fine, extremes: Extremes) -> MeshSums:
+    """The sums `fine` with those over coarser meshes, one after the other in the same code; over
+    one alone where no level is noisy.
     """
     mesh, levels = problem.mesh, problem.levels
     meshes = coarser_meshes(mesh)
@@ -347,21 +346,23 @@ def _coarser_at_once(problem: Problem, layout: Layout, fine, extremes):
         return is_noisy(fine, first, metal, levels)
 
     def is_wanted(state):
-        number, _, noisy = state
+        number, _, noisy, _ = state
         return (number == 0) | (jnp.any(noisy) & (number < len(meshes)))
 
     def add_mesh(state):
-        number, coarse, noisy = state
+        number, coarse, noisy, first = state
         job = eqx.tree_at(where, tasks[0].job, jax.tree.map(lambda rows: rows[number], tables))
         totals, edges = _add_blocks(job, tasks[0].start, 0, blocks[number])
         value = tasks[0].finish(totals)
         noisy = jnp.where(number == 0, find_noisy(value, edges), noisy)
-        return number + 1, coarse.at[number].set(value), noisy
+        first = jax.tree.map(partial(jnp.where, number == 0), edges, first)
+        return number + 1, coarse.at[number].set(value), noisy, first
 
     empty = jnp.zeros((len(meshes), *fine.shape), fine.dtype)
-    start = jnp.asarray(0), empty, jnp.zeros(levels.shape, bool)
-    number, coarse, noisy = jax.lax.while_loop(is_wanted, add_mesh, start)
-    return coarse, *(x.astype(fine.dtype) for x in (noisy, number))  # only numbers have tangents
+    start = jnp.asarray(0), empty, jnp.zeros(levels.shape, bool), tasks[0].start[1]
+    number, coarse, noisy, first = jax.lax.while_loop(is_wanted, add_mesh, start)
+    noisy, number = (x.astype(fine.dtype) for x in (noisy, number))  # only numbers have tangents
+    return MeshSums(fine, coarse, noisy, number, extremes, first)
 
 
 _sum_both = eqx.filter_custom_jvp(_plainly_both)
