@@ -229,8 +229,9 @@ def _occupation_of_one_node(sums: MeshSums, levels: Levels) -> Float[Array, "*le
     lowest, highest = lowest - xp.abs(lowest - low), highest + xp.abs(highest - high)
     distance = xp.min(xp.maximum(lowest - mu[:, None], mu[:, None] - highest), axis=-1)
     thermal = BOLTZMANN * temperature[..., None]
-    occupation = xp.exp(-xp.maximum(distance, 0) / (thermal + xp.finfo(thermal.dtype).tiny))
-    return xp.where(thermal == 0, 1, xp.where(distance > 0, occupation, 0))
+    cold = thermal == 0
+    occupation = xp.exp(-xp.maximum(distance, 0) / xp.where(cold, 1, thermal))
+    return xp.where(cold, 1, xp.where(distance > 0, occupation, 0))
 
 
 def _measure_noise(
@@ -331,11 +332,11 @@ def _smearing_power(
     the errors of 8 % of densities of states were too small. On an infinite mesh the outermost nodes
     make the steps so wide that kT adds nothing.
     """
+    xp, (temperature,) = as_arrays(levels.temperature)
     if _count_axes(mesh) == 1:
-        return np.zeros(levels.shape)
-    xp, (step, widest, splitting, temperature) = as_arrays(
-        *_energy_steps(mesh, extremes, crossed, levels), extremes.splitting, levels.temperature
-    )
+        return xp.zeros(levels.shape)
+    steps = _energy_steps(mesh, extremes, crossed, levels)
+    xp, (step, widest, splitting, temperature) = as_arrays(*steps, extremes.splitting, temperature)
     tiny = xp.finfo(step.dtype).tiny
     strength = _RADIAL_SMEARING if mesh.fills_cells else _SMEARING
     if law == "curvature":
