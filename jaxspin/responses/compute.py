@@ -1,5 +1,6 @@
 """From a problem to its responses: the checks, the sum, and the record of each quantity."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +43,7 @@ def compute(problem: Problem, run: Run = Run()) -> tuple[Response, ...]:  # noqa
 
 
 def _compute_responses(problem: Problem, run: Run) -> tuple[Response, ...]:
+    _check_components(problem)
     sums = include_unresolved(integrate(problem, run), problem)
     check_splitting(sums.smallest_splitting, problem.degeneracy)
     info = {
@@ -103,21 +105,28 @@ def _as_number(value: object) -> Array:
     return on_device(as_arrays(value)[1][0])
 
 
-@evaluate_eagerly()
-def _split_sums(sums: Sums, problem: Problem) -> list[Sums]:
-    """The components of each quantity, which the sums have end to end.
+def _check_components(problem: Problem) -> None:
+    """Check before the sum that the quantities have axes for the components of their observables.
 
     Raises:
-        ValueError: the quantities have axes for another number of components.
+        ValueError: they have axes for another number of components.
     """
-    dimension, several = problem.model.dimension, problem.all_quantities
-    sizes = [quantity.size(dimension) for quantity in several]
-    if sum(sizes) != sums.value.shape[-1]:
+    dimension, several, weights = problem.model.dimension, problem.all_quantities, problem.weights
+    wanted = sum(quantity.size(dimension) for quantity in several)
+    independent = math.prod(weights.sea.shape[:-2])
+    found = independent if weights.expansion is None else len(weights.expansion)
+    if wanted != found:
         axes = " and ".join(str([axis.name for axis in quantity.axes]) for quantity in several)
         raise ValueError(
             "Argument `quantities` must have axes for the components of their observables, "
-            f"{sums.value.shape[-1]} in {dimension} dimensions, but {axes} have {sum(sizes)}."
+            f"{found} in {dimension} dimensions, but {axes} have {wanted}."
         )
+
+
+@evaluate_eagerly()
+def _split_sums(sums: Sums, problem: Problem) -> list[Sums]:
+    """The components of each quantity, which the sums have end to end."""
+    sizes = [quantity.size(problem.model.dimension) for quantity in problem.all_quantities]
     edges = np.cumsum(sizes)[:-1]
     xp, arrays = as_arrays(sums.value, sums.error)
     values, errors = (xp.split(array, edges, axis=-1) for array in arrays)
