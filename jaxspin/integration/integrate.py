@@ -493,7 +493,8 @@ def _evaluate_tile(job: Sum, number):
         return _map_nodes(job, inside, cells, box)
 
     k, weight, edges = map_nodes(u, widths, times)
-    box = None if job.rows else [x.reshape(-1) for x in u]
+    product = not job.rows and len(job.axes) == len(job.box)
+    box = [x.reshape(-1) for x in u] if product and job.coordinates.periodic else None
     wanted = {"box": box, "check": job.check, **job.observable.needs}
     bands = solve_bands(job.model, k, job.degeneracy, **wanted)
     spread = _spread_energies(bands, edges) if cells else jnp.zeros_like(bands.levels)

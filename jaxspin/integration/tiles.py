@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxspin.band_structure.degeneracy_lifting import require_unlifted
-from jaxspin.engine.small_matrices import as_arrays
+from jaxspin.engine.small_matrices import as_arrays, is_traced
 from jaxspin.integration.problem import Problem
 from jaxspin.integration.sizes import round_up
 from jaxspin.meshes.mesh import Mesh
@@ -52,11 +52,12 @@ def lay_out(
     """Tiles are one of so many parts of the usual size.
 
     Rows of points have no waste, and one compiled sum for meshes of any shape; boxes are for models
-    that share work between the points of one.
+    that share work between the points of one, and for derivatives and a user's jit.
     """
     mesh, weights, matrix_size = meshes[0], problem.weights, problem.model.matrix_size
     bands = weights.sea.shape[-2]
-    boxes = mesh.domain == "periodic" and mesh.is_product and problem.model.lifts_boxes
+    shared = mesh.domain == "periodic" and mesh.is_product and problem.model.lifts_boxes
+    boxes = shared or is_traced(problem)
     tile = max(1, tile_size(matrix_size, mesh.domain == "periodic" and mesh.is_product) // parts)
     box = sides(mesh.shape, tile) if boxes else (tile,)
     points, numbers = math.prod(box), bands * math.prod(weights.sea.shape[:-2])
