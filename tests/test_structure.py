@@ -146,7 +146,7 @@ def test_contributing_has_the_table_of_rooms():
     assert table_of_rooms() in page, f"CONTRIBUTING.md must have\n{table_of_rooms()}"
 
 
-HINTS = {"compute_once", "materialize", "separate_kernel", "single_kernel"}
+HINTS = {"compute_once", "materialize", "separate_kernel", "single_kernel", "stored_kernel"}
 
 
 def hints_in_code(syntax: ast.Module) -> list[int]:

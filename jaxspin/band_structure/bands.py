@@ -147,6 +147,24 @@ def solve_bands(
     """
     needs = Needs(tuple(operators), curl=external_curvature, remote=remote)
     lifted = model.lift(Points(k, box), needs)
+    return solve_lifted(
+        lifted,
+        degeneracy,
+        external_curvature=external_curvature,
+        group_splitting=group_splitting,
+        check=check,
+    )
+
+
+def solve_lifted(
+    lifted: Lifted,
+    degeneracy: Degeneracy,
+    *,
+    external_curvature: bool = False,
+    group_splitting: bool = False,
+    check: Callable[[Array, Array], Array] = require_unlifted,
+) -> Bands:
+    """The bands of a model that is lifted to a tile already, as `solve_bands` finds them."""
     hamiltonian = lifted.hamiltonian.astype(complex)
     matrices = _collect_matrices(lifted, external_curvature)
     if group_splitting:

@@ -1,7 +1,7 @@
 """Devices and CPU cores of this process, on which the segments of a long sum run.
 
 A segment is a computation of a fraction of a second that needs no other. A lane runs one segment
-after the other: there is one for each GPU, and on a CPU one for each core. No device ever waits
+after the other: there are two for each GPU, and on a CPU one for each core. No device ever waits
 for another inside a computation. Results come back in the order of the segments, whichever lane
 was faster, so that sums do not depend on the number of lanes.
 """
@@ -32,7 +32,7 @@ def workers(bands: int) -> list[Device]:
     as many lanes as there are cores, or as the environment variable JAXSPIN_THREADS says. Where
     its eigensolver is LAPACK a CPU has one lane: LAPACK spreads over the cores by itself, and two
     at once wait for each other for ever, those of two virtual CPU devices too (seen with 14 bands
-    in 4 of 4 runs, jax 0.10.2).
+    in 4 of 4 runs, jax 0.10.2). A GPU has two lanes: while it computes a segment it has the next.
     """
     # JAX makes the attributes of its configuration at run time.
     chosen = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
@@ -40,7 +40,7 @@ def workers(bands: int) -> list[Device]:
         chosen = jax.local_devices(backend=chosen)[0]
     devices = jax.local_devices() if chosen is None else [chosen]
     if jax.default_backend() != "cpu":
-        return list(devices)
+        return list(devices) * 2
     if eigensolvers.is_library(bands):
         return list(devices[:1])
     return list(devices) if len(devices) > 1 else list(devices) * threads()

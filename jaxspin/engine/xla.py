@@ -6,6 +6,7 @@ share would be computed hundreds of times.
 
 * `materialize` has the arrays of a function computed once.
 * `separate_kernel` has a function compiled apart, with its results in memory.
+* `stored_kernel` has it compiled apart on a GPU too.
 * `single_kernel` has a function with all its stages and loops compiled into a single kernel, where
   each line of it would otherwise be a kernel of its own, with its launch.
 * `repeat` and `map_in_pieces` are loops that are not made one kernel, for long arrays.
@@ -40,8 +41,11 @@ def compute_once(x: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
     XLA on CPU computes a cheap value again in every loop that uses it; a product of matrices that
     27 components share would be computed 27 times (measured: 4 times the cost of the whole
     conventional spin Hall integrand). It never repeats a division, so this divides by one, written
-    such that the compiler cannot know. Exact, NaN included.
+    such that the compiler cannot know. Exact, NaN included. On a GPU every copy has the same bits,
+    for XLA contracts no a*b + c there, and a copy costs less than a division.
     """
+    if jax.default_backend() != "cpu":
+        return x
     if jnp.iscomplexobj(x):
         return jax.lax.complex(compute_once(x.real), compute_once(x.imag))
     return x / jnp.where(x == x, 1.0, 2.0).astype(x.dtype)
@@ -69,6 +73,24 @@ def _with_hints(function: Callable, **hints: str) -> Callable:
 
 #: A function whose results are computed once and stand in memory.
 separate_kernel = partial(_with_hints, inlineable="false", xla_cpu_small_call="false")
+
+
+def stored_kernel(function: Callable) -> Callable:
+    """Wrap a function as `separate_kernel`, such that its results stand in memory on a GPU too.
+
+    For what is summed over k-points: a reduction has 64 registers a thread, and would spill what
+    it computes itself (720 bytes a thread of the spin Hall integrand, compiled for an H200).
+    """
+    apart = separate_kernel(function)
+
+    @wraps(function)
+    def call(*args):
+        results = apart(*args)
+        return results if jax.default_backend() == "cpu" else jax.lax.optimization_barrier(results)
+
+    return call
+
+
 #: A function that becomes one kernel, loops and stages included. XLA's threshold for doing this by
 #: itself is a kilobyte; with a kernel launch for every few lines of a stage it is 2 times slower.
 #: It must not hold scatters, custom calls or reductions other than to a scalar (XLA ends the

@@ -20,8 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxspin.band_structure.bands import Bands, solve_bands
-from jaxspin.band_structure.degeneracy import Degeneracy, group_mean
+from jaxspin.band_structure.degeneracy import Degeneracy
 from jaxspin.band_structure.degeneracy_lifting import (
     nan_if_lifted,
     require_finite_derivative,
@@ -50,10 +49,12 @@ from jaxspin.integration.error_estimates import (
 from jaxspin.integration.integrand import describe_code, describe_values, integrand_code
 from jaxspin.integration.occupation_sums import OccupationSum, pad_levels, scans
 from jaxspin.integration.problem import Problem, Run
-from jaxspin.integration.tiles import Layout, lay_out, segment_length, tables_of_rules
+from jaxspin.integration.tile_weights import Observed, Weighed, weigh_in_lanes, weigh_points
+from jaxspin.integration.tiles import Layout, lay_out, tables_of_rules
 from jaxspin.meshes.coordinates import Coordinates
 from jaxspin.meshes.mesh import Adaptive, Mesh
 from jaxspin.models.base import Model
+from jaxspin.models.lifted import Points
 from jaxspin.quantities.combine import Differentiated
 from jaxspin.quantities.observable import Observable, Weights
 from jaxspin.symmetry.symmetric import Symmetric
@@ -105,6 +106,8 @@ class Sum(eqx.Module):
     block: int = eqx.field(static=True)
     #: Applied to a change of H that splits degenerate bands: `require_unlifted` or `nan_if_lifted`.
     check: Callable[[Array, Array], Array] = eqx.field(static=True)
+    #: Whether each element of a matrix has a lane of its own (`Sizes`).
+    scalars: bool = eqx.field(static=True)
 
 
 def integrate(problem: Problem, run: Run = Run()) -> Sums:  # noqa: B008  (immutable)
@@ -169,7 +172,7 @@ def _sum_in_segments(problem: Problem, layout: Layout, run: Run) -> MeshSums:
         about()
     partial_sums = PartialSums(run.checkpoint, about)
     code = integrand_code(problem.observable, problem.model, mesh, problem.degeneracy)
-    known = partial_sums, about, code, layout.matrix_size
+    known = partial_sums, about, code, layout
     quietly = lambda stage, other: _sum(  # noqa: E731
         problem, layout, other, _Segments(stage, *known, 0, False)
     )
@@ -189,7 +192,7 @@ def sum_over_meshes(problem: Problem, meshes: Sequence[Mesh]) -> list[tuple[Arra
     layout = lay_out(problem, tuple(meshes))
     code = integrand_code(problem.observable, problem.model, meshes[0], problem.degeneracy)
     nothing = PartialSums(None, dict)
-    quiet = _Segments("", nothing, dict, code, layout.matrix_size, 0, False)
+    quiet = _Segments("", nothing, dict, code, layout, 0, False)
     return [_sum(problem, layout, mesh, quiet) for mesh in meshes]
 
 
@@ -227,7 +230,7 @@ def _describe_run(problem: Problem, layout: Layout) -> dict[str, str]:
         **describe_values(observable, model),
         "tile": " x ".join(map(str, layout.box)),
         "tiles in a block": str(layout.block),
-        "blocks in a segment": str(segment_length(layout.box, layout.block)),
+        "blocks in a segment": str(layout.segment),
     }
 
 
@@ -274,9 +277,10 @@ def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> _Task:
         axes=mesh.axes,
         block=layout.block,
         check=layout.check,
+        scalars=layout.sizes.scalars,
     )
     traced = is_traced(problem, mesh)
-    lanes = math.prod(layout.box)
+    lanes = math.prod(layout.box) if layout.sizes.apart else 1
     totals = tuple(
         scan.start(size, lanes) if traced else scan.start_known(size, lanes) for scan in plan
     )
@@ -400,15 +404,15 @@ class _Segments(NamedTuple):
     partial_sums: PartialSums
     about: Callable[[], dict[str, str]]
     code: str | None
-    matrix_size: int
+    layout: Layout
     points: int
     progress: bool | None
 
     def __call__(self, job: Sum, start, blocks: int):
-        length = segment_length(job.box, job.block)
+        length, fixed = self.layout.segment, self.layout.sizes.fixed
         state = self.partial_sums.resume(self.stage, start)
         mine = range(0, blocks, length)[distributed.rank() :: distributed.size()]
-        devices = workers(self.matrix_size)[: max(1, len(mine) - state[0])]
+        devices = workers(self.layout.matrix_size)[: max(1, len(mine) - state[0])]
         placed = dict.fromkeys(devices, (job, start))
         if len(mine) > 1:  # else the only call puts the arrays where they are wanted
             placed = {
@@ -419,9 +423,9 @@ class _Segments(NamedTuple):
             }
 
         def sum_segment(first, device):
-            count = min(length, blocks - first)
-            with jax.default_device(device), limited_library(self.matrix_size):
-                where = np.asarray(first), np.asarray(count)
+            count = length if fixed else np.asarray(min(length, blocks - first))
+            with jax.default_device(device), limited_library(self.layout.matrix_size):
+                where = np.asarray(first), count
                 part = _run_blocks(*placed[device], *where, code=self.code)
                 return jax.block_until_ready(part)
 
@@ -451,7 +455,7 @@ def _merge_totals(a, b):
 
 
 def _add_blocks(job: Sum, totals, first, count):
-    """`totals` with the blocks first, ..., first + count - 1 added."""
+    """`totals` with the blocks first, ..., first + count - 1 added; those beyond weigh nothing."""
     job = eqx.tree_at(lambda job: job.model, job, job.model.prepared())
     kinds = ["sea"] * job.seas + ["surface"] * (len(job.plan) - job.seas)
     later = {kind for scan, kind in zip(job.plan, kinds, strict=True) if not scan.one_by_one}
@@ -473,11 +477,11 @@ def _add_blocks(job: Sum, totals, first, count):
         return (totals, met.merge(extremes)), kept
 
     def add_block(number, carry):
-        numbers = number * job.block + jnp.arange(job.block)
+        numbers = (first + number) * job.block + jnp.arange(job.block)
         (totals, met), tiles = jax.lax.scan(add_tile, carry, numbers)
         return (add_scans(totals, tiles, False) if later else totals), met
 
-    return jax.lax.fori_loop(first, first + count, add_block, totals)
+    return jax.lax.fori_loop(0, count, add_block, totals)
 
 
 _run_blocks = wide_program(_add_blocks)
@@ -495,23 +499,18 @@ def _evaluate_tile(job: Sum, number):
     k, weight, edges = map_nodes(u, widths, times)
     product = not job.rows and len(job.axes) == len(job.box)
     box = [x.reshape(-1) for x in u] if product and job.coordinates.periodic else None
-    wanted = {"box": box, "check": job.check, **job.observable.needs}
-    bands = solve_bands(job.model, k, job.degeneracy, **wanted)
-    spread = _spread_energies(bands, edges) if cells else jnp.zeros_like(bands.levels)
-    low, high = job.window
-    bands = bands.restrict_to_window(low - spread / 2, high + spread / 2)
-    weights = job.observable(bands)
-    found = {"sea": weights.sea, "surface": weights.surface}
-    found = {kind: _flatten_weights(w, weight) for kind, w in found.items() if w is not None}
-    return bands.levels, spread, found, jax.lax.stop_gradient(_find_extremes(bands, weight != 0))
+    observed = Observed(job.observable, job.model, job.degeneracy, job.window)
+    weigh = weigh_in_lanes if job.scalars else weigh_points
+    weighed = weigh(observed, Points(k, box), (weight, edges), job.check)
+    return *weighed[:3], jax.lax.stop_gradient(_find_extremes(weighed, weight != 0))
 
 
-def _find_extremes(bands: Bands, inside: Bool[Array, " K"]) -> Extremes:
+def _find_extremes(tile: Weighed, inside: Bool[Array, " K"]) -> Extremes:
     """Extremes on the nodes that are inside the mesh."""
     return Extremes(
-        jnp.min(jnp.where(inside, bands.splitting, jnp.inf)),
-        jnp.min(jnp.where(inside, bands.levels, jnp.inf), axis=-1),
-        jnp.max(jnp.where(inside, bands.levels, -jnp.inf), axis=-1),
+        jnp.min(jnp.where(inside, tile.splitting, jnp.inf)),
+        jnp.min(jnp.where(inside, tile.levels, jnp.inf), axis=-1),
+        jnp.max(jnp.where(inside, tile.levels, -jnp.inf), axis=-1),
     )
 
 
@@ -565,21 +564,6 @@ def _cut_tables(job: Sum, cut: Callable[[Array, int], Array]) -> tuple[list[Arra
         [cut(table, axis) for table, axis in zip(tables, job.axes, strict=True)]
         for tables in (job.nodes, job.widths, job.times)
     )
-
-
-@separate_kernel
-def _spread_energies(bands: Bands, edges: Float[Array, "c d K"]) -> Float[Array, "n K"]:
-    """Variation of each energy over the cell of its point: root sum of squares over edges."""
-    velocity = jnp.einsum("immK->imK", bands.velocity).real
-    velocity = jax.vmap(group_mean, in_axes=(0, None))(velocity, bands.degenerate)
-    return jnp.sqrt(jnp.sum(jnp.einsum("ciK,imK->cmK", edges, velocity) ** 2, axis=0))
-
-
-@separate_kernel
-def _flatten_weights(
-    weights: Float[Array, "*c n K"], weight: Float[Array, " K"]
-) -> Float[Array, "c n K"]:
-    return (weights * weight).reshape(-1, *weights.shape[-2:])
 
 
 def _in_order(plan, finished: list) -> Float[Array, "t e c"]:

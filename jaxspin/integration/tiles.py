@@ -1,29 +1,25 @@
 """Cutting a mesh into boxes, tiles, blocks and segments."""
 
-import functools
 import math
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
 from jaxtyping import Array
 
 from jaxspin.band_structure.degeneracy_lifting import require_unlifted
 from jaxspin.engine.small_matrices import as_arrays, is_traced
+from jaxspin.engine.tile_sizes import Sizes, sizes_for
 from jaxspin.integration.problem import Problem
 from jaxspin.integration.sizes import round_up
 from jaxspin.meshes.mesh import Mesh
 from jaxspin.quantities.observable import Weights
 
-_SEGMENT = 2**16  # k-points between two looks at the clock
-_SMALL = 8  # bands; above it tiles of 64 are faster than those of 128 (measured at 18)
-_TILE_ELEMENTS = 2**17  # numbers in one matrix of a tile, 2 MB
-_BLOCK = 1024  # k-points whose weights are added to the sums at once
-_BLOCK_ELEMENTS = 2**15  # and at most so many numbers, a quarter of a megabyte
-
+_BLOCK_ELEMENTS = 2**15  # numbers in the weights of a block at most, a quarter of a megabyte
 
 # Lengths of the tables of nodes: meshes of about the same size take the same compiled sum.
 _LENGTHS = tuple(40 * 4**i for i in range(12))
+_COUNTS = tuple(math.ceil(1.25**i) for i in range(100))  # blocks in a segment of fixed length
 _FEW_POINTS = 2**14  # up to so many k-points the sum is not worth blocks, whose number it would fix
 
 
@@ -36,6 +32,10 @@ class Layout(NamedTuple):
     rows: bool
     #: Number of tiles in a block.
     block: int
+    #: Number of blocks in a segment.
+    segment: int
+    #: Sizes that this layout was made for.
+    sizes: Sizes
     #: Length of the tables of nodes along each axis of the mesh.
     room: tuple[int, ...]
     #: Applied to a change of H that splits degenerate bands: `require_unlifted` or `nan_if_lifted`.
@@ -58,10 +58,11 @@ def lay_out(
     bands = weights.sea.shape[-2]
     shared = mesh.domain == "periodic" and mesh.is_product and problem.model.lifts_boxes
     boxes = shared or is_traced(problem)
-    tile = max(1, tile_size(matrix_size, mesh.domain == "periodic" and mesh.is_product) // parts)
+    sizes = sizes_for(matrix_size, mesh.domain == "periodic" and mesh.is_product)
+    tile = max(1, sizes.tile // parts)
     box = sides(mesh.shape, tile) if boxes else (tile,)
     points, numbers = math.prod(box), bands * math.prod(weights.sea.shape[:-2])
-    block = max(1, min(_BLOCK // points, _BLOCK_ELEMENTS // (points * numbers)))
+    block = max(1, min(sizes.block // points, _BLOCK_ELEMENTS // (points * numbers)))
     longest = tuple(map(max, zip(*(mesh.shape for mesh in meshes), strict=True)))
     if boxes:
         counts = (-(-n // side) for n, side in zip(longest, box, strict=True))
@@ -71,26 +72,13 @@ def lay_out(
     else:
         room = tuple(round_up(n, _LENGTHS) for n in longest)
     block = 1 if mesh.size <= _FEW_POINTS else block
-    return Layout(box, not boxes, block, room, check, matrix_size, weights)
+    segment = max(1, sizes.segment // (block * points))
+    if sizes.fixed:  # no longer than the mesh
+        segment = min(segment, round_up(-(-mesh.size // (block * points)), _COUNTS))
+    return Layout(box, not boxes, block, segment, sizes, room, check, matrix_size, weights)
 
 
-def segment_length(box: tuple[int, ...], block: int) -> int:
-    """Number of blocks in a segment."""
-    return max(1, _SEGMENT // (block * math.prod(box)))
-
-
-def tile_size(bands: int, periodic: bool) -> int:
-    """k-points in a tile. The products of small matrices like their operands in the fastest cache;
-    hopping models, on periodic meshes, share work between the points of a box. For hundreds
-    of bands, a few dozen matrices of the tile must fit into memory."""
-    if bands > _SMALL:
-        return int(np.clip(_TILE_ELEMENTS // bands**2, 1, 64))
-    if periodic:
-        return int(np.clip(8192 // bands**2, 128, 512))
-    return int(np.clip(1024 // bands**2, 64, 256))
-
-
-@functools.lru_cache(maxsize=256)
+@lru_cache(maxsize=256)
 def sides(shape: tuple[int, ...], tile: int) -> tuple[int, ...]:
     """Sides of the boxes, of at most `tile` points, that cover a mesh with the least waste.
 
@@ -107,12 +95,14 @@ def sides(shape: tuple[int, ...], tile: int) -> tuple[int, ...]:
 
 
 def _iterate_boxes(shape: tuple[int, ...], tile: int) -> Iterator[tuple[int, ...]]:
+    """Boxes of the smallest sides that cut each axis into some number of parts."""
     if not shape:
         yield ()
         return
-    for side in range(1, min(shape[0], tile) + 1):
-        for rest in _iterate_boxes(shape[1:], tile // side):
-            yield (side, *rest)
+    for side in sorted({-(-shape[0] // parts) for parts in range(1, shape[0] + 1)}):
+        if side <= tile:
+            for rest in _iterate_boxes(shape[1:], tile // side):
+                yield (side, *rest)
 
 
 def tables_of_rules(mesh: Mesh, layout: Layout):

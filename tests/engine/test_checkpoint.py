@@ -16,6 +16,7 @@ import jaxspin as js
 from jaxspin.engine import checkpoint as module, distributed
 from jaxspin.engine.checkpoint import describe
 from jaxspin.engine.identity import operations
+from jaxspin.engine.tile_sizes import Sizes
 from jaxspin.integration import integrand, integrate, tiles
 from jaxspin.models.lifted import NOTHING_ELSE, BasisConnection, Lifted
 from jaxspin.quantities import spin
@@ -32,9 +33,7 @@ class Interrupted(Exception):
 @pytest.fixture(autouse=True)
 def _small_segments(monkeypatch):
     """256 k-points a segment: 4 on the coarser mesh, 16 on the mesh, 2 or 3 on the others."""
-    monkeypatch.setattr(tiles, "tile_size", lambda bands, periodic: 128)
-    monkeypatch.setattr(tiles, "_SEGMENT", 256)
-    monkeypatch.setattr(tiles, "_BLOCK", 256)
+    monkeypatch.setattr(tiles, "sizes_for", lambda *model: Sizes(128, 256, 256, False, True, False))
 
 
 def hall(model=MODEL, mesh=MESH, levels=LEVELS, **keywords):
@@ -215,7 +214,7 @@ def test_another_version_or_layout_is_refused(tmp_path, monkeypatch, field):
 
 def test_other_segments_are_refused(tmp_path, monkeypatch):
     path = interrupted(tmp_path / "sums.npz", monkeypatch)
-    monkeypatch.setattr(tiles, "_SEGMENT", 512)
+    monkeypatch.setattr(tiles, "sizes_for", lambda *model: Sizes(128, 256, 512, False, True, False))
     with pytest.raises(ValueError, match="`blocks in a segment` is 2, and here it is 4"):
         hall(checkpoint=path)
 

@@ -22,8 +22,9 @@ import sys
 import numpy as np
 import jaxspin as js
 from jaxspin.engine import blas, devices
+from jaxspin.engine.tile_sizes import sizes_for
 from jaxspin.integration import tiles
-tiles._SEGMENT = 1024
+tiles.sizes_for = lambda *model: sizes_for(*model)._replace(segment=1024)
 random = np.random.default_rng(0)
 blocks = random.normal(size=(3, 14, 14)) + 0j
 blocks[0] += blocks[0].T

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 import jaxspin as js
 from jaxspin.engine.checkpoint import describe
 from jaxspin.engine.small_matrices import PAULI
+from jaxspin.engine.tile_sizes import Sizes
 from jaxspin.integration import integrate, tiles
 from jaxspin.integration.problem import Problem
 from jaxspin.models.base import Model, parameter
@@ -197,9 +198,7 @@ def test_jit_and_derivatives():
 
 
 def test_goes_on_after_an_interruption(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiles, "_SEGMENT", 16)
-    monkeypatch.setattr(tiles, "tile_size", lambda bands, periodic: 8)
-    monkeypatch.setattr(tiles, "_BLOCK", 8)
+    monkeypatch.setattr(tiles, "sizes_for", lambda *model: Sizes(8, 8, 16, False, True, False))
     mesh, levels, path = square(16), js.Levels([0.0, 0.657], 900.0), tmp_path / "sums.npz"
     expected = js.anomalous_hall(QWZ, mesh, levels)
     track, count = integrate.track, itertools.count()

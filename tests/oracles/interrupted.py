@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxspin.engine.tile_sizes import sizes_for
 from jaxspin.integration import integrate, tiles
 
 LIMIT = 120  # seconds for any process
@@ -96,7 +97,7 @@ def _compare(folder: Path) -> None:
 def small_segments(pause: float = 0.0) -> None:
     """Segments of a thousand k-points, with a pause after each."""
 
-    tiles._SEGMENT = 1024
+    tiles.sizes_for = lambda *model: sizes_for(*model)._replace(segment=1024)
     keep = integrate.PartialSums.keep
 
     def slowly(self, *arguments, **keywords):

@@ -26,6 +26,7 @@ import jaxspin as js
 from jaxspin import models
 from jaxspin.band_structure import geometry
 from jaxspin.band_structure.bands import Bands, solve_bands
+from jaxspin.engine.tile_sizes import Sizes
 from jaxspin.integration import tiles
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.quantities.spin_hall import PIECES
@@ -129,9 +130,7 @@ def test_order_of_the_fermi_energies(order):
 
 def test_tiles_and_segments(monkeypatch):
     """How a mesh is cut does not matter: 90 points in tiles of at most 16, four at a time."""
-    monkeypatch.setattr(tiles, "tile_size", lambda bands, periodic: 16)
-    monkeypatch.setattr(tiles, "_BLOCK", 32)
-    monkeypatch.setattr(tiles, "_SEGMENT", 64)
+    monkeypatch.setattr(tiles, "sizes_for", lambda *model: Sizes(16, 32, 64, False, True, False))
     assert_equal(responses(CRYSTAL), original())
 
 

@@ -1,0 +1,106 @@
+"""Programs for a GPU, lowered without one; `benchmarks/gpu_compile.py` compiles them."""
+
+from unittest import mock
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+
+import jaxspin as js
+from jaxspin import models
+from jaxspin.engine import programs, tile_sizes
+
+LEVELS, SCAN = js.Levels(0.1, 300.0), js.Levels(np.linspace(-1, 1, 201))
+QWZ, RASHBA = models.QiWuZhang(1.0, -1.0), models.Rashba(4.0, 1.0, 0.1)
+GRID, DISK = js.Grid((12, 12)), js.Disk(0.9, 8, 12)
+
+
+class Found(Exception):
+    """The program that was looked for."""
+
+
+@pytest.fixture
+def on_gpu():
+    with mock.patch.object(jax, "default_backend", return_value="gpu"):
+        yield
+
+
+def lower_sum(call, monkeypatch) -> str:
+    """StableHLO of the loop over the tiles that a call runs, for CUDA."""
+
+    def run(program, *arguments, code=None):
+        if program.__name__ != "_add_blocks":
+            return original(program, *arguments, code=code)
+        raise Found(program.__wrapped__, arguments)
+
+    original = programs.Program.__call__
+    monkeypatch.setattr(programs.Program, "__call__", run)
+    with pytest.raises(Found) as found:
+        call()
+    function, arguments = found.value.args
+    as_array = lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x  # noqa: E731
+    arrays, rest = eqx.partition(jax.tree.map(as_array, arguments), eqx.is_array)
+    program = jax.jit(lambda x: eqx.filter(function(*eqx.combine(x, rest)), eqx.is_array))
+    return export.export(program, platforms=["cuda"])(arrays).mlir_module()
+
+
+CALLS = {
+    "anomalous Hall": lambda: js.anomalous_hall(QWZ, GRID, LEVELS),
+    "scan": lambda: js.anomalous_hall(QWZ, GRID, SCAN),
+    "carrier density": lambda: js.carrier_density(QWZ, GRID, LEVELS),
+    "density of states": lambda: js.density_of_states(QWZ, GRID, SCAN),
+    "torque density": lambda: js.torque_density(RASHBA, DISK, LEVELS),
+    "equilibrium spin current": lambda: js.equilibrium_spin_current(RASHBA, DISK, LEVELS),
+    **{
+        definition: lambda name=definition: js.spin_hall(RASHBA, DISK, LEVELS, definition=name)
+        for definition in ("conventional", "proper_published", "proper_corrected", "kubo")
+    },
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_sums_lower_for_a_gpu(name, on_gpu, monkeypatch):
+    """And call back to nobody, with no LAPACK."""
+    text = lower_sum(CALLS[name], monkeypatch)
+    assert "stablehlo.while" in text or "stablehlo.reduce" in text
+    for word in ("callback", "lapack", "syev"):
+        assert word not in text
+
+
+def test_a_model_of_many_bands_calls_the_library_of_the_gpu(on_gpu, monkeypatch):
+    blocks = np.random.default_rng(0).normal(size=(3, 14, 14)) + 0j
+    blocks[0] += blocks[0].T
+    blocks[2] = blocks[1].conj().T
+    model = js.HoppingModel(np.eye(2), [(0, 0), (1, 1), (-1, -1)], blocks, np.zeros((14, 2)), None)
+    text = lower_sum(lambda: js.carrier_density(model, GRID, LEVELS), monkeypatch)
+    assert "cusolver" in text
+    assert "lapack" not in text
+
+
+def test_a_batch_of_models_lowers_for_a_gpu(on_gpu):
+    def hall(mass):
+        return js.anomalous_hall(models.QiWuZhang(1.0, mass), GRID, LEVELS).value
+
+    program = export.export(jax.jit(jax.vmap(hall)), platforms=["cuda"])
+    text = program(jax.ShapeDtypeStruct((3,), float)).mlir_module()
+    assert "lapack" not in text
+    assert "callback" not in text
+
+
+@pytest.mark.parametrize("bands", [1, 2, 4, 5, 8, 12, 18, 60, 400])
+def test_sizes_on_a_gpu(bands, on_gpu):
+    """Threads that hold what they compute, and matrices of a tile of at most 128 MB."""
+    sizes = tile_sizes.sizes_for(bands, periodic=False)
+    assert sizes.tile <= 2**18
+    assert sizes.segment % sizes.tile == 0
+    assert bands <= 4 or sizes.tile * bands**2 <= 2**23
+    assert sizes.fixed
+    assert not sizes.apart
+
+
+def test_sizes_on_a_cpu_fit_its_cache():
+    assert tile_sizes.sizes_for(4, periodic=False).tile == 64
+    assert not tile_sizes.sizes_for(4, periodic=False).fixed

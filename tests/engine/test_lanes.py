@@ -1,0 +1,162 @@
+"""Functions rewritten with a lane for each element of their matrices, against the arrays."""
+
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxspin as js
+from jaxspin import models
+from jaxspin.band_structure.degeneracy_lifting import require_unlifted
+from jaxspin.engine import lanes, programs
+from jaxspin.engine.lanes import count_scalars, in_lanes
+from jaxspin.engine.small_matrices import dagger, matmul
+from jaxspin.integration import tile_weights
+from jaxspin.integration.problem import Problem
+from jaxspin.models.lifted import Points
+from jaxspin.quantities.charge import ANOMALOUS_HALL, DENSITY_OF_STATES
+from jaxspin.quantities.spin_hall import DEFINITIONS
+
+BI2SE3 = models.TopologicalInsulator.bi2se3(exchange=(0.0, 0.0, 0.05))
+RASHBA = models.Rashba(4.0, 1.0, 0.1)
+QWZ = models.QiWuZhang(1.0, -1.0)
+RANDOM = np.random.default_rng(3)
+
+
+@pytest.fixture
+def on_gpu():
+    """What the package chooses on a GPU, run here."""
+    with mock.patch.object(jax, "default_backend", return_value="gpu"):
+        yield
+
+
+def weigh(model, quantity, mesh, k, how):
+    """Levels, weights and splittings at k (d, K)."""
+    problem = Problem(quantity, model, mesh, js.Levels([-0.1, 0.2])).check()
+    observed = tile_weights.Observed(
+        problem.observable, model, problem.degeneracy, problem.levels.window
+    )
+    nodes = jnp.linspace(0.5, 1.5, k.shape[-1]), None
+    return how(observed, Points(k), nodes, require_unlifted)
+
+
+SPACE, DISK = js.Space((0.1, 0.1, 0.1), 4, 4, 4), js.Disk(0.9, 4, 4)
+CASES = [
+    (BI2SE3, DEFINITIONS["proper_corrected"], SPACE),
+    (RASHBA, DEFINITIONS["conventional"], DISK),
+    (RASHBA, DEFINITIONS["proper_published"], DISK),
+    (RASHBA, DEFINITIONS["kubo"], DISK),
+    (RASHBA, DENSITY_OF_STATES, DISK),
+    (QWZ, ANOMALOUS_HALL, js.Grid((4, 4))),
+    (BI2SE3, DEFINITIONS["conventional"], SPACE),  # too many scalars: in arrays
+]
+
+
+@pytest.mark.parametrize(("model", "quantity", "mesh"), CASES)
+def test_weights_are_those_of_the_arrays(on_gpu, model, quantity, mesh):
+    k = jnp.asarray(RANDOM.normal(size=(model.dimension, 24)) * 0.3)
+    found = weigh(model, quantity, mesh, k, tile_weights.weigh_in_lanes)
+    with mock.patch.object(jax, "default_backend", return_value="cpu"):
+        expected = weigh(model, quantity, mesh, k, tile_weights.weigh_points)
+    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-12 * float(np.max(np.abs(y))), rtol=0)
+
+
+def test_nothing_is_computed_in_arrays(on_gpu, monkeypatch):
+    """No operation of an integrand lacks its rule."""
+
+    def fail(name):
+        raise AssertionError(name)
+
+    monkeypatch.setattr(lanes, "NotInLanes", fail)
+    weigh(*CASES[2], jnp.ones((2, 8)), tile_weights.weigh_in_lanes)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 300.0])
+def test_a_sum_as_a_gpu_does_it(on_gpu, monkeypatch, temperature):
+    """Tiles larger than the mesh, segments of fixed length, lanes: other roundings alone."""
+    levels = js.Levels(np.linspace(-0.5, 1.5, 5), temperature)
+    monkeypatch.setattr(programs, "_programs", programs._Programs())
+    found = js.anomalous_hall(QWZ, js.Grid((24, 24)), levels)
+    with mock.patch.object(jax, "default_backend", return_value="cpu"):
+        monkeypatch.setattr(programs, "_programs", programs._Programs())
+        expected = js.anomalous_hall(QWZ, js.Grid((24, 24)), levels)
+    np.testing.assert_allclose(found.value, expected.value, atol=1e-12)
+    np.testing.assert_allclose(found.error, expected.error, atol=1e-12)
+
+
+def product(fixed, tile):
+    """Tr(A x x†) for a matrix A and a matrix x of each k, and the phase of its determinant."""
+    matrix, (x, weight) = fixed, tile
+    square = matmul(matmul(matrix[..., None], x), dagger(x))
+    return jnp.einsum("iiK->K", square) * weight, jnp.where(weight > 0, x[0, 1], 0)
+
+
+def test_a_function_of_matrices():
+    """Complex matrices, and one that is the same at all k."""
+    matrix = jnp.asarray(RANDOM.normal(size=(3, 3)) + 1j * RANDOM.normal(size=(3, 3)))
+    x = jnp.asarray(RANDOM.normal(size=(3, 3, 7)) + 1j * RANDOM.normal(size=(3, 3, 7)))
+    tile = x, jnp.asarray(RANDOM.normal(size=7))
+    for found, expected in zip(in_lanes(product)(matrix, tile), product(matrix, tile), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("mode", [jax.jacfwd, jax.jacrev])
+def test_derivatives_are_those_of_the_arrays(mode):
+    matrix = jnp.asarray(RANDOM.normal(size=(3, 3)))
+    tile = jnp.asarray(RANDOM.normal(size=(3, 3, 5)) + 0j), jnp.ones(5)
+    found, expected = (
+        mode(lambda a, compute=compute: compute(a, tile)[0].real)(matrix)
+        for compute in (in_lanes(product), product)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+def test_a_batch_of_models():
+    matrices = jnp.asarray(RANDOM.normal(size=(4, 3, 3)) + 0j)
+    tile = jnp.asarray(RANDOM.normal(size=(3, 3, 5)) + 0j), jnp.ones(5)
+    found = jax.vmap(lambda a: in_lanes(product)(a, tile)[0])(matrices)
+    expected = jnp.stack([product(a, tile)[0] for a in matrices])
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+def test_one_point():
+    tile = jnp.asarray(RANDOM.normal(size=(3, 3, 1)) + 0j), jnp.ones(1)
+    found, expected = in_lanes(product)(jnp.eye(3), tile), product(jnp.eye(3), tile)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-13)
+
+
+def test_an_operation_without_a_rule_is_computed_in_arrays():
+    """A sort has none."""
+
+    def middle(fixed, tile):
+        return jnp.sort(tile, axis=0)[1] + fixed
+
+    tile = jnp.asarray(RANDOM.normal(size=(3, 6)))
+    np.testing.assert_array_equal(in_lanes(middle)(jnp.asarray(2.0), tile), middle(2.0, tile))
+
+
+def test_known_zeros_cost_nothing():
+    """A diagonal matrix that is known leaves one product of each element."""
+    diagonal = np.diag([1.0, 2.0, 3.0])[..., None]
+    tile = jnp.ones((3, 3, 4))
+    program = jax.make_jaxpr(
+        lambda tile: in_lanes(lambda _, x: matmul(diagonal, x))(jnp.zeros(()), tile)
+    )(tile)
+    products = str(program).count(" mul ")
+    assert products == 6  # the first row is multiplied by one
+
+
+def test_scalars_are_counted():
+    def of(model):
+        lift = lambda _, k: model.lift(Points(k), tile_weights.Needs())  # noqa: E731
+        return count_scalars(lift, jnp.zeros(()), jnp.zeros((model.dimension, 1)))
+
+    assert of(QWZ) < of(BI2SE3) < tile_weights._SHORT
+    cells = [(i, j, k) for i in range(-2, 3) for j in range(-2, 3) for k in range(-2, 3)]
+    blocks = np.zeros((125, 4, 4), complex)
+    blocks[62] = np.diag([1.0, 2.0, 3.0, 4.0])
+    long = js.HoppingModel(np.eye(3), cells, blocks, np.zeros((4, 3)), None)
+    assert of(long) > tile_weights._SHORT
