@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxspin import units
 from jaxspin.disorder.collision import RangedScattering, Scattering, scattering_rate, without_charge
@@ -21,7 +21,7 @@ from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
-from jaxspin.engine.tolerances import CONSERVED, ZERO_BY_SYMMETRY
+from jaxspin.engine.tolerances import CONSERVED, DEGENERATE_ON_SHELL, ZERO_BY_SYMMETRY
 from jaxspin.engine.xla import map_in_pieces
 from jaxspin.integration import checks
 from jaxspin.integration.levels import Levels
@@ -164,7 +164,7 @@ def disordered_response(
     conductor = _Conductor(model, surface, disorder, sea)
     _check_input(conductor, levels)
     found, findings = scan_temperatures(partial(_solve_levels, conductor), levels)
-    _check_result(found, findings, levels)
+    _check_result(found, findings, levels, conductor)
     origin = record_origin(model=model, surface=surface, levels=levels, disorder=disorder, sea=sea)
     return _assemble_result(found, conductor, levels, origin)
 
@@ -185,8 +185,11 @@ class _Level(eqx.Module):
     mechanisms: Float[Array, "m o d"]
     charge: Float[Array, ""]
     sea_error: Float[Array, "o d"]
-    sea_starts: Array
+    #: The mesh of the sea has room for this surface.
+    sea_fits: Array
     states: Array
+    #: The rates of all states are positive.
+    is_scattered: Array
     gap: Float[Array, ""]
     level_width: Float[Array, ""]
     gap_over_width: Float[Array, ""]
@@ -247,15 +250,16 @@ def _respond_at_energy(conductor: _Conductor, filled: FermiSea, nodes: FermiSurf
     on_shell = find_states(conductor.model, nodes)
     scattering = conductor.disorder.scattering(on_shell)
     width = jnp.where(on_shell.occupied, scattering_rate(on_shell, scattering), 0)
-    intrinsic, error, starts = filled(conductor.model, on_shell, nodes.band, energy)
+    intrinsic, error, fits = filled(conductor.model, on_shell, nodes.band, energy)
     found = sum_mechanisms(on_shell, scattering)
     by_name = {"intrinsic": intrinsic, **vars(found)}
     return _Level(
         mechanisms=jnp.stack([by_name[name] for name in DisorderedResponse.MECHANISMS]),
         charge=found.charge,
         sea_error=error,
-        sea_starts=starts,
+        sea_fits=fits,
         states=jnp.sum(on_shell.occupied),
+        is_scattered=jnp.all((width > 0) | ~on_shell.occupied),
         gap=jnp.min(on_shell.gap),
         level_width=jnp.max(width),
         gap_over_width=jnp.min(on_shell.gap / jnp.where(width > 0, width, 1)),
@@ -299,8 +303,9 @@ def _average_energies(energies: Energies, found: _Level) -> _Average:
         mechanisms=most(jnp.abs(found.mechanisms), 0),
         charge=most(found.charge, 0),
         sea_error=most(found.sea_error, 0),
-        sea_starts=find_extreme(jnp.all, found.sea_starts, True),
+        sea_fits=find_extreme(jnp.all, found.sea_fits, True),
         states=most(found.states, 0),
+        is_scattered=find_extreme(jnp.all, found.is_scattered, True),
         gap=least(found.gap, jnp.inf),
         level_width=most(found.level_width, 0),
         gap_over_width=least(found.gap_over_width, jnp.inf),
@@ -326,12 +331,27 @@ def _assemble_result(
     found: _Average, conductor: _Conductor, levels: Levels, origin: Origin
 ) -> DisorderedResponse:
     known = conductor.surface.companion() is not None
+    found = _nan_if_refused(found)
     errors = _estimate_errors(found, known)
     contributions: dict[str, Any] = {
         name: _build_contribution(name, _of_name(found.mechanisms, name), error, levels, origin)
         for name, error in errors.items()
     }
     return DisorderedResponse(**contributions, info=_collect_info(found))
+
+
+def _nan_if_refused(found: _Average) -> _Average:
+    """The same levels, NaN where `_check_result` raises: inside jit it cannot."""
+    worst = found.worst
+    refused = ~worst.sea_fits | (worst.gap <= DEGENERATE_ON_SHELL.of(worst.gap))
+    refused = refused | ~worst.is_scattered | _is_conserved(worst.slowest_relaxation)
+    spoilt = jnp.where(refused, jnp.nan, found.mechanisms.T).T
+    return eqx.tree_at(lambda a: a.mechanisms, found, spoilt)
+
+
+def _is_conserved(slowest: Float[Array, " e"]) -> Bool[Array, " e"]:
+    """Mask of the levels where more than the charge does not relax."""
+    return slowest < CONSERVED.of(slowest)
 
 
 def _of_name(mechanisms: Float[Array, "e m o d"], name: str) -> Float[Array, "e o d"]:
@@ -439,16 +459,22 @@ def _check_input(conductor: _Conductor, levels: Levels) -> None:
                 f"but is of type {type(sea).__name__}."
             )
         checks.check_mesh(model, sea)
+        if min(sea.shape) < 2:
+            raise ValueError(
+                "Argument `sea` must have at least two nodes along each axis, for an estimate of "
+                f"its error, but has shape {sea.shape}."
+            )
 
 
-def _check_result(average: _Average, findings: Findings, levels: Levels) -> None:
+def _check_result(
+    average: _Average, findings: Findings, levels: Levels, conductor: _Conductor
+) -> None:
     """Refuse, and warn of, what only the calculation can know."""
     if is_traced(average, findings):
         return
     refuse_findings(findings, levels)
     found, mu = average.worst, np.tile(levels.mu, levels.temperatures.size)
     states = np.asarray(found.states)
-    slowest = np.asarray(found.slowest_relaxation)
     if not np.any(states):
         raise ValueError(
             "Argument `levels` must have a mu in a band, but there is no Fermi surface at "
@@ -456,24 +482,35 @@ def _check_result(average: _Average, findings: Findings, levels: Levels) -> None
             "`anomalous_hall` gives the response of an insulator."
         )
     check_gap(np.asarray(found.gap), mu)
-    if not np.all(found.sea_starts):
-        worst = mu[np.argmin(found.sea_starts)]
-        raise ValueError(
-            "Argument `levels` must have every mu where a plane u_i = constant of the Brillouin "
-            "zone is not crossed by the Fermi surface of a band, but at "
-            f"{worst:.6g} eV it crosses all of the mesh."
-        )
-    if not np.all(np.isfinite(average.mechanisms[:, 0])):
+    _check_sea(np.asarray(found.sea_fits), mu, conductor)
+    if not (np.all(np.isfinite(average.mechanisms[:, 0])) and np.all(found.is_scattered)):
         raise ValueError(
             "Argument `disorder` must scatter every state at the Fermi energy, but leaves some "
             "without any rate, and the conductivity is infinite."
         )
-    if np.nanmin(np.append(slowest, 1)) < CONSERVED.of(slowest):
+    if np.any(_is_conserved(found.slowest_relaxation)):
         raise ValueError(
             "Argument `disorder` must relax everything but the charge, but something else is "
             "conserved, such as the spin or the number of electrons of one band."
         )
     _warn_of_doubts(average, mu)
+
+
+def _check_sea(fits: Bool[np.ndarray, " e"], mu, conductor: _Conductor) -> None:
+    """The mesh of the sea has room for the Fermi surface at each mu."""
+    if np.all(fits):
+        return
+    worst = mu[np.argmin(fits)]
+    if conductor.model.lattice is None:
+        raise ValueError(
+            "Argument `sea` must reach beyond the Fermi surface, but at mu = "
+            f"{worst:.6g} eV does not. Use a larger `scale` or `cutoff`, or more radii."
+        )
+    raise ValueError(
+        "Argument `levels` must have every mu where a plane u_i = constant of the Brillouin "
+        "zone is not crossed by the Fermi surface of a band, but at "
+        f"{worst:.6g} eV it crosses all of the mesh."
+    )
 
 
 def _warn_of_doubts(average: _Average, mu) -> None:

@@ -169,4 +169,4 @@ def structure_constants(n: int) -> Float[np.ndarray, "c c c"]:
 
 def join_tiles(x: Float[Array, "t *n K"]) -> Float[Array, "*n _"]:
     """Tiles one after the other on the k axis."""
-    return jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
+    return jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], x.shape[0] * x.shape[-1])
