@@ -238,22 +238,25 @@ def _every_second(number: int) -> np.ndarray:
 def _probe_axes(mesh: Mesh, index) -> Float[Array, "r K"]:
     """1, and for each axis factors of the weights whose sums are errors along that axis.
 
-    Gauss-Legendre along radii and polar angles: the change to every second node. Equidistant nodes:
-    the highest waves that they resolve, for the error is that of waves twice as high. (With nodes
-    at half a step from a mirror of the integrand, the rule on every second of them has the error
-    of the whole rule.)
+    In a continuum the change to every second node. On a lattice the highest waves that the nodes
+    resolve, for the error is that of waves twice as high: with nodes at half a step from a mirror
+    of the integrand, the rule on every second of them has the error of the whole rule.
     """
     numbers = jnp.unravel_index(jnp.minimum(index, mesh.size - 1), mesh.shape)
     factors = [jnp.ones(len(index))]
     for axis, (number, size) in enumerate(zip(numbers, mesh.shape, strict=True)):
-        equidistant = mesh.domain == "periodic" or axis == len(mesh.shape) - 1
-        along = _highest_waves(size) if equidistant else [1 - _every_second(size)]
+        if mesh.domain == "periodic":
+            along = _highest_waves(size)
+        elif axis < len(mesh.shape) - 1:
+            along = [1 - _every_second(size)]
+        else:
+            along = [1 - np.where(np.arange(size) % 2 == 0, size / -(-size // 2), 0)]
         factors += [jnp.asarray(one)[number] for one in along]
     return jnp.stack(factors)
 
 
 def _highest_waves(number: int) -> list[np.ndarray]:
-    """Two sums of the six highest waves, 90° apart: symmetric integrands have each sixth at least.
+    """Two sums of the six highest waves, 90° apart.
 
     The phases differ from wave to wave, or a sum would vanish at all nodes but a few.
     """
