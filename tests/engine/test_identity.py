@@ -327,7 +327,7 @@ ENTRIES = {
             js.FermiContour(8),
             js.Levels(2.0),
             js.ScalarDisorder(0.01),
-            sea=js.Disk(1.0, 8, 8),
+            sea=js.Disk(4.0, 16, 8),
         ).total.conductivity.value
     ),
     "downfolding": lambda model: js.downfold(model, (0,)).validity(K[:1]).gap,
