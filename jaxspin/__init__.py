@@ -20,11 +20,15 @@ if os.environ.get("JAXSPIN_ENABLE_X64", "1") != "0":
     jax.config.update("jax_enable_x64", True)
 
 # A loop over a tile of k-points becomes one function of machine code instead of a hundred, each
-# called by an interpreter: twice as fast. Read by XLA when its backend starts, harmless later.
+# called by an interpreter: twice as fast. XLA must not share a long result inside among threads
+# (256 kB and more), for such a function is not linked ("Symbols not found:
+# __xla_cpu_runtime_ParallelForkJoin"). Read by XLA when its backend starts, harmless later.
 _flags = os.environ.get("XLA_FLAGS", "")
-if os.environ.get("JAXSPIN_WHOLE_LOOPS", "1") != "0" and "backend_extra_options" not in _flags:
-    _whole_loops = "xla_cpu_small_while_loop_byte_threshold=1000000000"
-    os.environ["XLA_FLAGS"] = f"{_flags} --xla_backend_extra_options={_whole_loops}".strip()
+_taken = any(name in _flags for name in ("backend_extra_options", "disable_hlo_passes"))
+if os.environ.get("JAXSPIN_WHOLE_LOOPS", "1") != "0" and not _taken:
+    _whole = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=1000000000"
+    _unshared = "--xla_disable_hlo_passes=cpu-parallel-task-assigner"
+    os.environ["XLA_FLAGS"] = f"{_flags} {_whole} {_unshared}".strip()
 
 __version__ = version("jaxspin")
 
