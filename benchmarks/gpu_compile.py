@@ -37,15 +37,14 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
 os.environ["JAX_PLATFORMS"] = ""
 
-import equinox as eqx
 import jax
 import numpy as np
 from anomalous_hall import random_model
 from gpu_hlo import Traffic, read_traffic
+from gpu_sums import as_on_gpu, capture_sum, split_arrays
 from record import three, write
 
 import jaxspin as js
-from jaxspin.engine import programs
 
 LAUNCH, BANDWIDTH, FLOPS = 3e-6, 4.8e12, 34e12
 
@@ -93,62 +92,12 @@ def described_gpu():
 def compile_for_gpu(function: Callable, arguments: tuple, dump: Path):
     """A function, compiled for one GPU; what is no array is a constant of the program."""
     place = jax.sharding.SingleDeviceSharding(described_gpu())
-    as_array = lambda x: jax.numpy.asarray(x) if isinstance(x, np.ndarray) else x  # noqa: E731
-    arrays, constants = eqx.partition(jax.tree.map(as_array, arguments), eqx.is_array)
+    function, arrays = split_arrays(function, arguments)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), arrays)
     with as_on_gpu():
-        lowered = jax.jit(lambda x: select_arrays(function(*eqx.combine(x, constants)))).lower(
-            shapes
-        )
+        lowered = jax.jit(function).lower(shapes)
     options = {"xla_dump_to": str(dump), "xla_dump_hlo_as_text": True}
     return lowered.compile(compiler_options=options)
-
-
-def select_arrays(tree):
-    return eqx.filter(tree, eqx.is_array)
-
-
-def as_on_gpu():
-    """Have the package choose what it chooses on a GPU."""
-    return mock.patch.object(jax, "default_backend", return_value="gpu")
-
-
-# --------------------------------------------------------------------------- what a call compiles
-
-
-class Found(Exception):
-    """The program that was looked for; the call that asked for it need not go on."""
-
-
-def capture_sum(call: Callable[[], Any]) -> tuple[Callable, tuple]:
-    """The loop over the tiles of a mesh that a call runs, and its arguments."""
-
-    def run(program, *arguments, code=None):
-        if program.__name__ != "_add_blocks":
-            return original(program, *arguments, code=code)
-        raise Found(program.__wrapped__, arguments)
-
-    original = programs.Program.__call__
-    with mock.patch.object(programs.Program, "__call__", run), as_on_gpu():
-        try:
-            call()
-        except Found as found:
-            return found.args
-    raise ValueError("The call runs no loop over the tiles of a mesh.")
-
-
-def capture_programs(call: Callable[[], Any]) -> list[tuple[Callable, tuple]]:
-    """Every program that a call runs, with its arguments."""
-    found = []
-
-    def run(program, *arguments, code=None):
-        found.append((program.__wrapped__, arguments))
-        return original(program, *arguments, code=code)
-
-    original = programs.Program.__call__
-    with mock.patch.object(programs.Program, "__call__", run), as_on_gpu():
-        call()
-    return found
 
 
 # --------------------------------------------------------------------------- machine code

@@ -27,14 +27,14 @@ Objects = np.ndarray  # of `Lane`
 
 
 class NotInLanes(Exception):
-    """An operation that has no rule; the function is computed in arrays."""
+    """An operation that has no rule, or too many; the function is computed in arrays."""
 
 
-def in_lanes(function: Callable) -> Callable:
+def in_lanes(function: Callable, most: int) -> Callable:
     """A function (fixed, tile) -> results, computed with a lane for each element of its matrices.
 
-    Its derivative is that of `function`. A function with an operation that has no rule here is
-    computed as it is.
+    Its derivative is that of `function`. A function with an operation that has no rule here, or
+    with more scalars than `most`, is computed as it is.
 
     Args:
         function: of what is the same at all k-points, and of arrays whose last axis is k, each in
@@ -47,7 +47,7 @@ def in_lanes(function: Callable) -> Callable:
     @with_derivative(differentiate)
     def compute(fixed, tile):
         try:
-            return _evaluate_in_lanes(function, fixed, tile)
+            return _evaluate_in_lanes(function, most, fixed, tile)
         except NotInLanes:
             return function(fixed, tile)
 
@@ -77,8 +77,10 @@ def _keep_known(leaf):
     return np.asarray(leaf) if known else leaf
 
 
-def _evaluate_in_lanes(function: Callable, fixed, tile):
+def _evaluate_in_lanes(function: Callable, most: int, fixed, tile):
     program, shapes, arrays = _trace_at_one(function, fixed, tile)
+    if _count_results(program.jaxpr) > most:
+        raise NotInLanes(f"more than {most} scalars")
     leaves = jax.tree.leaves(tile)
     points = max(leaf.shape[-1] for leaf in leaves)
     numbers: list[Any] = jax.tree.leaves(arrays)
@@ -205,8 +207,7 @@ def _lane_of_number(x) -> Lane:
 
 def _join_elements(objects: Objects, points: int, dtype) -> Array:
     """An array whose last axis is k."""
-    real = float if not jnp.issubdtype(dtype, jnp.inexact) else jnp.finfo(dtype).dtype
-    part = real if jnp.issubdtype(dtype, jnp.inexact) else dtype
+    part = _part_type(dtype)
     as_lane = lambda x: jnp.broadcast_to(jnp.asarray(x, part), (points,))  # noqa: E731
 
     def join(parts):
@@ -214,7 +215,7 @@ def _join_elements(objects: Objects, points: int, dtype) -> Array:
 
     lanes = objects.ravel().tolist()
     joined = join([lane.real for lane in lanes])
-    if not jnp.issubdtype(dtype, jnp.complexfloating):
+    if not _is_complex(dtype):
         return joined
     return jax.lax.complex(joined, join([lane.imag for lane in lanes]))
 

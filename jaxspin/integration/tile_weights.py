@@ -77,8 +77,7 @@ def weigh_in_lanes(observed: Observed, points: Points, nodes, check) -> Weighed:
     function, tile = weigh, (points.k, nodes)
     if count_scalars(lift, observed, points.k) > _SHORT:
         function, tile = weigh_lifted, (observed.model.lift(points, observed.needs), nodes)
-    few = count_scalars(function, observed, tile) <= _FEW
-    return (in_lanes(function) if few else function)(observed, tile)
+    return in_lanes(function, _FEW)(observed, tile)
 
 
 def _weigh_lifted(observed: Observed, lifted: Lifted, nodes, check) -> Weighed:

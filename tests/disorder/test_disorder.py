@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from dense_disorder import Dense, local, ranged
 from one_level import at_first_level
-from systems import random_unitary
+from systems import SquareLattice, random_unitary
 
 import jaxspin as js
 from jaxspin.disorder import GaussianCorrelator, fermi_states as shells, relaxation
@@ -946,18 +946,10 @@ def test_sea_inside_the_fermi_surface_is_refused():
         respond(dirac(), EIGHT, 1.0, sea=js.Plane(0.1, 1, 36))
 
 
-class Interlaced(js.Model):
+class Interlaced(SquareLattice):
     """Cosine bands of five pockets, whose contours cross every plane of the zone at 0.8 eV."""
 
     mass: jax.Array
-
-    @property
-    def dimension(self):
-        return 2
-
-    @property
-    def lattice(self):
-        return jnp.eye(2)
 
     def __call__(self, k):
         x, y = k[0] + 2 * k[1], 2 * k[0] - k[1]

@@ -1,50 +1,35 @@
 """Programs for a GPU, lowered without one; `benchmarks/gpu_compile.py` compiles them."""
 
-from unittest import mock
+import sys
+from pathlib import Path
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
 
 import jaxspin as js
 from jaxspin import models
-from jaxspin.engine import programs, tile_sizes
+from jaxspin.engine import tile_sizes
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from gpu_sums import as_on_gpu, capture_sum, split_arrays
 
 LEVELS, SCAN = js.Levels(0.1, 300.0), js.Levels(np.linspace(-1, 1, 201))
 QWZ, RASHBA = models.QiWuZhang(1.0, -1.0), models.Rashba(4.0, 1.0, 0.1)
 GRID, DISK = js.Grid((12, 12)), js.Disk(0.9, 8, 12)
 
 
-class Found(Exception):
-    """The program that was looked for."""
-
-
 @pytest.fixture
 def on_gpu():
-    with mock.patch.object(jax, "default_backend", return_value="gpu"):
+    with as_on_gpu():
         yield
 
 
-def lower_sum(call, monkeypatch) -> str:
+def lower_sum(call) -> str:
     """StableHLO of the loop over the tiles that a call runs, for CUDA."""
-
-    def run(program, *arguments, code=None):
-        if program.__name__ != "_add_blocks":
-            return original(program, *arguments, code=code)
-        raise Found(program.__wrapped__, arguments)
-
-    original = programs.Program.__call__
-    monkeypatch.setattr(programs.Program, "__call__", run)
-    with pytest.raises(Found) as found:
-        call()
-    function, arguments = found.value.args
-    as_array = lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x  # noqa: E731
-    arrays, rest = eqx.partition(jax.tree.map(as_array, arguments), eqx.is_array)
-    program = jax.jit(lambda x: eqx.filter(function(*eqx.combine(x, rest)), eqx.is_array))
-    return export.export(program, platforms=["cuda"])(arrays).mlir_module()
+    function, arrays = split_arrays(*capture_sum(call))
+    return export.export(jax.jit(function), platforms=["cuda"])(arrays).mlir_module()
 
 
 CALLS = {
@@ -62,20 +47,20 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_sums_lower_for_a_gpu(name, on_gpu, monkeypatch):
+def test_sums_lower_for_a_gpu(name, on_gpu):
     """And call back to nobody, with no LAPACK."""
-    text = lower_sum(CALLS[name], monkeypatch)
+    text = lower_sum(CALLS[name])
     assert "stablehlo.while" in text or "stablehlo.reduce" in text
     for word in ("callback", "lapack", "syev"):
         assert word not in text
 
 
-def test_a_model_of_many_bands_calls_the_library_of_the_gpu(on_gpu, monkeypatch):
+def test_a_model_of_many_bands_calls_the_library_of_the_gpu(on_gpu):
     blocks = np.random.default_rng(0).normal(size=(3, 14, 14)) + 0j
     blocks[0] += blocks[0].T
     blocks[2] = blocks[1].conj().T
     model = js.HoppingModel(np.eye(2), [(0, 0), (1, 1), (-1, -1)], blocks, np.zeros((14, 2)), None)
-    text = lower_sum(lambda: js.carrier_density(model, GRID, LEVELS), monkeypatch)
+    text = lower_sum(lambda: js.carrier_density(model, GRID, LEVELS))
     assert "cusolver" in text
     assert "lapack" not in text
 

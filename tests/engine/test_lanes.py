@@ -99,7 +99,9 @@ def test_a_function_of_matrices():
     matrix = jnp.asarray(RANDOM.normal(size=(3, 3)) + 1j * RANDOM.normal(size=(3, 3)))
     x = jnp.asarray(RANDOM.normal(size=(3, 3, 7)) + 1j * RANDOM.normal(size=(3, 3, 7)))
     tile = x, jnp.asarray(RANDOM.normal(size=7))
-    for found, expected in zip(in_lanes(product)(matrix, tile), product(matrix, tile), strict=True):
+    for found, expected in zip(
+        in_lanes(product, 10_000)(matrix, tile), product(matrix, tile), strict=True
+    ):
         np.testing.assert_allclose(found, expected, rtol=1e-13)
 
 
@@ -109,7 +111,7 @@ def test_derivatives_are_those_of_the_arrays(mode):
     tile = jnp.asarray(RANDOM.normal(size=(3, 3, 5)) + 0j), jnp.ones(5)
     found, expected = (
         mode(lambda a, compute=compute: compute(a, tile)[0].real)(matrix)
-        for compute in (in_lanes(product), product)
+        for compute in (in_lanes(product, 10_000), product)
     )
     np.testing.assert_allclose(found, expected, rtol=1e-13)
 
@@ -117,14 +119,14 @@ def test_derivatives_are_those_of_the_arrays(mode):
 def test_a_batch_of_models():
     matrices = jnp.asarray(RANDOM.normal(size=(4, 3, 3)) + 0j)
     tile = jnp.asarray(RANDOM.normal(size=(3, 3, 5)) + 0j), jnp.ones(5)
-    found = jax.vmap(lambda a: in_lanes(product)(a, tile)[0])(matrices)
+    found = jax.vmap(lambda a: in_lanes(product, 10_000)(a, tile)[0])(matrices)
     expected = jnp.stack([product(a, tile)[0] for a in matrices])
     np.testing.assert_allclose(found, expected, rtol=1e-13)
 
 
 def test_one_point():
     tile = jnp.asarray(RANDOM.normal(size=(3, 3, 1)) + 0j), jnp.ones(1)
-    found, expected = in_lanes(product)(jnp.eye(3), tile), product(jnp.eye(3), tile)
+    found, expected = in_lanes(product, 10_000)(jnp.eye(3), tile), product(jnp.eye(3), tile)
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-13)
 
 
@@ -135,7 +137,9 @@ def test_an_operation_without_a_rule_is_computed_in_arrays():
         return jnp.sort(tile, axis=0)[1] + fixed
 
     tile = jnp.asarray(RANDOM.normal(size=(3, 6)))
-    np.testing.assert_array_equal(in_lanes(middle)(jnp.asarray(2.0), tile), middle(2.0, tile))
+    np.testing.assert_array_equal(
+        in_lanes(middle, 10_000)(jnp.asarray(2.0), tile), middle(2.0, tile)
+    )
 
 
 def test_known_zeros_cost_nothing():
@@ -143,7 +147,7 @@ def test_known_zeros_cost_nothing():
     diagonal = np.diag([1.0, 2.0, 3.0])[..., None]
     tile = jnp.ones((3, 3, 4))
     program = jax.make_jaxpr(
-        lambda tile: in_lanes(lambda _, x: matmul(diagonal, x))(jnp.zeros(()), tile)
+        lambda tile: in_lanes(lambda _, x: matmul(diagonal, x), 10_000)(jnp.zeros(()), tile)
     )(tile)
     products = str(program).count(" mul ")
     assert products == 6  # the first row is multiplied by one
