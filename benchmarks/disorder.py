@@ -43,10 +43,10 @@ def of_pairs(states) -> DenseScattering:
 
 def collision_operator() -> list[dict]:
     states = circle_of_states(STATES)
-    source = -states.expectation(states.slopes)
-    local = eqx.filter_jit(lambda states: DISORDER.scattering(states).solve(source))
+    source = -states.expectation_values(states.slopes)
+    local = eqx.filter_jit(lambda states: DISORDER.scattering(states).solve_collisions(source))
     scattering = of_pairs(states)
-    pairs = eqx.filter_jit(lambda scattering: scattering.solve(source))
+    pairs = eqx.filter_jit(lambda scattering: scattering.solve_collisions(source))
 
     def repeated():  # one solve is shorter than what a machine does now and then on the side
         for _ in range(REPEATS - 1):

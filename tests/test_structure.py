@@ -199,6 +199,26 @@ def test_a_comparison_with_the_adjoint_is_found():
         assert comparisons_with_the_adjoint(ast.parse(code))
 
 
+def repeated_classes(trees: dict[str, ast.AST]) -> dict[str, list[str]]:
+    """Names that several classes have, with or without an underscore in front."""
+    places: dict[str, list[str]] = {}
+    for name, syntax in trees.items():
+        for node in ast.walk(syntax):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name.lstrip("_"), []).append(name)
+    return {word: found for word, found in places.items() if len(found) > 1}
+
+
+def test_every_class_has_a_name_of_its_own():
+    """So that a name in an error, or in a search, means one thing."""
+    assert not repeated_classes({name: tree(name) for name in FILES})
+
+
+def test_a_name_of_two_classes_is_found():
+    trees = {"a": ast.parse("class Sum: pass"), "b": ast.parse("def f():\n    class _Sum: pass")}
+    assert repeated_classes(trees) == {"Sum": ["a", "b"]}
+
+
 def public(body: list[ast.stmt], prefix: str = ""):
     """The public functions and classes, and the methods of public classes that define a name."""
     for node in body:

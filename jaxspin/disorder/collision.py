@@ -44,15 +44,15 @@ class Scattering(eqx.Module):
         """Size of the matrix that is solved with."""
 
     @abstractmethod
-    def average(self, vectors: Float[Array, "*c m a"]) -> Float[Array, "*c m b"]:
+    def average_disorder(self, vectors: Float[Array, "*c m a"]) -> Float[Array, "*c m b"]:
         """𝒲_a[Σ_b w_b X_b] for a matrix X on each state; b is 1 where all a have the same."""
 
     @abstractmethod
-    def solve(self, source: Float[Array, "j a"]) -> Float[Array, "j a"]:
+    def solve_collisions(self, source: Float[Array, "j a"]) -> Float[Array, "j a"]:
         """n with J0 n = source and Σ w n = 0."""
 
     @abstractmethod
-    def relaxation(self) -> Float[Array, " r"]:
+    def relaxation_rates(self) -> Float[Array, " r"]:
         """Eigenvalues of J0/2Γ, ascending: 0 for the charge; for local disorder only those that
         are not 1, at most n² of them."""
 
@@ -75,10 +75,10 @@ class LocalScattering(Scattering):
     def number_of_unknowns(self):
         return len(self.vectors)
 
-    def average(self, vectors):
+    def average_disorder(self, vectors):
         return self.coupling @ (vectors @ self.weight)[..., None]
 
-    def solve(self, source):
+    def solve_collisions(self, source):
         p, rate, share = self.vectors, self.state_rates, self.weight_over_rate
         density = p @ self.weight
         dual = self.coupling @ density
@@ -87,9 +87,9 @@ class LocalScattering(Scattering):
         matrix = jnp.eye(len(p)) - self.collision_kernel @ self.coupling + charge
         scattered = jnp.linalg.solve(matrix, p @ (source * share).T)
         n = (source + 2 * jnp.pi * (self.coupling @ scattered).T @ p) / rate
-        return jnp.where(self.weight != 0, without_charge(n, self.weight), 0)
+        return jnp.where(self.weight != 0, remove_charge(n, self.weight), 0)
 
-    def relaxation(self):
+    def relaxation_rates(self):
         squares, axes = jnp.linalg.eigh(self.collision_kernel)
         root = axes * jnp.sqrt(jnp.maximum(squares, 0))
         return 1 - jnp.linalg.eigvalsh(root.T @ self.coupling @ root)[::-1]
@@ -97,7 +97,7 @@ class LocalScattering(Scattering):
     @property
     def state_rates(self) -> Float[Array, " a"]:
         """2Γ of each state, eV; 1 in empty slots."""
-        return _born_rate(self.vectors, self.average(self.vectors), self.weight)
+        return _born_rate(self.vectors, self.average_disorder(self.vectors), self.weight)
 
     @property
     def weight_over_rate(self) -> Float[Array, " a"]:
@@ -132,23 +132,23 @@ class DenseScattering(RangedScattering):
     #: W(k_a − k_b).
     correlation: Float[Array, "a a"]
 
-    def average(self, vectors):
+    def average_disorder(self, vectors):
         return (vectors * self.weight) @ self.correlation.T
 
-    def solve(self, source):
-        rate = _born_rate(self.vectors, self.average(self.vectors), self.weight)
-        into = 2 * jnp.pi * self.correlation * (self.vectors.T @ self.vectors) * self.weight
+    def solve_collisions(self, source):
+        rate = _born_rate(self.vectors, self.average_disorder(self.vectors), self.weight)
+        scattered_in = 2 * jnp.pi * self.correlation * (self.vectors.T @ self.vectors) * self.weight
         total = jnp.sum(self.weight)
         charge = jnp.mean(rate) / jnp.where(total == 0, 1, total) * self.weight
-        matrix = jnp.diag(rate) - into + charge
+        matrix = jnp.diag(rate) - scattered_in + charge
         n = jnp.linalg.solve(matrix, source.T).T
-        return jnp.where(self.weight != 0, without_charge(n, self.weight), 0)
+        return jnp.where(self.weight != 0, remove_charge(n, self.weight), 0)
 
-    def relaxation(self):
-        rate = _born_rate(self.vectors, self.average(self.vectors), self.weight)
+    def relaxation_rates(self):
+        rate = _born_rate(self.vectors, self.average_disorder(self.vectors), self.weight)
         root = jnp.sqrt(jnp.abs(self.weight) / rate)
-        into = 2 * jnp.pi * self.correlation * (self.vectors.T @ self.vectors)
-        return 1 - jnp.linalg.eigvalsh(root[:, None] * into * root)[::-1]
+        scattered_in = 2 * jnp.pi * self.correlation * (self.vectors.T @ self.vectors)
+        return 1 - jnp.linalg.eigvalsh(root[:, None] * scattered_in * root)[::-1]
 
 
 #: States whose correlations with all others are in memory at a time.
@@ -163,24 +163,27 @@ class IterativeScattering(RangedScattering):
     vectors: Float[Array, "m a"]
     correlator: Callable[[Float[Array, " d"]], Float[Array, ""]]
 
-    def average(self, vectors):
+    def average_disorder(self, vectors):
         flat = (vectors * self.weight).reshape(-1, len(self.weight))
-        into = lambda k: _correlate_states(self.correlator, k[:, None], self.k)[0] @ flat.T  # noqa: E731
-        result = jax.lax.map(into, self.k.T, batch_size=BLOCK)
+
+        def scatter_into(k):
+            return _correlate_states(self.correlator, k[:, None], self.k)[0] @ flat.T
+
+        result = jax.lax.map(scatter_into, self.k.T, batch_size=BLOCK)
         return result.T.reshape(vectors.shape)
 
-    def solve(self, source):
+    def solve_collisions(self, source):
         p, w = self.vectors, self.weight
-        rate = _born_rate(p, self.average(p), w)
+        rate = _born_rate(p, self.average_disorder(p), w)
         total = jnp.sum(w)
         total = jnp.where(total == 0, 1, total)
 
         def apply_collisions(n):  # J0/2Γ, with the charge relaxing at the rate 1
-            back = 2 * jnp.pi * jnp.sum(p * self.average(n * p), axis=0) / rate
-            return n - back + (n @ w) / total
+            scattered_in = 2 * jnp.pi * jnp.sum(p * self.average_disorder(n * p), axis=0) / rate
+            return n - scattered_in + (n @ w) / total
 
-        like = jax.ShapeDtypeStruct(w.shape, w.dtype)
-        operator = lineax.FunctionLinearOperator(apply_collisions, like)
+        states = jax.ShapeDtypeStruct(w.shape, w.dtype)
+        operator = lineax.FunctionLinearOperator(apply_collisions, states)
         # Each unknown is compared with the largest, for many are zero by symmetry.
         solver = lineax.GMRES(rtol=0.0, atol=COLLISION.of(source), restart=50, stagnation_iters=100)
 
@@ -190,19 +193,19 @@ class IterativeScattering(RangedScattering):
             return size * lineax.linear_solve(operator, s / size, solver).value
 
         n = jax.lax.map(solve_scaled, source / rate)
-        return jnp.where(w != 0, without_charge(n, w), 0)
+        return jnp.where(w != 0, remove_charge(n, w), 0)
 
-    def relaxation(self):
+    def relaxation_rates(self):
         return jnp.full(1, jnp.nan)  # would need all pairs in memory
 
 
 def scattering_rate(shell: FermiStates, scattering: Scattering) -> Float[Array, " a"]:
     """2Γ = ħ/τ of each state in the Born approximation, eV; 1 in empty slots."""
     vectors = as_vector(shell.projector)
-    return _born_rate(vectors, scattering.average(vectors), shell.weight)
+    return _born_rate(vectors, scattering.average_disorder(vectors), shell.weight)
 
 
-def without_charge(n: Float[Array, "j a"], weight: Float[Array, " a"]) -> Float[Array, "j a"]:
+def remove_charge(n: Float[Array, "j a"], weight: Float[Array, " a"]) -> Float[Array, "j a"]:
     """n with the constant taken off that makes Σ w n = 0."""
     total = jnp.sum(weight)
     return n - (n @ weight)[:, None] / jnp.where(total == 0, 1, total)

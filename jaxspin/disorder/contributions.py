@@ -31,26 +31,28 @@ class Parts(eqx.Module):
 def sum_mechanisms(shell: FermiStates, scattering: Scattering) -> Parts:
     """The contributions of the Fermi surface."""
     operators = measured_operators(shell)
-    values = shell.expectation(operators)
-    dressed = mix_interband(shell, scattering, operators)
+    values = shell.expectation_values(operators)
+    mixed_in = mix_interband(shell, scattering, operators)
     d = len(shell.slopes)
-    velocity, jump = -values[:d], -dressed[:d]  # of v rather than of the current −v
-    n = scattering.solve(-velocity)
-    turned = skew_source(shell, scattering, n)
-    third = third_source(shell, scattering, n)
-    sources = jnp.concatenate([jump, -turned, third])
-    n_jump, n_turned, n_third = jnp.split(scattering.solve(sources), 3)
+    velocity, extrinsic_velocity = -values[:d], -mixed_in[:d]  # of v rather than of the current −v
+    n = scattering.solve_collisions(-velocity)
+    skew = skew_source(shell, scattering, n)
+    third_order = third_cumulant_source(shell, scattering, n)
+    sources = jnp.concatenate([extrinsic_velocity, -skew, third_order])
+    n_side_jump, n_skew, n_third = jnp.split(scattering.solve_collisions(sources), 3)
 
     def sum_states(weights: Float[Array, "o a"], n: Float[Array, "j a"]) -> Float[Array, "o j"]:
         return (weights * shell.weight) @ n.T
 
     return Parts(
         drude=sum_states(values, n),
-        extrinsic=sum_states(dressed, n),
-        side_jump=sum_states(values, n_jump),
-        skew=sum_states(values, n_turned),
+        extrinsic=sum_states(mixed_in, n),
+        side_jump=sum_states(values, n_side_jump),
+        skew=sum_states(values, n_skew),
         third_cumulant=sum_states(values, n_third),
-        charge=_find_imbalance(shell.weight, jnp.stack([velocity, jump, turned, third])),
+        charge=_find_imbalance(
+            shell.weight, jnp.stack([velocity, extrinsic_velocity, skew, third_order])
+        ),
     )
 
 
@@ -70,10 +72,10 @@ def mix_interband(
     collision term of the field, (38), with its first sum over all bands m'. As printed (m' = m) it
     depends on the gauge where several bands are at the Fermi energy.
     """
-    p, mixing = as_vector(shell.projector), as_vector(shell.interband(operators))
-    out = jnp.sum(mixing * scattering.average(p), axis=-2)
-    back = jnp.sum(p * scattering.average(mixing), axis=-2)
-    return 2 * jnp.pi * (back - out)
+    p, mixing = as_vector(shell.projector), as_vector(shell.interband_mixing(operators))
+    scattering_out = jnp.sum(mixing * scattering.average_disorder(p), axis=-2)
+    scattering_in = jnp.sum(p * scattering.average_disorder(mixing), axis=-2)
+    return 2 * jnp.pi * (scattering_in - scattering_out)
 
 
 def skew_source(
@@ -88,26 +90,26 @@ def skew_source(
     """
     p = as_vector(shell.projector)
     bands = shell.projector.shape[0]
-    self_energy = as_matrix(scattering.average(p), bands)
-    scattered = as_matrix(scattering.average(n[:, None] * p), bands)
-    difference = n[:, None, None] * self_energy - scattered
-    mixed = product(product(shell.resolvent, difference), shell.projector)
-    coherence = -1j * jnp.pi * (mixed - dagger(mixed))
-    onto = product(shell.projector, self_energy)
-    out = 2 * jnp.sum(diagonal_of_product(onto, coherence), axis=-2).real
-    back = jnp.sum(p * scattering.average(as_vector(coherence)), axis=-2)
-    return 2 * jnp.pi * (out - back)
+    self_energy = as_matrix(scattering.average_disorder(p), bands)
+    scattered_in = as_matrix(scattering.average_disorder(n[:, None] * p), bands)
+    difference = n[:, None, None] * self_energy - scattered_in
+    transition = product(product(shell.resolvent, difference), shell.projector)
+    coherence = -1j * jnp.pi * (transition - dagger(transition))
+    on_shell = product(shell.projector, self_energy)
+    scattering_out = 2 * jnp.sum(diagonal_of_product(on_shell, coherence), axis=-2).real
+    scattering_in = jnp.sum(p * scattering.average_disorder(as_vector(coherence)), axis=-2)
+    return 2 * jnp.pi * (scattering_out - scattering_in)
 
 
-def third_source(
+def third_cumulant_source(
     shell: FermiStates, scattering: Scattering, n: Float[Array, "j a"]
 ) -> Float[Array, "j a"]:
     """4π²κ₃ Im Tr(P_a ρ̂ N̂), the golden rule to third order in a potential without range."""
-    weighted = shell.projector * shell.weight
-    density = jnp.sum(weighted, axis=-1)[..., None]
-    pushed = jnp.sum(weighted * n[:, None, None], axis=-1)[..., None]
-    twisted = diagonal_of_product(shell.projector, product(density, pushed))
-    return 4 * jnp.pi**2 * scattering.third_cumulant * jnp.sum(twisted, axis=-2).imag
+    weighted_projectors = shell.projector * shell.weight
+    density = jnp.sum(weighted_projectors, axis=-1)[..., None]
+    distribution = jnp.sum(weighted_projectors * n[:, None, None], axis=-1)[..., None]
+    triple_product = diagonal_of_product(shell.projector, product(density, distribution))
+    return 4 * jnp.pi**2 * scattering.third_cumulant * jnp.sum(triple_product, axis=-2).imag
 
 
 def _find_imbalance(weight, sources: Float[Array, "s d a"]) -> Float[Array, ""]:

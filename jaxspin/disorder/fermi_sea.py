@@ -54,7 +54,7 @@ class _Rays(NamedTuple):
     step: Float[Array, "d a"]
     #: Index of the band of each state.
     band: Int[Array, " a"]
-    occupied: Bool[Array, " a"]
+    is_occupied: Bool[Array, " a"]
 
 
 class FermiSea(eqx.Module):
@@ -80,9 +80,9 @@ class FermiSea(eqx.Module):
         if self.mesh.domain == "periodic":
             filled, rays, fits = self._start_from_planes(model, on_shell, band, mu)
         else:
-            filled, fits = self.ends < mu, _size_of(on_shell) < self.reach
-            rays = _Rays(jnp.zeros_like(on_shell.k), on_shell.k, band, on_shell.occupied)
-        velocity = on_shell.expectation(on_shell.slopes)
+            filled, fits = self.ends < mu, _surface_size(on_shell) < self.reach
+            rays = _Rays(jnp.zeros_like(on_shell.k), on_shell.k, band, on_shell.is_occupied)
+        velocity = on_shell.expectation_values(on_shell.slopes)
         flux = on_shell.weight * jnp.sum(velocity * rays.step, axis=0)
         value, *errors = self._sum_filled(filled, mu)
         along, along_thinned = self._integrate_rays(model, rays, mu) @ flux
@@ -102,7 +102,7 @@ class FermiSea(eqx.Module):
         def add_node(total, node):
             t, weights = node
             value = _weigh_band(model, rays.start + t * rays.step, rays.band, mu)
-            return total + weights[:, None, None] * jnp.where(rays.occupied, value, 0), None
+            return total + weights[:, None, None] * jnp.where(rays.is_occupied, value, 0), None
 
         operators = model.dimension + 3
         zero = jnp.zeros((2, operators, model.dimension, len(rays.band)))
@@ -123,13 +123,13 @@ class FermiSea(eqx.Module):
         best = jnp.argmax(jax.lax.stop_gradient(margin), axis=1)
         filled = jnp.take_along_axis(below, best[:, None], axis=1)
         axes, origins = (jnp.asarray(np.array(x))[best] for x in zip(*labels, strict=True))
-        crossed = jnp.zeros(n, bool).at[band].max(on_shell.occupied)
+        crossed = jnp.zeros(n, bool).at[band].max(on_shell.is_occupied)
         uncrossed = jnp.all((jnp.max(margin, axis=1) > 0) | ~crossed)
         reciprocal = reciprocal_vectors(model.lattice)
         u = jnp.linalg.solve(reciprocal.T, on_shell.k)
         along = jnp.take_along_axis(u, axes[band][None], axis=0)[0]
         ray = jnp.mod(along - origins[band], 1.0) * reciprocal[axes[band]].T
-        return filled, _Rays(on_shell.k - ray, ray, band, on_shell.occupied), uncrossed
+        return filled, _Rays(on_shell.k - ray, ray, band, on_shell.is_occupied), uncrossed
 
 
 def fermi_sea(model: Model, mesh: Mesh) -> FermiSea:
@@ -138,7 +138,7 @@ def fermi_sea(model: Model, mesh: Mesh) -> FermiSea:
     tiles = -(-mesh.size // tile)
     index = np.arange(tiles * tile).reshape(tiles, tile)
 
-    def of_tile(index):
+    def evaluate_tile(index):
         nodes = mesh.points(jnp.minimum(index, mesh.size - 1), model.lattice)
         bands = solve_bands(model, nodes.k, DEGENERATE_TO_ROUNDING)
         pairs = _weigh_pairs(bands)
@@ -150,7 +150,7 @@ def fermi_sea(model: Model, mesh: Mesh) -> FermiSea:
             nodes.weight * _probe_axes(mesh, index),
         )
 
-    tiled = jax.lax.map(of_tile, jnp.asarray(index))
+    tiled = jax.lax.map(evaluate_tile, jnp.asarray(index))
     layers, energies, weights = (join_tiles(x)[..., : mesh.size] for x in tiled)
     ends, reach = energies, jnp.asarray(jnp.inf)
     if mesh.domain != "periodic":
@@ -180,7 +180,7 @@ def _choose_scale(model, surface, mu) -> Float[Array, ""]:
     away = jnp.min(jnp.maximum(jnp.maximum(mu - energies[-1], energies[0] - mu), 0))
     smooth = jnp.maximum(energies[-1] - energies[0], away / (_SHARP / 2))
     scale = smooth / jnp.where(velocity == 0, 1, velocity)
-    size = _size_of(surface)
+    size = _surface_size(surface)
     bounded = jnp.clip(scale, size * _SMALLEST, size * _LARGEST)
     return jnp.where(size > 0, bounded, jnp.where(scale > 0, scale, 1.0))
 
@@ -192,7 +192,7 @@ def _choose_scale(model, surface, mu) -> Float[Array, ""]:
 _SMALLEST, _LARGEST = 1e-3, 1e2
 
 
-def _size_of(surface: FermiSurface | FermiStates) -> Float[Array, ""]:
+def _surface_size(surface: FermiSurface | FermiStates) -> Float[Array, ""]:
     """The largest |k| of a surface, 0 where there is none."""
     return jnp.max(jnp.where(surface.weight != 0, jnp.linalg.norm(surface.k, axis=0), 0))
 
@@ -202,7 +202,7 @@ def _place_on_rays(mesh: Mesh, ray) -> tuple[Float[Array, "j a"], Float[Array, "
     number = max(mesh.shape) if mesh.domain == "periodic" else mesh.shape[0]
     x, weight = np.polynomial.legendre.leggauss(number)
     x = jnp.asarray(x + 1)[:, None] / 2 + jnp.zeros(ray.shape[1])
-    weights = jnp.asarray(np.stack([weight, weight * _every_second(number)], axis=1)) / 2
+    weights = jnp.asarray(np.stack([weight, weight * _thinned_weights(number)], axis=1)) / 2
     if mesh.domain == "periodic":
         return x, jnp.broadcast_to(weights[..., None], (number, 2, ray.shape[1]))
     t, slope = _gather_nodes(mesh, jax.lax.stop_gradient(jnp.linalg.norm(ray, axis=0)), x)
@@ -221,7 +221,7 @@ def _gather_nodes(mesh: Any, length, x):
 
 
 @functools.cache
-def _every_second(number: int) -> np.ndarray:
+def _thinned_weights(number: int) -> np.ndarray:
     """Weights of the rule on every second Gauss-Legendre node over those on all; 0 at the others.
 
     The rule is exact for polynomials of a quarter of the degree. Its weights are 1.7 to 2.2 times
@@ -248,7 +248,7 @@ def _probe_axes(mesh: Mesh, index) -> Float[Array, "r K"]:
         if mesh.domain == "periodic":
             along = _highest_waves(size)
         elif axis < len(mesh.shape) - 1:
-            along = [1 - _every_second(size)]
+            along = [1 - _thinned_weights(size)]
         else:
             along = [1 - np.where(np.arange(size) % 2 == 0, size / -(-size // 2), 0)]
         factors += [jnp.asarray(one)[number] for one in along]

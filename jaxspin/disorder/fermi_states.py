@@ -36,18 +36,18 @@ class FermiStates(eqx.Module):
     spin: Complex[Array, "3 n n #a"]
 
     @property
-    def occupied(self) -> Array:
+    def is_occupied(self) -> Array:
         """Which slots hold a state."""
         return self.weight != 0
 
-    def expectation(self, operator: Complex[Array, "*c n n a"]) -> Float[Array, "*c a"]:
+    def expectation_values(self, operator: Complex[Array, "*c n n a"]) -> Float[Array, "*c a"]:
         """⟨u|O|u⟩ of each state."""
         return jnp.sum(diagonal_of_product(self.projector, operator), axis=-2).real
 
-    def interband(self, operator: Complex[Array, "*c n n a"]) -> Complex[Array, "*c n n a"]:
+    def interband_mixing(self, operator: Complex[Array, "*c n n a"]) -> Complex[Array, "*c n n a"]:
         """B[O] = (R O P − P O R)/2i, Hermitian; for O = ∂_jH it is [∂_jP, P]/2i."""
-        mixed = product(product(self.resolvent, operator), self.projector)
-        return (mixed - dagger(mixed)) / 2j
+        transition = product(product(self.resolvent, operator), self.projector)
+        return (transition - dagger(transition)) / 2j
 
 
 def find_states(model: Model, surface: FermiSurface) -> FermiStates:
@@ -84,12 +84,14 @@ def _level_jvp(primals, tangents):
     result = resolve_state(*primals)
     _, projector, resolvent, gap = result
     change = tangents[0]
-    moved = product(resolvent, product(change, projector))  # R dH P
+    transition = product(resolvent, product(change, projector))  # R dH P
     slope = jnp.sum(diagonal_of_product(projector, change), axis=0).real
-    turned = product(resolvent, moved)
-    inner = product(product(resolvent, change), resolvent)
-    bent = inner - slope * product(resolvent, resolvent) - turned - dagger(turned)
-    return result, (slope, moved + dagger(moved), bent, jnp.zeros_like(gap))
+    second_order = product(resolvent, transition)
+    virtual = product(product(resolvent, change), resolvent)
+    resolvent_change = (
+        virtual - slope * product(resolvent, resolvent) - second_order - dagger(second_order)
+    )
+    return result, (slope, transition + dagger(transition), resolvent_change, jnp.zeros_like(gap))
 
 
 @with_derivative(_level_jvp)

@@ -42,20 +42,20 @@ def _find_relaxation(model, nodes, disorder) -> tuple[Relaxation, Float[Array, "
     """And the smallest gap at the Fermi energy."""
     on_shell = find_states(model, nodes)
     scattering = disorder.scattering(on_shell)
-    velocity = on_shell.expectation(on_shell.slopes)
-    path = scattering.solve(velocity)
+    velocity = on_shell.expectation_values(on_shell.slopes)
+    path = scattering.solve_collisions(velocity)
     square = jnp.sum(velocity**2, axis=0)
-    found = Relaxation(
+    result = Relaxation(
         k=nodes.k,
         band=nodes.band,
         weight=nodes.weight,
         velocity=velocity,
-        scattering_rate=jnp.where(on_shell.occupied, scattering_rate(on_shell, scattering), 0),
+        scattering_rate=jnp.where(on_shell.is_occupied, scattering_rate(on_shell, scattering), 0),
         mean_free_path=path,
         transport_time=jnp.sum(path * velocity, axis=0) / jnp.where(square == 0, 1, square),
-        spectrum=scattering.relaxation(),
+        spectrum=scattering.relaxation_rates(),
     )
-    return found, jnp.min(on_shell.gap)
+    return result, jnp.min(on_shell.gap)
 
 
 def relaxation(
@@ -71,11 +71,11 @@ def relaxation(
     model_checks.check_complete(model, "scattering rates")
     check_surface(surface)
     check_disorder(disorder, model)
-    found, gap = _find_relaxation(model, surface.nodes(model, mu), disorder)
-    if not is_traced(found):
-        if not np.any(found.weight):
+    result, gap = _find_relaxation(model, surface.nodes(model, mu), disorder)
+    if not is_traced(result):
+        if not np.any(result.weight):
             raise ValueError(
                 f"Argument `mu` must be in a band, but there is no Fermi surface at {mu} eV."
             )
         check_gap(np.atleast_1d(gap), np.atleast_1d(mu))
-    return found
+    return result

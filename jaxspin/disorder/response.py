@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxspin import units
-from jaxspin.disorder.collision import RangedScattering, Scattering, scattering_rate, without_charge
+from jaxspin.disorder.collision import RangedScattering, Scattering, remove_charge, scattering_rate
 from jaxspin.disorder.contributions import sum_mechanisms
 from jaxspin.disorder.fermi_sea import FermiSea, default_mesh, fermi_sea
 from jaxspin.disorder.fermi_states import check_gap, find_states
@@ -132,11 +132,12 @@ def disordered_response(
 ) -> DisorderedResponse:
     """Conductivity and spin density of a disordered conductor, with every mechanism by itself.
 
-        ⟨O⟩ = Σ_a w_a {O_a (n_D + n_sj + n_sk + n_3) + γ_a[O] n_D} + Σ_k Σ_m f_m W_m, O = −v, σ
+        ⟨O⟩ = Σ_a w_a {O_a (n_D + n_sj + n_sk + n_3)_a + γ_a[O] n_D,a} + Σ_k Σ_m f_m W_m,  O = −v, σ
+        J0 n_D = −eE·v,  J0 n_sj = eE·β,  J0 n_sk = −J_sk,  J0 n_3 = 4π²κ₃ Im Tr(P ρ̂ N̂)
 
     Drude, side jump, non-crossing skew scattering, third cumulant; extrinsic velocity; intrinsic,
-    to the leading orders in the disorder. Burgos Atencia, Niu and Culcer (2022) with the
-    corrections, symbols, limits and `info` in docs/disorder.md.
+    to the leading orders in the disorder. Burgos Atencia, Niu and Culcer, Phys. Rev. Research 4,
+    013001 (2022), corrected; symbols, limits and `info` in docs/disorder.md.
 
     Args:
         surface: puts nodes on the Fermi surface: `FermiContour`, `FlowContour`, ...
@@ -146,12 +147,13 @@ def disordered_response(
             `Ball`), whose radial nodes also serve on the rays to the Fermi surface. None takes a
             `Grid` of 64² or 24³, or a `Plane` or `Space` that is scaled by the model.
     Returns:
-        `DisorderedResponse`: for each mechanism a conductivity (temperature?, mu, flow, field) and
-        a spin density (temperature?, mu, spin, field).
+        `DisorderedResponse`: for each mechanism a conductivity (temperature?, mu, flow, field) in
+        e²/ħ Å^(2−d), and a spin density (temperature?, mu, spin, field) in ħ/2 Å^(1−d)/V.
     Raises:
         ValueError: bad input; no Fermi surface at any mu; exactly degenerate bands on the Fermi
-            surface; a second conserved quantity, such as the spin in a model that conserves it; a
-            lattice without any plane that the Fermi surface does not cross.
+            surface; a state that is not scattered; a second conserved quantity, such as the spin in
+            a model that conserves it; a lattice without any plane that the Fermi surface does not
+            cross, or a `sea` that ends inside of it. NaN inside jit, grad and vmap.
 
     >>> import jaxspin as js
     >>> model = js.models.MassiveDirac(velocity=1.0, mass=0.3)
@@ -163,10 +165,10 @@ def disordered_response(
     """
     conductor = _Conductor(model, surface, disorder, sea)
     _check_input(conductor, levels)
-    found, findings = scan_temperatures(partial(_solve_levels, conductor), levels)
-    _check_result(found, findings, levels, conductor)
+    response, findings = scan_temperatures(partial(_solve_levels, conductor), levels)
+    _check_result(response, findings, levels, conductor)
     origin = record_origin(model=model, surface=surface, levels=levels, disorder=disorder, sea=sea)
-    return _assemble_result(found, conductor, levels, origin)
+    return _assemble_result(response, conductor, levels, origin)
 
 
 class _Conductor(eqx.Module):
@@ -178,7 +180,7 @@ class _Conductor(eqx.Module):
     sea: Mesh | None
 
 
-class _Level(eqx.Module):
+class _EnergyResponse(eqx.Module):
     """The mechanisms at one energy, and the numbers by which they are judged."""
 
     #: Each of `DisorderedResponse.MECHANISMS`, operators, fields.
@@ -196,20 +198,20 @@ class _Level(eqx.Module):
     slowest_relaxation: Float[Array, ""]
 
 
-class _Average(eqx.Module):
+class _LevelResponse(eqx.Module):
     """The average of one level, and the extremes at the energies it is made of."""
 
-    worst: _Level
+    worst: _EnergyResponse
     mechanisms: Float[Array, "m o d"]
     #: The same by a second rule for the surface and for the energies.
-    compared: Float[Array, "m o d"]
+    second_rule: Float[Array, "m o d"]
     sea_error: Float[Array, "o d"]
 
 
 @program
 def _solve_levels(
     conductor: _Conductor, levels: ThermalLevels
-) -> tuple[_Average, tuple[Diagnostic, ...]]:
+) -> tuple[_LevelResponse, tuple[Diagnostic, ...]]:
     """Every Fermi energy, their axis first, and what to look at on the Fermi surfaces."""
     conductor = eqx.tree_at(lambda c: c.model, conductor, conductor.model.prepared())
     model, surface = conductor.model, conductor.surface
@@ -231,9 +233,9 @@ def _solve_levels(
     shape = energies.energies.shape
     batch = max(1, min(energies.energies.size, _NUMBERS // size))
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (energies.energies, nodes))
-    found = jax.lax.map(respond_at, flat, batch_size=batch)
-    found = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), found)
-    return jax.vmap(_average_energies)(energies, found), findings
+    responses = jax.lax.map(respond_at, flat, batch_size=batch)
+    responses = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), responses)
+    return jax.vmap(_average_energies)(energies, responses), findings
 
 
 def _join_nodes(x: Float[Array, "m e *d a"]) -> Float[Array, "*d _"]:
@@ -249,69 +251,70 @@ def _respond_at_energy(conductor: _Conductor, filled: FermiSea, nodes: FermiSurf
     """All mechanisms at one energy."""
     on_shell = find_states(conductor.model, nodes)
     scattering = conductor.disorder.scattering(on_shell)
-    width = jnp.where(on_shell.occupied, scattering_rate(on_shell, scattering), 0)
+    width = jnp.where(on_shell.is_occupied, scattering_rate(on_shell, scattering), 0)
     intrinsic, error, fits = filled(conductor.model, on_shell, nodes.band, energy)
-    found = sum_mechanisms(on_shell, scattering)
-    by_name = {"intrinsic": intrinsic, **vars(found)}
-    return _Level(
+    parts = sum_mechanisms(on_shell, scattering)
+    by_name = {"intrinsic": intrinsic, **vars(parts)}
+    return _EnergyResponse(
         mechanisms=jnp.stack([by_name[name] for name in DisorderedResponse.MECHANISMS]),
-        charge=found.charge,
+        charge=parts.charge,
         sea_error=error,
         sea_fits=fits,
-        states=jnp.sum(on_shell.occupied),
-        is_scattered=jnp.all((width > 0) | ~on_shell.occupied),
+        states=jnp.sum(on_shell.is_occupied),
+        is_scattered=jnp.all((width > 0) | ~on_shell.is_occupied),
         gap=jnp.min(on_shell.gap),
         level_width=jnp.max(width),
         gap_over_width=jnp.min(on_shell.gap / jnp.where(width > 0, width, 1)),
-        slowest_relaxation=_find_slowest(scattering, width),
+        slowest_relaxation=_find_slowest_rate(scattering, width),
     )
 
 
 _EIGENVALUES = 512  # unknowns up to which the relaxation rates cost little
 
 
-def _find_slowest(scattering: Scattering, width: Float[Array, " a"]) -> Float[Array, ""]:
+def _find_slowest_rate(scattering: Scattering, width: Float[Array, " a"]) -> Float[Array, ""]:
     """The second eigenvalue of J0/2Γ; the first is the charge. NaN if it is not computed."""
     scattering, width = jax.lax.stop_gradient((scattering, width))
     if scattering.number_of_unknowns > DENSE_STATES:
         return jnp.asarray(jnp.nan)
     if scattering.number_of_unknowns > _EIGENVALUES:
-        return _find_conserved(cast(RangedScattering, scattering), width)
-    rates = scattering.relaxation()
+        return _detect_conserved(cast(RangedScattering, scattering), width)
+    rates = scattering.relaxation_rates()
     return rates[1] if len(rates) > 1 else jnp.asarray(1.0)
 
 
-def _find_conserved(scattering: RangedScattering, width: Float[Array, " a"]) -> Float[Array, ""]:
+def _detect_conserved(scattering: RangedScattering, width: Float[Array, " a"]) -> Float[Array, ""]:
     """0 but for rounding if a random source meets something conserved, else NaN."""
     random = jnp.asarray(np.random.default_rng(20231119).normal(size=(1, width.size)))
-    source = without_charge(random * width, scattering.weight)
-    longest = jnp.max(jnp.abs(scattering.solve(source)))  # of the order of 1/(relaxation rate)
+    source = remove_charge(random * width, scattering.weight)
+    n = scattering.solve_collisions(source)
+    longest = jnp.max(jnp.abs(n))  # of the order of 1/(relaxation rate)
     return jnp.where(longest * CONSERVED.of(longest) > 1, 1 / longest, jnp.nan)
 
 
-def _average_energies(energies: Energies, found: _Level) -> _Average:
+def _average_energies(energies: Energies, responses: _EnergyResponse) -> _LevelResponse:
     """The average over the energies of one level."""
-    first, second = energies.average(found.mechanisms)
-    sea_error, _ = energies.average(found.sea_error)
+    first, second = energies.average(responses.mechanisms)
+    sea_error, _ = energies.average(responses.sea_error)
 
     def find_extreme(select, x, otherwise):
         where = energies.counts_in_first.reshape(-1, *(1,) * (x.ndim - 1))
         return select(jnp.where(where, x, otherwise), axis=0)
 
     least, most = partial(find_extreme, jnp.min), partial(find_extreme, jnp.max)
-    worst = _Level(
-        mechanisms=most(jnp.abs(found.mechanisms), 0),
-        charge=most(found.charge, 0),
-        sea_error=most(found.sea_error, 0),
-        sea_fits=find_extreme(jnp.all, found.sea_fits, True),
-        states=most(found.states, 0),
-        is_scattered=find_extreme(jnp.all, found.is_scattered, True),
-        gap=least(found.gap, jnp.inf),
-        level_width=most(found.level_width, 0),
-        gap_over_width=least(found.gap_over_width, jnp.inf),
-        slowest_relaxation=least(found.slowest_relaxation, jnp.inf),
+    worst = _EnergyResponse(
+        mechanisms=most(jnp.abs(responses.mechanisms), 0),
+        charge=most(responses.charge, 0),
+        sea_error=most(responses.sea_error, 0),
+        sea_fits=find_extreme(jnp.all, responses.sea_fits, True),
+        states=most(responses.states, 0),
+        is_scattered=find_extreme(jnp.all, responses.is_scattered, True),
+        gap=least(responses.gap, jnp.inf),
+        level_width=most(responses.level_width, 0),
+        gap_over_width=least(responses.gap_over_width, jnp.inf),
+        slowest_relaxation=least(responses.slowest_relaxation, jnp.inf),
     )
-    return _Average(worst, first, second, sea_error)
+    return _LevelResponse(worst, first, second, sea_error)
 
 
 # --- results --------------------------------------------------------------------------------------
@@ -328,25 +331,25 @@ _FORMULAS = {
 
 
 def _assemble_result(
-    found: _Average, conductor: _Conductor, levels: Levels, origin: Origin
+    response: _LevelResponse, conductor: _Conductor, levels: Levels, origin: Origin
 ) -> DisorderedResponse:
     known = conductor.surface.companion() is not None
-    found = _nan_if_refused(found)
-    errors = _estimate_errors(found, known)
+    response = _nan_if_refused(response)
+    errors = _estimate_errors(response, known)
     contributions: dict[str, Any] = {
-        name: _build_contribution(name, _of_name(found.mechanisms, name), error, levels, origin)
+        name: _build_contribution(name, response, error, levels, origin)
         for name, error in errors.items()
     }
-    return DisorderedResponse(**contributions, info=_collect_info(found))
+    return DisorderedResponse(**contributions, info=_collect_info(response))
 
 
-def _nan_if_refused(found: _Average) -> _Average:
+def _nan_if_refused(response: _LevelResponse) -> _LevelResponse:
     """The same levels, NaN where `_check_result` raises: inside jit it cannot."""
-    worst = found.worst
+    worst = response.worst
     refused = ~worst.sea_fits | (worst.gap <= DEGENERATE_ON_SHELL.of(worst.gap))
     refused = refused | ~worst.is_scattered | _is_conserved(worst.slowest_relaxation)
-    spoilt = jnp.where(refused, jnp.nan, found.mechanisms.T).T
-    return eqx.tree_at(lambda a: a.mechanisms, found, spoilt)
+    values = jnp.where(refused, jnp.nan, response.mechanisms.T).T
+    return eqx.tree_at(lambda a: a.mechanisms, response, values)
 
 
 def _is_conserved(slowest: Float[Array, " e"]) -> Bool[Array, " e"]:
@@ -354,22 +357,23 @@ def _is_conserved(slowest: Float[Array, " e"]) -> Bool[Array, " e"]:
     return slowest < CONSERVED.of(slowest)
 
 
-def _of_name(mechanisms: Float[Array, "e m o d"], name: str) -> Float[Array, "e o d"]:
+def _select_mechanism(mechanisms: Float[Array, "e m o d"], name: str) -> Float[Array, "e o d"]:
     if name == "total":
         return jnp.sum(mechanisms, axis=1)
     return mechanisms[:, DisorderedResponse.MECHANISMS.index(name)]
 
 
-def _estimate_errors(found: _Average, known: bool) -> dict[str, Float[Array, "e o d"]]:
+def _estimate_errors(response: _LevelResponse, known: bool) -> dict[str, Float[Array, "e o d"]]:
     """Twice the difference of two rules, the sea's error, rounding; NaN without a second rule."""
-    rounding = 64 * jnp.finfo(found.mechanisms.dtype).eps
-    sizes = jnp.sum(jnp.abs(found.mechanisms), axis=1)
+    rounding = 64 * jnp.finfo(response.mechanisms.dtype).eps
+    sizes = jnp.sum(jnp.abs(response.mechanisms), axis=1)
     errors = {}
     for name in (*DisorderedResponse.MECHANISMS, "total"):
-        values, others = _of_name(found.mechanisms, name), _of_name(found.compared, name)
+        both = (response.mechanisms, response.second_rule)
+        values, others = (_select_mechanism(rule, name) for rule in both)
         error = 2 * jnp.abs(values - others) if known else jnp.full_like(values, jnp.nan)
         if name in ("intrinsic", "total"):
-            error = error + found.sea_error
+            error = error + response.sea_error
         size = sizes if name == "total" else jnp.abs(values)
         errors[name] = error + rounding * size
     return errors
@@ -377,12 +381,13 @@ def _estimate_errors(found: _Average, known: bool) -> dict[str, Float[Array, "e 
 
 def _build_contribution(
     name: str,
-    value: Float[Array, "e o d"],
+    response: _LevelResponse,
     error: Float[Array, "e o d"],
     levels: Levels,
     origin: Origin,
 ) -> Contribution:
     """The responses of one mechanism, with their axes, units and texts."""
+    value = _select_mechanism(response.mechanisms, name)
     dimension = value.shape[-1]
     value, error = (x.reshape(*levels.shape, *x.shape[1:]) for x in (value, error))
     shared = {
@@ -420,16 +425,16 @@ def _worst_component(error: Float[Array, "*e o d"]) -> Float[Array, "*e o d"]:
     return jnp.broadcast_to(jnp.max(error, axis=(-2, -1), keepdims=True), error.shape)
 
 
-def _collect_info(found: _Average) -> dict[str, Array]:
-    worst = found.worst
+def _collect_info(response: _LevelResponse) -> dict[str, Array]:
+    worst = response.worst
     return {
         "gap": jnp.min(worst.gap),
         "level_width": jnp.max(worst.level_width),
         "gap_over_width": jnp.min(worst.gap_over_width),
         "slowest_relaxation": jnp.min(worst.slowest_relaxation),
         "charge_residual": jnp.max(worst.charge),
-        "sea_error": jnp.max(found.sea_error[:, :-3]),
-        "sea_error_spin": jnp.max(found.sea_error[:, -3:]),
+        "sea_error": jnp.max(response.sea_error[:, :-3]),
+        "sea_error_spin": jnp.max(response.sea_error[:, -3:]),
         "states": jnp.max(worst.states),
         "levels_without_surface": jnp.sum(worst.states == 0),
     }
@@ -467,33 +472,33 @@ def _check_input(conductor: _Conductor, levels: Levels) -> None:
 
 
 def _check_result(
-    average: _Average, findings: Findings, levels: Levels, conductor: _Conductor
+    response: _LevelResponse, findings: Findings, levels: Levels, conductor: _Conductor
 ) -> None:
     """Refuse, and warn of, what only the calculation can know."""
-    if is_traced(average, findings):
+    if is_traced(response, findings):
         return
     refuse_findings(findings, levels)
-    found, mu = average.worst, np.tile(levels.mu, levels.temperatures.size)
-    states = np.asarray(found.states)
+    worst, mu = response.worst, np.tile(levels.mu, levels.temperatures.size)
+    states = np.asarray(worst.states)
     if not np.any(states):
         raise ValueError(
             "Argument `levels` must have a mu in a band, but there is no Fermi surface at "
             f"{_describe_range(mu)} eV. "
             "`anomalous_hall` gives the response of an insulator."
         )
-    check_gap(np.asarray(found.gap), mu)
-    _check_sea(np.asarray(found.sea_fits), mu, conductor)
-    if not (np.all(np.isfinite(average.mechanisms[:, 0])) and np.all(found.is_scattered)):
+    check_gap(np.asarray(worst.gap), mu)
+    _check_sea(np.asarray(worst.sea_fits), mu, conductor)
+    if not (np.all(np.isfinite(response.mechanisms[:, 0])) and np.all(worst.is_scattered)):
         raise ValueError(
             "Argument `disorder` must scatter every state at the Fermi energy, but leaves some "
             "without any rate, and the conductivity is infinite."
         )
-    if np.any(_is_conserved(found.slowest_relaxation)):
+    if np.any(_is_conserved(worst.slowest_relaxation)):
         raise ValueError(
             "Argument `disorder` must relax everything but the charge, but something else is "
             "conserved, such as the spin or the number of electrons of one band."
         )
-    _warn_of_doubts(average, mu)
+    _warn_of_doubts(response, mu)
 
 
 def _check_sea(fits: Bool[np.ndarray, " e"], mu, conductor: _Conductor) -> None:
@@ -513,17 +518,17 @@ def _check_sea(fits: Bool[np.ndarray, " e"], mu, conductor: _Conductor) -> None:
     )
 
 
-def _warn_of_doubts(average: _Average, mu) -> None:
+def _warn_of_doubts(response: _LevelResponse, mu) -> None:
     """Warn once of each thing that makes the numbers doubtful."""
-    states = np.asarray(average.worst.states)
+    states = np.asarray(response.worst.states)
     if not np.all(states):
         warn_user(
             f"no Fermi surface at {np.sum(states == 0)} of {states.size} levels: "
             "there the response is that of the Fermi sea alone"
         )
-    sea = _find_doubt(average, average.sea_error, mu, _UNCERTAIN)
-    change = jnp.max(jnp.abs(average.mechanisms - average.compared)[:, 1:], axis=1)
-    nodes = _find_doubt(average, change, mu, _COARSE)
+    sea = _find_doubt(response, response.sea_error, mu, _UNCERTAIN)
+    change = jnp.max(jnp.abs(response.mechanisms - response.second_rule)[:, 1:], axis=1)
+    nodes = _find_doubt(response, change, mu, _COARSE)
     if sea:
         warn_user(
             f"the sum over the Fermi sea has an estimated error {sea}: use a `sea` with more "
@@ -533,10 +538,10 @@ def _warn_of_doubts(average: _Average, mu) -> None:
         warn_user(
             f"the nodes on the Fermi surface leave an estimated error {nodes}: use more of them"
         )
-    if np.min(average.worst.gap_over_width) < 1:
+    if np.min(response.worst.gap_over_width) < 1:
         warn_user(
             "bands at the Fermi energy are closer than their width hbar/tau, by a factor of "
-            f"{np.min(average.worst.gap_over_width):.2g}: the theory does not hold there"
+            f"{np.min(response.worst.gap_over_width):.2g}: the theory does not hold there"
         )
 
 
@@ -544,12 +549,12 @@ _UNCERTAIN = 0.01  # of what is found; the estimate is some 10 to 1000 times the
 _COARSE = 0.1  # of what is found; the estimate is some 2 times the true error
 
 
-def _find_doubt(average: _Average, error: Float[Array, "e o d"], mu, allowed: float) -> str:
+def _find_doubt(response: _LevelResponse, error: Float[Array, "e o d"], mu, allowed: float) -> str:
     """The worst error of currents or of spins, if it is too large a part of the response.
 
     A part of the largest component of any mechanism of order u0⁰: their sum may vanish.
     """
-    values = np.abs(average.mechanisms)
+    values = np.abs(response.mechanisms)
     for name, part in (("conductivity", slice(None, -3)), ("spin density", slice(-3, None))):
         largest, worst = (np.max(x[..., part, :], axis=(-2, -1)) for x in (values, error))
         limit = (

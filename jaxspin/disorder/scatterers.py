@@ -222,11 +222,11 @@ class FiniteRangeDisorder(Disorder):
 @run_operations.register
 def _run_correlator(disorder: FiniteRangeDisorder, unit):
     """W(q) in each dimension in which it can be asked for."""
-    found = []
+    values = []
     for dimension in (1, 2, 3):
         with suppress(Exception):
-            found.append(disorder.correlator(unit * jnp.ones(dimension)))
-    return found
+            values.append(disorder.correlator(unit * jnp.ones(dimension)))
+    return values
 
 
 class GaussianCorrelator(eqx.Module):

@@ -70,3 +70,12 @@ def _on_gpu(bands: int) -> Sizes:
 
 def _power_of_two_below(number: float) -> int:
     return max(1, 2 ** int(np.floor(np.log2(number))))
+
+
+def round_up(number: int, sizes: tuple[int, ...]) -> int:
+    """The smallest of some sizes that is no smaller than a number; itself beyond all of them.
+
+    Programs are compiled for these sizes, so that another number of about the same size compiles
+    nothing.
+    """
+    return next((size for size in sizes if size >= number), number)

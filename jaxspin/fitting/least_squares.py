@@ -18,7 +18,7 @@ from jaxspin.engine.progress import count_steps
 from jaxspin.fitting.minimise import LevenbergMarquardt, Method, check_method
 from jaxspin.fitting.parameters import Interval, make_coordinates
 from jaxspin.fitting.problem import (
-    Problem,
+    LeastSquaresProblem,
     Residuals,
     make_priors,
     make_problem,
@@ -78,7 +78,7 @@ def fit(
     return make_fit(problem, outcome)
 
 
-def _checkpoint_identity(problem: Problem, method: Method) -> dict[str, str]:
+def _checkpoint_identity(problem: LeastSquaresProblem, method: Method) -> dict[str, str]:
     """Settings that a checkpoint must share; more steps or another tolerance may go on from it."""
     place = problem.coordinates
     priors = problem.priors

@@ -20,7 +20,7 @@ from jaxspin.engine.deferred import defer_import
 from jaxspin.engine.identity import digest, operations, trace
 from jaxspin.engine.programs import wide_program
 from jaxspin.engine.tolerances import CONVERGED, NO_DIRECTION
-from jaxspin.fitting.problem import Evaluation, Problem
+from jaxspin.fitting.problem import Evaluation, LeastSquaresProblem
 
 if TYPE_CHECKING:
     import optax
@@ -70,7 +70,12 @@ class Method(eqx.Module):
 
     @abstractmethod
     def __call__(
-        self, problem: Problem, u: Float[Array, " n"], run: PartialSums, stage: str, report: Report
+        self,
+        problem: LeastSquaresProblem,
+        u: Float[Array, " n"],
+        run: PartialSums,
+        stage: str,
+        report: Report,
     ) -> Outcome:
         """Minimise from the coordinates `u`.
 
@@ -79,7 +84,7 @@ class Method(eqx.Module):
         """
 
     @abstractmethod
-    def describe_method(self, problem: Problem) -> dict[str, str]:
+    def describe_method(self, problem: LeastSquaresProblem) -> dict[str, str]:
         """Settings that a checkpoint must share: all but the number of steps and the tolerance."""
 
 
@@ -234,7 +239,7 @@ class MultiStart(Method):
             **inner,
         }
 
-    def _random_starts(self, problem: Problem, u) -> list[Float[Array, " n"]]:
+    def _random_starts(self, problem: LeastSquaresProblem, u) -> list[Float[Array, " n"]]:
         """Return `u` and random starts, uniform in the box of the bounds."""
         low, high = (np.asarray(x) for x in (problem.coordinates.low, problem.coordinates.high))
         open_ended = ~(np.isfinite(low) & np.isfinite(high))
@@ -324,7 +329,7 @@ def _check_positive(**arguments) -> None:
             raise ValueError(f"Argument `{name}` must be positive, but is {value!r}.")
 
 
-def _infinite_evaluation(problem: Problem, u) -> Evaluation:
+def _infinite_evaluation(problem: LeastSquaresProblem, u) -> Evaluation:
     """An evaluation of the right shapes, infinite throughout."""
     shapes = eqx.filter_eval_shape(problem.linearise_at, u)[1]
     return jax.tree.map(lambda x: jnp.full(x.shape, jnp.inf, x.dtype), shapes)
@@ -342,14 +347,14 @@ def _choose_solver():
 _NO_TAGS: frozenset = frozenset()
 
 
-def _solver_state(problem: Problem, u):
+def _solver_state(problem: LeastSquaresProblem, u):
     residuals, aux = jax.eval_shape(problem.linearise_at, u)
     function = lambda u, _: problem.linearise_at(u)  # noqa: E731
     return _choose_solver().init(function, u, None, {"jac": "fwd"}, residuals, aux, _NO_TAGS)
 
 
 @wide_program
-def _damped_step(problem: Problem, u, inner):
+def _damped_step(problem: LeastSquaresProblem, u, inner):
     """One step of optimistix: evaluate where it has gone, accept that or not, and go on.
 
     What is not an array in its state is made again in each trace: it differs from one fit to the
@@ -366,7 +371,7 @@ def _damped_step(problem: Problem, u, inner):
 
 
 def _distance_to_optimum(
-    problem: Problem, at: Evaluation
+    problem: LeastSquaresProblem, at: Evaluation
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Distance to the optimum of the linear problem, in standard errors and in sizes.
 
@@ -385,7 +390,7 @@ def _history_row(at: Evaluation, distance) -> Array:
 
 
 @wide_program
-def _optax_step(problem: Problem, u, inner, best: Evaluation, method: Gradient):
+def _optax_step(problem: LeastSquaresProblem, u, inner, best: Evaluation, method: Gradient):
     """One step of an optimiser of optax."""
 
     def evaluate_loss(u):

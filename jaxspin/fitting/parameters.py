@@ -117,7 +117,7 @@ def numbers_of(model: Model) -> dict[str, Any]:
     return {_leaf_label(path): leaf for path, leaf in leaves if _is_real(leaf)}
 
 
-class Coordinates(eqx.Module):
+class ParameterCoordinates(eqx.Module):
     """One flat array for a pytree of parameters, and coordinates in which it has no bounds.
 
     Without bounds p = s u, with s the size of the start value (1 where that is 0). With them
@@ -175,7 +175,7 @@ class Coordinates(eqx.Module):
         return jnp.asarray(np.select(conditions, values, p / size))
 
 
-def make_coordinates(start: Any, bounds: Mapping[str, Interval] | None) -> Coordinates:
+def make_coordinates(start: Any, bounds: Mapping[str, Interval] | None) -> ParameterCoordinates:
     """The coordinates of a fit that begins at `start`.
 
     Raises:
@@ -204,7 +204,7 @@ def make_coordinates(start: Any, bounds: Mapping[str, Interval] | None) -> Coord
     _check_inside(names, flat, low, high)
     both = np.isfinite(low) & np.isfinite(high)
     size = np.where(flat == 0, 1.0, np.abs(flat))
-    return Coordinates(
+    return ParameterCoordinates(
         start=jnp.asarray(flat),
         size=jnp.asarray(np.where(both, high - low, size)),
         low=jnp.asarray(low),

@@ -15,7 +15,7 @@ from jaxspin.engine.identity import digest, trace
 from jaxspin.engine.programs import program
 from jaxspin.engine.tolerances import AT_BOUND, AT_BOUND_IN_ERRORS
 from jaxspin.engine.tracing import refusal
-from jaxspin.fitting.parameters import Coordinates, pairs_of
+from jaxspin.fitting.parameters import ParameterCoordinates, pairs_of
 
 #: (calculated − measured) / error for the parameters, an array or a pytree of arrays.
 Residuals = Callable[[Any], Any]
@@ -60,11 +60,11 @@ class Evaluation(eqx.Module):
     jacobian: Float[Array, "m n"]
 
 
-class Problem(eqx.Module):
+class LeastSquaresProblem(eqx.Module):
     """A least-squares problem: minimise ½ Σ r(p)²."""
 
     residuals: Residuals
-    coordinates: Coordinates
+    coordinates: ParameterCoordinates
     priors: Priors
     #: Digest of the operations of `residuals`, by which compiled steps are known again.
     code: str = eqx.field(static=True)
@@ -113,7 +113,7 @@ class Problem(eqx.Module):
 
 
 @program  # so that the many who look at it trace it once
-def _evaluate_problem(problem: Problem, parameters: Float[Array, " n"]) -> Evaluation:
+def _evaluate_problem(problem: LeastSquaresProblem, parameters: Float[Array, " n"]) -> Evaluation:
     def all_residuals(parameters):
         data = flatten_residuals(problem.residuals(problem.coordinates.to_tree(parameters)))
         return jnp.concatenate([data, problem.priors(parameters)])
@@ -122,7 +122,9 @@ def _evaluate_problem(problem: Problem, parameters: Float[Array, " n"]) -> Evalu
 
 
 @program
-def residuals_at(problem: Problem, parameters: Float[Array, " n"]) -> Float[Array, " m"]:
+def residuals_at(
+    problem: LeastSquaresProblem, parameters: Float[Array, " n"]
+) -> Float[Array, " m"]:
     """The residuals of the data at some parameters."""
     return flatten_residuals(problem.residuals(problem.coordinates.to_tree(parameters)))
 
@@ -133,8 +135,8 @@ def flatten_residuals(residuals) -> Float[Array, " m"]:
 
 
 def make_problem(
-    residuals: Residuals, coordinates: Coordinates, priors: Priors
-) -> tuple[Problem, int]:
+    residuals: Residuals, coordinates: ParameterCoordinates, priors: Priors
+) -> tuple[LeastSquaresProblem, int]:
     """The problem, and the number of data, without those of priors.
 
     Raises:
@@ -166,7 +168,7 @@ def make_problem(
             f"Argument `residuals` must be at least as many as the {parameters} parameters, "
             f"but there are {data} data and {known} priors."
         )
-    return Problem(residuals, coordinates, priors, code), data
+    return LeastSquaresProblem(residuals, coordinates, priors, code), data
 
 
 def _trace_residuals(residuals: Residuals, start) -> tuple[list, str]:

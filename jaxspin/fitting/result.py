@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from jaxspin.engine.terminal import printable, warn_user
 from jaxspin.engine.tolerances import UNDETERMINED
 from jaxspin.fitting.minimise import Outcome
-from jaxspin.fitting.problem import Problem
+from jaxspin.fitting.problem import LeastSquaresProblem
 
 
 class History(NamedTuple):
@@ -115,7 +115,7 @@ class Fit(eqx.Module):
         return [f"  strongest correlation: {self.names[i]} and {self.names[j]}, {found:.3f}"]
 
 
-def make_fit(problem: Problem, outcome: Outcome) -> Fit:
+def make_fit(problem: LeastSquaresProblem, outcome: Outcome) -> Fit:
     """Make the `Fit` of an outcome; warn of parameters that are not determined."""
     best, c = outcome.best, problem.coordinates
     values, residuals, jacobian = map(np.asarray, (best.parameters, best.residuals, best.jacobian))

@@ -9,7 +9,12 @@ import numpy as np
 
 from jaxspin.engine.deferred import defer_import
 from jaxspin.engine.programs import program
-from jaxspin.fitting.parameters import Coordinates, Parameters, make_coordinates, numbers_of
+from jaxspin.fitting.parameters import (
+    ParameterCoordinates,
+    Parameters,
+    make_coordinates,
+    numbers_of,
+)
 from jaxspin.models.base import Model
 from jaxspin.responses.response import Response
 
@@ -73,7 +78,7 @@ def sensitivity(
 
 @program
 def _differentiate_response(
-    quantity, chosen: Parameters, place: Coordinates
+    quantity, chosen: Parameters, place: ParameterCoordinates
 ) -> tuple[Response, jax.Array]:
     def response_at(flat):
         response = quantity(chosen.model(place.to_tree(flat)))

@@ -77,7 +77,7 @@ class Sums(eqx.Module):
     refinement: Refinement | None = None
 
 
-class Sum(eqx.Module):
+class TileSum(eqx.Module):
     """Everything that is fixed while the tiles of a mesh are summed."""
 
     observable: Observable
@@ -244,7 +244,7 @@ def _sum(problem: Problem, layout: Layout, mesh: Mesh, add):
 class _Task(NamedTuple):
     """A sum over one mesh, to be done by the loop over its blocks."""
 
-    job: Sum
+    job: TileSum
     #: Empty totals, and no extremes.
     start: tuple
     blocks: int
@@ -260,7 +260,7 @@ def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> _Task:
     surface = () if shape.surface is None else scans(padded, mesh.fills_cells, derivative=True)
     plan = tuple(scan for _, scan in (*sea, *surface))
     (nodes, widths, times), counts = tables_of_rules(mesh, layout)
-    job = Sum(
+    job = TileSum(
         observable=problem.observable,
         model=problem.model,
         degeneracy=problem.degeneracy,
@@ -392,7 +392,7 @@ def _both_to_differentiate(held: _Held, layout: Layout):
     return sums._replace(fine=require_finite_derivative(sums.fine))
 
 
-def _at_once(job: Sum, start, blocks: int):
+def _at_once(job: TileSum, start, blocks: int):
     """All blocks in one computation, as a derivative needs it."""
     return _add_blocks(job, start, 0, blocks)
 
@@ -408,7 +408,7 @@ class _Segments(NamedTuple):
     points: int
     progress: bool | None
 
-    def __call__(self, job: Sum, start, blocks: int):
+    def __call__(self, job: TileSum, start, blocks: int):
         length, fixed = self.layout.segment, self.layout.sizes.fixed
         state = self.partial_sums.resume(self.stage, start)
         mine = range(0, blocks, length)[distributed.rank() :: distributed.size()]
@@ -454,7 +454,7 @@ def _merge_totals(a, b):
     return jax.tree.map(xp.add, sums_a, sums_b), extremes_a.merge(extremes_b)
 
 
-def _add_blocks(job: Sum, totals, first, count):
+def _add_blocks(job: TileSum, totals, first, count):
     """`totals` with the blocks first, ..., first + count - 1 added; those beyond weigh nothing."""
     job = eqx.tree_at(lambda job: job.model, job, job.model.prepared())
     kinds = ["sea"] * job.seas + ["surface"] * (len(job.plan) - job.seas)
@@ -487,7 +487,7 @@ def _add_blocks(job: Sum, totals, first, count):
 _run_blocks = wide_program(_add_blocks)
 
 
-def _evaluate_tile(job: Sum, number):
+def _evaluate_tile(job: TileSum, number):
     """Levels, spreads and weights of the bands on one tile, and the extremes there."""
     (u, widths, times), inside = (_cut_row if job.rows else _cut_box)(job, number)
     cells = any(scan.fills_cells for scan in job.plan)
@@ -514,7 +514,7 @@ def _find_extremes(tile: Weighed, inside: Bool[Array, " K"]) -> Extremes:
     )
 
 
-def _map_nodes(job: Sum, inside, cells: bool, box):
+def _map_nodes(job: TileSum, inside, cells: bool, box):
     """k, weights and, where cells are filled, edges of the points of a box."""
     u, widths, times = box
     nodes = job.coordinates(u, widths, job.model.lattice)
@@ -527,7 +527,7 @@ def _map_nodes(job: Sum, inside, cells: bool, box):
     return k, weight, jnp.broadcast_to(edges, (*edges.shape[:2], k.shape[-1]))
 
 
-def _cut_row(job: Sum, number) -> tuple[tuple[list[Array], ...], Bool[Array, " K"]]:
+def _cut_row(job: TileSum, number) -> tuple[tuple[list[Array], ...], Bool[Array, " K"]]:
     """Coordinates, widths and times of a row of points, and which of them are in the mesh."""
     (points,) = job.box
     index = number * points + jnp.arange(points)
@@ -543,7 +543,7 @@ def _cut_row(job: Sum, number) -> tuple[tuple[list[Array], ...], Bool[Array, " K
     return _cut_tables(job, take_nodes), inside
 
 
-def _cut_box(job: Sum, number) -> tuple[tuple[list[Array], ...], Bool[Array, ""]]:
+def _cut_box(job: TileSum, number) -> tuple[tuple[list[Array], ...], Bool[Array, ""]]:
     """Coordinates, widths and times of the sides of one box, each along its own axis."""
     starts, inside = {}, number < jnp.prod(job.counts)
     for axis in reversed(range(len(job.box))):
@@ -558,7 +558,7 @@ def _cut_box(job: Sum, number) -> tuple[tuple[list[Array], ...], Bool[Array, ""]
     return _cut_tables(job, cut_table), inside
 
 
-def _cut_tables(job: Sum, cut: Callable[[Array, int], Array]) -> tuple[list[Array], ...]:
+def _cut_tables(job: TileSum, cut: Callable[[Array, int], Array]) -> tuple[list[Array], ...]:
     """The nodes, widths and times of a tile along each coordinate."""
     return tuple(
         [cut(table, axis) for table, axis in zip(tables, job.axes, strict=True)]

@@ -17,9 +17,9 @@ from jaxtyping import Array, Float, Int
 from jaxspin.engine.derivative_rules import with_derivative
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import as_arrays, is_traced, matmul, on_device
+from jaxspin.engine.tile_sizes import round_up
 from jaxspin.engine.xla import add_rows
 from jaxspin.integration.levels import REACH_IN_KT, Levels, fermi
-from jaxspin.integration.sizes import round_up
 from jaxspin.units import BOLTZMANN
 
 

@@ -9,9 +9,8 @@ from jaxtyping import Array
 
 from jaxspin.band_structure.degeneracy_lifting import require_unlifted
 from jaxspin.engine.small_matrices import as_arrays, is_traced
-from jaxspin.engine.tile_sizes import Sizes, sizes_for
+from jaxspin.engine.tile_sizes import Sizes, round_up, sizes_for
 from jaxspin.integration.problem import Problem
-from jaxspin.integration.sizes import round_up
 from jaxspin.meshes.mesh import Mesh
 from jaxspin.quantities.observable import Weights
 

@@ -196,7 +196,7 @@ class Legendre(eqx.Module):
 _MOST = 60  # above it the rounding errors of the orthonormal functions exceed 10⁻¹¹
 
 
-class _Tables(eqx.Module):
+class _FunctionTables(eqx.Module):
     """The orthonormal functions of 2z/d on [-1, 1]."""
 
     nodes: np.ndarray  # (q,)
@@ -206,7 +206,7 @@ class _Tables(eqx.Module):
     walls: np.ndarray  # (2, n), slopes at -1 and at 1
 
 
-def _rising_signs(tables: _Tables, states: Float[Array, "n n"]) -> Float[Array, " n"]:
+def _rising_signs(tables: _FunctionTables, states: Float[Array, "n n"]) -> Float[Array, " n"]:
     """The signs with which all states rise at z = -d/2.
 
     State n = 1, 2, ... has n - 1 nodes, so that its slopes at the two walls are then of the signs
@@ -218,7 +218,7 @@ def _rising_signs(tables: _Tables, states: Float[Array, "n n"]) -> Float[Array, 
 
 
 @functools.lru_cache(maxsize=32)
-def _tabulate_functions(number: int) -> _Tables:
+def _tabulate_functions(number: int) -> _FunctionTables:
     nodes, weights = legendre.leggauss(2 * number + 10)  # V like a polynomial of degree 2n + 14
     bubbles = np.eye(number, number + 2, 2) - np.eye(number, number + 2)  # P_{i+2} - P_i
     norms = bubbles @ np.diag(2 / (2 * np.arange(number + 2) + 1)) @ bubbles.T
@@ -227,7 +227,7 @@ def _tabulate_functions(number: int) -> _Tables:
     values = root * legendre.legval(nodes, orthonormal.T).T
     slopes = root * legendre.legval(nodes, legendre.legder(orthonormal.T)).T
     walls = legendre.legval(np.array([-1.0, 1.0]), legendre.legder(orthonormal.T)).T
-    return _Tables(nodes, values, slopes.T @ slopes, values.T @ slopes, walls)
+    return _FunctionTables(nodes, values, slopes.T @ slopes, values.T @ slopes, walls)
 
 
 def galerkin(

@@ -50,7 +50,7 @@ def scan(
 # --- components -----------------------------------------------------------------------------------
 
 
-class _Curve(NamedTuple):
+class _ComponentCurve(NamedTuple):
     """One component: value and error of shape (temperature, mu), and the name in the legend."""
 
     name: str
@@ -58,13 +58,15 @@ class _Curve(NamedTuple):
     error: np.ndarray
 
 
-def _all_curves(response: Response) -> dict[str, _Curve]:
+def _all_curves(response: Response) -> dict[str, _ComponentCurve]:
     """Every component by its plain label."""
     shape = (response.levels.temperatures.size, response.levels.mu.size, -1)
     value, error = (np.asarray(a).reshape(shape) for a in (response.value, response.error))
     fixed = dict(part.split() for part in response.selected.split(", ") if part)
     return {
-        plain: _Curve(component_tex(response.symbol, fixed | letters), value[..., i], error[..., i])
+        plain: _ComponentCurve(
+            component_tex(response.symbol, fixed | letters), value[..., i], error[..., i]
+        )
         for i, (plain, letters) in enumerate(component_labels(*_component_axes(response)).items())
     }
 
@@ -74,7 +76,9 @@ def _component_axes(response: Response) -> tuple[tuple[str, ...], int]:
     return response.axes, sizes.get("flow", sizes.get("field", 3))
 
 
-def _select_named(curves: dict[str, _Curve], components: Sequence[str]) -> list[_Curve]:
+def _select_named(
+    curves: dict[str, _ComponentCurve], components: Sequence[str]
+) -> list[_ComponentCurve]:
     if isinstance(components, str) or not components:
         raise ValueError(
             f"Argument `components` must be a list of labels such as {_list_labels(curves)}, "
@@ -89,18 +93,18 @@ def _select_named(curves: dict[str, _Curve], components: Sequence[str]) -> list[
     return [_add_dollars(curves[label]) for label in components]
 
 
-def _list_labels(curves: dict[str, _Curve]) -> str:
+def _list_labels(curves: dict[str, _ComponentCurve]) -> str:
     labels = list(curves)
     if labels == [""]:
         return "none at all (this response has no components: leave the argument out)"
     return ", ".join(map(repr, labels[:9])) + (", ..." if len(labels) > 9 else "")
 
 
-def _select_independent(curves: dict[str, _Curve]) -> list[_Curve]:
+def _select_independent(curves: dict[str, _ComponentCurve]) -> list[_ComponentCurve]:
     """Select one curve of each set that is equal up to the sign; join the names of the set."""
     largest = max(largest_magnitude(curve.value) for curve in curves.values())
     families: list[tuple[np.ndarray, list[str]]] = []
-    kept: list[_Curve] = []
+    kept: list[_ComponentCurve] = []
     for curve in curves.values():
         if largest_magnitude(curve.value) <= SAME * largest:
             continue
@@ -133,7 +137,7 @@ def _join_names(names: list[str]) -> str:
     return "".join(names[:4]) + (r"=\ldots" if len(names) > 4 else "")
 
 
-def _add_dollars(curve: _Curve) -> _Curve:
+def _add_dollars(curve: _ComponentCurve) -> _ComponentCurve:
     return curve._replace(name=f"${curve.name}$")
 
 
@@ -142,7 +146,7 @@ def _add_dollars(curve: _Curve) -> _Curve:
 _LINE_STYLES = ("-", "--", "-.", ":")
 
 
-def _draw_curves(axes: Axes, response: Response, curves: list[_Curve]) -> None:
+def _draw_curves(axes: Axes, response: Response, curves: list[_ComponentCurve]) -> None:
     mu, temperatures = response.levels.mu, response.levels.temperatures
     axes.axhline(0, **GUIDE)
     if _along_temperature(response):
@@ -204,7 +208,7 @@ def _label_scan(axes: Axes, response: Response) -> None:
     axes.margins(x=0.0 if mu.size > 1 or _along_temperature(response) else 0.05)
 
 
-def _draw_legend(axes: Axes, response: Response, curves: list[_Curve]) -> None:
+def _draw_legend(axes: Axes, response: Response, curves: list[_ComponentCurve]) -> None:
     handles = [
         Line2D([], [], color=color, label=curve.name)
         for curve, color in zip(curves, itertools.cycle(PALETTE))

@@ -27,7 +27,7 @@ class Torque(OfOperator):
         return Weights(weights)
 
 
-class EquilibriumSpinCurrent(OfOperator):
+class SpinCurrentDensity(OfOperator):
     """⟨m|½{s, ∂H}|m⟩ of each band: components (flow, spin).
 
     A group whose levels are ε̄ + h is occupied with f(ε̄) + f'(ε̄) h. The surface term is the second
@@ -107,7 +107,7 @@ def _equilibrium_quantity(observable: Observable, part: str, formula: str) -> Qu
 #: The equilibrium spin current and its two parts, by their names.
 EQUILIBRIUM_SPIN_CURRENT: dict[str, Quantity] = {
     "total": _equilibrium_quantity(
-        EquilibriumSpinCurrent(), "total", "ħJ^s_a = Σ f_m <m|½{s, ∂_a H}|m>"
+        SpinCurrentDensity(), "total", "ħJ^s_a = Σ f_m <m|½{s, ∂_a H}|m>"
     ),
     "trivial": _equilibrium_quantity(TrivialSpinCurrent(), "trivial", "Σ f_m ∂_a ε_m s_mm"),
     "topological": _equilibrium_quantity(

@@ -23,7 +23,12 @@ from jaxtyping import Array, Float
 
 from jaxspin.engine.small_matrices import structure_constants, traceless_matrices
 from jaxspin.spin_transfer.exchange_models import ExchangeModel
-from jaxspin.spin_transfer.slow_modes import left_out, relaxation_rates, slow_projector, solve
+from jaxspin.spin_transfer.slow_modes import (
+    project_dropped,
+    relaxation_rates,
+    slow_projector,
+    solve_kept_modes,
+)
 from jaxspin.surfaces import FermiSurface
 
 
@@ -79,8 +84,8 @@ class Shell(eqx.Module):
         """div(v/v²)."""
         v = self.velocity
         squared = jnp.sum(v**2, axis=0)
-        bent = jnp.einsum("ia,ija,ja->a", v, self.curvature, v)
-        return (jnp.trace(self.curvature) - 2 * bent / squared) / squared
+        bending = jnp.einsum("ia,ija,ja->a", v, self.curvature, v)
+        return (jnp.trace(self.curvature) - 2 * bending / squared) / squared
 
 
 def build_shell(band: ExchangeModel, nodes: FermiSurface) -> Shell:
@@ -89,17 +94,17 @@ def build_shell(band: ExchangeModel, nodes: FermiSurface) -> Shell:
     return Shell(
         k=nodes.k,
         weight=nodes.weight,
-        velocity=_at_nodes(slope, nodes.k),
-        curvature=_at_nodes(jax.jacfwd(slope), nodes.k),
+        velocity=_evaluate_nodes(slope, nodes.k),
+        curvature=_evaluate_nodes(jax.jacfwd(slope), nodes.k),
     )
 
 
-def _at_nodes(function, k):
+def _evaluate_nodes(function, k):
     """A function of one k at all nodes, their axis last."""
     return jax.vmap(function, in_axes=-1, out_axes=-1)(k)
 
 
-class Field(NamedTuple):
+class OperatorComponents(NamedTuple):
     """Components of h or of a spin operator, and their derivatives by k."""
 
     value: Float[Array, "*x a"]
@@ -118,17 +123,21 @@ class Transport(eqx.Module):
     #: Modes with a rate below this fraction of the fastest are dropped.
     threshold: Float[Array, ""]
 
-    def field(self, m: Float[Array, " 3"]) -> Field:
+    def splitting_components(self, m: Float[Array, " 3"]) -> OperatorComponents:
         """h_c = Tr λ_c h(k, m) and its slopes."""
         at = lambda k: _find_components(self.band.splitting(k, m))  # noqa: E731
-        return Field(_at_nodes(at, self.shell.k), _at_nodes(jax.jacfwd(at), self.shell.k))
+        return OperatorComponents(
+            _evaluate_nodes(at, self.shell.k), _evaluate_nodes(jax.jacfwd(at), self.shell.k)
+        )
 
-    def spin(self) -> Field:
+    def spin_components(self) -> OperatorComponents:
         """The spin operator σ_o = Σ_c S_oc λ_c, (3, c, a), and its slopes."""
         at = lambda k: jax.vmap(_find_components)(self.band.spin(k)) / 2  # noqa: E731
-        return Field(_at_nodes(at, self.shell.k), _at_nodes(jax.jacfwd(at), self.shell.k))
+        return OperatorComponents(
+            _evaluate_nodes(at, self.shell.k), _evaluate_nodes(jax.jacfwd(at), self.shell.k)
+        )
 
-    def bare_spin(self) -> Float[Array, "3 c"]:
+    def bare_components(self) -> Float[Array, "3 c"]:
         """The same of the basis functions."""
         return jax.vmap(_find_components)(self.band.bare_spin()) / 2
 
@@ -139,13 +148,13 @@ class Transport(eqx.Module):
         one = jnp.eye(len(constants)) * (1 + self.time * self.relaxation)
         return jnp.moveaxis(jnp.linalg.inv(one - self.time * precession), 0, -1)
 
-    def driven(self, m: Float[Array, " 3"]) -> "Driven":
+    def respond_to_field(self, m: Float[Array, " 3"]) -> "FieldResponse":
         """The response a to the field, s_E = a f' + t v_j h f'' for eE = 1 along j.
 
         a = K (ā + t b), b_j = ∂_j h − t v_j [h (1/t)' − (h̄/t)'] − ⟨h v_j⟩': the acceleration, and
         what collisions of the shifted distribution n = t v_j f' do to the spin, J_Ω(n).
         """
-        h, shell = self.field(m), self.shell
+        h, shell = self.splitting_components(m), self.shell
         propagator = self.propagator(h.value)
         kernel = jnp.eye(len(propagator)) - shell.average(propagator)
         rate = shell.density_slope  # t (1/t)', for 1/t ∝ N
@@ -155,10 +164,10 @@ class Transport(eqx.Module):
         b = h.gradient - collisions - flow_slope[..., None]
         drive = self.time * _apply_matrix(propagator, b)
         own, dropped = shell.average(drive), slow_projector(kernel, self.threshold)
-        mean = solve(kernel, dropped, own)
-        removed = left_out(kernel, dropped, mean, own)
-        spin = drive + _apply_matrix(propagator, mean[..., None]) - removed[..., None]
-        return Driven(h, propagator, kernel, dropped, spin)
+        mean = solve_kept_modes(kernel, dropped, own)
+        dropped_part = project_dropped(kernel, dropped, mean, own)
+        spin = drive + _apply_matrix(propagator, mean[..., None]) - dropped_part[..., None]
+        return FieldResponse(h, propagator, kernel, dropped, spin)
 
     def splitting_share(self, m: Float[Array, " 3"]) -> Float[Array, ""]:
         """The largest |eigenvalue| of h on the shell over the height above the band edge."""
@@ -167,10 +176,10 @@ class Transport(eqx.Module):
         return largest / self.shell.height
 
 
-class Driven(NamedTuple):
+class FieldResponse(NamedTuple):
     """The shell in a field."""
 
-    h: Field
+    h: OperatorComponents
     #: K, (c, c, a), 1 − ⟨K⟩, (c, c), and the projector on the modes that are dropped.
     propagator: Float[Array, "c c a"]
     kernel: Float[Array, "c c"]
@@ -190,10 +199,12 @@ def _apply_matrix(matrix, vectors):
     return jnp.einsum("cda,dja->cja", matrix, vectors)
 
 
-def _times_velocity(field: Field, shell: Shell) -> Field:
+def _times_velocity(field: OperatorComponents, shell: Shell) -> OperatorComponents:
     """x v_j and its slopes, (..., j, a) and (..., j, i, a)."""
     x, gradient, v = field.value[..., None, :], field.gradient, shell.velocity
-    return Field(x * v, gradient[..., None, :, :] * v[:, None] + x[..., None, :] * shell.curvature)
+    return OperatorComponents(
+        x * v, gradient[..., None, :, :] * v[:, None] + x[..., None, :] * shell.curvature
+    )
 
 
 # --- what is measured -----------------------------------------------------------------------------
@@ -208,7 +219,7 @@ class Tensors(eqx.Module):
     homogeneous: Float[Array, "3 d"]
 
 
-class OnShell(eqx.Module):
+class ShellSolution(eqx.Module):
     """Solution of the kinetic equation on one shell."""
 
     bare: Tensors
@@ -220,34 +231,36 @@ class OnShell(eqx.Module):
     without_slow: Float[Array, "3 d d 3"]
 
 
-def solve_on_shell(transport: Transport, m: Float[Array, " 3"], fine: Float[Array, ""]) -> OnShell:
+def solve_on_shell(
+    transport: Transport, m: Float[Array, " 3"], fine: Float[Array, ""]
+) -> ShellSolution:
     """All spin densities, `without_slow` without the modes below the threshold `fine`."""
-    driven, slopes = _with_slopes(transport.driven, m)
-    shell, kernel = transport.shell, driven.kernel
-    bare, spin = transport.bare_spin(), transport.spin()
-    measured = jnp.einsum("oca,cda->oda", spin.value, driven.propagator)
-    rows = jnp.concatenate([driven.propagator, measured])
+    response, slopes = _evaluate_with_slopes(transport.respond_to_field, m)
+    shell, kernel = transport.shell, response.kernel
+    bare, spin = transport.bare_components(), transport.spin_components()
+    spin_rows = jnp.einsum("oca,cda->oda", spin.value, response.propagator)
+    rows = jnp.concatenate([response.propagator, spin_rows])
     source = _stream_gradient(transport, slopes.h.value, slopes.spin, rows)
-    own, outward = source[: len(kernel)], source[len(kernel) :]
-    mean = solve(kernel, driven.dropped, own)
-    removed = left_out(kernel, driven.dropped, mean, own)
-    without = solve(kernel, slow_projector(kernel, fine), own)
-    dressed = jnp.tensordot(shell.average(measured), mean, axes=1) + outward
-    dressed = dressed - jnp.tensordot(shell.average(spin.value), removed, axes=1)
+    own, local = source[: len(kernel)], source[len(kernel) :]
+    mean = solve_kept_modes(kernel, response.dropped, own)
+    dropped_part = project_dropped(kernel, response.dropped, mean, own)
+    fast = solve_kept_modes(kernel, slow_projector(kernel, fine), own)
+    dressed = jnp.tensordot(shell.average(spin_rows), mean, axes=1) + local
+    dressed = dressed - jnp.tensordot(shell.average(spin.value), dropped_part, axes=1)
     half = shell.density / 2
-    return OnShell(
+    return ShellSolution(
         bare=Tensors(
             -half * jnp.tensordot(bare, mean, axes=1),
-            _sum_homogeneous(transport, driven, _repeat_spin(bare, spin)),
+            _sum_homogeneous(transport, response, _repeat_spin(bare, spin)),
         ),
-        dressed=Tensors(-half * dressed, _sum_homogeneous(transport, driven, spin)),
+        dressed=Tensors(-half * dressed, _sum_homogeneous(transport, response, spin)),
         kernel=kernel,
         rates=relaxation_rates(kernel),
-        without_slow=-half * jnp.tensordot(bare, without, axes=1),
+        without_slow=-half * jnp.tensordot(bare, fast, axes=1),
     )
 
 
-def _with_slopes(function, m):
+def _evaluate_with_slopes(function, m):
     """A function of m, and its derivatives by the components of m, their axis last."""
     along = lambda e: jax.jvp(function, (m,), (e,))  # noqa: E731
     return jax.vmap(along, out_axes=(None, -1))(jnp.eye(3))
@@ -264,25 +277,27 @@ def _stream_gradient(
     shell, t = transport.shell, transport.time
     v, slope = shell.velocity, -t * shell.density_slope  # t'
     force = slope * v[:, None] * v + t * shell.curvature  # ∂_{k_i}(t v_j), (i, j, a)
-    pushed = jnp.einsum("oab,ija->ojiba", jnp.einsum("oca,cab->oab", rows, split), force)
-    carried = jnp.einsum("ojab,ia->ojiba", jnp.einsum("oca,cjab->ojab", rows, induced), v)
-    return t * shell.average(pushed - carried)
+    force_term = jnp.einsum("oab,ija->ojiba", jnp.einsum("oca,cab->oab", rows, split), force)
+    streaming_term = jnp.einsum("ojab,ia->ojiba", jnp.einsum("oca,cjab->ojab", rows, induced), v)
+    return t * shell.average(force_term - streaming_term)
 
 
-def _repeat_spin(bare, spin: Field) -> Field:
+def _repeat_spin(bare, spin: OperatorComponents) -> OperatorComponents:
     """The bare spin at every node."""
     value = jnp.broadcast_to(bare[..., None], spin.value.shape)
-    return Field(value, jnp.zeros_like(spin.gradient))
+    return OperatorComponents(value, jnp.zeros_like(spin.gradient))
 
 
-def _sum_homogeneous(transport, driven: Driven, spin: Field) -> Float[Array, "3 d"]:
+def _sum_homogeneous(
+    transport, response: FieldResponse, spin: OperatorComponents
+) -> Float[Array, "3 d"]:
     """½ [−N ⟨S a⟩ + (N t ⟨S h v_j⟩)'], where N t does not depend on the energy."""
-    shell, h = transport.shell, driven.h
-    first = shell.average(jnp.einsum("oca,cja->oja", spin.value, driven.spin))
-    seen = Field(
+    shell, h = transport.shell, response.h
+    first = shell.average(jnp.einsum("oca,cja->oja", spin.value, response.spin))
+    projection = OperatorComponents(
         jnp.einsum("oca,ca->oa", spin.value, h.value),
         jnp.einsum("ocia,ca->oia", spin.gradient, h.value)
         + jnp.einsum("oca,cia->oia", spin.value, h.gradient),
     )
-    second = transport.time * shell.average_slope(*_times_velocity(seen, shell))
+    second = transport.time * shell.average_slope(*_times_velocity(projection, shell))
     return shell.density / 2 * (second - first)

@@ -19,8 +19,8 @@ from jaxspin.responses.response_set import ResponseSet
 from jaxspin.spin_transfer.checks import check_collisions, check_input, check_vector
 from jaxspin.spin_transfer.exchange_models import ExchangeModel, ScalarBand
 from jaxspin.spin_transfer.kinetics import (
-    OnShell,
     Shell,
+    ShellSolution,
     Tensors,
     Transport,
     build_shell,
@@ -132,26 +132,26 @@ def spin_transfer_torque(
     collisions = build_collisions(scattering_time, spin_relaxation_time, slow_modes)
     m = jnp.array(magnetization, dtype=jnp.result_type(float))
     solve_levels = partial(_solve_levels, model, surface, m, collisions)
-    found, findings = scan_temperatures(solve_levels, levels)
-    check_result(found, findings, levels, slow_modes)
+    response, findings = scan_temperatures(solve_levels, levels)
+    check_result(response, findings, levels, slow_modes)
     times = {"scattering_time": scattering_time, "spin_relaxation_time": spin_relaxation_time}
     origin = record_origin(
         model=model, surface=surface, levels=levels, magnetization=m, slow_modes=slow_modes, **times
     )
-    info = collect_info(found, scattering_time)
+    info = collect_info(response, scattering_time)
     known = _SAFETY if surface.companion() is not None else jnp.nan
-    return _assemble_result(found, known, Circumstances(levels, m, info, origin))
+    return _assemble_result(response, known, Circumstances(levels, m, info, origin))
 
 
 def _assemble_result(
-    found: "Level", known: float, circumstances: Circumstances
+    response: "SpinResponse", known: float, circumstances: Circumstances
 ) -> SpinTransferTorque:
     """The responses of bare and dressed spin; errors are `known` times the difference of rules."""
-    parts = (found.found.bare, found.found.dressed)
-    differences = jax.tree.map(lambda x, y: known * (x - y), parts, found.compared)
+    parts = (response.solution.bare, response.solution.dressed)
+    differences = jax.tree.map(lambda x, y: known * (x - y), parts, response.second_rule)
     triples = zip(parts, differences, ("bare", "dressed"), strict=True)
     bare, dressed = (build_transfer(*triple, circumstances) for triple in triples)
-    kernel = found.found.kernel
+    kernel = response.solution.kernel
     shape = (*circumstances.levels.shape, *kernel.shape[1:])
     return SpinTransferTorque(bare, dressed, kernel.reshape(shape), circumstances.info)
 
@@ -198,19 +198,19 @@ class Shells(eqx.Module):
     misfit: Float[Array, ""]
 
 
-class Level(eqx.Module):
+class SpinResponse(eqx.Module):
     """The response at one level, and the numbers by which it is judged."""
 
-    found: OnShell
+    solution: ShellSolution
     #: Bare and dressed tensors by a second rule for surface and energies.
-    compared: tuple[Tensors, Tensors]
+    second_rule: tuple[Tensors, Tensors]
     #: Estimated error of the bare χ across m, over χ across m.
-    uncertain: Float[Array, ""]
+    relative_error: Float[Array, ""]
     #: How much of the response across m, and of that along m, the slow modes make.
     slow_share: Float[Array, ""]
     slow_share_along: Float[Array, ""]
     #: Number of modes that were dropped.
-    dropped: Int[Array, ""]
+    dropped_modes: Int[Array, ""]
     #: Largest |h| on the shell over the height above the band edge.
     splitting_share: Float[Array, ""]
     #: Share −f' of energies below the band.
@@ -222,7 +222,7 @@ class Level(eqx.Module):
 @program
 def _solve_levels(
     model, surface, m, collisions: Collisions, levels: ThermalLevels
-) -> tuple[Level, tuple[Diagnostic, ...]]:
+) -> tuple[SpinResponse, tuple[Diagnostic, ...]]:
     """Every Fermi energy, their axis first, and what to look at on the Fermi surfaces."""
     model = model.prepared()
 
@@ -230,8 +230,8 @@ def _solve_levels(
         shells, findings = find_shells(model, surface, energy, levels.thermal)
         return average_shells(model, shells, m, collisions), findings
 
-    found, findings = map_in_pieces(respond_at, levels.mu)
-    return found, _move_levels_last(findings)
+    responses, findings = map_in_pieces(respond_at, levels.mu)
+    return responses, _move_levels_last(findings)
 
 
 def find_shells(
@@ -263,7 +263,7 @@ def _fill_empty(nodes: FermiSurface) -> FermiSurface:
     return FermiSurface(k, nodes.band, jnp.where(empty, 1.0, nodes.weight))
 
 
-def average_shells(model, shells: Shells, m, collisions: Collisions) -> Level:
+def average_shells(model, shells: Shells, m, collisions: Collisions) -> SpinResponse:
     """The average over the energies of one level."""
     fine = DropSlowModes().threshold()
 
@@ -273,30 +273,30 @@ def average_shells(model, shells: Shells, m, collisions: Collisions) -> Level:
         return Transport(model, one, time, collisions.relaxation, collisions.threshold)
 
     every = (shells.shells, shells.densities)
-    found = map_in_pieces(lambda each: solve_on_shell(build_transport(each), m, fine), every)
-    there, rates = jax.tree.map(lambda x: x[0], every), found.rates[0]
-    share = build_transport(there).splitting_share(m)
+    solutions = map_in_pieces(lambda each: solve_on_shell(build_transport(each), m, fine), every)
+    at_mu, rates = jax.tree.map(lambda x: x[0], every), solutions.rates[0]
+    share = build_transport(at_mu).splitting_share(m)
     unbounded = (collisions.threshold == 0) & jnp.any(are_conserved(rates))
     usable = shells.present[0] & ~shells.refused & (share <= 1) & ~unbounded
     valid = jnp.where(usable, 1.0, jnp.nan)  # in jit nothing can be refused
 
     def average_both(x):
-        there = shells.present.reshape(-1, *(1,) * (x.ndim - 1))
-        return [valid * y for y in shells.energies.average(jnp.where(there, x, 0))]
+        present = shells.present.reshape(-1, *(1,) * (x.ndim - 1))
+        return [valid * y for y in shells.energies.average(jnp.where(present, x, 0))]
 
-    leaves, tree = jax.tree.flatten((found.bare, found.dressed, found.without_slow))
+    leaves, tree = jax.tree.flatten((solutions.bare, solutions.dressed, solutions.without_slow))
     both = zip(*(average_both(x) for x in leaves), strict=True)
-    (bare, dressed, without), compared = (jax.tree.unflatten(tree, list(x)) for x in both)
-    averaged = OnShell(bare, dressed, found.kernel[0], rates, without)
+    (bare, dressed, without_slow), second_rule = (jax.tree.unflatten(tree, list(x)) for x in both)
+    averaged = ShellSolution(bare, dressed, solutions.kernel[0], rates, without_slow)
     slow_share, slow_share_along = _slow_shares(averaged, m)
-    change = _SAFETY * (bare.gradient - compared[0].gradient)
-    return Level(
-        found=averaged,
-        compared=compared[:2],
-        uncertain=_norm_ratio(_spin_across(m, change), _spin_across(m, bare.gradient)),
+    change = _SAFETY * (bare.gradient - second_rule[0].gradient)
+    return SpinResponse(
+        solution=averaged,
+        second_rule=second_rule[:2],
+        relative_error=_norm_ratio(_spin_across(m, change), _spin_across(m, bare.gradient)),
         slow_share=slow_share,
         slow_share_along=slow_share_along,
-        dropped=jnp.sum(are_slow(rates, collisions.threshold)),
+        dropped_modes=jnp.sum(are_slow(rates, collisions.threshold)),
         splitting_share=share,
         below_band=jnp.maximum(1 - shells.energies.average(1.0 * shells.present)[0], 0),
         misfit=shells.misfit,
@@ -310,9 +310,9 @@ def average_shells(model, shells: Shells, m, collisions: Collisions) -> Level:
 _SAFETY = 4.0
 
 
-def _slow_shares(found: OnShell, m) -> tuple[Float[Array, ""], Float[Array, ""]]:
+def _slow_shares(solution: ShellSolution, m) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """The change of χ without the slow modes over χ, for spin across m and along m."""
-    chi, change = found.bare.gradient, found.bare.gradient - found.without_slow
+    chi, change = solution.bare.gradient, solution.bare.gradient - solution.without_slow
     whole, parallel = project_along(m, chi), project_along(m, change)
     return _norm_ratio(change - parallel, chi - whole), _norm_ratio(parallel, whole)
 
@@ -326,53 +326,53 @@ def _norm_ratio(part, whole) -> Float[Array, ""]:
     return jnp.linalg.norm(part.ravel()) / jnp.where(size == 0, 1, size)
 
 
-def collect_info(level: Level, scattering_time) -> dict[str, Array]:
+def collect_info(response: SpinResponse, scattering_time) -> dict[str, Array]:
     """The worst of all levels."""
-    slowest = jnp.min(level.found.rates[:, 0])
+    slowest = jnp.min(response.solution.rates[:, 0])
     return {
         "slowest_relaxation": slowest,
         "longest_spin_lifetime": jnp.asarray(scattering_time) / slowest,
-        "dropped_modes": jnp.max(level.dropped),
-        "slow_mode_share": jnp.max(level.slow_share),
-        "slow_mode_share_along": jnp.max(level.slow_share_along),
-        "splitting_share": jnp.max(level.splitting_share),
-        "band_misfit": jnp.max(level.misfit),
-        "share_below_band": jnp.max(level.below_band),
+        "dropped_modes": jnp.max(response.dropped_modes),
+        "slow_mode_share": jnp.max(response.slow_share),
+        "slow_mode_share_along": jnp.max(response.slow_share_along),
+        "splitting_share": jnp.max(response.splitting_share),
+        "band_misfit": jnp.max(response.misfit),
+        "share_below_band": jnp.max(response.below_band),
     }
 
 
 # --- what only the calculation can know -----------------------------------------------------------
 
 
-def check_result(level: Level, findings: Findings, levels: Levels, slow_modes) -> None:
+def check_result(response: SpinResponse, findings: Findings, levels: Levels, slow_modes) -> None:
     """The calculation holds; warnings where it hardly does.
 
     Raises:
         ValueError: no band at mu, a surface that the rule cannot do, a splitting that is not small,
             a conserved spin.
     """
-    if is_traced(level, findings):
+    if is_traced(response, findings):
         return
     refuse_findings(findings, levels)
-    if not np.all(level.present):
+    if not np.all(response.present):
         mu = np.tile(levels.mu, levels.temperatures.size)
-        below = np.broadcast_to(mu, level.present.shape)[~np.asarray(level.present)]
+        below = np.broadcast_to(mu, response.present.shape)[~np.asarray(response.present)]
         raise ValueError(
             "Argument `levels` must have every mu in the band, but there is no Fermi surface at "
             f"{below[0]:.6g} eV."
         )
-    if not np.all(level.splitting_share <= 1):
+    if not np.all(response.splitting_share <= 1):
         raise ValueError(
             "Argument `levels` must have every mu higher above the band edge than the splitting of "
             "the bands, but that is up to "
-            f"{float(np.max(level.splitting_share)):.3g} of the height."
+            f"{float(np.max(response.splitting_share)):.3g} of the height."
         )
-    if isinstance(slow_modes, KeepSlowModes) and np.any(are_conserved(level.found.rates)):
+    if isinstance(slow_modes, KeepSlowModes) and np.any(are_conserved(response.solution.rates)):
         raise ValueError(
             "Argument `slow_modes` must be DropSlowModes() here, or `spin_relaxation_time` given: "
             "a component of the spin is conserved, and what drives it accumulates without bound."
         )
-    _warn_of_doubts(level)
+    _warn_of_doubts(response)
 
 
 _COARSE = 0.2  # of the response across m; the estimate is some 5 times the true error
@@ -382,12 +382,17 @@ _FAR = 0.3  # of the energy above the band edge: 4 meV for Bi2Se3
 _COLD = 1e-3  # share of −f' below the band edge
 
 
-def _warn_of_doubts(level: Level) -> None:
+def _warn_of_doubts(response: SpinResponse) -> None:
     share, split, misfit, below = (
         float(np.max(x))
-        for x in (level.slow_share, level.splitting_share, level.misfit, level.below_band)
+        for x in (
+            response.slow_share,
+            response.splitting_share,
+            response.misfit,
+            response.below_band,
+        )
     )
-    uncertain = float(np.max(level.uncertain))
+    uncertain = float(np.max(response.relative_error))
     if uncertain > _COARSE:
         warn_user(
             f"the nodes on the shell leave an estimated error of {uncertain:.2g} of the response "
@@ -396,7 +401,7 @@ def _warn_of_doubts(level: Level) -> None:
     if share > _DOMINATED:
         warn_user(
             "slow modes of the spin, with rates down to "
-            f"{float(np.min(level.found.rates)):.1e}/tau, make {share:.2g} of the response "
+            f"{float(np.min(response.solution.rates)):.1e}/tau, make {share:.2g} of the response "
             "across m: it holds only where the magnetisation varies over more than their "
             "diffusion length; see spin_relaxation_time and DropSlowModes"
         )

@@ -101,17 +101,17 @@ def slow_projector(
     return columns @ jnp.linalg.solve(span.T @ span + jnp.diag(1.0 * ~slow), columns.T)
 
 
-def solve(
+def solve_kept_modes(
     kernel: Float[Array, "c c"], dropped: Float[Array, "c c"], source: Float[Array, "c *x"]
 ) -> Float[Array, "c *x"]:
     """(1 − ⟨K⟩) x = source among the modes that are not dropped; x has none of the others."""
     kept = jnp.eye(len(kernel)) - dropped
     right = jnp.tensordot(kept, source, axes=1)
-    found = jnp.linalg.solve(kept @ kernel @ kept + dropped, right.reshape(len(kernel), -1))
-    return found.reshape(source.shape)
+    solution = jnp.linalg.solve(kept @ kernel @ kept + dropped, right.reshape(len(kernel), -1))
+    return solution.reshape(source.shape)
 
 
-def left_out(
+def project_dropped(
     kernel: Float[Array, "c c"],
     dropped: Float[Array, "c c"],
     mean: Float[Array, "c *x"],

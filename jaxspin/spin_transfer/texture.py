@@ -19,7 +19,7 @@ from jaxspin.spin_transfer.exchange_models import ExchangeModel
 from jaxspin.spin_transfer.response import (
     KEEP,
     Collisions,
-    Level,
+    SpinResponse,
     average_shells,
     build_collisions,
     check_result,
@@ -97,15 +97,15 @@ def texture_torque(
     m = _check_texture(model, texture, spacing)
     points = m.reshape(3, -1)
     respond = partial(_solve_points, model, surface, points, collisions)
-    found, findings = scan_temperatures(respond, levels)
-    check_result(found, findings, levels, slow_modes)
+    response, findings = scan_temperatures(respond, levels)
+    check_result(response, findings, levels, slow_modes)
     drive = jnp.asarray(field, dtype=jnp.result_type(float))
-    dressed, slopes = found.found.dressed, find_gradient(m, spacing, model.dimension)
+    dressed, slopes = response.solution.dressed, find_gradient(m, spacing, model.dimension)
     spin = jnp.einsum("rajib,j,ibr->ar", dressed.gradient, drive, slopes)
     homogeneous = jnp.einsum("raj,j->ar", dressed.homogeneous, drive).reshape(m.shape)
     spin = spin.reshape(m.shape) + homogeneous
     torque = lambda s: -2 * jnp.cross(m, s, axisa=0, axisb=0, axisc=0)  # noqa: E731
-    distances, info = tuple(float(x) for x in spacing), collect_info(found, scattering_time)
+    distances, info = tuple(float(x) for x in spacing), collect_info(response, scattering_time)
     fields = (m, spin, torque(spin), torque(homogeneous))
     return TextureTorque(*fields, distances, model.dimension, info)
 
@@ -113,7 +113,7 @@ def texture_torque(
 @program
 def _solve_points(
     model, surface, m: Float[Array, "3 r"], collisions: Collisions, level: ThermalLevels
-) -> tuple[Level, tuple[Diagnostic, ...]]:
+) -> tuple[SpinResponse, tuple[Diagnostic, ...]]:
     """χ at each point, the axis of points first, at one level."""
     model = model.prepared()
     shells, findings = find_shells(model, surface, level.mu[0], level.thermal)
@@ -122,9 +122,10 @@ def _solve_points(
     batch = -(-points // batches)
     numbers = jnp.minimum(jnp.arange(batches * batch), points - 1).reshape(batches, batch)
     at = lambda point: average_shells(model, shells, m[:, point], collisions)  # noqa: E731
-    found = map_in_pieces(jax.vmap(at), numbers)
-    found: Level = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:points], found)
-    return found, findings
+    responses = map_in_pieces(jax.vmap(at), numbers)
+    flatten = lambda x: x.reshape(-1, *x.shape[2:])[:points]  # noqa: E731
+    responses: SpinResponse = jax.tree.map(flatten, responses)
+    return responses, findings
 
 
 _BATCH = 32  # points at a time: some 10 MB for 500 nodes

@@ -156,7 +156,7 @@ def build_transfer(
     return Transfer(
         Response(
             value=gradient,
-            error=_of_components(m, along, across, gradient),
+            error=_component_errors(m, along, across, gradient),
             axes=(*levels.axes, "spin", "field", "gradient", "magnetization"),
             units=units.spin_transfer(d),
             name=f"spin density of a gradient ({name})",
@@ -166,7 +166,7 @@ def build_transfer(
         ),
         Response(
             value=homogeneous,
-            error=_of_components(m, plain_along, plain_across, homogeneous),
+            error=_component_errors(m, plain_along, plain_across, homogeneous),
             axes=(*levels.axes, "spin", "field"),
             units=units.spin_polarization(d),
             name=f"spin density of a field ({name})",
@@ -189,7 +189,7 @@ def _largest_difference(m: Float[Array, " 3"], difference: Float[Array, "e 3 *x"
     return [jnp.max(jnp.linalg.norm(x, axis=2), axis=1) for x in (along, flat - along)]
 
 
-def _of_components(m, along, across, spin: Float[Array, "..."]):
+def _component_errors(m, along, across, spin: Float[Array, "..."]):
     """A bound of the errors of the components of a spin, from those along and across m."""
     m = _unit_vector(m)
     size = along[..., None] * jnp.abs(m) + across[..., None] * jnp.sqrt(1 - m**2)

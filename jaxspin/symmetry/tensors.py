@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from jaxspin.symmetry.operations import Operation, group
 
 
-class _Axis(Protocol):
+class _TensorIndex(Protocol):
     """An index of a tensor: a polar vector of the dimension of space, or an axial one of three."""
 
     @property
@@ -25,7 +25,7 @@ class Tensor(Protocol):
     def name(self) -> str: ...
 
     @property
-    def axes(self) -> tuple[_Axis, ...]: ...
+    def axes(self) -> tuple[_TensorIndex, ...]: ...
 
     @property
     def time_reversal(self) -> int:

@@ -339,7 +339,9 @@ def test_a_constant_correlator_is_scalar_disorder():
 
     @eqx.filter_jit
     def solution(on_shell, disorder):
-        return disorder.scattering(on_shell).solve(-on_shell.expectation(on_shell.slopes))
+        return disorder.scattering(on_shell).solve_collisions(
+            -on_shell.expectation_values(on_shell.slopes)
+        )
 
     constant = js.FiniteRangeDisorder(lambda q: jnp.asarray(1e-3))
     for of in (sources, solution):
@@ -379,7 +381,7 @@ def random_states(model, number, seed=1, size=0.1):
     band = jnp.asarray(rng.integers(0, n, number))
     weight = rng.uniform(0.5, 1.5, number)
     states = states_of(model, FermiSurface(k, band, jnp.asarray(weight)))
-    v = np.asarray(states.expectation(states.slopes))
+    v = np.asarray(states.expectation_values(states.slopes))
     weight = weight - v.T @ np.linalg.solve(v @ v.T, v @ weight)
     assert np.all(weight > 0)
     return FermiSurface(k, band, jnp.asarray(weight))
@@ -996,8 +998,8 @@ def test_conservation():
     @eqx.filter_jit
     def conserved(on_shell):
         scattering = js.ScalarDisorder(1.0).scattering(on_shell)
-        velocity = on_shell.expectation(on_shell.slopes)
-        n = scattering.solve(-velocity)
+        velocity = on_shell.expectation_values(on_shell.slopes)
+        n = scattering.solve_collisions(-velocity)
         dressed = mix_interband(on_shell, scattering, measured_operators(on_shell))
         return n, velocity, dressed, skew_source(on_shell, scattering, n)
 

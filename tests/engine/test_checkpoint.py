@@ -434,7 +434,7 @@ MODELS = (InnerJit, InnerScan, InnerBranch, InnerRule, OwnLift, OwnBox, OwnOpera
 
 
 def identity(model) -> dict[str, str]:
-    mesh, current = js.Grid((8,)), spin.EquilibriumSpinCurrent()
+    mesh, current = js.Grid((8,)), spin.SpinCurrentDensity()
     code = integrand.describe_code(current, model, mesh, js.Covariant())
     return code | integrand.describe_values(current, model)
 

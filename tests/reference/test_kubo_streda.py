@@ -300,8 +300,8 @@ def _off_shell_skew(states, scattering) -> float:
 
     For isotropic contours E' is one energy for each contour, at which J0 n = −J_sk is solved anew.
     """
-    velocity = states.expectation(states.slopes)
-    n = np.asarray(scattering.solve(-velocity))[0]
+    velocity = states.expectation_values(states.slopes)
+    n = np.asarray(scattering.solve_collisions(-velocity))[0]
     p, r = (np.moveaxis(np.asarray(a), -1, 0) for a in (states.projector, states.resolvent))
     w = np.asarray(states.weight)
     density, pushed = np.einsum("a,aij->ij", w, p), np.einsum("a,aij->ij", w * n, p)
@@ -326,8 +326,8 @@ def _of_contour(states, contour, w, coherence) -> float:
     mine = np.isclose(np.linalg.norm(np.asarray(other.k), axis=0), radius)
     out = np.einsum("aij,jk,aki->a", p[mine], density, coherence[here]).real
     source[mine] += 2 * out * w[here] / w_other[mine]
-    n = SCALAR.scattering(other).solve(jnp.asarray(-np.pi * source)[None])[0]
-    return -float(np.sum(w_other * other.expectation(other.slopes)[1] * n))
+    n = SCALAR.scattering(other).solve_collisions(jnp.asarray(-np.pi * source)[None])[0]
+    return -float(np.sum(w_other * other.expectation_values(other.slopes)[1] * n))
 
 
 def spinors(k, band, chi):
@@ -375,5 +375,5 @@ def test_anomalous_driving_of_38_as_printed_depends_on_the_gauge(rng):
 def test_skew_source_holds_no_charge():
     states = on_shell(0.5, -0.35)
     scattering = SCALAR.scattering(states)
-    n = scattering.solve(-states.expectation(states.slopes))
+    n = scattering.solve_collisions(-states.expectation_values(states.slopes))
     assert np.max(np.abs(skew_source(states, scattering, n) @ states.weight)) < 1e-14

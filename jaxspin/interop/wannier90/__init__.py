@@ -8,9 +8,13 @@ from os import PathLike
 from typing import NamedTuple
 
 from jaxspin.engine.terminal import warn_user
-from jaxspin.interop.wannier90.geometry import Bands as Bands, PathPoint as PathPoint
+from jaxspin.interop.wannier90.geometry import PathBands as PathBands, PathPoint as PathPoint
 from jaxspin.interop.wannier90.report import Report as Report
-from jaxspin.interop.wannier90.seed import SpinOrder as SpinOrder, Tables as _Tables, read_tables
+from jaxspin.interop.wannier90.seed import (
+    ModelArrays as _ModelArrays,
+    SpinOrder as SpinOrder,
+    read_tables,
+)
 from jaxspin.interop.wannier90.write import write as write
 from jaxspin.models.tight_binding import HoppingModel
 
@@ -74,7 +78,7 @@ def _examine_with_warnings(
     return Examined(_make_model(arrays), report)
 
 
-def _make_model(arrays: _Tables) -> HoppingModel:
+def _make_model(arrays: _ModelArrays) -> HoppingModel:
     return HoppingModel(
         lattice=arrays.lattice,
         cells=arrays.cells,

@@ -30,7 +30,7 @@ class PathPoint(NamedTuple):
     k: tuple[float, float, float]
 
 
-class Bands(NamedTuple):
+class PathBands(NamedTuple):
     """Energies along a path as Wannier90 computed them."""
 
     k: Float[np.ndarray, "K 3"]  # reduced
@@ -106,7 +106,7 @@ def read_centres(path: Path, size: int) -> Float[np.ndarray, "n 3"]:
     return _check_bounded(path, np.array(centres))
 
 
-def read_bands(data: Path, points: Path, size: int) -> Bands:
+def read_bands(data: Path, points: Path, size: int) -> PathBands:
     """Read the band structure along the path of `.win`."""
     with Lines(points) as lines:
         (count,) = lines.read_integers(1, "the number of k-points")
@@ -119,7 +119,7 @@ def read_bands(data: Path, points: Path, size: int) -> Bands:
         lines.must_hold(count * size, 2, f"{size} bands at {count} k-points")
         energies = [_read_band(lines, count) for _ in range(size)]
         lines.must_end()
-    return Bands(k, np.sort(np.stack(energies, axis=1), axis=1))
+    return PathBands(k, np.sort(np.stack(energies, axis=1), axis=1))
 
 
 def _read_band(lines: Lines, count: int) -> Float[np.ndarray, " K"]:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxspin.engine.terminal import printable
-from jaxspin.interop.wannier90.geometry import Bands, PathPoint
+from jaxspin.interop.wannier90.geometry import PathBands, PathPoint
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Report:
     square_deviation: float | None
     mesh_mismatch: float | None
     path: tuple[tuple[PathPoint, PathPoint], ...] | None
-    bands: Bands | None
+    bands: PathBands | None
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 

@@ -56,7 +56,7 @@ _SAME_PLACE = 1e-6  # Å, as for models
 _SAME_CENTRE = 1e-2
 
 
-class Tables(NamedTuple):
+class ModelArrays(NamedTuple):
     """Arrays of which a `HoppingModel` is made."""
 
     lattice: Float[np.ndarray, "3 3"]
@@ -110,7 +110,7 @@ class _Shifting(NamedTuple):
         return assembly.assemble_operator(source, self.degeneracies, self.open_shifts(), self.path)
 
 
-class _Operators(NamedTuple):
+class _FileOperators(NamedTuple):
     """The operators of the main files, assembled."""
 
     path: Path
@@ -151,7 +151,7 @@ def read_tables(
     seedname: str | PathLike[str],
     spin_order: SpinOrder | None = None,
     progress: bool | None = None,
-) -> tuple[Tables, Report]:
+) -> tuple[ModelArrays, Report]:
     """Read the arrays of a model, and report on them; see `examine`."""
     _check_order(spin_order)
     found = _Findings(str(seedname))
@@ -169,7 +169,7 @@ def read_tables(
     _check_state(found, companions.chk, sigma)
     position = _position_blocks(found, operators.position)
     cells, blocks = operators.hamiltonian.cells, operators.hamiltonian.blocks[:, 0]
-    arrays = Tables(lattice, cells, blocks, centres, sigma.operator, position)
+    arrays = ModelArrays(lattice, cells, blocks, centres, sigma.operator, position)
     quality = _Quality(violation, asymmetry, mismatch, sigma.square_deviation, sigma.origin)
     return arrays, _make_report(found, companions.win, operators, arrays, quality)
 
@@ -185,8 +185,8 @@ def _check_order(order: SpinOrder | None) -> None:
 def _make_report(
     found: _Findings,
     win: Win,
-    operators: _Operators,
-    arrays: Tables,
+    operators: _FileOperators,
+    arrays: ModelArrays,
     quality: _Quality,
 ) -> Report:
     volume = float(np.linalg.det(arrays.lattice))
@@ -271,7 +271,7 @@ def _check_size(path: Path, size: int, companions: _Companions) -> None:
 
 def _read_operators(
     found: _Findings, main: str, companions: _Companions, stack: ExitStack, advance: Advance
-) -> _Operators:
+) -> _FileOperators:
     """Read H and r of the main files, with their weights and shifts."""
     tb = main == "_tb.dat"
     path = found.use_file(main, "lattice, H and r" if tb else "H")
@@ -295,7 +295,7 @@ def _read_operators(
         position = shifting.assemble_operator(layout.r_position(own, header, raw))
         own.must_be_whole()
     lines.must_be_whole()
-    return _Operators(path, header, raw, mesh, hamiltonian, position, shifting)
+    return _FileOperators(path, header, raw, mesh, hamiltonian, position, shifting)
 
 
 def _note_cells(source: layout.Blocks, cells: list[Cell]) -> layout.Blocks:
@@ -318,7 +318,7 @@ def _find_shifting(found: _Findings, header: Header, advance: Advance) -> _Shift
     return _Shifting(header.degeneracies, read_shifts, path)
 
 
-def _make_hermitian(found: _Findings, operators: _Operators) -> tuple[float, float | None]:
+def _make_hermitian(found: _Findings, operators: _FileOperators) -> tuple[float, float | None]:
     """Make H and r Hermitian; return the deviations from X(−R) = X(R)†, of H in eV, of r in Å."""
     violation, cell = assembly.make_hermitian(operators.hamiltonian)
     if violation > _BROKEN:
@@ -338,7 +338,7 @@ def _make_hermitian(found: _Findings, operators: _Operators) -> tuple[float, flo
 
 
 def _find_lattice(
-    found: _Findings, operators: _Operators, companions: _Companions
+    found: _Findings, operators: _FileOperators, companions: _Companions
 ) -> Float[np.ndarray, "3 3"]:
     """Find the lattice in the first file that has it; all that have it must agree."""
     stated = {operators.path: operators.header.lattice}
@@ -367,7 +367,7 @@ def _find_lattice(
 
 def _find_centres(
     found: _Findings,
-    operators: _Operators,
+    operators: _FileOperators,
     companions: _Companions,
     lattice: Float[np.ndarray, "3 3"],
 ) -> Float[np.ndarray, "n 3"]:
@@ -392,7 +392,7 @@ def _find_centres(
     return stated.centres
 
 
-def _diagonal_of_r(found: _Findings, operators: _Operators) -> _Stated | None:
+def _diagonal_of_r(found: _Findings, operators: _FileOperators) -> _Stated | None:
     if operators.position is None:
         return None
     home = operators.position.cells.index((0, 0, 0))
@@ -454,7 +454,7 @@ def _is_diagonal(position: RealSpaceOperator) -> bool:
 
 def _check_images(
     found: _Findings,
-    operators: _Operators,
+    operators: _FileOperators,
     lattice: Float[np.ndarray, "3 3"],
     centres: Float[np.ndarray, "n 3"],
 ) -> None:
@@ -475,7 +475,7 @@ def _check_images(
         )
 
 
-def _mesh_mismatch(found: _Findings, chk: Chk | None, operators: _Operators) -> float | None:
+def _mesh_mismatch(found: _Findings, chk: Chk | None, operators: _FileOperators) -> float | None:
     """Largest difference of H(k) on the ab initio mesh, `.eig` and `.chk` against H(R), eV."""
     if chk is None or not found.has_files(".eig"):
         return None
@@ -496,7 +496,7 @@ def _find_spin(
     found: _Findings,
     order: SpinOrder | None,
     companions: _Companions,
-    operators: _Operators,
+    operators: _FileOperators,
     centres: Float[np.ndarray, "n 3"],
 ) -> _Spin:
     """Find the spin operator: from `.spn` where it can be used, else σ on each orbital."""
@@ -518,7 +518,7 @@ def _spin_without_bands(
     found: _Findings,
     order: SpinOrder | None,
     win: Win,
-    operators: _Operators,
+    operators: _FileOperators,
     centres: Float[np.ndarray, "n 3"],
 ) -> _Spin:
     if order is None and win.spinors:
@@ -529,7 +529,7 @@ def _spin_without_bands(
     return _spin_of_order(found, order, "given", operators, centres)
 
 
-def _spin_of_bands(found: _Findings, spn: str, chk: Chk, operators: _Operators) -> _Spin:
+def _spin_of_bands(found: _Findings, spn: str, chk: Chk, operators: _FileOperators) -> _Spin:
     """The spin operator of the bands, in the Wannier functions of the checkpoint."""
     path, shifting = found.use_file(spn, "spin operator"), operators.shifting
     if not found.has_files(".eig"):
@@ -556,7 +556,7 @@ def _spin_of_order(
     found: _Findings,
     order: str,
     how: str,
-    operators: _Operators,
+    operators: _FileOperators,
     centres: Float[np.ndarray, "n 3"],
 ) -> _Spin:
     """σ on each orbital."""
@@ -601,7 +601,7 @@ def _pure_spin(order: str, cells: list[Cell], centres: Float[np.ndarray, "n 3"])
     return spin.home_only(local, cells)
 
 
-def _read_bands(found: _Findings, size: int) -> geometry.Bands | None:
+def _read_bands(found: _Findings, size: int) -> geometry.PathBands | None:
     if not found.has_files("_band.dat", "_band.kpt"):
         return None
     points = found.use_file("_band.kpt", "path of the bands")

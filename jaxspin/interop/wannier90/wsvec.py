@@ -22,7 +22,7 @@ class Shifts(NamedTuple):
     vectors: Int[np.ndarray, "t 3"]
 
 
-class _Records(NamedTuple):
+class _ShiftRecords(NamedTuple):
     """Whole records, in the order of the file, with the numbers of their first lines."""
 
     heads: Int[np.ndarray, "e 5"]
@@ -37,7 +37,7 @@ def read_shifts(lines: Lines, size: int) -> Iterator[tuple[Cell, Shifts]]:
     order = np.stack(np.divmod(np.arange(size**2), size), axis=1) + 1
     held = _empty_records()
     for records in _read_pieces(lines):
-        held = _Records(*map(np.concatenate, zip(held, records, strict=True)))
+        held = _ShiftRecords(*map(np.concatenate, zip(held, records, strict=True)))
         while len(held.heads) >= size**2:
             taken, held = _split_records(held, size**2)
             yield _shifts_of_cell(lines, taken, order)
@@ -47,19 +47,21 @@ def read_shifts(lines: Lines, size: int) -> Iterator[tuple[Cell, Shifts]]:
     lines.must_be_whole()
 
 
-def _empty_records() -> _Records:
+def _empty_records() -> _ShiftRecords:
     none = np.zeros(0, int)
-    return _Records(np.zeros((0, 5), int), none, np.zeros((0, 3), int), none)
+    return _ShiftRecords(np.zeros((0, 5), int), none, np.zeros((0, 3), int), none)
 
 
-def _split_records(records: _Records, number: int) -> tuple[_Records, _Records]:
+def _split_records(records: _ShiftRecords, number: int) -> tuple[_ShiftRecords, _ShiftRecords]:
     cut = int(np.sum(records.counts[:number]))
     ends = (number, number, cut, number)
     pairs = list(zip(records, ends, strict=True))
-    return _Records(*(x[:end] for x, end in pairs)), _Records(*(x[end:] for x, end in pairs))
+    return _ShiftRecords(*(x[:end] for x, end in pairs)), _ShiftRecords(
+        *(x[end:] for x, end in pairs)
+    )
 
 
-def _shifts_of_cell(lines: Lines, records: _Records, order: np.ndarray) -> tuple[Cell, Shifts]:
+def _shifts_of_cell(lines: Lines, records: _ShiftRecords, order: np.ndarray) -> tuple[Cell, Shifts]:
     cell = records.heads[0, :3]
     expected = np.concatenate([np.broadcast_to(cell, (len(order), 3)), order], axis=1)
     off = np.any(records.heads != expected, axis=1)
@@ -71,7 +73,7 @@ def _shifts_of_cell(lines: Lines, records: _Records, order: np.ndarray) -> tuple
     return tuple(cell.tolist()), Shifts(records.counts, records.vectors)
 
 
-def _read_pieces(lines: Lines) -> Iterator[_Records]:
+def _read_pieces(lines: Lines) -> Iterator[_ShiftRecords]:
     """Yield all records, some thousands at a time; one cut by a piece goes to the next piece."""
     first, rest = lines.number + 1, b""
     while piece := lines.read_piece():
@@ -130,7 +132,9 @@ def _parse_slowly(lines: Lines, text: bytes, first: int) -> np.ndarray:
     return np.array(values, int)
 
 
-def _parse_records(lines: Lines, values: np.ndarray, widths: np.ndarray, first: int) -> _Records:
+def _parse_records(
+    lines: Lines, values: np.ndarray, widths: np.ndarray, first: int
+) -> _ShiftRecords:
     """Parse a text that begins and ends with whole records; blank lines may follow."""
     while len(widths) and widths[-1] == 0:
         widths = widths[:-1]
@@ -160,4 +164,4 @@ def _parse_records(lines: Lines, values: np.ndarray, widths: np.ndarray, first: 
     taken = np.ones(len(values), bool)
     taken[columns] = False
     taken[starts[heads + 1]] = False
-    return _Records(values[columns], counts, values[taken].reshape(-1, 3), first + heads)
+    return _ShiftRecords(values[columns], counts, values[taken].reshape(-1, 3), first + heads)
