@@ -219,6 +219,92 @@ def test_a_name_of_two_classes_is_found():
     assert repeated_classes(trees) == {"Sum": ["a", "b"]}
 
 
+#: Checks that have one function in `engine.validate`: calls in what guards an error, ...
+_ASKED = re.compile(
+    r"\b(isfinite|isnan|isinf|issubdtype|iscomplexobj|isrealobj|can_cast|callable)\("
+    r"|\.dtype\.kind\b"
+    r"|isinstance\([^()]*, [^()]*\b(int|float|integer|floating|number|Integral|Real)\b"
+    r"|type\([^()]*\) is (not )?(int|float)\b"
+    r"|isinstance\(.*but is of type"
+    r"|\b(allclose|isclose)\(.*\.T\b|\.is_dir\(|linalg\.det\("
+)
+#: ... a sign, in an error that speaks of it, ...
+_SIGN = re.compile(r"(?<![\w.])[<>]=? 0\b|(?<![\w.])0 [<>]=? ")
+_SIGN_IN_WORDS = re.compile(r"\b(positive|negative|at least 0)\b")
+#: ... and the words of the error.
+_WORDS = re.compile(r"must (be one of (?!the )|have shape )")
+_ARGUMENT = re.compile(r"(Argument|Key) `.*must")
+
+
+def written_text(node: ast.AST) -> str:
+    """The text of an error, without what is filled in."""
+    parts = (part.value for part in ast.walk(node) if isinstance(part, ast.Constant))
+    return "".join(part for part in parts if isinstance(part, str))
+
+
+def expand_names(test: ast.expr, function: ast.AST) -> str:
+    """A condition, with what its names were last given in the function."""
+    given = {
+        target.id: ast.unparse(node.value)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    names = {node.id for node in ast.walk(test) if isinstance(node, ast.Name)}
+    return " ".join([ast.unparse(test), *(given[name] for name in sorted(names & given.keys()))])
+
+
+def home_made_checks(syntax: ast.AST) -> list[int]:
+    """Lines of errors for a property for which `engine.validate` has a check."""
+    found = set()
+    for function in (n for n in ast.walk(syntax) if isinstance(n, ast.FunctionDef)):
+        for node in (n for n in ast.walk(function) if isinstance(n, ast.If)):
+            errors = [x for x in node.body if isinstance(x, ast.Raise)]
+            text = written_text(errors[0]) if errors else ""
+            test = f"{expand_names(node.test, function)} {text}"
+            sign = _SIGN.search(ast.unparse(node.test)) and _SIGN_IN_WORDS.search(text)
+            if _ARGUMENT.search(text) and (_ASKED.search(test) or sign or _WORDS.search(text)):
+                found.add(node.lineno)
+    return sorted(found)
+
+
+#: `small_matrices` is below `validate`; units and the solvers of `reference` share nothing.
+_OWN_CHECKS = {"engine.validate", "engine.small_matrices", "units"}
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES) - _OWN_CHECKS))
+def test_a_property_is_checked_in_one_place(name):
+    lines = [] if name.startswith("reference.") else home_made_checks(tree(name))
+    assert not lines, f"lines {lines} of {name}: use a function of engine/validate.py"
+
+
+@pytest.mark.parametrize(
+    ("condition", "text"),
+    [
+        ("not np.all(np.isfinite(x))", "Argument `x` must be finite"),
+        ("not isinstance(x, int | np.integer)", "Argument `x` must be an integer"),
+        ("x.dtype.kind not in 'iuf'", "Argument `x` must be real"),
+        ("x <= 0", "Argument `x` must be positive"),
+        ("not np.allclose(x @ x.T, np.eye(3))", "Argument `x` must be a rotation"),
+        ("x not in NAMES", "Argument `x` must be one of 'a', 'b'"),
+        ("x.shape != (3,)", "Argument `x` must have shape (3,)"),
+        ("wrong", "Argument `x` must be finite"),
+    ],
+)
+def test_a_home_made_check_is_found(condition, text):
+    error = f"        raise ValueError({text!r})"
+    code = f"def f(x):\n    wrong = ~np.isfinite(x)\n    if {condition}:\n{error}"
+    assert home_made_checks(ast.parse(code)) == [3]
+
+
+def test_a_check_of_another_property_is_none():
+    code = (
+        "def f(x):\n    if len(x) < 2:\n        raise ValueError('Argument `x` must have two ends')"
+    )
+    assert not home_made_checks(ast.parse(code))
+
+
 def public(body: list[ast.stmt], prefix: str = ""):
     """The public functions and classes, and the methods of public classes that define a name."""
     for node in body:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
 from jaxspin.engine.small_matrices import as_arrays, is_traced, on_device
-from jaxspin.engine.validate import finite_reals
+from jaxspin.engine.validate import check_number
 
 
 class Degeneracy(eqx.Module):
@@ -39,15 +39,7 @@ class Covariant(Degeneracy):
     def __check_init__(self):
         if self.tolerance is None or is_traced(self.tolerance):
             return
-        if (
-            np.ndim(self.tolerance)
-            or not finite_reals(self.tolerance)
-            or np.any(np.asarray(self.tolerance) < 0)
-        ):
-            raise ValueError(
-                f"Argument `tolerance` must be an energy in eV, at least 0, "
-                f"but is {self.tolerance!r}."
-            )
+        check_number("tolerance", self.tolerance, "an energy in eV, at least 0", at_least=0)
 
     def threshold(self, energies):
         tolerance = _TOLERANCE if self.tolerance is None else self.tolerance

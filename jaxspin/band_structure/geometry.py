@@ -16,6 +16,7 @@ from jaxtyping import Array, Complex, Float
 from jaxspin.band_structure.bands import DEGENERATE_TO_ROUNDING, Bands
 from jaxspin.band_structure.eigensystem import eigensystem
 from jaxspin.engine.small_matrices import diagonal_of_product
+from jaxspin.engine.validate import check_function
 from jaxspin.models.base import check_is_model
 from jaxspin.models.lifted import Points
 
@@ -86,11 +87,7 @@ def covariant_derivative(
     >>> bool(jnp.allclose(js.covariant_derivative(model, model)(k), velocity))
     True
     """
-    if not callable(operator):
-        raise ValueError(
-            "Argument `operator` must be a function of k, as `lambda k: matrix` is, "
-            f"but is of type {type(operator).__name__}."
-        )
+    check_function("operator", operator, "a function of k, as `lambda k: matrix` is")
     check_is_model(model)
 
     def derivative_at(k):

@@ -58,6 +58,7 @@ import numpy as np
 
 from jaxspin import models, plot, units
 from jaxspin.band_structure.degeneracy import Covariant, Strict
+from jaxspin.engine.validate import check_integer, is_integer
 from jaxspin.integration.levels import Levels
 from jaxspin.interop import wannier90
 from jaxspin.meshes import mesh as meshes
@@ -220,7 +221,7 @@ def prepare_bands(source: Source) -> tuple[Model, KPath, int, str, str]:
     model, code = _read_model(_require_table(source.tables, "model"), source.folder)
     entries = dict(_require_table(source.tables, "path"))
     number = entries.pop("number", 300)
-    if not isinstance(number, int) or isinstance(number, bool) or number < 2:
+    if not is_integer(number, 2):
         raise ValueError(
             f"Key `number` in table [path] must be an integer above 1, but is {number!r}."
         )
@@ -429,8 +430,7 @@ def _read_levels(entries: Mapping[str, Any]) -> Levels:
 
 
 def _evenly_spaced(start: float, stop: float, number: int) -> list[float]:
-    if not isinstance(number, int) or number < 1:
-        raise ValueError(f"Argument `number` must be a positive integer, but is {number!r}.")
+    check_integer("number", number, 1)
     return np.linspace(start, stop, number).tolist()
 
 
@@ -615,7 +615,7 @@ def _check_text(table: str, key: str, value: Any) -> str:
 
 
 def _check_indices(table: str, key: str, value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list) or not all(type(item) is int for item in value):
+    if not isinstance(value, list) or not all(map(is_integer, value)):
         raise ValueError(
             f"Key `{key}` in table [{table}] must be a list of integers, but is {value!r}."
         )

@@ -22,10 +22,11 @@ from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.tolerances import CONSERVED, DEGENERATE_ON_SHELL, ZERO_BY_SYMMETRY
+from jaxspin.engine.validate import is_finite
 from jaxspin.engine.xla import map_in_pieces
 from jaxspin.integration import checks
 from jaxspin.integration.levels import Levels
-from jaxspin.meshes.mesh import Mesh
+from jaxspin.meshes.mesh import Mesh, check_product
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model, number_of_bands
 from jaxspin.responses.origin import Origin, record_origin
@@ -447,10 +448,7 @@ def _collect_info(response: _LevelResponse) -> dict[str, Array]:
 def _check_input(conductor: _Conductor, levels: Levels) -> None:
     model, sea = conductor.model, conductor.sea
     model_checks.check_model(model)
-    if model.dimension < 2:
-        raise ValueError(
-            f"Argument `model` must have dimension 2 or 3, but has dimension {model.dimension}."
-        )
+    model_checks.check_dimension(model, (2, 3))
     model_checks.check_spin(model)
     model_checks.check_complete(model, "response of a disordered conductor")
     check_surface(conductor.surface)
@@ -458,11 +456,7 @@ def _check_input(conductor: _Conductor, levels: Levels) -> None:
     checks.check_levels(levels)
     check_disorder(conductor.disorder, model)
     if sea is not None:
-        if not isinstance(sea, Mesh) or not sea.is_product:
-            raise ValueError(
-                "Argument `sea` must be a fixed mesh (Grid, Plane, Disk, Space or Ball), "
-                f"but is of type {type(sea).__name__}."
-            )
+        check_product("sea", sea)
         checks.check_mesh(model, sea)
         if min(sea.shape) < 2:
             raise ValueError(
@@ -488,7 +482,7 @@ def _check_result(
         )
     check_gap(np.asarray(worst.gap), mu)
     _check_sea(np.asarray(worst.sea_fits), mu, conductor)
-    if not (np.all(np.isfinite(response.mechanisms[:, 0])) and np.all(worst.is_scattered)):
+    if not (is_finite(response.mechanisms[:, 0]) and np.all(worst.is_scattered)):
         raise ValueError(
             "Argument `disorder` must scatter every state at the Fermi energy, but leaves some "
             "without any rate, and the conductivity is infinite."

@@ -27,7 +27,18 @@ from jaxspin.engine.identity import run_operations
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import EVEN, PERIODIC_DISORDER
 from jaxspin.engine.tracing import look_at
-from jaxspin.engine.validate import finite_reals, is_hermitian, shortened
+from jaxspin.engine.validate import (
+    are_numbers,
+    check_function,
+    check_number,
+    check_type,
+    finite_reals,
+    is_finite,
+    is_hermitian,
+    is_not_negative,
+    is_square,
+    is_zero,
+)
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
 
@@ -61,26 +72,23 @@ def check_disorder(disorder, model: Model) -> None:
     Raises:
         ValueError: it is not.
     """
-    if not isinstance(disorder, Disorder):
-        raise ValueError(
-            "Argument `disorder` must be ScalarDisorder, MatrixDisorder or FiniteRangeDisorder, "
-            f"but is of type {type(disorder).__name__}."
-        )
+    check_type(
+        "disorder", disorder, Disorder, "ScalarDisorder, MatrixDisorder or FiniteRangeDisorder"
+    )
     disorder.check(model)
 
 
 @evaluate_eagerly()  # known inside the user's jit too
 def _as_number(value):
     """A real number as an array; what is none stays as it is, for the check that names it."""
-    real = is_traced(value) or np.asarray(value).dtype.kind in "iuf"
+    real = are_numbers(value, "iuf")
     return jnp.array(value, dtype=jnp.result_type(float)) if real else value
 
 
 @evaluate_eagerly()
 def _as_matrices(value):
     """The same for complex numbers."""
-    numbers = is_traced(value) or np.asarray(value).dtype.kind in "iufc"
-    return jnp.array(value) if numbers else value
+    return jnp.array(value) if are_numbers(value) else value
 
 
 class ScalarDisorder(Disorder):
@@ -98,9 +106,8 @@ class ScalarDisorder(Disorder):
     third_cumulant: Float[Array, ""] = eqx.field(converter=_as_number, default=0.0)
 
     def __check_init__(self):
-        _check_number("strength", self.strength, _STRENGTH, lambda x: x > 0)
-        cumulant = "finite (eV^3 Angstrom^2d)"
-        _check_number("third_cumulant", self.third_cumulant, cumulant, np.isfinite)
+        check_number("strength", self.strength, _STRENGTH, above=0)
+        check_number("third_cumulant", self.third_cumulant, "finite (eV^3 Angstrom^2d)")
 
     def scattering(self, shell):
         vectors = as_vector(shell.projector)
@@ -126,20 +133,12 @@ class MatrixDisorder(Disorder):
 
     def __check_init__(self):
         a = self.matrices
-        if not isinstance(a, jax.Array):
+        if not are_numbers(a) or np.ndim(a) != 3 or not is_square(a):
             raise ValueError(
-                f"Argument `matrices` must be Hermitian matrices of shape (c, n, n), but is {a!r}."
+                "Argument `matrices` must be Hermitian matrices of shape (c, n, n), but "
+                + (f"has shape {a.shape}." if isinstance(a, jax.Array) else f"is {a!r}.")
             )
-        if a.ndim != 3 or a.shape[1] != a.shape[2] or len(a) == 0:
-            raise ValueError(
-                "Argument `matrices` must be Hermitian matrices of shape (c, n, n), "
-                f"but has shape {a.shape}."
-            )
-        if is_traced(a):
-            return
-        a = np.asarray(a)
-        size = np.max(np.abs(a))
-        if not np.isfinite(size) or size == 0:
+        if not is_finite(a) or is_zero(a):
             raise ValueError("Argument `matrices` must be finite and not all zero, but is not.")
         if not is_hermitian(a):
             raise ValueError("Argument `matrices` must be Hermitian, but is not.")
@@ -184,11 +183,7 @@ class FiniteRangeDisorder(Disorder):
     correlator: Callable[[Float[Array, " d"]], Float[Array, ""]]
 
     def __check_init__(self):
-        if not callable(self.correlator):
-            raise ValueError(
-                "Argument `correlator` must be a function W(q), "
-                f"but is of type {type(self.correlator).__name__}."
-            )
+        check_function("correlator", self.correlator, "a function W(q)")
 
     def scattering(self, shell):
         vectors = as_vector(shell.projector)
@@ -236,21 +231,11 @@ class GaussianCorrelator(eqx.Module):
     length: Float[Array, ""] = eqx.field(converter=_as_number)
 
     def __check_init__(self):
-        _check_number("strength", self.strength, _STRENGTH, lambda x: x > 0)
-        _check_number("length", self.length, "at least 0 (Angstrom)", lambda x: x >= 0)
+        check_number("strength", self.strength, _STRENGTH, above=0)
+        check_number("length", self.length, "at least 0 (Angstrom)", at_least=0)
 
     def __call__(self, q: Float[Array, " d"]) -> Float[Array, ""]:
         return self.strength * jnp.exp(-(q @ q) * self.length**2 / 2)
-
-
-@evaluate_eagerly()
-def _check_number(name, value, wanted, allowed) -> None:
-    if not isinstance(value, jax.Array):
-        raise ValueError(f"Argument `{name}` must be {wanted}, but is {shortened(value)}.")
-    if value.ndim != 0 and not is_traced(value):
-        raise ValueError(f"Argument `{name}` must be one number, but has shape {value.shape}.")
-    if not is_traced(value) and not (np.isfinite(value) and allowed(value)):
-        raise ValueError(f"Argument `{name}` must be {wanted}, but is {float(value)!r}.")
 
 
 def _random_wave_vectors(number: int, model: Model) -> np.ndarray:
@@ -290,7 +275,7 @@ def _check_correlation(correlator, q, steps) -> None:
         raise ValueError(
             f"Argument `correlator` must give one finite real number, but gives {here} at q = {q}."
         )
-    if here < 0 or (here == 0 and not np.any(q)):
+    if not is_not_negative(here) or (is_zero(here) and is_zero(q)):
         raise ValueError(
             "Argument `correlator` must not be negative, and positive at q = 0, "
             f"but is {float(here):.3g} at q = {q}."

@@ -6,8 +6,7 @@ from jaxtyping import Array
 
 from jaxspin import units
 from jaxspin.engine.annotations import Numbers
-from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.validate import finite_reals, shortened
+from jaxspin.engine.validate import check_vector, is_zero
 from jaxspin.responses.response import Response
 from jaxspin.responses.response_set import ResponseSet
 
@@ -44,9 +43,9 @@ def spin_orbit_torque(
     Raises:
         ValueError: a vector that is not three finite numbers; no direction `normal`.
     """
-    magnetization = _check_vector("magnetization", magnetization)
-    normal = _check_vector("normal", normal)
-    if not is_traced(normal) and not np.any(normal):
+    magnetization = _as_vector("magnetization", magnetization)
+    normal = _as_vector("normal", normal)
+    if is_zero(normal):
         raise ValueError("Argument `normal` must be a direction, but is zero.")
     dimension = spin_density.value.shape[-1]
     spin = spin_density.to(units.spin_polarization(dimension)).value
@@ -89,13 +88,6 @@ def _build_torque(spin_density: Response, magnetization, name: str, spin) -> Res
     )
 
 
-def _check_vector(name: str, value) -> Array:
-    if np.shape(value) != (3,):
-        raise ValueError(
-            f"Argument `{name}` must be three numbers, but has shape {np.shape(value)}."
-        )
-    if not is_traced(value) and not finite_reals(value):
-        raise ValueError(
-            f"Argument `{name}` must be finite real numbers, but is {shortened(value)}."
-        )
+def _as_vector(name: str, value) -> Array:
+    check_vector(name, value, 3, "three numbers, finite and real")
     return jnp.asarray(value, dtype=jnp.result_type(float))

@@ -12,6 +12,7 @@ from jaxspin.downfold.subspaces import Keep, as_keep
 from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import ORTHOGONAL, TOUCHING
+from jaxspin.engine.validate import is_integer
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model, hamiltonian_at
 
@@ -60,7 +61,7 @@ def downfold(
 def _as_order(order) -> int | None:
     if order is None:
         return None
-    if isinstance(order, bool) or not isinstance(order, int | np.integer) or order < 0:
+    if not is_integer(order, 0):
         raise ValueError(
             f"Argument `order` must be None or an integer, at least 0, but is {order!r}."
         )

@@ -20,6 +20,7 @@ from jaxspin.downfold.block_diagonalization import (
 from jaxspin.downfold.validity import Validity, measure_validity
 from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.small_matrices import anticommutator, commutator, dagger, matmul, sandwich
+from jaxspin.engine.validate import check_shape
 from jaxspin.engine.xla import separate_kernel
 from jaxspin.meshes.mesh import Mesh
 from jaxspin.models.base import Derived, Model, hamiltonian_at, number_of_bands
@@ -75,12 +76,9 @@ class EffectiveModel(Derived):
         (3, 2, 2)
         """
         at = operator if callable(operator) else lambda k: operator
-        shape = jax.eval_shape(at, jax.ShapeDtypeStruct((self.dimension,), float)).shape
+        found = jax.eval_shape(at, jax.ShapeDtypeStruct((self.dimension,), float))
         n = number_of_bands(self.model)
-        if len(shape) < 2 or shape[-2:] != (n, n):
-            raise ValueError(
-                f"Argument `operator` must have shape (..., {n}, {n}), but has {shape}."
-            )
+        check_shape("operator", found, (..., n, n))
 
         def dress_at(k):
             self._check_wave_vector(k)
@@ -188,10 +186,7 @@ class EffectiveModel(Derived):
     # --- pieces ----------------------------------------------------------------------------------
 
     def _check_wave_vector(self, k) -> None:
-        if jnp.shape(k) != (self.dimension,):
-            raise ValueError(
-                f"Argument `k` must have shape {(self.dimension,)}, but has shape {jnp.shape(k)}."
-            )
+        check_shape("k", k, (self.dimension,))
 
     def _full_hamiltonian(self, k):
         """H of the full model at one k, as a tile."""

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from jaxspin.downfold.block_diagonalization import Blocks, fixed_spectrum, kept_isometry
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.validate import shortened
+from jaxspin.engine.validate import check_shape, shortened
 from jaxspin.models.base import Model, hamiltonian_at, number_of_bands
 
 if TYPE_CHECKING:  # else a checker takes an abstract attribute for an argument of the constructor
@@ -154,10 +154,7 @@ def _bands_at(model, at):
 
 def _hamiltonian_at(model, at):
     k = jnp.zeros(model.dimension) if at is None else jnp.asarray(at, float)
-    if k.shape != (model.dimension,):
-        raise ValueError(
-            f"Argument `at` must have shape {(model.dimension,)}, but has shape {k.shape}."
-        )
+    check_shape("at", k, (model.dimension,))
     return hamiltonian_at(model, k).astype(complex)[..., None]
 
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from jaxspin.engine import distributed, files
 from jaxspin.engine.identity import without_addresses
+from jaxspin.engine.validate import as_path, check_place, is_not_negative
 
 
 class Checkpoint:
@@ -37,16 +38,11 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | os.PathLike, seconds: float | int = 30.0):
-        self.path = Path(_as_path(path))
+        self.path = as_path("checkpoint", path, "a path or a Checkpoint")
         self.seconds = seconds
-        if not seconds >= 0:
+        if not (is_not_negative(seconds) or seconds == np.inf):
             raise ValueError(f"Argument `seconds` must be at least 0, but is {seconds!r}.")
-        if self.path.is_dir():
-            raise ValueError(f"Argument `checkpoint` must be a file, but {self.path} is a folder.")
-        if not self.path.parent.is_dir():
-            raise ValueError(
-                f"Argument `checkpoint` must be in an existing folder, but is {self.path}."
-            )
+        check_place("checkpoint", self.path)
         if not os.access(self.path.parent, os.W_OK):
             raise ValueError(
                 "Argument `checkpoint` must be in a folder that can be written in, "
@@ -181,12 +177,6 @@ def _own_file(path: Path) -> Path:
                 "another file, or remove this one."
             )
     return path.with_name(name)
-
-
-def _as_path(path) -> str | os.PathLike:
-    if isinstance(path, str | os.PathLike) and str(path):
-        return path
-    raise ValueError(f"Argument `checkpoint` must be a path or a Checkpoint, but is {path!r}.")
 
 
 def _checkpoint_error(path: Path | None, problem: str) -> ValueError:

@@ -14,8 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.interpolation import hermite
-from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.validate import finite_reals, shortened
+from jaxspin.engine.validate import is_positive, shortened
 from jaxspin.units import ELEMENTARY_CHARGE
 
 _NEIGHBOURS = 5
@@ -43,8 +42,7 @@ class Gate(eqx.Module):
 
     @evaluate_eagerly()
     def __check_init__(self):
-        known = not is_traced(self.capacitance)
-        if known and not (finite_reals(self.capacitance) and np.all(self.capacitance > 0)):
+        if not is_positive(self.capacitance):
             raise ValueError(
                 "Argument `capacitance` must be positive (F/m^2), "
                 f"but is {shortened(self.capacitance)}."

@@ -16,6 +16,14 @@ from jaxspin import units as unit
 from jaxspin.engine.deferred import defer_import
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import SAME_LEVEL
+from jaxspin.engine.validate import (
+    as_numbers,
+    check_choice,
+    check_finite,
+    check_type,
+    is_not_negative,
+    is_positive,
+)
 from jaxspin.fitting.conversion import Gate, fermi_energies, interpolate
 from jaxspin.integration.levels import Levels
 from jaxspin.responses.response import Response
@@ -110,12 +118,12 @@ class Data(eqx.Module):
                 f"Argument `component` must be one label or {rows} of one length, "
                 f"but is {self.component!r}."
             )
-        if np.any(self.error <= 0):
+        if not is_positive(self.error):
             raise ValueError(
                 f"Argument `error` must be positive, but is {np.min(self.error):g} in row "
                 f"{int(np.argmin(self.error))}."
             )
-        if np.any(self.temperature < 0):
+        if not is_not_negative(self.temperature):
             raise ValueError("Argument `temperature` must not be negative (K), but is.")
 
     @staticmethod
@@ -181,11 +189,7 @@ class Data(eqx.Module):
         Raises:
             ValueError: as `read`.
         """
-        if not isinstance(table, xarray.Dataset):
-            raise ValueError(
-                "Argument `table` must be an xarray.Dataset, "
-                f"but is of type {type(table).__name__}."
-            )
+        check_type("table", table, xarray.Dataset, "an xarray.Dataset")
         known = [str(name) for name in table.variables if _is_column(str(name))]
         arrays = dict(zip(known, xarray.broadcast(*(table[name] for name in known)), strict=True))
         if "value" not in arrays:
@@ -343,10 +347,7 @@ class Data(eqx.Module):
 
     def _response_rows(self, response: Response) -> Float[Array, "r e"]:
         """The response at temperature and component of each row, in the units of the data."""
-        if not isinstance(response, Response):
-            raise ValueError(
-                f"Argument `response` must be a Response, but is of type {type(response).__name__}."
-            )
+        check_type("response", response, Response, "a Response")
         axes, value = response.axes, response.to(self.units).value
         rows = zip(*(label.replace("^", "") for label in self.component), strict=True)
         letters: dict[str, tuple[str, ...]] = dict(zip(_SUBSCRIPTS, rows, strict=False))
@@ -425,19 +426,12 @@ def _single_choice(**choices) -> tuple[str, Any]:
 
 
 def _check_column(name: str, values, rows: int) -> Float[np.ndarray, " r"]:
-    column = np.ravel(np.asarray(values))
-    if not np.can_cast(column.dtype, float, "same_kind"):
-        raise ValueError(f"Argument `{name}` must be real numbers, but is of {column.dtype}.")
-    column = column.astype(float)
+    column = np.ravel(as_numbers(name, values))
     if column.size not in (1, rows):
         raise ValueError(
             f"Argument `{name}` must be one number or {rows}, one a row, but has {column.size}."
         )
-    wrong = np.flatnonzero(~np.isfinite(column))
-    if wrong.size:
-        raise ValueError(
-            f"Argument `{name}` must be finite, but is {column[wrong[0]]} in row {wrong[0]}."
-        )
+    check_finite(name, column, place="in row")
     return np.broadcast_to(column, (rows,)).copy()
 
 
@@ -454,11 +448,7 @@ def _component_label(label: Any) -> str:
 
 def _per_angstrom(units: str) -> float:
     """Return one of these units of density in 1/Å^d."""
-    if units not in _DENSITIES:
-        raise ValueError(
-            f"Argument `density_units` must be one of {', '.join(map(repr, _DENSITIES))}, "
-            f"but is {units!r}."
-        )
+    check_choice("density_units", units, _DENSITIES)
     return unit.conversion(units, f"1/Angstrom^{units[-1]}")
 
 

@@ -20,6 +20,7 @@ from jaxspin.engine.deferred import defer_import
 from jaxspin.engine.identity import digest, operations, trace
 from jaxspin.engine.programs import wide_program
 from jaxspin.engine.tolerances import CONVERGED, NO_DIRECTION
+from jaxspin.engine.validate import check_number, check_type, is_finite
 from jaxspin.fitting.problem import Evaluation, LeastSquaresProblem
 
 if TYPE_CHECKING:
@@ -155,11 +156,8 @@ class Gradient(Method):
 
     def __check_init__(self):
         _check_positive(steps=self.steps, tolerance=self.tolerance)
-        if not isinstance(self.optimizer, optax.GradientTransformation):
-            raise ValueError(
-                "Argument `optimizer` must be an optimiser of optax, such as optax.adam(0.01), "
-                f"but is {self.optimizer!r}."
-            )
+        wanted = "an optimiser of optax, such as optax.adam(0.01)"
+        check_type("optimizer", self.optimizer, optax.GradientTransformation, wanted)
 
     def __call__(self, problem, u, run, stage, report):
         nowhere = _infinite_evaluation(problem, u)
@@ -242,13 +240,12 @@ class MultiStart(Method):
     def _random_starts(self, problem: LeastSquaresProblem, u) -> list[Float[Array, " n"]]:
         """Return `u` and random starts, uniform in the box of the bounds."""
         low, high = (np.asarray(x) for x in (problem.coordinates.low, problem.coordinates.high))
-        open_ended = ~(np.isfinite(low) & np.isfinite(high))
-        if np.any(open_ended):
-            name = problem.coordinates.names[int(np.argmax(open_ended))]
-            raise ValueError(
-                "Argument `bounds` must have both ends for all parameters of a MultiStart, "
-                f"but does not for {name}."
-            )
+        for name, *ends in zip(problem.coordinates.names, low, high, strict=True):
+            if not is_finite(ends):
+                raise ValueError(
+                    "Argument `bounds` must have both ends for all parameters of a MultiStart, "
+                    f"but does not for {name}."
+                )
         random = np.random.default_rng(self.seed)
         inside = random.uniform(low, high, (self.number - 1, len(low)))
         return [u, *map(problem.coordinates.from_parameters, inside)]
@@ -303,8 +300,8 @@ class NotFinite(ValueError):
 def _check_finite(found: Evaluation) -> None:
     """Refuse a start that is not finite; later the methods turn back from such places."""
     for what, array in (("residuals", found.residuals), ("derivatives", found.jacobian)):
-        wrong = int(np.sum(~np.isfinite(np.asarray(array))))
-        if wrong:
+        if not is_finite(array):
+            wrong = int(np.sum(~np.isfinite(np.asarray(array))))
             raise NotFinite(
                 f"Argument `start` must give finite {what}, but {wrong} of {array.size} are not."
             )
@@ -316,17 +313,12 @@ def check_method(method) -> None:
     Raises:
         ValueError: it is not.
     """
-    if not isinstance(method, Method):
-        raise ValueError(
-            "Argument `method` must be LevenbergMarquardt(), Gradient(...) or MultiStart(...), "
-            f"but is {method!r}."
-        )
+    check_type("method", method, Method, "LevenbergMarquardt(), Gradient(...) or MultiStart(...)")
 
 
 def _check_positive(**arguments) -> None:
     for name, value in arguments.items():
-        if not (isinstance(value, int | float | np.number) and value > 0):
-            raise ValueError(f"Argument `{name}` must be positive, but is {value!r}.")
+        check_number(name, value, "positive", above=0)
 
 
 def _infinite_evaluation(problem: LeastSquaresProblem, u) -> Evaluation:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.validate import check_shape, finite_reals
 from jaxspin.models.base import Model
 
 #: From below to above; None is an open end.
@@ -102,11 +103,7 @@ class Parameters(eqx.Module):
         for name, value in values.items():
             leaf, index = _split_index(name)
             shape = () if index else np.shape(changed[leaf])
-            if np.shape(value) != shape:
-                raise ValueError(
-                    f"Argument `values` must have the shape {shape} for {name}, "
-                    f"but has {np.shape(value)}."
-                )
+            check_shape("values", value, shape, of=name)
             changed[leaf] = jnp.asarray(changed[leaf], float).at[index].set(value)
         return jax.tree_util.tree_unflatten(structure, changed.values())
 
@@ -185,7 +182,7 @@ def make_coordinates(start: Any, bounds: Mapping[str, Interval] | None) -> Param
     leaves, structure = jax.tree_util.tree_flatten_with_path(start)
     labelled = [(_leaf_label(path) or "parameter", leaf) for path, leaf in leaves]
     for name, leaf in labelled:
-        if is_traced(leaf) or not _is_number(leaf) or not np.all(np.isfinite(leaf)):
+        if is_traced(leaf) or not finite_reals(leaf):
             raise ValueError(
                 f"Argument `start` must be finite real numbers, but {name} is {leaf!r}."
             )

@@ -15,6 +15,7 @@ from jaxspin.engine.identity import digest, trace
 from jaxspin.engine.programs import program
 from jaxspin.engine.tolerances import AT_BOUND, AT_BOUND_IN_ERRORS
 from jaxspin.engine.tracing import refusal
+from jaxspin.engine.validate import are_numbers, check_function, is_finite, is_positive
 from jaxspin.fitting.parameters import ParameterCoordinates, pairs_of
 
 #: (calculated − measured) / error for the parameters, an array or a pytree of arrays.
@@ -41,7 +42,7 @@ def make_priors(names: tuple[str, ...], priors: Mapping[str, tuple[Any, Any]] | 
     rows: list[tuple[int, float, float]] = []
     nothing = (np.nan, np.nan)
     for name, where, (means, sigmas) in pairs_of("priors", "(mean, sigma)", names, priors, nothing):
-        if not (np.all(np.isfinite([means, sigmas])) and np.all(sigmas > 0)):
+        if not (is_finite(means) and is_positive(sigmas)):
             raise ValueError(
                 "Argument `priors` must be (mean, sigma), finite and sigma positive, "
                 f"but is {(priors or {})[name]!r} for {name}."
@@ -143,11 +144,7 @@ def make_problem(
         ValueError: the residuals are no function, not real numbers, or fewer than there are
             parameters.
     """
-    if not callable(residuals):
-        raise ValueError(
-            "Argument `residuals` must be a function of the parameters, "
-            f"but is of type {type(residuals).__name__}."
-        )
+    check_function("residuals", residuals, "a function of the parameters")
     try:
         found, code = _trace_residuals(residuals, coordinates.to_tree(coordinates.start))
     except jax.errors.JAXTypeError as error:
@@ -158,7 +155,7 @@ def make_problem(
             "Argument `residuals` must return an array or a pytree of arrays, "
             f"but returns {found!r}."
         )
-    if any(not np.issubdtype(x.dtype, np.floating) for x in found):
+    if not all(are_numbers(x, "f") for x in found):
         kinds = ", ".join(str(x.dtype) for x in found)
         raise ValueError(f"Argument `residuals` must return real numbers, but returns {kinds}.")
     data, parameters = sum(x.size for x in found), coordinates.start.size

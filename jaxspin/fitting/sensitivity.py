@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxspin.engine.deferred import defer_import
 from jaxspin.engine.programs import program
+from jaxspin.engine.validate import check_function, check_type
 from jaxspin.fitting.parameters import (
     ParameterCoordinates,
     Parameters,
@@ -50,15 +51,8 @@ def sensitivity(
     >>> table.dims, table.parameter.values.tolist()
     (('parameter', 'mu', 'flow', 'field'), ['A', 'm'])
     """
-    if not isinstance(model, Model):
-        raise ValueError(
-            f"Argument `model` must be a Model, but is of type {type(model).__name__}."
-        )
-    if not callable(quantity):
-        raise ValueError(
-            "Argument `quantity` must be a function of a model, "
-            f"but is of type {type(quantity).__name__}."
-        )
+    check_type("model", model, Model, "a Model")
+    check_function("quantity", quantity, "a function of a model")
     chosen = Parameters(model, tuple(numbers_of(model)) if names is None else names)
     place = make_coordinates(chosen.start, None)
     response, slopes = _differentiate_response(quantity, chosen, place)

@@ -21,7 +21,7 @@ from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.programs import plain_program, program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
-from jaxspin.engine.validate import shortened
+from jaxspin.engine.validate import check_type, is_integer, shortened
 from jaxspin.integration.levels import Levels, fermi
 from jaxspin.meshes.mesh import Adaptive, Mesh
 from jaxspin.meshes.point_set import PointSet
@@ -42,11 +42,8 @@ def check_mesh(model, mesh) -> None:
         ValueError: naming what does not fit and what would.
     """
     mesh = mesh.mesh if isinstance(mesh, Adaptive | Symmetric) else mesh
-    if not isinstance(mesh, Mesh):
-        raise ValueError(
-            "Argument `mesh` must be a mesh (Grid, Disk, Ball, Plane, Space, PointSet, Adaptive or "
-            f"Symmetric), but is of type {type(mesh).__name__}."
-        )
+    kinds = "Grid, Disk, Ball, Plane, Space, PointSet, Adaptive or Symmetric"
+    check_type("mesh", mesh, Mesh, f"a mesh ({kinds})")
     if mesh.dimension != model.dimension:
         raise ValueError(
             f"Argument `mesh` must have dimension {model.dimension}, as the model has, "
@@ -108,11 +105,7 @@ def check_levels(levels) -> None:
     Raises:
         ValueError: it is not.
     """
-    if not isinstance(levels, Levels):
-        raise ValueError(
-            "Argument `levels` must be a jaxspin.Levels(mu, temperature), "
-            f"but is of type {type(levels).__name__}."
-        )
+    check_type("levels", levels, Levels, "a jaxspin.Levels(mu, temperature)")
 
 
 def choose_degeneracy(hamiltonians, degeneracy) -> Degeneracy:
@@ -124,11 +117,7 @@ def choose_degeneracy(hamiltonians, degeneracy) -> Degeneracy:
     Raises:
         ValueError: it is no `Covariant` or `Strict`.
     """
-    if not isinstance(degeneracy, Degeneracy):
-        raise ValueError(
-            "Argument `degeneracy` must be Covariant(tolerance) or Strict(), "
-            f"but is {shortened(degeneracy)}."
-        )
+    check_type("degeneracy", degeneracy, Degeneracy, "Covariant(tolerance) or Strict()")
     if not isinstance(degeneracy, Covariant):
         return degeneracy
     if degeneracy.tolerance is not None:  # an array, for which another number compiles nothing
@@ -304,7 +293,7 @@ def check_bands(model, bands, degeneracy) -> tuple[int, ...] | None:
         return None
     n = number_of_bands(model)
     indices = tuple(bands) if np.iterable(bands) else ()
-    if not indices or not all(isinstance(i, int | np.integer) and 0 <= i < n for i in indices):
+    if not indices or not all(is_integer(i, 0, n - 1) for i in indices):
         raise ValueError(
             f"Argument `bands` must be band indices from 0 to {n - 1}, but is {shortened(bands)}."
         )

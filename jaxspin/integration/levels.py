@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.descriptions import describe_fields
 from jaxspin.engine.small_matrices import as_arrays, is_traced
-from jaxspin.engine.validate import as_numbers, shortened
+from jaxspin.engine.validate import as_numbers, check_finite, is_not_negative, shortened
 from jaxspin.units import BOLTZMANN
 
 
@@ -33,7 +33,7 @@ class Levels(eqx.Module):
         if self.mu.ndim == 0:
             self.mu = self.mu.reshape(1)
         self.temperature = _as_levels("temperature", temperature)
-        if not is_traced(temperature) and np.any(self.temperature < 0):
+        if not is_not_negative(self.temperature):
             raise ValueError(
                 f"Argument `temperature` must not be negative (K), but is {shortened(temperature)}."
             )
@@ -80,8 +80,7 @@ def _as_levels(name: str, value) -> Any:
             f"Argument `{name}` must be a number or a non-empty one-dimensional array, "
             f"but has shape {array.shape}."
         )
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"Argument `{name}` must be finite, but is {shortened(value)}.")
+    check_finite(name, array)
     return array
 
 

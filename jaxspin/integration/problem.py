@@ -101,16 +101,11 @@ class Problem(eqx.Module):
 
     def _check_quantities(self) -> None:
         """The model has the dimension, and the bands, that each quantity needs."""
-        dimension = self.model.dimension
         for quantity in self.all_quantities:
             if quantity.observable.every_band:
                 model_checks.check_every_band(self.model, quantity.name)
-            if dimension < quantity.least_dimension:
-                allowed = " or ".join(str(d) for d in range(quantity.least_dimension, 4))
-                raise ValueError(
-                    f"Argument `model` must have dimension {allowed} for the {quantity.name}, "
-                    f"but has dimension {dimension}."
-                )
+            allowed = range(quantity.least_dimension, 4)
+            model_checks.check_dimension(self.model, allowed, f"the {quantity.name}")
 
 
 @known_by_shape

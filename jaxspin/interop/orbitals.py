@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Complex, Float
 
 from jaxspin.engine.small_matrices import PAULI
+from jaxspin.engine.validate import check_type
 from jaxspin.models.bloch_sums import opposite
 from jaxspin.models.tight_binding import HoppingModel
 
@@ -33,10 +34,7 @@ def check_hopping(model: HoppingModel) -> None:
     Raises:
         ValueError: it is something else, for instance a sum or a multiple of one.
     """
-    if not isinstance(model, HoppingModel):
-        raise ValueError(
-            f"Argument `model` must be a HoppingModel, but is of type {type(model).__name__}."
-        )
+    check_type("model", model, HoppingModel, "a HoppingModel")
 
 
 def to_model(orbitals: Orbitals) -> HoppingModel:

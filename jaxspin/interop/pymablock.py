@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.downfold import EffectiveModel
+from jaxspin.engine.validate import check_type
 
 
 def to_pymablock(model: EffectiveModel, k: Float[Array, " d"]) -> dict[str, Any]:
@@ -29,11 +30,7 @@ def to_pymablock(model: EffectiveModel, k: Float[Array, " d"]) -> dict[str, Any]
     second_order = h_effective[0, 0, 2]
     ```
     """
-    if not isinstance(model, EffectiveModel):
-        raise ValueError(
-            "Argument `model` must be an EffectiveModel, as `downfold` makes it, "
-            f"but is of type {type(model).__name__}."
-        )
+    check_type("model", model, EffectiveModel, "an EffectiveModel, as `downfold` makes it")
     hamiltonian, frame = np.asarray(model.model(k)), np.asarray(model.blocks.frame)
     edges = itertools.pairwise(np.cumsum([0, *model.blocks.sizes]))
     blocks = [frame[:, a:b] for a, b in edges]

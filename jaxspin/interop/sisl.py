@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Complex, Float
 
+from jaxspin.engine.validate import check_type
 from jaxspin.interop.orbitals import Cell, Orbitals, to_model, to_orbitals
 from jaxspin.interop.packages import require_package
 from jaxspin.models.bloch_sums import opposite
@@ -97,11 +98,7 @@ def to_sisl(model: HoppingModel) -> Any:
 
 
 def _check_kind(sisl: ModuleType, hamiltonian: Any) -> None:
-    if not isinstance(hamiltonian, sisl.Hamiltonian):
-        raise ValueError(
-            "Argument `hamiltonian` must be a `sisl.Hamiltonian`, "
-            f"but is a {type(hamiltonian).__name__}."
-        )
+    check_type("hamiltonian", hamiltonian, sisl.Hamiltonian, "a `sisl.Hamiltonian`")
     if not hamiltonian.orthogonal:
         raise ValueError(
             "Argument `hamiltonian` must be in an orthogonal basis, but is non-orthogonal: it has "
@@ -109,7 +106,7 @@ def _check_kind(sisl: ModuleType, hamiltonian: Any) -> None:
         )
     spin = hamiltonian.spin
     if not (spin.is_unpolarized or spin.is_polarized or spin.is_noncolinear or spin.is_spinorbit):
-        raise ValueError(f"Argument `hamiltonian` must be one of electrons, but is {spin}.")
+        raise ValueError(f"Argument `hamiltonian` must be that of electrons, but is one of {spin}.")
 
 
 def _find_frame(lattice: Any) -> _Frame:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Complex
 from numpy.typing import ArrayLike
 
+from jaxspin.engine.validate import check_type
 from jaxspin.interop.orbitals import Cell, hermitian_blocks, with_conjugates
 from jaxspin.interop.packages import require_package
 from jaxspin.models.tight_binding import HoppingModel
@@ -32,11 +33,7 @@ def from_tbmodels(model: Any, *, spin: ArrayLike | None = None) -> HoppingModel:
     tbmodels = require_package("tbmodels", "from_tbmodels")
     if isinstance(model, str | Path):
         model = tbmodels.io.load(str(model))
-    if not isinstance(model, tbmodels.Model):
-        raise ValueError(
-            "Argument `model` must be a `tbmodels.Model` or the path of its HDF5 file, "
-            f"but is a {type(model).__name__}."
-        )
+    check_type("model", model, tbmodels.Model, "a `tbmodels.Model` or the path of its HDF5 file")
     if model.uc is None:
         raise ValueError(
             "Argument `model` must have a unit cell, but has none; set its `uc` to the lattice "

@@ -19,7 +19,15 @@ from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.descriptions import describe_fields
 from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.small_matrices import as_arrays, is_traced, on_device
-from jaxspin.engine.validate import finite_reals, shortened
+from jaxspin.engine.validate import (
+    check_integer,
+    check_number,
+    check_type,
+    finite_reals,
+    is_integer,
+    is_positive,
+    shortened,
+)
 from jaxspin.meshes.coordinates import (
     Coordinates,
     Nodes,
@@ -185,7 +193,10 @@ class Disk(Mesh):
 
     def __init__(self, cutoff: Numbers, radial: int, angular: int):
         self.cutoff = _check_lengths("cutoff", cutoff, ())
-        self.radial, self.angular = check_count("radial", radial), check_count("angular", angular)
+        self.radial, self.angular = (
+            check_integer("radial", radial, 1),
+            check_integer("angular", angular, 1),
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -232,7 +243,10 @@ class Plane(Mesh):
 
     def __init__(self, scale: Numbers, radial: int, angular: int):
         self.scale = _check_lengths("scale", scale, (2,))
-        self.radial, self.angular = check_count("radial", radial), check_count("angular", angular)
+        self.radial, self.angular = (
+            check_integer("radial", radial, 1),
+            check_integer("angular", angular, 1),
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -274,8 +288,11 @@ class Ball(Mesh):
 
     def __init__(self, cutoff: Numbers, radial: int, polar: int, azimuthal: int):
         self.cutoff = _check_lengths("cutoff", cutoff, ())
-        self.radial, self.polar = check_count("radial", radial), check_count("polar", polar)
-        self.azimuthal = check_count("azimuthal", azimuthal)
+        self.radial, self.polar = (
+            check_integer("radial", radial, 1),
+            check_integer("polar", polar, 1),
+        )
+        self.azimuthal = check_integer("azimuthal", azimuthal, 1)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -319,8 +336,11 @@ class Space(Mesh):
 
     def __init__(self, scale: Numbers, radial: int, polar: int, azimuthal: int):
         self.scale = _check_lengths("scale", scale, (3,))
-        self.radial, self.polar = check_count("radial", radial), check_count("polar", polar)
-        self.azimuthal = check_count("azimuthal", azimuthal)
+        self.radial, self.polar = (
+            check_integer("radial", radial, 1),
+            check_integer("polar", polar, 1),
+        )
+        self.azimuthal = check_integer("azimuthal", azimuthal, 1)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -372,11 +392,11 @@ class Adaptive(eqx.Module):
     max_points: int = eqx.field(static=True)
 
     def __init__(self, mesh: Mesh, rtol: float, atol: float = 0.0, max_points: int = 2_000_000):
-        self.mesh = check_product(mesh)
+        self.mesh = check_product("mesh", mesh)
         self.rtol, self.atol = _check_tolerance("rtol", rtol), _check_tolerance("atol", atol)
         if self.rtol == 0 and self.atol == 0:
             raise ValueError("Argument `rtol` must be positive where `atol` is 0, but is 0.")
-        self.max_points = check_count("max_points", max_points)
+        self.max_points = check_integer("max_points", max_points, 1)
 
     def __repr__(self) -> str:
         return describe_fields(self)
@@ -392,16 +412,17 @@ class Adaptive(eqx.Module):
         return self.mesh.domain
 
 
-def check_product(mesh: Mesh) -> Mesh:
-    """`mesh`, a fixed product of rules, for what is built on it.
+def check_product(name: str, mesh: Mesh) -> Mesh:
+    """Return `mesh`, a fixed product of rules, for what is built on it.
 
     Raises:
         ValueError: it is none.
     """
-    if not isinstance(mesh, Mesh) or not mesh.is_product:
+    wanted = "a mesh (Grid, Disk, Ball, Plane or Space)"
+    check_type(name, mesh, Mesh, wanted)
+    if not mesh.is_product:
         raise ValueError(
-            "Argument `mesh` must be a mesh (Grid, Disk, Ball, Plane or Space), "
-            f"but is of type {type(mesh).__name__}."
+            f"Argument `{name}` must be {wanted}, but is of type {type(mesh).__name__}."
         )
     return mesh
 
@@ -436,28 +457,15 @@ def _half_turn(number: int) -> int:
     return max(number // 2, 5 if number != 5 else 6)
 
 
-def check_count(name: str, value: int) -> int:
-    """A number of nodes, at least 1."""
-    if np.ndim(value):
-        raise ValueError(
-            f"Argument `{name}` must be one positive integer, but is {shortened(value)}."
-        )
-    return _check_counts(name, value)[0]
-
-
 def _check_counts(name: str, value: Any) -> tuple[int, ...]:
     counts = tuple(value) if np.ndim(value) else (value,)
-    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in counts)
-    if not counts or not whole or min(counts) < 1:
+    if not counts or not all(is_integer(n, 1) for n in counts):
         raise ValueError(f"Argument `{name}` must be positive integers, but is {shortened(value)}.")
     return tuple(int(n) for n in counts)
 
 
 def _check_tolerance(name: str, value: float) -> float:
-    if np.shape(value) != () or not finite_reals(value) or value < 0:
-        raise ValueError(
-            f"Argument `{name}` must be a number, at least 0, but is {shortened(value)}."
-        )
+    check_number(name, value, "a number, at least 0", at_least=0)
     return float(value)
 
 
@@ -474,7 +482,7 @@ def _check_lengths(name: str, value: Numbers, shape: tuple[int, ...]) -> Array:
         raise ValueError(
             f"Argument `{name}` must be one number{several}, but is {shortened(value)}."
         )
-    if not is_traced(value) and not (finite_reals(value) and np.all(np.asarray(value) > 0)):
+    if not is_positive(value):
         raise ValueError(
             f"Argument `{name}` must be positive (1/Angstrom), but is {shortened(value)}."
         )

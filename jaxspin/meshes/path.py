@@ -1,18 +1,20 @@
 """Paths of straight lines through named points, for band structures."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxspin.engine.validate import finite_reals, shortened
+from jaxspin.engine.validate import (
+    NOT_GIVEN,
+    check_finite,
+    check_integer,
+    check_shape,
+    finite_reals,
+    shortened,
+)
 from jaxspin.meshes.lattice import reciprocal_vectors
-from jaxspin.meshes.mesh import check_count
-
-#: What the lattice of a path is where it is not given.
-UNSAID: Any = "not given"
 
 
 class Path(eqx.Module):
@@ -45,7 +47,7 @@ class Path(eqx.Module):
         self.labels = tuple(labels)
 
     def sample(
-        self, number: int, lattice: Float[Array, "d d"] | None = UNSAID
+        self, number: int, lattice: Float[Array, "d d"] | None = NOT_GIVEN
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """About `number` k-points spread evenly by length.
 
@@ -57,19 +59,16 @@ class Path(eqx.Module):
         Raises:
             ValueError: no lattice is given, or one of another dimension.
         """
-        number, d = check_count("number", number), self.points.shape[1]
-        if isinstance(lattice, str):
+        number, d = check_integer("number", number, 1), self.points.shape[1]
+        if lattice is NOT_GIVEN:
             raise ValueError(
                 "Argument `lattice` must be model.lattice, or None for points in 1/Angstrom, but "
                 "is not given."
             )
-        if lattice is not None and (np.shape(lattice) != (d, d) or not finite_reals(lattice)):
-            raise ValueError(
-                f"Argument `lattice` must have shape {(d, d)}, as the points of the path have "
-                f"{d} coordinates, but is {shortened(lattice)}."
-            )
         corners = self.points
         if lattice is not None:
+            check_shape("lattice", lattice, (d, d), of=f"points of {d} coordinates")
+            check_finite("lattice", lattice)
             corners = corners @ np.asarray(reciprocal_vectors(lattice))
         lengths = np.linalg.norm(np.diff(corners, axis=0), axis=1)
         ticks = np.concatenate([[0.0], np.cumsum(lengths)])

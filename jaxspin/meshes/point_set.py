@@ -12,7 +12,16 @@ from jaxtyping import Float, Int
 from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.small_matrices import as_arrays, is_traced
-from jaxspin.engine.validate import as_numbers, finite_reals, shortened
+from jaxspin.engine.validate import (
+    as_numbers,
+    check_finite,
+    check_number,
+    check_type,
+    has_shape,
+    is_not_negative,
+    is_zero,
+    shortened,
+)
 from jaxspin.meshes.coordinates import Cartesian, Reciprocal
 from jaxspin.meshes.mesh import Grid, Mesh
 from jaxspin.meshes.quadrature import Rule
@@ -207,7 +216,7 @@ def _all_points(grid: Grid, has_cells: bool) -> PointSet:
 def _as_points(value: Any) -> Float[np.ndarray, "K d"]:
     _refuse_traced("k_points", value)
     array = as_numbers("k_points", value, "of shape (number, dimension)")
-    if array.ndim != 2 or array.size == 0 or array.shape[1] > 3:
+    if not has_shape(array, *(("number", d) for d in (1, 2, 3))):
         raise ValueError(
             "Argument `k_points` must be k-points of 1, 2 or 3 coordinates, of shape (number, "
             f"dimension), at least one, but has shape {array.shape}."
@@ -234,7 +243,7 @@ def _as_weights(value: Any, number: int) -> Float[np.ndarray, " K"]:
             f"but has shape {array.shape}."
         )
     array = _read_only("weights", array)
-    if np.min(array) < 0 or np.sum(array) == 0:
+    if not is_not_negative(array) or is_zero(array):
         raise ValueError(
             "Argument `weights` must not be negative, and some must be positive, but is "
             f"from {np.min(array):g} to {np.max(array):g}."
@@ -261,23 +270,14 @@ def _refuse_traced(name: str, value: Any) -> None:
 
 
 def _read_only(name: str, array: np.ndarray) -> np.ndarray:
-    if not np.all(np.isfinite(array)):
-        raise ValueError(
-            f"Argument `{name}` must be finite, but has "
-            f"{np.sum(~np.isfinite(array))} numbers that are not."
-        )
+    check_finite(name, array)
     array.setflags(write=False)
     return array
 
 
 @evaluate_eagerly()
 def _bounding_box(k: Float[np.ndarray, "K d"], volume: Any) -> Cartesian:
-    known = not is_traced(volume)
-    if np.shape(volume) != () or (known and not (finite_reals(volume) and volume > 0)):
-        raise ValueError(
-            "Argument `volume` must be one positive number (1/Angstrom^d), but is "
-            f"{shortened(volume)}."
-        )
+    check_number("volume", volume, "one positive number (1/Angstrom^d)", above=0)
     low, high = np.min(k, axis=0), np.max(k, axis=0)
     sides = np.where(high > low, high - low, 1.0)
     return Cartesian(*(jnp.array(x, dtype=jnp.result_type(float)) for x in (low, sides, volume)))
@@ -326,11 +326,7 @@ def _check_on_grid(k: np.ndarray, weights: np.ndarray, grid: Grid) -> None:
 
 
 def _check_comparison(comparison: Any, mesh: PointSet) -> None:
-    if not isinstance(comparison, PointSet):
-        raise ValueError(
-            "Argument `comparison` must be another PointSet, but is of type "
-            f"{type(comparison).__name__}."
-        )
+    check_type("comparison", comparison, PointSet, "another PointSet")
     same = comparison.dimension == mesh.dimension, comparison.domain == mesh.domain
     if not all(same) or comparison.has_cells < mesh.has_cells:
         raise ValueError(

@@ -16,6 +16,7 @@ from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.identity import is_overridden, run_operations
 from jaxspin.engine.programs import known_by_shape
 from jaxspin.engine.small_matrices import is_traced, on_device
+from jaxspin.engine.validate import check_is_property, check_number, check_type, is_integer
 from jaxspin.engine.xla import separate_kernel
 from jaxspin.models.lifted import NOTHING_ELSE, Lifted, LiftedOperator, Needs, Points
 from jaxspin.models.operators import (
@@ -240,11 +241,7 @@ def parameter(default: Any = ...) -> Any:
 
 
 def _as_scale(scale: Any) -> Array:
-    known = not is_traced(scale) and not issubclass(type(scale), Model)
-    number = is_traced(scale) or (known and np.asarray(scale).dtype.kind in "iuf")
-    if not number or np.shape(scale) != () or (known and not np.isfinite(scale)):
-        what = f"of type {type(scale).__name__}" if not number else repr(scale)
-        raise ValueError(f"Argument `scale` must be one finite real number, but is {what}.")
+    check_number("scale", scale)
     return as_float(scale)
 
 
@@ -304,11 +301,7 @@ class Sum(Model):
     @evaluate_eagerly()
     def __check_init__(self):
         a, b = self.first, self.second
-        if not isinstance(b, Model):
-            raise ValueError(
-                "Argument `other` must be a Model, but is of type "
-                f"{type(b).__name__}. A constant shift of all energies is one of `mu`."
-            )
+        check_type("other", b, Model, "a Model", "A constant shift of all energies is one of `mu`.")
         if a.downfolded or b.downfolded:
             raise ValueError(
                 "Argument `other` must be added before downfolding, for it couples kept and "
@@ -418,22 +411,8 @@ def check_is_model(model) -> None:
     Raises:
         ValueError: it is not.
     """
-    if not isinstance(model, Model):
-        what = f"of type {type(model).__name__}"
-        if isinstance(model, type):
-            what = f"the class {model.__name__}: make one, {model.__name__}(...)"
-        raise ValueError(f"Argument `model` must be a jaxspin.Model, but is {what}.")
+    check_type("model", model, Model, "a jaxspin.Model")
     dimension = model.dimension
-    if callable(dimension):
-        raise ValueError(method_for_property(model, "dimension"))
-    whole = isinstance(dimension, int | np.integer) and not isinstance(dimension, bool)
-    if not whole or dimension not in (1, 2, 3):
+    check_is_property("model", model, "dimension")
+    if not is_integer(dimension, 1, 3):
         raise ValueError(f"Argument `model` must have dimension 1, 2 or 3, but has {dimension!r}.")
-
-
-def method_for_property(model, name: str) -> str:
-    """The message about a property that is written as a method."""
-    return (
-        f"Argument `model` must have `{name}` as a property, but {type(model).__name__}.{name} is "
-        "a method. Write @property above it."
-    )

@@ -1,7 +1,7 @@
 """Checks of a model before anything is traced: H(k), its shape, lattice and operators."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import jax
@@ -15,13 +15,23 @@ from jaxspin.engine.programs import known_by_shape, known_by_value, plain_progra
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.tracing import look_at
-from jaxspin.engine.validate import as_numbers, asymmetry, finite_reals, is_hermitian
+from jaxspin.engine.validate import (
+    as_numbers,
+    asymmetry,
+    check_finite,
+    check_is_method,
+    check_is_property,
+    finite_reals,
+    is_finite,
+    is_hermitian,
+    is_square,
+    spans_volume,
+)
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.meshes.path import Path
 from jaxspin.models.base import (
     check_is_model,
     hamiltonian_at,
-    method_for_property,
     number_of_bands,
 )
 from jaxspin.models.operators import named_operators, operator_at
@@ -65,7 +75,7 @@ def _trace_hamiltonian(model) -> None:
         wanted=f"must take k of shape ({d},), as its dimension says",
     )
     shape = program.out_avals[0].shape
-    if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
+    if len(shape) != 2 or not is_square(program.out_avals[0]):
         raise ValueError(
             f"Argument `model` must return a square matrix H(k), but returns shape {shape}."
         )
@@ -91,7 +101,7 @@ def _check_operator(model, name: str) -> None:
     if is_traced(model):
         return
     matrices = _evaluate_operator(model, name)
-    if not np.all(np.isfinite(matrices)):
+    if not is_finite(matrices):
         raise ValueError(f"Argument `model` must have a finite operator {name!r}, but does not.")
     if not is_hermitian(np.moveaxis(matrices, -1, 0)):
         raise ValueError(f"Argument `model` must have a Hermitian operator {name!r}, but does not.")
@@ -136,12 +146,12 @@ def check_spin(model) -> None:
     Raises:
         ValueError: naming what is wrong.
     """
-    check_spin_is_a_method(model)
+    check_is_method("model", model, "spin")
     _trace_spin(model)
     if is_traced(model):
         return
     spin = _evaluate_operator(model, "spin")
-    if not np.all(np.isfinite(spin)):
+    if not is_finite(spin):
         raise ValueError("Argument `model` must have a finite spin operator, but does not.")
     if not is_hermitian(np.moveaxis(spin, -1, 0)):
         raise ValueError("Argument `model` must have a Hermitian spin operator, but does not.")
@@ -170,19 +180,6 @@ def _trace_spin(model) -> None:
         )
 
 
-def check_spin_is_a_method(model) -> None:
-    """`spin` of `model` can be called.
-
-    Raises:
-        ValueError: it is a property or a field.
-    """
-    if not callable(model.spin):
-        raise ValueError(
-            f"Argument `model` must have `spin` as a method, but {type(model).__name__}.spin is a "
-            "property or a field. Write `def spin(self)` without @property."
-        )
-
-
 def _check_normalisation(name: str, spin: np.ndarray) -> None:
     """Warn of a spin that is a multiple of one in units of ħ/2, such as σ/2.
 
@@ -208,6 +205,22 @@ def _check_normalisation(name: str, spin: np.ndarray) -> None:
 
 
 _PROJECTED = 0.05  # by which spins between Wannier functions may be smaller
+
+
+def check_dimension(model, allowed: Collection[int], purpose: str = "", advice: str = "") -> None:
+    """`model` has one of some dimensions.
+
+    Args:
+        purpose, advice: for what, and what else to use, for the error.
+    Raises:
+        ValueError: it has another.
+    """
+    if model.dimension not in allowed:
+        wanted = " or ".join(map(str, allowed)) + (purpose and f" for {purpose}")
+        raise ValueError(
+            f"Argument `model` must have dimension {wanted}, but has dimension {model.dimension}."
+            f"{advice and f' Use {advice}.'}"
+        )
 
 
 def check_complete(model, quantity: str) -> None:
@@ -258,8 +271,7 @@ def as_wave_vectors(model, k) -> Array:
             f"Argument `k` must have a last axis of length {d}, the dimension of the model, "
             f"but has shape {k.shape}."
         )
-    if not is_traced(k) and not np.all(np.isfinite(k)):
-        raise ValueError("Argument `k` must be finite, but is not.")
+    check_finite("k", k)
     return jnp.asarray(k, dtype=jnp.result_type(float))
 
 
@@ -302,8 +314,7 @@ def _check_lattice(model) -> None:
     lattice, d = model.lattice, model.dimension
     if lattice is None:
         return
-    if callable(lattice):
-        raise ValueError(method_for_property(model, "lattice"))
+    check_is_property("model", model, "lattice")
     if np.shape(lattice) != (d, d):
         raise ValueError(
             f"Argument `model` must have a lattice of shape {(d, d)}, one row for each vector, "
@@ -315,7 +326,7 @@ def _check_lattice(model) -> None:
         raise ValueError("Argument `model` must have a lattice of finite numbers, but does not.")
     rows = np.asarray(lattice, dtype=float)
     lengths = np.linalg.norm(rows, axis=1)
-    if abs(np.linalg.det(rows)) <= 1e-6 * np.prod(lengths):
+    if not spans_volume(rows):
         raise ValueError(
             "Argument `model` must have lattice vectors that span a cell, but their determinant "
             f"is {np.linalg.det(rows):.3g}."
@@ -328,7 +339,7 @@ def _check_lattice(model) -> None:
 
 
 def _check_hamiltonian(h, k) -> None:
-    if not np.all(np.isfinite(h)):
+    if not is_finite(h):
         raise ValueError(
             f"Argument `model` must return finite numbers, but H(k) is not at k = {np.asarray(k)}."
         )

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.engine.small_matrices import PAULI
+from jaxspin.engine.validate import check_choice
 from jaxspin.models.base import copy_as_float
 from jaxspin.models.matrix_sum import MatrixSum
 
@@ -47,10 +48,7 @@ class CrystalFieldC4v(MatrixSum):
     irrep: str = eqx.field(static=True, default="A1")
 
     def __check_init__(self):
-        if self.irrep not in INVARIANTS:
-            raise ValueError(
-                f"Argument `irrep` must be one of {', '.join(INVARIANTS)}, but is {self.irrep!r}."
-            )
+        check_choice("irrep", self.irrep, INVARIANTS)
 
     @classmethod
     def with_a2(cls, gap, a, b, b_inter, kinetic, *, gamma1=0.0, gamma2=0.0, gamma_inter=0.0):

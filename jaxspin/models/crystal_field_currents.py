@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
-from jaxspin.engine.validate import check_temperature, shortened
+from jaxspin.engine.validate import check_temperature, is_positive, shortened
 from jaxspin.models.crystal_field import CrystalFieldC4v
 from jaxspin.units import BOLTZMANN
 
@@ -190,7 +190,7 @@ def _check_above(mu, bottom) -> None:
 
 
 def _check_kinetic(kinetic) -> None:
-    if not is_traced(kinetic) and not float(kinetic) > 0:
+    if not is_positive(kinetic):
         raise ValueError(
             "Argument `kinetic` must be positive, that of an effective model "
             f"kinetic - a^2 / gap too, but is {float(kinetic):g} eV Angstrom^2."

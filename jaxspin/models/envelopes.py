@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from numpy.polynomial import legendre
 
 from jaxspin.engine.derivative_rules import with_derivative
+from jaxspin.engine.validate import check_integer
 
 
 class Subbands(eqx.Module):
@@ -149,10 +150,7 @@ class Legendre(eqx.Module):
     number: int = eqx.field(static=True)
 
     def __check_init__(self):
-        if not isinstance(self.number, int) or not 2 <= self.number <= _MOST:
-            raise ValueError(
-                f"Argument `number` must be an integer from 2 to {_MOST}, but is {self.number!r}."
-            )
+        check_integer("number", self.number, 2, _MOST)
 
     @property
     def resolved(self) -> int:

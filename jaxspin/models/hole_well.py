@@ -19,7 +19,16 @@ from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced, spin_matrices
 from jaxspin.engine.terminal import warn_user
-from jaxspin.engine.validate import is_hermitian, shortened
+from jaxspin.engine.validate import (
+    are_numbers,
+    check_choice,
+    check_type,
+    is_finite,
+    is_hermitian,
+    is_integer,
+    is_positive,
+    shortened,
+)
 from jaxspin.models.envelopes import Legendre, Subbands, galerkin, variational
 from jaxspin.models.matrix_sum import MatrixSum
 from jaxspin.units import FREE_ELECTRON
@@ -356,7 +365,7 @@ class HoleWellKP(LuttingerWell):
     def __check_init__(self):
         if self.potential is not None:
             value = eqx.filter_eval_shape(self.potential, jnp.zeros(()))
-            if value.shape != () or jnp.iscomplexobj(value):
+            if value.shape != () or not are_numbers(value, "iuf"):
                 raise ValueError(
                     "Argument `potential` must give one real number (eV) for one z (Angstrom), "
                     f"but gives {value.dtype} of shape {value.shape}."
@@ -364,7 +373,7 @@ class HoleWellKP(LuttingerWell):
         values = self._potential_at_nodes(self.basis)
         if is_traced(values, self.gammas, self.width):
             return
-        if not np.all(np.isfinite(values)):
+        if not is_finite(values):
             raise ValueError("Argument `potential` must be finite inside the well, but is not.")
         self._warn_of_a_small_basis()
 
@@ -419,11 +428,7 @@ def _heaviest_inverse_mass(gammas):
 
 def _luttinger_parameters(material) -> Float[Array, " 3"]:
     if isinstance(material, str):
-        if material not in materials:
-            raise ValueError(
-                f"Argument `material` must be one of {', '.join(materials)}, or the three "
-                f"Luttinger parameters, but is {shortened(material)}."
-            )
+        check_choice("material", material, materials, "the three Luttinger parameters")
         material = materials[material]
     gammas = jnp.array(material, dtype=jnp.result_type(float))
     if gammas.shape != (3,):
@@ -433,12 +438,12 @@ def _luttinger_parameters(material) -> Float[Array, " 3"]:
         )
     if is_traced(gammas):
         return gammas
-    if not np.all(np.isfinite(gammas)) or gammas[1] == 0:
+    if not is_finite(gammas) or gammas[1] == 0:
         raise ValueError(
             "Argument `material` must be finite numbers with gamma2 != 0, for otherwise heavy and "
             f"light holes are the same at k = 0, but is {shortened(material)}."
         )
-    if not _heaviest_inverse_mass(gammas) > 0:
+    if not is_positive(_heaviest_inverse_mass(gammas)):
         raise ValueError(
             "Argument `material` must have gamma1 > 2|gamma2| and gamma1 > 2|gamma3|, for "
             "otherwise the mass of the heavy holes is negative along some direction, "
@@ -508,14 +513,11 @@ def _zeeman_matrix(value) -> Complex[Array, "4 4"]:
 
 
 def _check_subbands(subbands, basis) -> tuple[int, int]:
-    if not isinstance(basis, Legendre):
-        raise ValueError(
-            f"Argument `basis` must be a Legendre(number), but is of type {type(basis).__name__}."
-        )
+    check_type("basis", basis, Legendre, "a Legendre(number)")
     if subbands is None:
         return basis.number, basis.number
     counts = tuple(subbands)
-    if len(counts) != 2 or not all(isinstance(n, int | np.integer) and n >= 1 for n in counts):
+    if len(counts) != 2 or not all(is_integer(n, 1) for n in counts):
         raise ValueError(
             "Argument `subbands` must be two positive integers, those of heavy and of light "
             f"holes, but is {shortened(subbands)}."

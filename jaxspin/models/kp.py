@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.engine.small_matrices import PAULI
+from jaxspin.engine.validate import check_choice, check_vector
 from jaxspin.models.base import copy_as_float
 from jaxspin.models.matrix_sum import MatrixSum
 
@@ -55,15 +56,8 @@ class TopologicalInsulator(MatrixSum):
     spin_basis: str = eqx.field(static=True, default="pauli")
 
     def __check_init__(self):
-        if self.spin_basis not in ("pauli", "liu2010"):
-            raise ValueError(
-                f"Argument `spin_basis` must be 'pauli' or 'liu2010', but is {self.spin_basis!r}."
-            )
-        if self.exchange.shape != (3,):
-            raise ValueError(
-                "Argument `exchange` must be three energies (eV), "
-                f"but has shape {self.exchange.shape}."
-            )
+        check_choice("spin_basis", self.spin_basis, ("pauli", "liu2010"))
+        check_vector("exchange", self.exchange, 3, "three energies (eV)")
 
     @classmethod
     def bi2se3(cls, exchange=(0.0, 0.0, 0.0), warping=False, **changes) -> "TopologicalInsulator":
@@ -98,7 +92,7 @@ class TopologicalInsulator(MatrixSum):
         unknown = changes.keys() - cls.__dataclass_fields__.keys()
         if unknown:
             raise ValueError(
-                f"Argument `{sorted(unknown)[0]}` must be one of "
+                f"Argument `{sorted(unknown)[0]}` must be one of the fields, "
                 f"{', '.join(cls.__dataclass_fields__)}, but is none of them."
             )
         return cls(**{"A2": 0.0, "B2": 0.0, "exchange": exchange, **values, **changes})

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from jaxspin.engine.small_matrices import PAULI, is_traced
+from jaxspin.engine.small_matrices import PAULI
+from jaxspin.engine.validate import check_number
 from jaxspin.models.base import Model, copy_as_float
 
 # `highest`: in single precision a GPU would by default leave three digits of a phase.
@@ -239,7 +240,4 @@ def _check_parameters(model: Model) -> None:
     """Each parameter is one finite number, where its value is known."""
     for field in dataclasses.fields(model):
         value = getattr(model, field.name)
-        if not is_traced(value) and not (value.shape == () and np.isfinite(value)):
-            raise ValueError(
-                f"Argument `{field.name}` must be one finite number, but is {np.asarray(value)}."
-            )
+        check_number(field.name, value, "one finite number")

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
+from jaxspin.engine.validate import check_is_method
+
 #: An operator in the basis of H(k): one matrix (n, n), several (c, n, n), or a function that
 #: returns them at one k. Matrices may be nested lists.
 Operator = Callable[[Array], Any] | Any
@@ -23,11 +25,7 @@ def named_operators(model) -> dict[str, Operator]:
         ValueError: `model.operators` is no method, or gives no mapping from names to operators.
     """
     name = type(model).__name__
-    if not callable(model.operators):
-        raise ValueError(
-            f"Argument `model` must have `operators` as a method, but {name}.operators is a "
-            "property or a field. Write `def operators(self)` without @property."
-        )
+    check_is_method("model", model, "operators")
     found = model.operators()
     if not isinstance(found, Mapping):
         raise ValueError(

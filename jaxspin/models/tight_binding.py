@@ -11,7 +11,14 @@ from numpy.typing import ArrayLike
 
 from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.validate import asymmetry, shortened
+from jaxspin.engine.validate import (
+    are_numbers,
+    asymmetry,
+    check_finite,
+    check_shape,
+    shortened,
+    spans_volume,
+)
 from jaxspin.engine.xla import materialize, separate_kernel
 from jaxspin.models import bloch_sums
 from jaxspin.models.base import Derived, Model, lift_operators
@@ -25,9 +32,6 @@ from jaxspin.models.lifted import (
 
 # Largest allowed |X(R) - X(-R)†|, eV, Å or ħ/2: Wannier90's `_hr.dat` prints six decimals.
 _HERMITICITY = 1e-5
-# Smallest allowed volume of a cell relative to the box of its edge lengths: far below any crystal
-# (a sheared cell of angle 0.1° has 2e-3), far above rounding in single precision.
-_FLATNESS = 1e-5
 # Two orbitals farther apart than this, Å, are at different places, and an element of the spin
 # operator larger than this, ħ/2, couples them: the first above the digits of files, the second
 # above rounding.
@@ -290,7 +294,7 @@ def _orbital_distances(model: HoppingModel, cells: bloch_sums.Cells) -> Float[Ar
 
 def _as_array(name: str, values: ArrayLike, kind: type) -> Array:
     try:
-        if not is_traced(values) and np.asarray(values).dtype.kind not in "iufc":
+        if not are_numbers(values):
             raise TypeError("not numbers")
         return jnp.array(values, kind)  # a copy
     except (TypeError, ValueError) as error:
@@ -303,10 +307,7 @@ def _as_array(name: str, values: ArrayLike, kind: type) -> Array:
 def _as_cells(cells: ArrayLike, dimension: int) -> bloch_sums.Cells:
     """The cells as a hashable value, so that jit compiles once for equal cells."""
     values = np.asarray(cells)
-    if values.ndim != 2 or values.shape[1] != dimension or not len(values):
-        raise ValueError(
-            f"Argument `cells` must have shape (r, {dimension}), but has {values.shape}."
-        )
+    check_shape("cells", values, ("r", dimension))
     integers = np.rint(values).astype(int)
     if not np.array_equal(integers, values):
         raise ValueError(f"Argument `cells` must be integers, but holds {_first_odd(values)}.")
@@ -319,16 +320,13 @@ def _first_odd(values: np.ndarray) -> tuple[float, ...]:
 
 
 def _check_lattice(vectors: Float[Array, "..."]) -> None:
-    if vectors.shape not in ((1, 1), (2, 2), (3, 3)):
-        raise ValueError(
-            f"Argument `lattice` must have shape (1, 1), (2, 2) or (3, 3), but has {vectors.shape}."
-        )
+    check_shape("lattice", vectors, (1, 1), (2, 2), (3, 3))
     if is_traced(vectors):
         return
     rows = np.asarray(vectors)
-    _check_finite("lattice", rows)
-    volume, box = abs(np.linalg.det(rows)), np.prod(np.linalg.norm(rows, axis=1))
-    if volume <= _FLATNESS * box:
+    check_finite("lattice", rows)
+    if not spans_volume(rows):
+        volume, box = abs(np.linalg.det(rows)), np.prod(np.linalg.norm(rows, axis=1))
         raise ValueError(
             f"Argument `lattice` must span a volume, but has a cell of volume {volume:.3g} "
             f"with edges of product {box:.3g}."
@@ -336,19 +334,16 @@ def _check_lattice(vectors: Float[Array, "..."]) -> None:
 
 
 def _check_shapes(model: HoppingModel) -> None:
-    r, n = len(model.cells), model.centres.shape[0] if model.centres.ndim else 0
+    check_shape("centres", model.centres, ("n", model.dimension))
+    r, n = len(model.cells), len(model.centres)
     shapes = {
-        "centres": (model.centres, [(n, model.dimension)]),
         "blocks": (model.blocks, [(r, n, n)]),
         "spin": (model.spin_operator, [(3, n, n), (r, 3, n, n)]),
         "position": (model.position, [(r, model.dimension, n, n)]),
     }
     for name, (array, expected) in shapes.items():
-        if array is not None and (array.shape not in expected or n == 0):
-            raise ValueError(
-                f"Argument `{name}` must have shape {' or '.join(map(str, expected))} for {r} "
-                f"cells and {n} orbitals, but has {array.shape}."
-            )
+        if array is not None:
+            check_shape(name, array, *expected, of=f"{r} cells and {n} orbitals")
     home = (0,) * model.dimension
     if model.position is not None and home not in model.cells:
         raise ValueError(
@@ -371,7 +366,7 @@ def _check_values(model: HoppingModel) -> None:
         if array is not None and not is_traced(array)
     }
     for name, array in known.items():
-        _check_finite(name, array)
+        check_finite(name, array)
     if "blocks" in known:
         _check_hermitian_blocks("blocks", "H", "eV", model.cells, known["blocks"])
     if "position" in known:
@@ -384,14 +379,6 @@ def _check_values(model: HoppingModel) -> None:
         _check_hermitian_spin(known["spin"])
         if "centres" in known:
             _check_local_spin(known["spin"], known["centres"])
-
-
-def _check_finite(name: str, values: np.ndarray) -> None:
-    if not np.all(np.isfinite(values)):
-        where = tuple(np.argwhere(~np.isfinite(values))[0].tolist())
-        raise ValueError(
-            f"Argument `{name}` must be finite numbers, but is {values[where]} at index {where}."
-        )
 
 
 def _check_pairs(cells: bloch_sums.Cells) -> None:

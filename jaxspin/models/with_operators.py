@@ -5,12 +5,10 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Complex
 
 from jaxspin.engine.eager import evaluate_eagerly
-from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.validate import is_hermitian
+from jaxspin.engine.validate import are_numbers, check_shape, check_type, is_hermitian
 from jaxspin.models.base import Derived, Model, check_is_model, lift_operators, number_of_bands
 from jaxspin.models.lifted import NOTHING_ELSE, Needs, Points
 from jaxspin.models.operators import check_names, named_operators
@@ -41,11 +39,7 @@ class WithOperators(Derived):
         _check_not_downfolded(self.model, "its operators")
         n = number_of_bands(self.model)
         for name, matrices in self.given.items():
-            if matrices.ndim not in (2, 3) or matrices.shape[-2:] != (n, n) or matrices.size == 0:
-                raise ValueError(
-                    f"Argument `given` must have {name!r} of shape {(n, n)} or (c, {n}, {n}), "
-                    f"but has shape {matrices.shape}."
-                )
+            check_shape("given", matrices, (n, n), ("c", n, n), of=repr(name))
             if not is_hermitian(matrices):
                 raise ValueError(
                     f"Argument `given` must have Hermitian matrices as {name!r}, but does not."
@@ -79,11 +73,7 @@ class WithSpin(Derived):
         check_is_model(self.model)
         _check_not_downfolded(self.model, "its spin operator")
         n = number_of_bands(self.model)
-        expected = (3, n, n)
-        if self.operator.shape != expected:
-            raise ValueError(
-                f"Argument `operator` must have shape {expected}, but has {self.operator.shape}."
-            )
+        check_shape("operator", self.operator, (3, n, n))
         if not is_hermitian(self.operator):
             raise ValueError("Argument `operator` must be three Hermitian matrices, but is not.")
 
@@ -114,11 +104,7 @@ def _replace_operators(model: Derived, names: tuple[str, ...], points: Points, n
 @evaluate_eagerly()
 def _as_matrices(given: Any) -> dict[str, Array]:
     """Operators of the user's by name, copied."""
-    if not isinstance(given, Mapping):
-        raise ValueError(
-            "Argument `given` must be a mapping from names to matrices, but is of type "
-            f"{type(given).__name__}."
-        )
+    check_type("given", given, Mapping, "a mapping from names to matrices")
     return {name: _as_matrix("given", matrices, name) for name, matrices in given.items()}
 
 
@@ -126,7 +112,7 @@ def _as_matrices(given: Any) -> dict[str, Array]:
 def _as_matrix(argument: str, matrices: Any, name: Any = "spin") -> Array:
     """An operator of the user's, copied."""
     try:
-        if not is_traced(matrices) and np.asarray(matrices).dtype.kind not in "iufc":
+        if not are_numbers(matrices):
             raise TypeError("not numbers")
         return jnp.array(matrices, dtype=complex)
     except (TypeError, ValueError) as error:

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
+from jaxspin.engine.validate import check_integer, check_shape, check_type
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.meshes.path import Path
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
-from jaxspin.plot.checks import check_number
 from jaxspin.plot.style import GUIDE, PALETTE, axes_or_new, figure_style
 from jaxspin.responses import at_k
 
@@ -33,7 +33,7 @@ def bands(model: Model, path: Path, *, number: int = 300, axes: Axes | None = No
     """
     model_checks.check_model(model)
     _check_path(model, path)
-    check_number(number)
+    check_integer("number", number, 2)
     k, distance, ticks = path.sample(number, model.lattice)
     energies = np.asarray(at_k.bands(model, jnp.asarray(k)).energies)
     with figure_style(axes):
@@ -127,10 +127,7 @@ def _label_axes(axes: Axes, distance) -> None:
 
 
 def _check_path(model: Model, path) -> None:
-    if not isinstance(path, Path):
-        raise ValueError(
-            f"Argument `path` must be a jaxspin.Path, but is of type {type(path).__name__}."
-        )
+    check_type("path", path, Path, "a jaxspin.Path")
     if path.points.shape[1] != model.dimension:
         raise ValueError(
             f"Argument `path` must have points of dimension {model.dimension}, as the model has, "
@@ -146,7 +143,4 @@ def _check_points(model: Model, k: np.ndarray, energies: np.ndarray) -> None:
             f"Argument `k` must be at least two points of dimension {model.dimension}, "
             f"but has shape {k.shape}."
         )
-    if energies.ndim != 2 or len(energies) != len(k):
-        raise ValueError(
-            f"Argument `energies` must have shape ({len(k)}, bands), but has {energies.shape}."
-        )
+    check_shape("energies", energies, (len(k), "bands"))

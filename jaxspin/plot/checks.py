@@ -1,8 +1,7 @@
 """Checks of arguments that several figures share."""
 
-import numpy as np
-
 from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.validate import check_type
 from jaxspin.responses.response import Response
 
 
@@ -12,13 +11,8 @@ def check_response(response) -> None:
     Raises:
         ValueError: it is something else, traced, or several from vmap.
     """
-    if not isinstance(response, Response):
-        raise ValueError(
-            "Argument `response` must be a jaxspin.Response, "
-            f"but is of type {type(response).__name__}."
-        )
-    if is_traced(response):
-        raise ValueError("Argument `response` must be numbers, but is traced: draw outside jit.")
+    check_type("response", response, Response, "a jaxspin.Response")
+    check_known("response", response)
     if response.value.ndim != len(response.axes):
         raise ValueError(
             f"Argument `response` must be one response with the axes {response.axes}, "
@@ -26,11 +20,11 @@ def check_response(response) -> None:
         )
 
 
-def check_number(number) -> None:
-    """Check that the `number` of points is an integer above 1.
+def check_known(name: str, value) -> None:
+    """Check that what is to be drawn is numbers.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is being traced.
     """
-    if not isinstance(number, int | np.integer) or number < 2:
-        raise ValueError(f"Argument `number` must be an integer above 1, but is {number!r}.")
+    if is_traced(value):
+        raise ValueError(f"Argument `{name}` must be numbers, but is traced: draw outside jit.")

@@ -8,6 +8,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from jaxspin.engine.validate import check_type
 from jaxspin.fitting import Data, Fit, Gate
 from jaxspin.fitting.data import Curve
 from jaxspin.plot.style import PALETTE, figure_style
@@ -41,11 +42,7 @@ def fit(
         ValueError: levels, components or units of the response that are not those of the data;
             `result` is no Fit.
     """
-    if not isinstance(result, Fit):
-        raise ValueError(
-            f"Argument `result` must be a Fit, as `fit` gives it, but is of type "
-            f"{type(result).__name__}."
-        )
+    check_type("result", result, Fit, "a Fit, as `fit` gives it")
     curves = data.curves(response, density=density, gate=gate)
     left = np.asarray(data.residuals(response, density=density, gate=gate))
     with figure_style(figure):

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import AsinhNorm, Normalize
 
+from jaxspin.engine.validate import check_integer, check_number
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
-from jaxspin.plot.checks import check_number
 from jaxspin.plot.style import (
     axes_or_new,
     colour_bar,
@@ -53,7 +53,7 @@ def curvature_map(
     """
     model_checks.check_model(model)
     _check_curvature_arguments(model, extent)
-    check_number(number)
+    check_integer("number", number, 2)
     zone = _brillouin_zone(model)
     half = np.max(np.abs(zone), axis=0) * 1.04 if extent is None else np.full(2, float(extent))
     k = np.stack(np.meshgrid(*(_pixel_centres(side, number) for side in half)), axis=-1)
@@ -137,20 +137,14 @@ def _reduce_basis(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _check_curvature_arguments(model: Model, extent) -> None:
-    if model.dimension != 2:
-        raise ValueError(
-            f"Argument `model` must have dimension 2 for a map, but has {model.dimension}."
-        )
+    model_checks.check_dimension(model, (2,), "a map")
     if extent is None and model.lattice is None:
         raise ValueError(
             "Argument `extent` must be a number (1/Angstrom) for a continuum model, but is None."
         )
-    if extent is not None and not (np.ndim(extent) == 0 and 0 < extent < np.inf):
-        raise ValueError(f"Argument `extent` must be positive (1/Angstrom), but is {extent!r}.")
+    if extent is not None:
+        check_number("extent", extent, "positive (1/Angstrom)", above=0)
 
 
 def _check_band(band, number: int) -> None:
-    if not isinstance(band, int | np.integer) or not 0 <= band < number:
-        raise ValueError(
-            f"Argument `band` must be a band index from 0 to {number - 1}, but is {band!r}."
-        )
+    check_integer("band", band, 0, number - 1, f"a band index from 0 to {number - 1}")

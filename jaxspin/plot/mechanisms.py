@@ -8,7 +8,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 
 from jaxspin import units
-from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.validate import check_type
+from jaxspin.plot.checks import check_known
 from jaxspin.plot.style import GUIDE, PALETTE, SAME, axes_or_new, figure_style, largest_magnitude
 from jaxspin.plot.texts import ENERGY, component_labels, component_tex, typeset_unit
 from jaxspin.responses.response import Response
@@ -120,11 +121,9 @@ def _ordinate_label(part: Response, component: str) -> str:
 
 
 def _check_set(response) -> None:
-    if not isinstance(response, ResponseSet) or is_traced(response):
-        raise ValueError(
-            "Argument `response` must be a set of responses, as disordered_response returns, "
-            f"outside of jit, but is of type {type(response).__name__}."
-        )
+    wanted = "a set of responses, as disordered_response returns"
+    check_type("response", response, ResponseSet, wanted)
+    check_known("response", response)
 
 
 def _check_lengths(x, y) -> None:

@@ -15,6 +15,8 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 
+from jaxspin.engine.validate import check_type
+
 #: Okabe and Ito's palette, which colour-blind readers can tell apart (yellow left out: too pale).
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
@@ -60,10 +62,7 @@ def axes_or_new(axes: Axes | None) -> Axes:
     """
     if axes is None:
         return pyplot.subplots(layout="constrained")[1]
-    if not isinstance(axes, Axes):
-        raise ValueError(
-            f"Argument `axes` must be one matplotlib Axes, but is of type {type(axes).__name__}."
-        )
+    check_type("axes", axes, Axes, "one matplotlib Axes")
     return axes
 
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from jaxspin.disorder import Disorder
 from jaxspin.disorder.contributions import mix_interband
 from jaxspin.disorder.fermi_states import find_states
+from jaxspin.engine.validate import check_choice
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
 from jaxspin.plot.style import (
@@ -118,12 +119,8 @@ _ARROWS = {
 def _check_fermi_surface(model, surface, show, disorder) -> None:
     model_checks.check_model(model)
     check_surface(surface)
-    if model.dimension != 2:
-        raise ValueError(f"Argument `model` must have dimension 2, but has {model.dimension}.")
-    if show not in _ARROWS:
-        raise ValueError(
-            f"Argument `show` must be one of {', '.join(map(repr, _ARROWS))}, but is {show!r}."
-        )
+    model_checks.check_dimension(model, (2,), "a figure of its Fermi surface")
+    check_choice("show", show, _ARROWS)
     if show == "extrinsic velocity" and not isinstance(disorder, Disorder):
         raise ValueError(
             "Argument `disorder` must be given for the extrinsic velocity, for example "

@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
+from jaxspin.engine.validate import check_type
 from jaxspin.plot.style import PALETTE, axes_or_new, colour_bar, figure_style, symmetric_norm
 from jaxspin.spin_transfer import TextureTorque
 
@@ -18,11 +19,10 @@ def texture_torque(found: TextureTorque, *, axes: Axes | None = None) -> Axes:
     Raises:
         ValueError: something else, or a grid in space.
     """
-    if not isinstance(found, TextureTorque) or len(found.spacing) > 2:
-        raise ValueError(
-            "Argument `found` must be a TextureTorque on a grid along x or along x and y, "
-            f"but is of type {type(found).__name__}."
-        )
+    wanted = "a TextureTorque on a grid along x or along x and y"
+    check_type("found", found, TextureTorque, wanted)
+    if len(found.spacing) > 2:
+        raise ValueError(f"Argument `found` must be {wanted}, but is on one in space.")
     positions = [
         step * (np.arange(n) - (n - 1) / 2)
         for step, n in zip(found.spacing, found.torque.shape[1:], strict=True)

@@ -1,7 +1,6 @@
 """The spin Hall conductivity by four definitions, and the parts of the proper one."""
 
-from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Complex
@@ -220,24 +219,6 @@ DEFINITIONS: dict[str, Quantity] = {
         "Shi, Zhang, Xiao and Niu, Phys. Rev. Lett. 96, 076604 (2006)",
     ),
 }
-
-#: The value of `definition` that a caller has not given, so that an error can say which there are.
-NOT_GIVEN: Any = "not given"
-
-
-def check_definition(definition: str, allowed: Iterable[str]) -> None:
-    """Check the argument `definition`.
-
-    Raises:
-        ValueError: it is none of those allowed; the message lists them.
-    """
-    allowed = list(allowed)
-    if not isinstance(definition, str) or definition not in allowed:
-        what = definition if definition == NOT_GIVEN else repr(definition)
-        raise ValueError(
-            f"Argument `definition` must be one of {', '.join(map(repr, allowed))}, but is {what}."
-        )
-
 
 _APPENDIX = f"{_PAPER}, appendix C (index of C19 corrected)"
 

@@ -11,12 +11,13 @@ from jaxspin.band_structure.bands import Bands, solve_bands
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
 from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.programs import program
+from jaxspin.engine.validate import NOT_GIVEN, check_choice, check_is_method
 from jaxspin.integration import checks
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model, check_is_model
 from jaxspin.models.operators import named_operators
 from jaxspin.quantities.observable import Observable
-from jaxspin.quantities.spin_hall import DEFINITIONS, NOT_GIVEN, Definition, check_definition
+from jaxspin.quantities.spin_hall import DEFINITIONS, Definition
 
 
 def bands(
@@ -40,7 +41,7 @@ def bands(
             model is not Hermitian, not finite or of another size.
     """
     check_is_model(model)
-    model_checks.check_spin_is_a_method(model)
+    check_is_method("model", model, "spin")
     return from_bands(
         *_apply_at(
             _return_bands,
@@ -123,7 +124,7 @@ def spin_berry_curvature(
         ValueError: unknown definition, or "kubo", which is not a sum over the Fermi sea alone; a
             downfolded model with "proper_published".
     """
-    check_definition(definition, [name for name in DEFINITIONS if name != "kubo"])
+    check_choice("definition", definition, [name for name in DEFINITIONS if name != "kubo"])
     model_checks.check_model(model)
     quantity = DEFINITIONS[definition]
     observable = quantity.observable

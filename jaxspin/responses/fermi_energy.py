@@ -10,7 +10,7 @@ from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.tolerances import PROBE, SAME_DENSITY
-from jaxspin.engine.validate import check_temperature, finite_reals, shortened
+from jaxspin.engine.validate import check_number, check_temperature, shortened
 from jaxspin.integration.checks import check_mesh
 from jaxspin.integration.levels import Levels
 from jaxspin.meshes.mesh import Adaptive, Mesh
@@ -132,10 +132,7 @@ def _check_known(model, mesh, density, temperature):
         raise ValueError(
             "Argument `density` must be a known number, but is being traced by jit, grad or vmap."
         )
-    if np.shape(density) != () or not finite_reals(density):
-        raise ValueError(
-            f"Argument `density` must be one finite number, but is {shortened(density)}."
-        )
+    check_number("density", density, "one finite number")
 
 
 def _warn_of_a_small_mesh(mu, rim, temperature):

@@ -19,6 +19,7 @@ from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.small_matrices import as_arrays, is_traced, on_device
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.tolerances import TORQUE
+from jaxspin.engine.validate import NOT_GIVEN, check_choice
 from jaxspin.integration import checks
 from jaxspin.integration.levels import Levels
 from jaxspin.integration.problem import Problem, Run
@@ -30,10 +31,8 @@ from jaxspin.quantities.quantity import Quantity
 from jaxspin.quantities.spin import EQUILIBRIUM_SPIN_CURRENT, TORQUE_DENSITY
 from jaxspin.quantities.spin_hall import (
     DEFINITIONS,
-    NOT_GIVEN,
     PIECES,
     Definition,
-    check_definition,
 )
 from jaxspin.responses.compute import compute
 from jaxspin.responses.response import Response
@@ -118,7 +117,7 @@ def spin_hall(
         ValueError: unknown definition, exactly degenerate bands with `Strict()`, a downfolded model
             with "proper_published" or "kubo", and other bad input, named before the sum starts.
     """
-    check_definition(definition, DEFINITIONS)
+    check_choice("definition", definition, DEFINITIONS)
     problem = Problem(
         DEFINITIONS[definition], model, mesh, levels, degeneracy, beside=(TORQUE_DENSITY,)
     )

@@ -16,6 +16,7 @@ from jaxspin.engine import files
 from jaxspin.engine.deferred import defer_import
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import printable
+from jaxspin.engine.validate import as_path, check_choice
 from jaxspin.integration.adaptive import Refinement
 from jaxspin.integration.error_estimates import name_rule
 from jaxspin.integration.levels import Levels
@@ -131,11 +132,7 @@ class Response(eqx.Module):
         kept = self.axes.index(axis)
         position = kept - len(self.axes)  # from the end: `vmap` puts its axes in front
         allowed = _CARTESIAN[: self.value.shape[position]]
-        if label not in allowed:
-            raise ValueError(
-                f"Argument `{axis}` must be one of {', '.join(map(repr, allowed))}, "
-                f"but is {label!r}."
-            )
+        check_choice(axis, label, allowed)
         take = lambda array: jnp.take(array, allowed.index(label), axis=position)  # noqa: E731
         axes = self.axes[:kept] + self.axes[kept + 1 :]
         selected = f"{self.selected}, {axis} {label}".strip(", ")
@@ -264,7 +261,7 @@ def load_response(path: str | PathLike) -> Response:
             damaged, changed, or with its numbers elsewhere. The message names the file and says
             what is wrong.
     """
-    place = schema.as_path(path)
+    place = as_path("path", path)
     try:
         contents = files.read_netcdf(place, schema.ARRAYS, (*schema.TEXTS, *schema.STAMPS))
         schema.check_creator(contents.texts.pop("created_by"))

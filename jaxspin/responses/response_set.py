@@ -15,6 +15,7 @@ from jaxspin.engine import files
 from jaxspin.engine.deferred import defer_import
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import printable
+from jaxspin.engine.validate import as_path
 from jaxspin.integration.levels import Levels
 from jaxspin.responses import schema
 from jaxspin.responses.origin import Origin
@@ -285,7 +286,7 @@ def load(path: str | PathLike) -> Any:
             changed, or with its numbers elsewhere. The message names the file and says what is
             wrong.
     """
-    place = schema.as_path(path)
+    place = as_path("path", path)
     if files.read_text(place, _RESPONSES) is None:
         return load_response(place)
     try:

@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from jaxspin import units
 from jaxspin.engine import files
+from jaxspin.engine.validate import as_path, check_place
 from jaxspin.integration.levels import Levels
 from jaxspin.quantities.axes import AXES
 from jaxspin.responses.origin import Origin
@@ -36,33 +37,19 @@ STAMPS = ("created_by", files.HASH)
 _ENDINGS = (".nc", ".nc4", ".h5", ".hdf5")
 
 
-def as_path(path: str | PathLike) -> Path:
-    """Check the argument `path` of a file.
-
-    Raises:
-        ValueError: it is no path.
-    """
-    if isinstance(path, str | PathLike) and str(path):
-        return Path(path)
-    raise ValueError(f"Argument `path` must be the path of a file, but is {path!r}.")
-
-
 def check_new_file(path: str | PathLike, overwrite: bool) -> Path:
     """Check where a response is to be written.
 
     Raises:
         ValueError: another ending than those of netCDF, no folder, or a file that is there.
     """
-    place = as_path(path)
+    place = as_path("path", path)
     if place.suffix.lower() not in _ENDINGS:
         raise ValueError(
             f"Argument `path` must end in {', '.join(_ENDINGS)}, for `save` writes netCDF, but is "
             f"{str(path)!r}. For CSV: response.to_xarray().to_dataframe('value').to_csv(...)."
         )
-    if not place.parent.is_dir():
-        raise ValueError(f"Argument `path` must be in an existing folder, but is {str(path)!r}.")
-    if place.is_dir():
-        raise ValueError(f"Argument `path` must be a file, but {str(path)!r} is a folder.")
+    check_place("path", place)
     if place.exists() and not overwrite:
         raise ValueError(
             f"Argument `path` must be a new file, but {str(path)!r} exists. "

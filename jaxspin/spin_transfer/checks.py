@@ -9,7 +9,7 @@ import numpy as np
 from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.validate import finite_reals, is_hermitian, shortened
+from jaxspin.engine.validate import check_number, check_type, is_hermitian
 from jaxspin.integration.checks import check_levels
 from jaxspin.integration.levels import Levels
 from jaxspin.spin_transfer.exchange_models import ExchangeModel, ScalarBand
@@ -24,11 +24,8 @@ def check_input(model, surface, levels) -> None:
     Raises:
         ValueError: naming what is not.
     """
-    if not isinstance(model, ExchangeModel):
-        raise ValueError(
-            "Argument `model` must be an exchange-split band (ConductionBand, ParabolicBand, "
-            f"Ferromagnet or SplitBands), but is of type {type(model).__name__}."
-        )
+    wanted = "an exchange-split band (ConductionBand, ParabolicBand, Ferromagnet or SplitBands)"
+    check_type("model", model, ExchangeModel, wanted)
     check_surface(surface)
     surface.check(ScalarBand(model))
     if not is_traced(model):
@@ -49,40 +46,16 @@ def check_one_level(levels: Levels) -> None:
         )
 
 
-def check_vector(name: str, value, size: int, unit: str) -> None:
-    """That many finite numbers.
-
-    Raises:
-        ValueError: naming the argument.
-    """
-    right = np.shape(value) == (size,)
-    if not right or not (is_traced(value) or finite_reals(value)):
-        raise ValueError(
-            f"Argument `{name}` must be {size} finite numbers ({unit}), but is {shortened(value)}."
-        )
-
-
 def check_collisions(time, relaxation_time, slow_modes) -> None:
     """Positive times and a choice for the slow modes.
 
     Raises:
         ValueError: naming what is not.
     """
-    _check_time("scattering_time", time)
+    check_number("scattering_time", time, "a positive time (ps)", above=0)
     if relaxation_time is not None:
-        _check_time("spin_relaxation_time", relaxation_time)
-    if not isinstance(slow_modes, SlowModes):
-        raise ValueError(
-            "Argument `slow_modes` must be KeepSlowModes() or DropSlowModes(), "
-            f"but is of type {type(slow_modes).__name__}."
-        )
-
-
-def _check_time(name, value) -> None:
-    if np.ndim(value) or not (is_traced(value) or (finite_reals(value) and value > 0)):
-        raise ValueError(
-            f"Argument `{name}` must be a positive time (ps), but is {shortened(value)}."
-        )
+        check_number("spin_relaxation_time", relaxation_time, "a positive time (ps)", above=0)
+    check_type("slow_modes", slow_modes, SlowModes, "KeepSlowModes() or DropSlowModes()")
 
 
 def _check_splitting(model) -> None:

@@ -13,6 +13,7 @@ from jaxtyping import Array, ArrayLike, Complex, Float
 
 from jaxspin.engine.identity import is_overridden, run_operations
 from jaxspin.engine.small_matrices import PAULI, is_traced
+from jaxspin.engine.validate import check_shape, check_type
 from jaxspin.models.base import Model, copy_as_float, hamiltonian_at, number_of_bands
 from jaxspin.models.kp import TopologicalInsulator
 
@@ -248,11 +249,8 @@ class SplitBands(ExchangeModel):
 
     def __check_init__(self):
         expected = (3, *(number_of_bands(self.model),) * 2)
-        if self.reference is not None and np.shape(self.reference) != expected:
-            raise ValueError(
-                f"Argument `reference` must have shape {expected}, "
-                f"but has {np.shape(self.reference)}."
-            )
+        if self.reference is not None:
+            check_shape("reference", self.reference, expected)
 
     @property
     def dimension(self) -> int:
@@ -295,11 +293,8 @@ _CLOSE = 0.25  # |m| over the gap 2|M0|: corrections of order (m/2M0)² are then
 
 
 def _check_insulator(model) -> None:
-    if not isinstance(model, TopologicalInsulator):
-        raise ValueError(
-            "Argument `model` must be a TopologicalInsulator, "
-            f"but is of type {type(model).__name__}; SplitBands takes any model."
-        )
+    advice = "SplitBands takes any model."
+    check_type("model", model, TopologicalInsulator, "a TopologicalInsulator", advice)
     if model.spin_basis != "pauli":
         raise ValueError(
             f"Argument `model` must have spin_basis 'pauli', but has {model.spin_basis!r}."

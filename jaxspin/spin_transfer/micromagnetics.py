@@ -10,8 +10,14 @@ from jaxtyping import Array, ArrayLike, Float
 from jaxspin import units
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
-from jaxspin.engine.validate import finite_reals, shortened
-from jaxspin.spin_transfer.checks import check_vector
+from jaxspin.engine.validate import (
+    check_number,
+    check_type,
+    check_vector,
+    is_finite,
+    is_zero,
+    shortened,
+)
 from jaxspin.spin_transfer.transfer import Projection, Transfer
 
 #: Bohr magneton, J/T.
@@ -105,7 +111,7 @@ def micromagnetics(
     adiabatic, nonadiabatic = (
         drive @ part.value.reshape(3, 3) for part in (projection.adiabatic, projection.nonadiabatic)
     )
-    if not is_traced(adiabatic) and not np.any(adiabatic):
+    if is_zero(adiabatic):
         raise ValueError(
             f"Argument `field` must make an adiabatic torque, but {shortened(field)} does not."
         )
@@ -138,24 +144,14 @@ def _find_rest(projection: Projection, drive, adiabatic, beta) -> Float[Array, "
 
 
 def _check_input(transfer: Transfer, field, saturation) -> None:
-    if not isinstance(transfer, Transfer):
-        raise ValueError(
-            "Argument `transfer` must be `bare` or `dressed` of a SpinTransferTorque, "
-            f"but is of type {type(transfer).__name__}."
-        )
+    check_type("transfer", transfer, Transfer, "`bare` or `dressed` of a SpinTransferTorque")
     value = transfer.gradient.value
     if value.size != 3**4 or value.shape[-4:] != (3, 3, 3, 3):
         raise ValueError(
             "Argument `transfer` must be that of one level in three dimensions, but has the axes "
             f"{transfer.gradient.axes} of shape {value.shape}."
         )
-    if not is_traced(value) and not np.all(np.isfinite(value)):
+    if not is_finite(value):
         raise ValueError("Argument `transfer` must have a finite response, but does not.")
-    check_vector("field", field, 3, "eV/Å")
-    if np.ndim(saturation) or not (
-        is_traced(saturation) or (finite_reals(saturation) and saturation > 0)
-    ):
-        raise ValueError(
-            "Argument `saturation` must be a positive magnetisation (A/m), "
-            f"but is {shortened(saturation)}."
-        )
+    check_vector("field", field, 3, "3 finite numbers (eV/Angstrom)")
+    check_number("saturation", saturation, "a positive magnetisation (A/m)", above=0)

@@ -12,11 +12,12 @@ from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
+from jaxspin.engine.validate import check_vector
 from jaxspin.engine.xla import map_in_pieces
 from jaxspin.integration.levels import Levels
 from jaxspin.responses.origin import record_origin
 from jaxspin.responses.response_set import ResponseSet
-from jaxspin.spin_transfer.checks import check_collisions, check_input, check_vector
+from jaxspin.spin_transfer.checks import check_collisions, check_input
 from jaxspin.spin_transfer.exchange_models import ExchangeModel, ScalarBand
 from jaxspin.spin_transfer.kinetics import (
     Shell,
@@ -127,7 +128,7 @@ def spin_transfer_torque(
             are kept. Inside jit, grad or vmap the responses are NaN there.
     """
     check_input(model, surface, levels)
-    check_vector("magnetization", magnetization, 3, "eV")
+    check_vector("magnetization", magnetization, 3, "3 finite numbers (eV)")
     model.check(magnetization)
     collisions = build_collisions(scattering_time, spin_relaxation_time, slow_modes)
     m = jnp.array(magnetization, dtype=jnp.result_type(float))

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import CONSERVED_SPIN
+from jaxspin.engine.validate import check_number
 from jaxspin.models.base import copy_as_float
 
 
@@ -46,10 +46,7 @@ class DropSlowModes(SlowModes):
     below: Float[Array, ""] = eqx.field(converter=copy_as_float, default=0.01)
 
     def __check_init__(self):
-        if not is_traced(self.below) and not 0 < float(self.below) < 1:
-            raise ValueError(
-                f"Argument `below` must be between 0 and 1, but is {float(self.below)!r}."
-            )
+        check_number("below", self.below, "between 0 and 1", above=0, below=1)
 
     def threshold(self):
         return self.below

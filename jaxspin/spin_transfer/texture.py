@@ -11,10 +11,10 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.validate import shortened
+from jaxspin.engine.validate import check_finite, check_vector, is_positive, shortened
 from jaxspin.engine.xla import map_in_pieces
 from jaxspin.integration.levels import Levels
-from jaxspin.spin_transfer.checks import check_input, check_one_level, check_vector
+from jaxspin.spin_transfer.checks import check_input, check_one_level
 from jaxspin.spin_transfer.exchange_models import ExchangeModel
 from jaxspin.spin_transfer.response import (
     KEEP,
@@ -92,7 +92,7 @@ def texture_torque(
     """
     check_input(model, surface, levels)
     check_one_level(levels)
-    check_vector("field", field, model.dimension, "eV/Å")
+    check_vector("field", field, d := model.dimension, f"{d} finite numbers (eV/Angstrom)")
     collisions = build_collisions(scattering_time, spin_relaxation_time, slow_modes)
     m = _check_texture(model, texture, spacing)
     points = m.reshape(3, -1)
@@ -203,14 +203,13 @@ def _check_texture(model, texture, spacing) -> Float[Array, "3 *grid"]:
             f"Argument `texture` must have the shape (3, x, ...) with one to {d} axes of at least "
             f"three points, but has {shape}."
         )
-    if np.shape(spacing) != (len(shape) - 1,) or not all(0 < x < np.inf for x in spacing):
+    if np.shape(spacing) != (len(shape) - 1,) or not is_positive(spacing):
         raise ValueError(
             f"Argument `spacing` must be {len(shape) - 1} positive distances (Angstrom), "
             f"but is {shortened(spacing)}."
         )
     if not is_traced(texture):
-        if not np.all(np.isfinite(np.asarray(texture))):
-            raise ValueError("Argument `texture` must be finite, but is not.")
+        check_finite("texture", texture)
         largest = np.asarray(texture).reshape(3, -1)
         model.check(largest[:, np.argmax(np.linalg.norm(largest, axis=0))])
     return jnp.array(texture, dtype=jnp.result_type(float))

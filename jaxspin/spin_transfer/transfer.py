@@ -3,11 +3,10 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin import units
-from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.validate import is_zero
 from jaxspin.integration.levels import Levels
 from jaxspin.responses.origin import Origin
 from jaxspin.responses.response import Response
@@ -107,7 +106,7 @@ class Transfer(ResponseSet):
         Raises:
             ValueError: there is no magnetisation.
         """
-        if not is_traced(self.magnetization) and not np.any(self.magnetization):
+        if is_zero(self.magnetization):
             raise ValueError("Argument `magnetization` must not vanish here, but is zero.")
         directions = directions_across(self.magnetization)
         chi = jnp.einsum("pa,...ajib,qb->...pjiq", directions, self.gradient.value, directions)

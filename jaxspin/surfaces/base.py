@@ -21,7 +21,7 @@ from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.programs import program
 from jaxspin.engine.roots import newton_or_bisect
 from jaxspin.engine.small_matrices import dagger, diagonal_of_product, is_traced, matmul
-from jaxspin.engine.validate import check_energy, finite_reals, shortened
+from jaxspin.engine.validate import check_energy, check_type
 from jaxspin.engine.xla import repeat
 from jaxspin.models.base import Model, number_of_bands
 from jaxspin.models.checks import check_model
@@ -164,48 +164,8 @@ def check_surface(surface) -> None:
     Raises:
         ValueError: it is not.
     """
-    if not isinstance(surface, FermiSurfaceRule):
-        raise ValueError(
-            "Argument `surface` must be a Fermi-surface rule (FermiContour, FlowContour, "
-            "MarchingSquares, FermiShell or BroadenedSurface), "
-            f"but is of type {type(surface).__name__}."
-        )
-
-
-def check_dimension(rule: FermiSurfaceRule, model: Model, dimension: int, instead: str) -> None:
-    """The model has the dimension of the rule.
-
-    Raises:
-        ValueError: naming what to use instead.
-    """
-    if model.dimension != dimension:
-        raise ValueError(
-            f"Argument `model` must have dimension {dimension} for {type(rule).__name__}, "
-            f"but has {model.dimension}. Use {instead}."
-        )
-
-
-def check_count(name: str, value: int, least: int = 3) -> int:
-    """Return `value`, a number of nodes, as an int.
-
-    Raises:
-        ValueError: it is no integer of at least `least`.
-    """
-    if np.ndim(value) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(
-            f"Argument `{name}` must be an integer of at least {least}, but is {shortened(value)}."
-        )
-    return int(value)
-
-
-def check_positive(name: str, value, what: str) -> None:
-    """`value` is one positive number.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if np.ndim(value) or not (is_traced(value) or (finite_reals(value) and value > 0)):
-        raise ValueError(f"Argument `{name}` must be {what}, but is {shortened(value)}.")
+    rules = "FermiContour, FlowContour, MarchingSquares, FermiShell or BroadenedSurface"
+    check_type("surface", surface, FermiSurfaceRule, f"a Fermi-surface rule ({rules})")
 
 
 def edges_of_bands(k: Float[Array, "d K"], energies: Float[Array, "n K"]):

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.small_matrices import join_tiles
+from jaxspin.engine.validate import check_integer, check_number
 from jaxspin.integration.checks import check_mesh
 from jaxspin.meshes.mesh import Mesh, check_product
 from jaxspin.surfaces.base import (
@@ -15,7 +16,6 @@ from jaxspin.surfaces.base import (
     FermiSurface,
     FermiSurfaceRule,
     all_bands,
-    check_positive,
     edges_of_bands,
     stop_gradients,
 )
@@ -42,10 +42,9 @@ class BroadenedSurface(FermiSurfaceRule):
     order: int = eqx.field(static=True)
 
     def __init__(self, mesh: Mesh, width: Numbers, order: int = 0):
-        self.mesh = check_product(mesh)
-        check_positive("width", width, "a positive energy (eV)")
-        if np.ndim(order) or order not in (0, 1, 2):
-            raise ValueError(f"Argument `order` must be 0, 1 or 2, but is {order!r}.")
+        self.mesh = check_product("mesh", mesh)
+        check_number("width", width, "a positive energy (eV)", above=0)
+        check_integer("order", order, 0, 2, "0, 1 or 2")
         self.width = jnp.array(width, dtype=jnp.result_type(float))
         self.order = int(order)
 

@@ -8,13 +8,13 @@ from jaxtyping import Array, Bool, Float
 
 from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.tolerances import SERIES
+from jaxspin.engine.validate import check_integer
 from jaxspin.engine.xla import repeat
+from jaxspin.models.checks import check_dimension
 from jaxspin.surfaces.base import (
     Diagnostic,
     FermiSurface,
     FermiSurfaceRule,
-    check_count,
-    check_dimension,
     one_band,
     stop_gradients,
 )
@@ -65,13 +65,13 @@ class FlowContour(FermiSurfaceRule):
         samples: int = 64,
         roots: int = 2,
     ):
-        self.count, self.rays = check_count("nodes", nodes), check_count("rays", rays)
+        self.count, self.rays = check_integer("nodes", nodes, 3), check_integer("rays", rays, 3)
         self.first = self.start = jnp.zeros(())
         check_center(center, 2)
         self.search = make_search(center, reach, samples, roots)
 
     def check(self, model):
-        check_dimension(self, model, 2, "FermiShell or BroadenedSurface")
+        check_dimension(model, (2,), type(self).__name__, "FermiShell or BroadenedSurface")
 
     def find(self, model, mu):
         directions = unit_vectors(self.first + 2 * np.pi * np.arange(self.rays) / self.rays)

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxspin.engine.validate import shortened
+from jaxspin.engine.validate import check_integer, finite_reals, shortened
 from jaxspin.engine.xla import repeat
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.base import number_of_bands
+from jaxspin.models.checks import check_dimension
 from jaxspin.surfaces.base import (
     VAN_HOVE,
     Diagnostic,
@@ -19,8 +20,6 @@ from jaxspin.surfaces.base import (
     FermiSurfaceRule,
     all_bands,
     bracketed_roots,
-    check_count,
-    check_dimension,
     extrema_below,
     first_used,
     is_near_van_hove,
@@ -64,15 +63,16 @@ class MarchingSquares(FermiSurfaceRule):
     ):
         if np.shape(shape) != (2,):
             raise ValueError(f"Argument `shape` must be two integers, but is {shortened(shape)}.")
-        self.shape = check_count("shape", shape[0]), check_count("shape", shape[1])
-        self.points = check_count("points", points, least=1)
-        self.chords = check_count("chords", 4 * sum(self.shape) if chords is None else chords)
-        if np.shape(shift) != (2,) or not np.all(np.isfinite(shift)):
+        self.shape = check_integer("shape", shape[0], 3), check_integer("shape", shape[1], 3)
+        self.points = check_integer("points", points, 1)
+        room = 4 * sum(self.shape) if chords is None else chords
+        self.chords = check_integer("chords", room, 3)
+        if np.shape(shift) != (2,) or not finite_reals(shift):
             raise ValueError(f"Argument `shift` must be two numbers, but is {shortened(shift)}.")
         self.shift = jnp.array(shift, dtype=jnp.result_type(float))
 
     def check(self, model):
-        check_dimension(self, model, 2, "BroadenedSurface")
+        check_dimension(model, (2,), type(self).__name__, "BroadenedSurface")
         if model.lattice is None:
             raise ValueError(
                 "Argument `model` must be a lattice model for MarchingSquares, but has no lattice. "

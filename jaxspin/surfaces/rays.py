@@ -9,8 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.interpolation import hermite
-from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.validate import shortened
+from jaxspin.engine.validate import check_finite, check_integer, check_number
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.base import Model
 from jaxspin.surfaces.base import (
@@ -20,8 +19,6 @@ from jaxspin.surfaces.base import (
     Outline,
     all_bands,
     bracketed_roots,
-    check_count,
-    check_positive,
     first_used,
     is_near_van_hove,
     is_unconverged,
@@ -55,18 +52,15 @@ def make_search(center: Numbers, reach: Numbers | None, samples: int, roots: int
     Raises:
         ValueError: a center that is not finite, a reach that is not positive, too few samples.
     """
-    if not is_traced(center) and not np.all(np.isfinite(center)):
-        raise ValueError(
-            f"Argument `center` must be finite (1/Angstrom), but is {shortened(center)}."
-        )
+    check_finite("center", center, "1/Angstrom")
     if reach is not None:
-        check_positive("reach", reach, "a positive radius (1/Angstrom)")
+        check_number("reach", reach, "a positive radius (1/Angstrom)", above=0)
     as_float = lambda x: jnp.array(x, dtype=jnp.result_type(float))  # noqa: E731
     return Search(
         as_float(center),
         None if reach is None else as_float(reach),
-        check_count("samples", samples),
-        check_count("roots", roots, least=1),
+        check_integer("samples", samples, 3),
+        check_integer("roots", roots, 1),
     )
 
 

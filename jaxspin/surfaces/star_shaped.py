@@ -6,12 +6,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.engine.annotations import Numbers
-from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.validate import check_integer, is_positive
+from jaxspin.models.checks import check_dimension
 from jaxspin.surfaces.base import (
     FermiSurface,
     FermiSurfaceRule,
-    check_count,
-    check_dimension,
     stop_gradients,
 )
 from jaxspin.surfaces.rays import (
@@ -58,14 +57,14 @@ class FermiContour(FermiSurfaceRule):
         samples: int = 64,
         roots: int = 2,
     ):
-        self.angles = check_count("angles", angles)
+        self.angles = check_integer("angles", angles, 3)
         self.first = jnp.zeros(())
         check_center(center, 2)
         self.scale = _check_scale(scale, 2)
         self.search = make_search(center, reach, samples, roots)
 
     def check(self, model):
-        check_dimension(self, model, 2, "FermiShell or BroadenedSurface")
+        check_dimension(model, (2,), type(self).__name__, "FermiShell or BroadenedSurface")
 
     def find(self, model, mu):
         directions = unit_vectors(self.first + 2 * np.pi * np.arange(self.angles) / self.angles)
@@ -114,8 +113,8 @@ class FermiShell(FermiSurfaceRule):
         roots: int = 2,
     ):
         self.polar, self.azimuthal = (
-            check_count("polar", polar),
-            check_count("azimuthal", azimuthal),
+            check_integer("polar", polar, 3),
+            check_integer("azimuthal", azimuthal, 3),
         )
         self.rotation = jnp.eye(3)
         check_center(center, 3)
@@ -123,7 +122,9 @@ class FermiShell(FermiSurfaceRule):
         self.search = make_search(center, reach, samples, roots)
 
     def check(self, model):
-        check_dimension(self, model, 3, "FermiContour, MarchingSquares or BroadenedSurface")
+        check_dimension(
+            model, (3,), type(self).__name__, "FermiContour, MarchingSquares or BroadenedSurface"
+        )
 
     def find(self, model, mu):
         z, width = np.polynomial.legendre.leggauss(self.polar)
@@ -196,8 +197,7 @@ def _surface_of_crossings(model, mu, directions, measure, rule):
 
 def _check_scale(scale: Numbers, dimension: int) -> Float[Array, " d"]:
     """Return `scale` as positive numbers of that dimension; a ValueError if it is not."""
-    right = np.shape(scale) == (dimension,)
-    if not right or not (is_traced(scale) or np.all((np.asarray(scale) > 0) & np.isfinite(scale))):
+    if np.shape(scale) != (dimension,) or not is_positive(scale):
         raise ValueError(
             f"Argument `scale` must be {dimension} positive lengths, but is {scale!r}."
         )

@@ -6,7 +6,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from jaxspin.engine.tolerances import ROTATION
+from jaxspin.engine.validate import check_choice, check_integer, is_orthogonal
 
 
 class Operation(eqx.Module):
@@ -29,8 +29,8 @@ class Operation(eqx.Module):
     def __init__(
         self, name: str, matrix: Sequence[Sequence[float]] | np.ndarray, time_reversal: bool = False
     ):
-        array, rounding = np.array(matrix, dtype=float), ROTATION.of(np.asarray(matrix))
-        if array.shape != (3, 3) or not np.allclose(array @ array.T, np.eye(3), atol=rounding):
+        array = np.array(matrix, dtype=float)
+        if array.shape != (3, 3) or not is_orthogonal(np.asarray(matrix)):
             raise ValueError(
                 f"Argument `matrix` must be an orthogonal matrix of shape (3, 3), but is {matrix}."
             )
@@ -80,8 +80,7 @@ def rotation(order: int, axis: str = "z", *, time_reversal: bool = False) -> Ope
     >>> print(rotation(3).name)
     rotation of order 3 about z
     """
-    if not isinstance(order, int | np.integer) or order < 1:
-        raise ValueError(f"Argument `order` must be a positive integer, but is {order!r}.")
+    check_integer("order", order, 1)
     number, angle = _axis_number(axis), 2 * np.pi / order
     first, second = (number + 1) % 3, (number + 2) % 3
     matrix = np.eye(3)
@@ -95,8 +94,7 @@ def rotation(order: int, axis: str = "z", *, time_reversal: bool = False) -> Ope
 
 
 def _axis_number(axis: str) -> int:
-    if axis not in ("x", "y", "z"):
-        raise ValueError(f"Argument `axis` must be one of 'x', 'y', 'z', but is {axis!r}.")
+    check_choice("axis", axis, "xyz")
     return "xyz".index(axis)
 
 

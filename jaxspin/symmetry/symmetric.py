@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from jaxspin.engine.descriptions import describe_fields
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import ROTATION
-from jaxspin.engine.validate import shortened
+from jaxspin.engine.validate import check_type, shortened
 from jaxspin.meshes.coordinates import Reflection
 from jaxspin.meshes.mesh import Adaptive, Grid, Mesh
 from jaxspin.meshes.point_set import PointSet, find_on_grid
@@ -55,11 +55,8 @@ class Symmetric(eqx.Module):
     operations: tuple[Operation, ...]
 
     def __init__(self, mesh: Mesh, operations: Operation | Iterable[Operation]):
-        if not isinstance(mesh, Mesh):
-            raise ValueError(
-                "Argument `mesh` must be a mesh (Grid, Disk, Ball, Plane, Space or PointSet), "
-                f"but is of type {type(mesh).__name__}."
-            )
+        wanted = "a mesh (Grid, Disk, Ball, Plane, Space or PointSet)"
+        check_type("mesh", mesh, Mesh, wanted)
         self.mesh = mesh
         several = (operations,) if isinstance(operations, Operation) else operations
         several = tuple(several) if np.iterable(several) else ()

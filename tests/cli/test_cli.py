@@ -396,7 +396,7 @@ def test_a_cache_folder_that_cannot_be_made_is_no_error(cache):
         (("[mesh]", "[mehs]"), ("[mehs]", "Did you mean `mesh`?", "[levels]")),
         (('"Space"', '"Spcae"'), ("`type`", "[mesh]", "Did you mean `Space`?", "'Grid'")),
         (("radial = 8\n", ""), ("[mesh]", "`radial`", "polar", "azimuthal")),
-        (("radial = 8", "radial = 8.5"), ("`radial`", "[mesh]", "positive integers", "8.5")),
+        (("radial = 8", "radial = 8.5"), ("`radial`", "[mesh]", "positive integer", "8.5")),
         (("radial = 8", 'radial = "8"'), ("`radial`", "[mesh]", "number", "'8'")),
         (("radial = 8", "radial = true"), ("`radial`", "[mesh]", "number", "True")),
         (("0.0793, 0.0793", "-0.0793, 0.0793"), ("`scale`", "[mesh]", "positive")),

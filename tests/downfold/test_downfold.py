@@ -831,7 +831,7 @@ class Coupled(Crossing):
 
 def test_operator_of_the_wrong_shape():
     with pytest.raises(
-        ValueError, match=r"`operator` must have shape \(..., 6, 6\), but has \(3, 4\)"
+        ValueError, match=r"`operator` must have shape \(..., 6, 6\), but has shape \(3, 4\)"
     ):
         EXACT.dress(np.zeros((3, 4)))
 

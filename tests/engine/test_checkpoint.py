@@ -275,7 +275,7 @@ def test_files_of_more_processes_are_not_forgotten(tmp_path, monkeypatch):
     ("bad", "message"),
     [
         (".", "must be a file, but"),
-        ("missing/sums.npz", "must be in an existing folder, but is missing"),
+        ("missing/sums.npz", "must be in an existing folder, but is 'missing"),
         ("", "must be a path or a Checkpoint, but is ''"),
         (3, "must be a path or a Checkpoint, but is 3"),
         (True, "must be a path or a Checkpoint, but is True"),

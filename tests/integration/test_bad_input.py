@@ -191,7 +191,7 @@ CALLS = {
     "k a number": (lambda: js.bands(RASHBA, 0.1), r"`k` must have a last axis of length 2"),
     "k NaN": (
         lambda: js.berry_curvature(RASHBA, np.array([0.1, np.nan])),
-        r"`k` must be finite, but is not",
+        r"`k` must be finite, but is nan at index 1",
     ),
     "models of other dimension": (lambda: RASHBA + BI2SE3, r"`other` .* same dimension 2"),
     "models of other size": (lambda: LATTICE + KANE_MELE, r"`other` must have 2 bands"),
@@ -201,7 +201,7 @@ CALLS = {
     ),
     "spin operator of other size": (
         lambda: models.WithSpin(RASHBA, np.zeros((3, 4, 4))),
-        r"`operator` must have shape \(3, 2, 2\), but has \(3, 4, 4\)",
+        r"`operator` must have shape \(3, 2, 2\), but has shape \(3, 4, 4\)",
     ),
     "spin operator not Hermitian": (
         lambda: models.WithSpin(RASHBA, 1j * PAULI[1:]),
@@ -213,11 +213,11 @@ CALLS = {
     ),
     "unknown parameter": (
         lambda: models.TopologicalInsulator.bi2se3(D0=0.1),
-        r"`D0` must be one of A0, .* but is none of them",
+        r"`D0` must be one of the fields, A0, .* but is none of them",
     ),
     "spin basis": (
         lambda: models.TopologicalInsulator.bi2se3(spin_basis="liu"),
-        r"`spin_basis` must be 'pauli' or 'liu2010', but is 'liu'",
+        r"`spin_basis` must be one of 'pauli', 'liu2010', but is 'liu'",
     ),
 }
 
@@ -259,10 +259,10 @@ MESH_ARGUMENTS = {
     "scale negative": (js.Plane, ((0.1, -0.1), 4, 4), r"`scale` must be positive"),
     "scale of another length": (js.Space, ((0.1, 0.1), 4, 4, 4), r"`scale` must be .* or 3"),
     "scale infinite": (js.Space, (np.inf, 4, 4, 4), r"`scale` must be positive"),
-    "radial": (js.Plane, (1.0, 0, 4), r"`radial` must be positive integers, but is 0"),
-    "angular": (js.Disk, (1.0, 4, 2.5), r"`angular` must be positive integers, but is 2.5"),
-    "polar": (js.Ball, (1.0, 4, -1, 4), r"`polar` must be positive integers, but is -1"),
-    "azimuthal": (js.Space, (1.0, 4, 4, "4"), r"`azimuthal` must be positive integers"),
+    "radial": (js.Plane, (1.0, 0, 4), r"`radial` must be a positive integer, but is 0"),
+    "angular": (js.Disk, (1.0, 4, 2.5), r"`angular` must be a positive integer, but is 2.5"),
+    "polar": (js.Ball, (1.0, 4, -1, 4), r"`polar` must be a positive integer, but is -1"),
+    "azimuthal": (js.Space, (1.0, 4, 4, "4"), r"`azimuthal` must be a positive integer"),
     "path of one point": (js.Path, ([[0, 0]], ("G",)), r"`points` must be at least two"),
     "path NaN": (js.Path, ([[0, 0], [np.nan, 0]], "ab"), r"`points` must be .* finite"),
     "labels": (js.Path, ([[0, 0], [1, 0]], ("G",)), r"`labels` must have 2 names.* has 1"),

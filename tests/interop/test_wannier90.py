@@ -736,7 +736,7 @@ def test_missing_files(tmp_path):
 
 
 def test_unknown_spin_order(tmp_path, unchecked_annotations):
-    with pytest.raises(ValueError, match=r"`spin_order` must be None, 'interlaced'.*but is 'up'"):
+    with pytest.raises(ValueError, match=r"`spin_order` must be one of 'interlaced'.*but is 'up'"):
         read_tables(tmp_path / "nothing", "up")
 
 

@@ -1048,7 +1048,7 @@ KP = models.HoleWellKP
 BAD = {
     "unknown material": (
         lambda: models.HoleWell("Si", 250.0, 1e6),
-        r"`material` must be one of GaAs, InAs, InSb, Ge, .* but is 'Si'",
+        r"`material` must be one of 'GaAs', 'InAs', 'InSb', 'Ge', .* but is 'Si'",
     ),
     "two parameters": (lambda: models.HoleWell((6.85, 2.1), 250.0, 1e6), r"`material`.* \(2,\)"),
     "negative mass along z": (

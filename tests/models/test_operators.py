@@ -363,7 +363,7 @@ WRONG = {
     ),
     "WithOperators: size": (
         lambda: models.WithOperators(Valleys(), {"valley": np.eye(3)}),
-        r"`given` must have 'valley' of shape \(4, 4\)",
+        r"`given` must have shape \(4, 4\) or .* for 'valley'",
     ),
     "WithOperators: not Hermitian": (
         lambda: models.WithOperators(Valleys(), {"valley": 1j * np.eye(4)}),

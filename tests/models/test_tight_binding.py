@@ -174,7 +174,7 @@ BAD = {
         changed("blocks", (3, 1, 2), 7.0),
         r"`blocks` must obey H\(-R\) = H\(R\)\^dagger.* eV at R = \(1, -2, 1\)",
     ),
-    "centres of 2D": ({"centres": np.zeros((4, 2))}, r"`centres` must have shape \(4, 3\)"),
+    "centres of 2D": ({"centres": np.zeros((4, 2))}, r"`centres` must have shape \(n, 3\)"),
     "centres flat": ({"centres": np.zeros(3)}, "`centres` must have shape"),
     "centres nan": (changed("centres", (2, 0), np.nan), "`centres` must be finite"),
     "one spin": ({"spin": arguments()["spin"][0]}, r"`spin` must have shape \(3, 4, 4\)"),

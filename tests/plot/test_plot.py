@@ -252,7 +252,7 @@ def test_bands_refuses(haldane):
         plot.bands(haldane, js.Path([[0, 0, 0], [1, 0, 0]], ["A", "B"]))
     with pytest.raises(ValueError, match=r"`path` must be a jaxspin\.Path"):
         plot.bands(haldane, [[0, 0], [1, 0]])
-    with pytest.raises(ValueError, match="`number` must be an integer above 1"):
+    with pytest.raises(ValueError, match="`number` must be an integer of at least 2"):
         plot.bands(haldane, js.Path([[0, 0], [1, 0]], ["A", "B"]), number=1)
     with pytest.raises(ValueError, match=r"`model` must be a jaxspin\.Model"):
         plot.bands("haldane", js.Path([[0, 0], [1, 0]], ["A", "B"]))

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Complex, Float, Int
 
 from jaxspin.engine.progress import count_bytes
+from jaxspin.engine.validate import check_choice, spans_volume
 from jaxspin.interop.wannier90 import assembly, geometry, hamiltonian as layout, spin, wsvec
 from jaxspin.interop.wannier90.assembly import Mesh, RealSpaceOperator
 from jaxspin.interop.wannier90.chk import Chk, read_chk
@@ -24,7 +25,7 @@ from jaxspin.interop.wannier90.text import Advance, Cell, Lines, file_error
 
 #: What a user can say about the order of pure-spin Wannier functions.
 SpinOrder = Literal["interlaced", "block", "unknown"]
-_ORDERS = (None, "interlaced", "block", "unknown")
+_ORDERS = ("interlaced", "block", "unknown")
 
 _NAMES = (
     "_tb.dat",
@@ -43,7 +44,6 @@ _NAMES = (
     "_band.kpt",
 )
 _SAME_LATTICE = 1e-4  # Å; .wout has six decimals, constants for the bohr differ by 1e-7
-_FLATNESS = 1e-5  # smallest volume of a cell relative to the product of its edges, as for models
 _BROKEN, _ROUNDED = 1e-3, 1e-5  # eV; |H(R) − H(−R)†| that is an error, and that is worth a note
 _ASYMMETRIC = 0.5  # Å; of r(R) on honest meshes it is some hundredths
 _MISMATCH = 1e-3  # eV; between H(k) of .eig and of H(R)
@@ -175,11 +175,8 @@ def read_tables(
 
 
 def _check_order(order: SpinOrder | None) -> None:
-    if order not in _ORDERS:
-        raise ValueError(
-            "Argument `spin_order` must be None, 'interlaced', 'block' or 'unknown', but is "
-            f"{order!r}."
-        )
+    if order is not None:
+        check_choice("spin_order", order, _ORDERS, "None")
 
 
 def _make_report(
@@ -358,9 +355,7 @@ def _find_lattice(
     for path, other in others:
         if np.max(np.abs(other - lattice)) > _SAME_LATTICE:
             raise _disagreement_error("lattice", {first: lattice.tolist(), path: other.tolist()})
-    with np.errstate(all="ignore"):
-        volume, box = abs(np.linalg.det(lattice)), np.prod(np.linalg.norm(lattice, axis=1))
-    if not volume > _FLATNESS * box:
+    if not spans_volume(lattice):
         raise file_error(first, None, "a lattice that spans a volume", lattice.tolist())
     return lattice
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Complex, Float
 
+from jaxspin.engine.validate import is_positive
 from jaxspin.interop.orbitals import check_hopping
 from jaxspin.models.tight_binding import HoppingModel
 
@@ -41,7 +42,7 @@ def write(
 
 def _check_vacuum(model: HoppingModel, vacuum: float | None) -> None:
     needed = model.dimension < 3
-    if needed and (vacuum is None or not 0 < vacuum < np.inf):
+    if needed and (vacuum is None or not is_positive(vacuum)):
         raise ValueError(
             "Argument `vacuum` must be a positive length in Angstrom for a model of dimension "
             f"{model.dimension}, since Wannier90's cells have three, but is {vacuum}."
