@@ -9,6 +9,7 @@ import argparse
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import CenteredNorm
 
 import jaxspin as js
 
@@ -31,6 +32,7 @@ if __name__ == "__main__":
     for panel, (name, part) in zip(axes, parts.items(), strict=True):
         z_xy = part[..., 0, 1, 2]  # flow x, field y, spin z
         print(f"{name:14} σ^z_xy in the gap {4 * np.pi * z_xy.mean():9.6f} e/8π")
-        panel.set(title=name, xlabel="k_x (1/Å)", ylabel="k_y (1/Å)", aspect="equal")
-        figure.colorbar(panel.pcolormesh(axis, axis, z_xy.T), ax=panel, label="Å²")
+        panel.set(title=name, xlabel="$k_x$ (1/Å)", ylabel="$k_y$ (1/Å)", aspect="equal")
+        drawn = panel.pcolormesh(axis, axis, z_xy.T, cmap="RdBu_r", norm=CenteredNorm())
+        figure.colorbar(drawn, ax=panel, shrink=0.8, label=r"$\sigma^z_{xy}$ of each $k$ (Å²)")
     figure.savefig("density_matrix.png", dpi=200)

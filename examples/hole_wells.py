@@ -33,8 +33,9 @@ for material, energy in fermi.items():
     light = [w.subbands.light[0] - w.heavy_hole_edge + 0.008 for w in wells]
     paper, filled = np.transpose([sigma(w, [energy, e]) for w, e in zip(wells, light, strict=True)])
     gate.plot(fields, paper, color, fields, filled, color + "--")
-bands.set(xlabel="$k_x$ (1/Å)", ylabel="hole energy (meV)", ylim=(-5, 60), title="$F$ = 1 MV/m")
+bands.set(xlabel="$k_x$ (1/Å)", ylabel="Hole energy (meV)", ylim=(-5, 60), title="$F$ = 1 MV/m")
 scan.set(xlabel="$E_F$ (meV)", ylabel=r"$\sigma^z_{yx}$ ($e/8\pi$)", title="$F$ = 1 MV/m")
-gate.set(xlabel="$F$ (MV/m)", title="$E_F$ of the paper; dashed: 8 meV above LH1")
+gate.set(xlabel="$F$ (MV/m)", ylabel=r"$\sigma^z_{yx}$ ($e/8\pi$)")
+gate.set_title("$E_F$ of the paper; dashed: 8 meV above LH1", fontsize="medium")
 scan.legend(frameon=False)
 figure.savefig("hole_wells.png", dpi=150)

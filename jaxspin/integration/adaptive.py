@@ -34,6 +34,7 @@ from jaxspin.integration.near_degeneracies import GapSearch, NearDegeneracies
 from jaxspin.integration.problem import Problem
 from jaxspin.meshes.coordinates import Coordinates
 from jaxspin.meshes.mesh import Adaptive
+from jaxspin.symmetry.wedge import Wedge
 from jaxspin.units import BOLTZMANN
 
 
@@ -75,11 +76,11 @@ class Refined(NamedTuple):
     refinement: Refinement
 
 
-def refine(problem: Problem) -> Refined:
-    """Σ_k Σ_m [f(ε_m) W_m + f'(ε_m) W'_m] for every level, cells refined to the tolerance.
+def require_known(problem: Problem) -> None:
+    """The numbers of a problem are known, on which the cells depend.
 
     Raises:
-        ValueError: the model, mesh or levels are traced, so that their values are not known.
+        ValueError: the model, mesh or levels are traced.
     """
     if is_traced(problem):
         raise ValueError(
@@ -87,11 +88,19 @@ def refine(problem: Problem) -> Refined:
             "but is an Adaptive, whose cells depend on numbers that are not known there. Find out "
             "with Adaptive which fixed mesh is fine enough, and differentiate on that one."
         )
+
+
+def refine(problem: Problem, wedge: Wedge) -> Refined:
+    """Σ_k Σ_m [f(ε_m) W_m + f'(ε_m) W'_m] for every level, cells refined to the tolerance.
+
+    Args:
+        wedge: the part of the domain that is summed, once for each of its images.
+    """
     observable, model, levels = problem.observable, problem.model, problem.levels
     adaptive, degeneracy = problem.mesh, problem.degeneracy
-    evaluate = _Evaluate(observable, model, adaptive, levels, degeneracy)
+    evaluate = _Evaluate(observable, model, adaptive, levels, degeneracy, wedge=wedge)
     cells = _to_tolerance(_first_cells(adaptive.mesh, evaluate), adaptive, evaluate)
-    search = GapSearch(observable, model, adaptive.mesh, levels, degeneracy)
+    search = GapSearch(observable, model, adaptive.mesh, levels, degeneracy, wedge=wedge)
     cells, near, resolved = _resolve_gaps(search, cells, adaptive, evaluate)
     value, error, tolerance = (x[evaluate.order] for x in _sum_cells(cells, adaptive))
     merged = np.zeros((1, 1, 1)) if near is None else search.content_of_groups(near)
@@ -184,7 +193,7 @@ class _Cells:
 class _Evaluate:
     """Integrals over any number of cells, in compiled batches of one size; counts the points."""
 
-    def __init__(self, observable, model, adaptive, levels, degeneracy):
+    def __init__(self, observable, model, adaptive, levels, degeneracy, *, wedge: Wedge):
         temperatures, mesh = levels.temperatures, adaptive.mesh
         cold = bool(np.any(temperatures == 0))
         warm = np.flatnonzero(temperatures > 0)
@@ -204,7 +213,7 @@ class _Evaluate:
         #: Where the levels of a result are among those that are summed.
         self.order = (block[:, None] * levels.mu.size + np.arange(levels.mu.size)).ravel()
         self.nodes = ORDER**mesh.dimension
-        self.points, self.splitting = 0, np.inf
+        self.points, self.splitting, self.wedge = 0, np.inf, wedge
         size = _BATCH_POINTS // self.nodes
         self.batch = int(np.clip(size, 4, None))
 
@@ -232,7 +241,8 @@ class _Evaluate:
             boxes = Boxes(*(jnp.asarray(x[part][fill]) for x in (lower, width, offset)))
             with limited_library(self.job.model.matrix_size):
                 part = jax.block_until_ready(integrals(self.job, boxes, code=self.code))
-            found.append([np.asarray(x)[:number] for x in (part.value, part.null, part.cut)])
+            sums = (np.asarray(x)[:number] * self.wedge.images for x in (part.value, part.null))
+            found.append([*sums, np.asarray(part.cut)[:number]])
             self.splitting = min(self.splitting, float(part.splitting))
         return tuple(map(np.concatenate, zip(*found, strict=True)))
 
@@ -247,12 +257,13 @@ def _first_cells(mesh, evaluate) -> _Cells:
     """Cells of about as many nodes as the mesh has. An angle starts as one cell of the full turn,
     on which a uniform rule is exact for few harmonics."""
     angle = mesh.coordinates.angular
-    counts = [max(1, round(n / ORDER)) for n in mesh.shape]
+    part = np.array(evaluate.wedge.width)
+    counts = [max(1, round(n * x / ORDER)) for n, x in zip(mesh.shape, part, strict=True)]
     if angle:
         counts[-1] = 1
     corners = np.meshgrid(*(np.arange(n) / n for n in counts), indexing="ij")
-    lower = np.stack([x.ravel() for x in corners], axis=1)
-    width = np.broadcast_to(1 / np.array(counts), lower.shape).copy()
+    lower = evaluate.wedge.lower + part * np.stack([x.ravel() for x in corners], axis=1)
+    width = np.broadcast_to(part / np.array(counts), lower.shape).copy()
     turn = np.full(len(lower), angle)
     boxes = BoxSet(lower, width, turn, np.zeros_like(turn))
     return _make_cells(boxes, evaluate)

@@ -23,13 +23,13 @@ from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.validate import check_type, is_integer, shortened
 from jaxspin.integration.levels import Levels, fermi
-from jaxspin.meshes.mesh import Adaptive, Mesh
+from jaxspin.meshes.mesh import Mesh
 from jaxspin.meshes.point_set import PointSet
 from jaxspin.models.base import as_float, number_of_bands
 from jaxspin.models.checks import SAMPLES, check_periodic, sample_hamiltonians, sample_points
 from jaxspin.models.lifted import Points
 from jaxspin.symmetry.operations import Operation
-from jaxspin.symmetry.symmetric import Symmetric
+from jaxspin.symmetry.symmetric import Symmetric, fixed_mesh
 from jaxspin.symmetry.tensors import Tensor, on_components
 from jaxspin.units import BOLTZMANN
 
@@ -41,7 +41,7 @@ def check_mesh(model, mesh) -> None:
     Raises:
         ValueError: naming what does not fit and what would.
     """
-    mesh = mesh.mesh if isinstance(mesh, Adaptive | Symmetric) else mesh
+    mesh = fixed_mesh(mesh)
     kinds = "Grid, Disk, Ball, Plane, Space, PointSet, Adaptive or Symmetric"
     check_type("mesh", mesh, Mesh, f"a mesh ({kinds})")
     if mesh.dimension != model.dimension:
@@ -85,7 +85,7 @@ def check_point_set(problem) -> None:
     Raises:
         ValueError: naming what the set lacks.
     """
-    mesh = problem.mesh.mesh if isinstance(problem.mesh, Symmetric) else problem.mesh
+    mesh = fixed_mesh(problem.mesh)
     if not isinstance(mesh, PointSet):
         return
     mesh.check_comparable()
@@ -324,7 +324,7 @@ def check_tail(observable, model, mesh, levels, degeneracy) -> None:
     Raises:
         ValueError: with the advice to use a cutoff (Disk or Ball).
     """
-    mesh = mesh.mesh if isinstance(mesh, Adaptive | Symmetric) else mesh
+    mesh = fixed_mesh(mesh)
     if mesh.domain != "infinite" or is_traced(model, mesh, levels):
         return
     integrand = partial(_sample_at_distance, observable, model, mesh, levels, degeneracy)
@@ -429,7 +429,7 @@ def _check_tensors(operation: Operation, tensors, k, changes) -> None:
 
 def _random_k(mesh: Symmetric, lattice) -> np.ndarray:
     """A few k inside the domain of a mesh, the same at every call, (d, K)."""
-    coordinates, axes = mesh.mesh.coordinates, mesh.dimension
+    coordinates, axes = fixed_mesh(mesh).coordinates, mesh.dimension
     u = np.random.default_rng(20231119).uniform(0.1, 0.9, size=(axes, SAMPLES))
     return np.asarray(coordinates(list(jnp.asarray(u)), [jnp.ones(())] * axes, lattice).k)
 

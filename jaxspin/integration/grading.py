@@ -81,11 +81,13 @@ def grade(
 def _unresolved_axes(search: GapSearch, near, boxes: BoxSet) -> Bool[np.ndarray, "L d"]:
     """Axes along which each box is too wide for a near degeneracy that lies in it."""
     axes = np.zeros(boxes.lower.shape, bool)
-    away = np.abs(near.u[:, None] - boxes.lower - boxes.width / 2)
+    images = search.wedge.all_images(near.u)  # equivalent points, of which one is in the boxes
+    away = np.abs(images.reshape(-1, 1, near.u.shape[1]) - boxes.lower - boxes.width / 2)
     away = np.where(search.wraps, np.minimum(away, 1 - away), away)
     which, box = np.nonzero(np.all(away <= (0.5 + _MARGIN) * boxes.width, axis=2))
     if not len(which):
         return axes
+    which = which % len(near.u)
     pairs = np.column_stack([which, boxes.width[box]])
     unique, back = np.unique(pairs, axis=0, return_inverse=True)
     found = search.neighbours(

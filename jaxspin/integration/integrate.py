@@ -34,7 +34,7 @@ from jaxspin.engine.programs import wide_program
 from jaxspin.engine.progress import track
 from jaxspin.engine.small_matrices import as_arrays, is_traced
 from jaxspin.engine.xla import separate_kernel
-from jaxspin.integration.adaptive import Refinement, refine
+from jaxspin.integration.adaptive import Refinement, refine, require_known
 from jaxspin.integration.checks import check_finite_sums
 from jaxspin.integration.error_estimates import (
     Extremes,
@@ -55,10 +55,11 @@ from jaxspin.meshes.coordinates import Coordinates
 from jaxspin.meshes.mesh import Adaptive, Mesh
 from jaxspin.models.base import Model
 from jaxspin.models.lifted import Points
-from jaxspin.quantities.combine import Differentiated
+from jaxspin.quantities.combine import Averaged, Differentiated
 from jaxspin.quantities.observable import Observable, Weights
 from jaxspin.symmetry.symmetric import Symmetric
-from jaxspin.symmetry.tensors import averaged
+from jaxspin.symmetry.tensors import averaged, mean_over_group
+from jaxspin.symmetry.wedge import Wedge, whole_cube
 
 
 class Sums(eqx.Module):
@@ -119,10 +120,11 @@ def integrate(problem: Problem, run: Run = Run()) -> Sums:  # noqa: B008  (immut
         RuntimeError: another process has died or ended (see `distributed`).
     """
     mesh, complete = problem.mesh, average_over_group(problem)
-    if isinstance(mesh, Symmetric):
+    adaptive = isinstance(mesh, Adaptive) or isinstance(getattr(mesh, "mesh", None), Adaptive)
+    if isinstance(mesh, Symmetric) and not adaptive:
         with evaluate_eagerly():  # which nodes are kept is structure
             problem = problem.replace(mesh=mesh.folded(problem.model.lattice))
-    if isinstance(mesh, Adaptive):
+    if adaptive:
         with evaluate_eagerly():  # cells depend on numbers, which must be known
             sums = _sum_refined(problem, run)
     elif is_traced(problem):
@@ -211,10 +213,23 @@ def _estimate_errors(
 def _sum_refined(problem: Problem, run: Run) -> Sums:
     if run.checkpoint is not None:
         raise ValueError("Argument `checkpoint` must be None for an Adaptive mesh.")
-    value, error, splitting, refinement = refine(problem)
+    require_known(problem)
+    problem, wedge = _reduce_domain(problem)
+    value, error, splitting, refinement = refine(problem, wedge)
     weights, shape = problem.weights, problem.levels.shape
     value, error = (weights.complete(jnp.asarray(x).reshape(*shape, -1)) for x in (value, error))
     return Sums(value, jnp.abs(error), jnp.asarray(splitting), refinement=refinement)
+
+
+def _reduce_domain(problem: Problem) -> tuple[Problem, Wedge]:
+    """The problem on an adaptive mesh, and the part of its domain to sum: by symmetry, for the
+    average over the group, whose integral over each image is the same."""
+    mesh, model = problem.mesh, problem.model
+    if not isinstance(mesh, Symmetric):
+        return problem, whole_cube(mesh.dimension)
+    mean = mean_over_group(mesh.operations, problem.all_quantities, model.dimension)
+    averaged_weights = Averaged(problem.observable, tuple(map(tuple, mean.tolist())))
+    return problem.replace(mesh=mesh.mesh).observe(averaged_weights), mesh.wedge(model.lattice)
 
 
 def _describe_run(problem: Problem, layout: Layout) -> dict[str, str]:

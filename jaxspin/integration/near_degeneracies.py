@@ -30,6 +30,7 @@ from jaxspin.integration.occupation_sums import pad_levels
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.meshes.mesh import Mesh
 from jaxspin.models.lifted import Points
+from jaxspin.symmetry.wedge import Wedge, whole_cube
 from jaxspin.units import BOLTZMANN
 
 
@@ -72,13 +73,24 @@ class Neighbours(NamedTuple):
 class GapSearch:
     """The bands of a model at any k of a mesh, and the search for where they come close."""
 
-    def __init__(self, observable, model, mesh: Mesh, levels: Levels, degeneracy: Degeneracy):
+    def __init__(
+        self,
+        observable,
+        model,
+        mesh: Mesh,
+        levels: Levels,
+        degeneracy: Degeneracy,
+        *,
+        wedge: Wedge | None = None,
+    ):
         self.observable, self.model, self.levels = observable, model, levels
         self.degeneracy = degeneracy
         self.coordinates, self.lattice = mesh.coordinates, model.lattice
         #: Digest of the user's code, which all of the search runs.
         self.code = integrand_code(observable, model, mesh, degeneracy)
         self.wraps = _find_periodic_axes(self.coordinates, mesh.dimension)
+        #: The part of the domain whose cells are refined.
+        self.wedge = whole_cube(mesh.dimension) if wedge is None else wedge
 
     def find(self, cell_widths: Callable | None = None) -> NearDegeneracies:
         """Local minima of the gaps of pairs of bands whose occupations can differ.

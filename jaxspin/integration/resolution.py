@@ -16,7 +16,7 @@ from jaxspin.integration.near_degeneracies import WIDE, GapSearch, NearDegenerac
 from jaxspin.integration.problem import Problem
 from jaxspin.meshes.mesh import Adaptive, Mesh
 from jaxspin.models.base import as_float
-from jaxspin.symmetry.symmetric import Symmetric
+from jaxspin.symmetry.symmetric import Symmetric, fixed_mesh
 
 _NOTABLE = 0.01  # part of a response whose loss between the nodes is worth a warning
 _GROSS = 0.5  # ... even if the error says so already
@@ -68,8 +68,7 @@ def compare_groups(smallest: Array, problem: Problem) -> dict[str, Array]:
         name, other = "change_if_grouped", _MILLIVOLTS * usual
     else:
         return {}
-    mesh = _whole_mesh(problem.mesh)
-    fixed = mesh.mesh if isinstance(mesh, Adaptive) else mesh
+    fixed = fixed_mesh(problem.mesh)
     search = GapSearch(observable, problem.model, fixed, problem.levels, problem.degeneracy)
     here, there = (search.sample(Covariant(as_float(t))) for t in (tolerance, other))
     size = max(np.max(np.abs(here)), np.max(np.abs(there)))

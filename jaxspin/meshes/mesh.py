@@ -392,7 +392,8 @@ class Adaptive(eqx.Module):
     max_points: int = eqx.field(static=True)
 
     def __init__(self, mesh: Mesh, rtol: float, atol: float = 0.0, max_points: int = 2_000_000):
-        self.mesh = check_product("mesh", mesh)
+        advice = "With symmetries it is Symmetric(Adaptive(mesh, rtol), operations)."
+        self.mesh = check_product("mesh", mesh, advice)
         self.rtol, self.atol = _check_tolerance("rtol", rtol), _check_tolerance("atol", atol)
         if self.rtol == 0 and self.atol == 0:
             raise ValueError("Argument `rtol` must be positive where `atol` is 0, but is 0.")
@@ -412,14 +413,14 @@ class Adaptive(eqx.Module):
         return self.mesh.domain
 
 
-def check_product(name: str, mesh: Mesh) -> Mesh:
+def check_product(name: str, mesh: Mesh, advice: str = "") -> Mesh:
     """Return `mesh`, a fixed product of rules, for what is built on it.
 
     Raises:
         ValueError: it is none.
     """
     wanted = "a mesh (Grid, Disk, Ball, Plane or Space)"
-    check_type(name, mesh, Mesh, wanted)
+    check_type(name, mesh, Mesh, wanted, advice)
     if not mesh.is_product:
         raise ValueError(
             f"Argument `{name}` must be {wanted}, but is of type {type(mesh).__name__}."

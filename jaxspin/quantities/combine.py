@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
 
 from jaxspin.quantities.observable import Observable, Weights
 
@@ -73,6 +75,56 @@ class OfBands(Wrapped):
     @property
     def filled_pairs(self) -> bool:
         return self.observable.filled_pairs
+
+
+class Averaged(Wrapped):
+    """An observable whose components are averaged over a group of symmetries.
+
+    Each independent component is there once: those that the group forbids are zero, and others are
+    equal up to their sign.
+    """
+
+    #: The average as a matrix on the components.
+    mean: tuple[tuple[float, ...], ...] = eqx.field(static=True)
+
+    @property
+    def smooth(self) -> bool:
+        return self.observable.smooth
+
+    @property
+    def filled_pairs(self) -> bool:
+        return self.observable.filled_pairs
+
+    def __call__(self, bands):
+        weights = self.observable(bands)
+        rows, expansion = _independent_rows(np.array(self.mean))
+
+        def average(part):
+            full = Weights(part, expansion=weights.expansion).full
+            return jnp.einsum("rc,cnk->rnk", rows, full, precision="highest")
+
+        surface = None if weights.surface is None else average(weights.surface)
+        return Weights(average(weights.sea), surface, expansion)
+
+
+def _independent_rows(matrix: Float[np.ndarray, "c c"]):
+    """Rows that differ by more than a sign, and which of them each row is, with its sign."""
+    rows, expansion = [], []
+    for row in matrix:
+        same = [
+            (i, sign)
+            for i, other in enumerate(rows)
+            for sign in (1, -1)
+            if np.allclose(row, sign * other, rtol=0, atol=1e-12)
+        ]
+        if not np.any(row):
+            expansion.append((0, 0))
+            continue
+        if not same:
+            same = [(len(rows), 1)]
+            rows.append(row)
+        expansion.append(same[0])
+    return np.array(rows or [matrix[0]]), tuple(expansion)
 
 
 class Differentiated(Wrapped):

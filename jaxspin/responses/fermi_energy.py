@@ -13,11 +13,11 @@ from jaxspin.engine.tolerances import PROBE, SAME_DENSITY
 from jaxspin.engine.validate import check_number, check_temperature, shortened
 from jaxspin.integration.checks import check_mesh
 from jaxspin.integration.levels import Levels
-from jaxspin.meshes.mesh import Adaptive, Mesh
+from jaxspin.meshes.mesh import Mesh
 from jaxspin.models.base import Model, hamiltonian_at
 from jaxspin.models.checks import check_model
 from jaxspin.responses.fermi_sea import carrier_density
-from jaxspin.symmetry.symmetric import Symmetric
+from jaxspin.symmetry.symmetric import fixed_mesh
 from jaxspin.units import BOLTZMANN
 
 
@@ -154,7 +154,7 @@ def _warn_of_a_coarse_mesh(density, held):
 
 def _sample_energies(model, mesh, temperature) -> tuple[float, float, float]:
     """Energies below and above the bands at random nodes, and the scale of the bands, eV."""
-    fixed = _fixed_mesh(mesh)
+    fixed = fixed_mesh(mesh)
     check_mesh(model, fixed)
     index = np.arange(fixed.size)
     if fixed.size > _SAMPLES:
@@ -168,15 +168,11 @@ def _sample_energies(model, mesh, temperature) -> tuple[float, float, float]:
 
 def _lowest_on_rim(model, mesh) -> float:
     """The lowest band energy on the outermost nodes of a bounded mesh."""
-    fixed = _fixed_mesh(mesh)
+    fixed = fixed_mesh(mesh)
     if fixed.domain != "bounded" or not fixed.is_product:
         return np.inf
     index = jnp.arange(fixed.size - fixed.size // fixed.shape[0], fixed.size)
     return float(_band_energies(model, fixed.points(index, None).k).min())
-
-
-def _fixed_mesh(mesh) -> Mesh:
-    return mesh.mesh if isinstance(mesh, Adaptive | Symmetric) else mesh
 
 
 @program

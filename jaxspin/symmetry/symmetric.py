@@ -23,6 +23,7 @@ from jaxspin.meshes.mesh import Adaptive, Grid, Mesh
 from jaxspin.meshes.point_set import PointSet, find_on_grid
 from jaxspin.meshes.quadrature import Rule
 from jaxspin.symmetry.operations import Operation, generate_group, group
+from jaxspin.symmetry.wedge import Action, Wedge, find_wedge
 
 
 class Symmetric(eqx.Module):
@@ -33,12 +34,15 @@ class Symmetric(eqx.Module):
     it by n). A model without one of the symmetries is refused. Each operation must take every
     coordinate of the mesh to itself; see docs/conventions.md for which do.
 
+    An `Adaptive` mesh refines the irreducible part of its domain, on which it integrates the
+    average over the group: its tolerance and its error are those of the averaged response.
+
     The points of a `PointSet` are taken for representatives already: none is left out, and the
     result is averaged over the group. Any operation of the lattice will do; where the set has a
     `grid`, each node of it must be the image of one point, as often as its weight says.
 
     Args:
-        mesh: a Grid, Disk, Ball, Plane or Space, or a PointSet.
+        mesh: a Grid, Disk, Ball, Plane or Space, an Adaptive of one, or a PointSet.
         operations: what `jaxspin.symmetry` has, such as `TIME_REVERSAL` or `rotation(3)`.
 
     >>> import jaxspin as js
@@ -51,12 +55,12 @@ class Symmetric(eqx.Module):
     1.0
     """
 
-    mesh: Mesh
+    mesh: Mesh | Adaptive
     operations: tuple[Operation, ...]
 
-    def __init__(self, mesh: Mesh, operations: Operation | Iterable[Operation]):
-        wanted = "a mesh (Grid, Disk, Ball, Plane, Space or PointSet)"
-        check_type("mesh", mesh, Mesh, wanted)
+    def __init__(self, mesh: Mesh | Adaptive, operations: Operation | Iterable[Operation]):
+        wanted = "a mesh (Grid, Disk, Ball, Plane, Space, PointSet or Adaptive)"
+        check_type("mesh", mesh, Mesh | Adaptive, wanted)
         self.mesh = mesh
         several = (operations,) if isinstance(operations, Operation) else operations
         several = tuple(several) if np.iterable(several) else ()
@@ -80,24 +84,39 @@ class Symmetric(eqx.Module):
         """That of the mesh."""
         return self.mesh.domain
 
+    def wedge(self, lattice: Float[Array, "d d"] | None = None) -> Wedge:
+        """The part of the domain that an `Adaptive` mesh refines, for a model of this lattice.
+
+        Raises:
+            ValueError: naming the operation that mixes coordinates.
+        """
+        mesh = fixed_mesh(self.mesh)
+        actions = self._find_actions(mesh, lattice)
+        return find_wedge(actions, mesh.dimension, mesh.coordinates.angular)
+
     def folded(self, lattice: Float[Array, "d d"] | None = None) -> Mesh:
         """The reduced mesh, for a model of this lattice; a `PointSet` is one as it is.
 
         Raises:
             ValueError: naming the operation that mixes coordinates, or that takes a node to where
-                there is none; a `PointSet` that is not made of representatives.
+                there is none; a `PointSet` that is not made of representatives; an `Adaptive`.
         """
+        if isinstance(self.mesh, Adaptive):
+            raise ValueError(
+                "Argument `mesh` must have fixed points to be folded, but is an Adaptive."
+            )
         if isinstance(self.mesh, PointSet):
             _check_plane(self.operations, self.dimension)
             _check_representatives(self.mesh, self.operations, lattice)
             return self.mesh
-        return self._fold_product(lattice)
+        return self._fold_product(self.mesh, lattice)
 
-    def _fold_product(self, lattice) -> "Folded":
-        coordinates, actions = self.mesh.coordinates, []
+    def _find_actions(self, mesh: Mesh, lattice) -> list[Action]:
+        """Action of each operation on the coordinates of a mesh."""
+        actions = []
         for operation in self.operations:
-            action = _reflect_coordinates(operation, self.mesh, lattice)
-            if action is None and is_traced(self.mesh, lattice):
+            action = _reflect_coordinates(operation, mesh, lattice)
+            if action is None and is_traced(mesh, lattice):
                 raise ValueError(
                     "Argument `operations` must be of a mesh and lattice that are known, but "
                     f"here they are being traced, and {operation.name} depends on them."
@@ -105,17 +124,22 @@ class Symmetric(eqx.Module):
             if action is None:
                 raise ValueError(
                     f"Argument `operations` must act on each coordinate of the "
-                    f"{type(self.mesh).__name__} alone, but {operation.name} does not. "
-                    f"{coordinates.foldable}"
-                )
-            if _permute_axes(self.mesh, action) is None:
-                raise ValueError(
-                    f"Argument `operations` must take the nodes of the {type(self.mesh).__name__} "
-                    f"to each other, but {operation.name} does not, for its counts are "
-                    f"{self.mesh.shape}. {coordinates.foldable}"
+                    f"{type(mesh).__name__} alone, but {operation.name} does not. "
+                    f"{mesh.coordinates.foldable}"
                 )
             actions.append(action)
-        return Folded(self.mesh, tuple(actions))
+        return actions
+
+    def _fold_product(self, mesh: Mesh, lattice) -> "Folded":
+        actions = self._find_actions(mesh, lattice)
+        for operation, action in zip(self.operations, actions, strict=True):
+            if _permute_axes(mesh, action) is None:
+                raise ValueError(
+                    f"Argument `operations` must take the nodes of the {type(mesh).__name__} "
+                    f"to each other, but {operation.name} does not, for its counts are "
+                    f"{mesh.shape}. {mesh.coordinates.foldable}"
+                )
+        return Folded(mesh, tuple(actions))
 
 
 def _reflect_coordinates(
@@ -187,6 +211,13 @@ _PORTION = 4096  # points whose images are in memory at once
 
 #: What the responses sum over.
 AnyMesh = Mesh | Adaptive | Symmetric
+
+
+def fixed_mesh(mesh: AnyMesh) -> Mesh:
+    """The mesh that an `Adaptive` refines and a `Symmetric` reduces."""
+    while isinstance(mesh, Adaptive | Symmetric):
+        mesh = mesh.mesh
+    return mesh
 
 
 class Folded(Mesh):

@@ -124,7 +124,7 @@ def test_derivatives_want_a_fixed_mesh():
         ({"rtol": -1e-3}, "`rtol` must be a number, at least 0"),
         ({"rtol": 0.0}, "`rtol` must be positive where `atol` is 0"),
         ({"rtol": 1e-3, "atol": np.nan}, "`atol` must be a number"),
-        ({"rtol": 1e-3, "max_points": 0}, "`max_points` must be positive"),
+        ({"rtol": 1e-3, "max_points": 0}, "`max_points` must be a positive integer"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -22,6 +22,7 @@ from jaxspin.symmetry.operations import (
 )
 from jaxspin.symmetry.symmetric import Symmetric
 from jaxspin.symmetry.tensors import averaged
+from jaxspin.symmetry.wedge import find_wedge
 
 #: The records say how each quantity transforms.
 RECORDS = {
@@ -244,8 +245,8 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="`operations` must be operations"):
         Symmetric(SQUARE, ["inversion"])
     with pytest.raises(ValueError, match="`mesh` must be a mesh"):
-        Symmetric(js.Adaptive(SQUARE, 1e-3), INVERSION)
-    with pytest.raises(ValueError, match=r"`mesh` must be a mesh .* of type Symmetric"):
+        Symmetric("Grid", INVERSION)
+    with pytest.raises(ValueError, match=r"type Symmetric.* Symmetric\(Adaptive"):
         js.Adaptive(Symmetric(SQUARE, INVERSION), 1e-3)
     with pytest.raises(ValueError, match="`axis` must be one of"):
         mirror("w")
@@ -277,3 +278,75 @@ def test_derivative_on_a_reduced_mesh():
         for mesh in (SQUARE, Symmetric(SQUARE, rotation(2)))
     )
     np.testing.assert_allclose(part, whole, rtol=1e-11)
+
+
+# --- adaptive meshes ------------------------------------------------------------------------------
+
+ANTIUNITARY = mirror("x", time_reversal=True)
+
+
+@pytest.mark.parametrize(
+    ("actions", "angular", "images"),
+    [
+        ([], False, 1),
+        ([((-1, 0.0), (-1, 0.0))], False, 2),  # inversion of a grid
+        ([((-1, 0.0), (1, 0.0)), ((1, 0.0), (-1, 0.0))], False, 4),
+        ([((-1, 0.3), (1, 0.0))], False, 2),
+        ([((1, 0.0), (1, 0.25))], True, 4),  # rotation by a quarter of a turn
+        ([((1, 0.0), (1, 1 / 3)), ((1, 0.0), (-1, 0.5))], True, 3),  # a mirror cuts no angle
+        ([((-1, 1.0), (1, 1 / 2)), ((1, 0.0), (1, 1 / 3))], True, 6),
+    ],
+)
+def test_images_of_a_wedge_fill_the_cube_once(actions, angular, images):
+    wedge = find_wedge(actions, 2, angular)
+    assert wedge.images == images
+    assert 1 / np.prod(wedge.width) == pytest.approx(images)
+    u = np.random.default_rng(0).uniform(size=(50, 2))
+    found = wedge.all_images(u)
+    inside = np.all((found >= wedge.lower) & (found < np.add(wedge.lower, wedge.width)), axis=-1)
+    copies = np.sum(inside, axis=0) * images  # maps that act alike on the wedge count once
+    assert np.all(copies == len(wedge.maps))
+
+
+def adaptive_pair(compute, mesh, operations, rtol):
+    """The adaptive result of a mesh, and that of its irreducible part."""
+    refined = js.Adaptive(mesh, rtol)
+    return compute(refined), compute(Symmetric(refined, operations))
+
+
+@pytest.mark.parametrize("mass", [-1.0, -1.999])  # a gap of 2 meV in the corner of the wedge
+def test_adaptive_by_symmetry_is_within_its_error(mass):
+    model = js.models.QiWuZhang(A=1.0, m=mass)
+    hall = lambda mesh: js.anomalous_hall(model, mesh, js.Levels(0.0), progress=False)  # noqa: E731
+    whole, part = adaptive_pair(hall, SQUARE, [INVERSION, ANTIUNITARY], 1e-6)
+    assert part.info["points"] < 0.6 * whole.info["points"]
+    chern = part.to("e^2/h")
+    assert abs(abs(chern.value[0, 1, 0]) - 1) <= chern.error[0, 1, 0] < 1e-5
+    assert np.all(part.value[0].diagonal() == 0)  # forbidden
+
+
+@pytest.mark.parametrize("kelvin", [0.0, 300.0])
+def test_adaptive_spin_hall_by_symmetry_is_that_of_the_whole(kelvin):
+    model, levels = js.models.Rashba(4.0, 1.0, 0.1), js.Levels([0.1, 0.3], kelvin)
+    compute = lambda mesh: js.spin_hall(  # noqa: E731
+        model, mesh, levels, definition="conventional", progress=False
+    )
+    whole, part = adaptive_pair(compute, js.Disk(0.9, 10, 10), [rotation(4)], 1e-4)
+    assert np.all(np.abs(part.value - whole.value) <= part.error + whole.error)
+    assert np.max(part.error) <= 2e-4 * np.max(np.abs(part.value))
+    assert part.value[0, 0, 0, 0] == 0  # forbidden by the group
+
+
+def test_adaptive_refuses_what_it_cannot_use():
+    refined = js.Adaptive(SQUARE, 1e-3)
+    with pytest.raises(ValueError, match="must act on each coordinate of the Grid alone, but rot"):
+        js.anomalous_hall(QWZ, Symmetric(refined, rotation(4)), LEVELS)
+    with pytest.raises(ValueError, match=r"time reversal does not carry|time reversal changes"):
+        js.anomalous_hall(QWZ, Symmetric(refined, TIME_REVERSAL), LEVELS)
+    with pytest.raises(ValueError, match="must have fixed points to be folded, but is an Adaptive"):
+        Symmetric(refined, INVERSION).folded(QWZ.lattice)
+    with pytest.raises(ValueError, match=r"must be a fixed mesh .* inside jit"):
+        jax.jit(lambda model: js.anomalous_hall(model, Symmetric(refined, INVERSION), LEVELS))(QWZ)
+    point_set = js.PointSet([[0.0, 0.0]], [1.0])
+    with pytest.raises(ValueError, match=r"`mesh` must be a mesh .* type PointSet"):
+        Symmetric(js.Adaptive(point_set, 1e-3), INVERSION)
