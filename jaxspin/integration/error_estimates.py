@@ -11,6 +11,7 @@ All constants here were chosen on the models of benchmarks/honesty.py with seeds
 is of other seeds.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ _SMOOTH = 2.0  # times the difference from one coarser mesh
 # Times the noise of the mesh, by law. Of Gaussian errors whose noise is measured by four samples,
 # 5 times leaves 0.75 % outside (Student's distribution), with a median of 7 times the true error.
 # A number of carriers has one component alone.
-_SAFETY = {"smooth": 6.0, "surface": 5.0, "curvature": 5.0}
+_SAFETY = {"smooth": 6.0, "states": 5.0, "surface": 5.0, "curvature": 5.0}
 # Standard errors of the mean difference beyond which it is an error of the mesh itself.
 _SHARED = 2.0
 # A thermal sum of a metal is smooth on this mesh where two meshes agree to this part of it. Of a
@@ -63,8 +64,9 @@ _SMEARING, _RADIAL_SMEARING, _MOST_SMEARING = 4.5, 3.0, 2.0
 _CURVATURE_SMEARING = 1.5
 _WIDE_GAP = 1e3  # in steps of energy between nodes, resolved by any measure
 # The power that the differences show themselves counts as much as the law where this many
-# independent components beside the first show it, and changes it by at most 1.
-_COMPONENTS = 6.0
+# independent components beside the first show it. It makes the law's smaller by at most 1, and
+# larger by at most 0.5.
+_COMPONENTS, _SLOWER, _FASTER = 6.0, 1.0, 0.5
 # The second smallest of four magnitudes relative to their root mean square, if they are Gaussian.
 _SECOND_SMALLEST = 0.5
 _ROUNDING = 8  # rounding errors of the largest component that every sum has
@@ -187,9 +189,7 @@ def estimate_error(
     hidden = ~crossed.any(axis=-1) & (law == "curvature")
     noise = _measure_noise(mesh, meshes, differences, powers, hidden)
     noise = xp.maximum(_SAFETY[law] * noise, _shared_error(mesh, law, differences))
-    if not mesh.fills_cells:
-        share = _occupation_of_one_node(sums, levels) / np.prod(mesh.counts)
-        noise = xp.maximum(noise, share[..., None] * largest)
+    noise = xp.maximum(noise, _missed_node(mesh, law, sums, levels)[..., None] * largest)
     return xp.where(noisy[..., None] != 0, noise, smooth) + least
 
 
@@ -210,28 +210,44 @@ def _shared_error(
     return _SMOOTH * mean
 
 
-def _occupation_of_one_node(sums: MeshSums, levels: Levels) -> Float[Array, "*levels"]:
-    """Occupation of one more node at the edge of a band: the least that counted points are off.
+def _missed_node(mesh: Mesh, law: str, sums: MeshSums, levels: Levels) -> Float[Array, "*levels"]:
+    """Part of a sum that one more node at the edge of a band would add: the least it is off by.
 
-    Where all meshes agree to the last digit, that is no evidence. It is 1 at T = 0, and 0 where kT
-    smears a Fermi surface. A level in a gap has at T > 0 the thermal occupation of the closest
-    edge, which lies between nodes: beyond the extreme one by as much as the extremes on the coarser
-    mesh lie within.
+    Where all meshes agree to the last digit, that is no evidence. On a grid of N points it is 1/N
+    of the largest component at T = 0, and nothing where kT smears a Fermi surface. For a level in a
+    gap at T > 0 it is 1/N of the thermal occupation of the closest edge, which lies between nodes:
+    beyond the extreme one by as much as the extremes on the coarser mesh lie within. All of a
+    density of states in a gap comes from the extreme node, and the edge has more in proportion.
     """
-    xp, (lowest, highest, low, high, mu, temperature) = as_arrays(
+    from_node, from_edge = _distances_from_bands(sums, levels)
+    xp, (node, edge, temperature) = as_arrays(from_node, from_edge, levels.temperature)
+    one_node = 0 if mesh.fills_cells else 1 / np.prod(mesh.counts)
+    cold = temperature[..., None] == 0
+    thermal = xp.where(cold, 1, BOLTZMANN * temperature[..., None])
+    if law == "states":
+        largest = np.log(xp.finfo(thermal.dtype).max) / 2
+        warm = xp.expm1(xp.minimum((node - edge) / thermal, largest))
+    else:
+        warm = xp.where(edge > 0, one_node * xp.exp(-edge / thermal), 0)
+    return xp.where(cold, one_node, warm)
+
+
+def _distances_from_bands(
+    sums: MeshSums, levels: Levels
+) -> tuple[Float[Array, " e"], Float[Array, " e"]]:
+    """Energy between each level and the closest extreme node, and the closest edge beyond it."""
+    xp, (lowest, highest, low, high, mu) = as_arrays(
         sums.extremes.lowest,
         sums.extremes.highest,
         sums.coarser.lowest,
         sums.coarser.highest,
         levels.mu,
-        levels.temperature,
     )
-    lowest, highest = lowest - xp.abs(lowest - low), highest + xp.abs(highest - high)
-    distance = xp.min(xp.maximum(lowest - mu[:, None], mu[:, None] - highest), axis=-1)
-    thermal = BOLTZMANN * temperature[..., None]
-    cold = thermal == 0
-    occupation = xp.exp(-xp.maximum(distance, 0) / xp.where(cold, 1, thermal))
-    return xp.where(cold, 1, xp.where(distance > 0, occupation, 0))
+    below, above = lowest - mu[:, None], mu[:, None] - highest
+    nodes = xp.maximum(below, above)
+    edges = xp.maximum(below - xp.abs(lowest - low), above - xp.abs(highest - high))
+    from_node, from_edge = (xp.maximum(xp.min(x, axis=-1), 0) for x in (nodes, edges))
+    return from_node, from_edge
 
 
 def _measure_noise(
@@ -264,7 +280,7 @@ def _rate_correction(
 
     The logarithm of the root sum of squares over the components is fitted by a line in that of the
     number of nodes. One component says nothing, because its differences are small by chance; n say
-    (n - 1)/(n + 5) of the whole, where n is the number of equal ones that would scatter as much.
+    (n - 1)/(n + 5) of the whole.
     """
     xp, (differences, powers) = as_arrays(differences, powers)
     along = np.log(ratios) - np.mean(np.log(ratios))
@@ -274,12 +290,27 @@ def _rate_correction(
     tiny = xp.finfo(differences.dtype).tiny
     parts = differences / (xp.max(xp.abs(differences), axis=(0, -1), keepdims=True) + tiny)
     total = xp.sum(parts**2, axis=-1) + tiny
-    components = xp.mean(total**2 / (xp.sum(parts**4, axis=-1) + tiny), axis=0)
     ratios = ratios.reshape(-1, *[1] * powers.ndim)
     excess = xp.log(total) - xp.log1p(ratios ** (2 * powers))
     slope = xp.tensordot(xp.asarray(along), excess, axes=1) / 2
-    others = xp.maximum(components - 1, 0)
-    return others / (others + _COMPONENTS) * xp.clip(slope, -1, 1)
+    others = xp.maximum(_count_independent(parts) - 1, 0)
+    return others / (others + _COMPONENTS) * xp.clip(slope, -_SLOWER, _FASTER)
+
+
+def _count_independent(differences: Float[Array, "m *levels c"]) -> Float[Array, "*levels"]:
+    """Number of components of a tensor that vary independently from mesh to mesh.
+
+    The squared overlap of two random unit vectors in n dimensions is 1/n in the mean. The entries
+    xy and yx of an antisymmetric tensor, or those that a symmetry of the model relates, are one
+    component, however many times it is written. A difference of zero says nothing.
+    """
+    xp, (differences,) = as_arrays(differences)
+    squares = xp.sum(differences**2, axis=-1)
+    overlaps = []
+    for a, b in itertools.combinations(range(len(differences)), 2):
+        overlap, known = xp.sum(differences[a] * differences[b], axis=-1), squares[a] * squares[b]
+        overlaps.append(xp.where(known > 0, overlap**2 / xp.where(known > 0, known, 1), 1))
+    return 1 / xp.maximum(sum(overlaps) / len(overlaps), 1 / differences.shape[-1])
 
 
 def name_rule(info: Mapping[str, Array]) -> str:
@@ -293,10 +324,10 @@ def name_rule(info: Mapping[str, Array]) -> str:
 
 
 def noise_law(observable: Observable, weights: Weights) -> str:
-    """The law of the noise of a sum: "surface" with a part that goes with ∂f/∂ε, "smooth" where
-    the weights are smooth functions of H, else "curvature"."""
+    """The law of the noise of a sum: "surface" with a part that goes with ∂f/∂ε, "states" for a
+    density of states, "smooth" where the weights are smooth functions of H, else "curvature"."""
     if weights.surface is not None:
-        return "surface"
+        return "states" if observable.smooth else "surface"
     return "smooth" if observable.smooth else "curvature"
 
 
@@ -312,7 +343,7 @@ def _noise_powers(mesh: Mesh, law: str, cold: Bool[Array, "*t 1"]) -> Float[Arra
     d = _count_axes(mesh)
     if d == 1:
         return 1.0
-    if law == "surface":
+    if law in ("surface", "states"):
         return (d - 1) / 2 + _WARM_SURFACE * ~cold
     if mesh.fills_cells:
         at_zero, warm = _BOUNDED[law, d]

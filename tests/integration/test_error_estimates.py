@@ -210,6 +210,43 @@ def test_carriers_excited_across_a_gap():
     assert 3e-6 < true < density.error.item() < 100 * true
 
 
+@pytest.mark.parametrize("kelvin", [30.0, 100.0, 300.0])
+@pytest.mark.parametrize("below", [-0.1, 0.02, 0.1])
+def test_density_of_states_below_a_band_whose_edge_lies_between_the_nodes(below, kelvin):
+    """The edge is 0.2 eV below the nearest node, which is all that the mesh sees: the error was
+    smaller by exp(0.2 eV/kT)."""
+    levels = js.Levels(-6.0 - below, kelvin)
+    density = js.density_of_states(cubic(), js.Grid((12, 12, 12), 0.5), levels)
+    k = 2 * np.pi * (np.arange(240) + 0.5) / 240  # ε = -6 + k² at the edge, and its next terms
+    one = 4 * np.sin(k[:60] / 2) ** 2
+    energies = (one[:, None, None] + one[:, None] + one).ravel() + below
+    thermal = js.units.BOLTZMANN * kelvin
+    true = 8 * np.sum(1 / (4 * thermal * np.cosh(np.minimum(energies / thermal, 500) / 2) ** 2))
+    wrong = abs(density.value.item() - true / 240**3)
+    assert wrong < density.error.item()
+    assert np.isfinite(density.error.item())
+
+
+def test_a_component_that_is_written_twice_counts_once():
+    """An antisymmetric tensor has xy and yx; of random ones as many count as there are."""
+    random = np.random.default_rng(3)
+    one = random.normal(size=(4, 1000, 1))
+    hall = np.concatenate([0 * one, one, -one, 0 * one], axis=-1)
+    np.testing.assert_allclose(error_estimates._count_independent(hall), 1)
+    np.testing.assert_allclose(error_estimates._count_independent(0 * hall), 1)
+    for number in (3, 12):
+        found = error_estimates._count_independent(random.normal(size=(4, 1000, number)))
+        assert 0.8 * number < 1 / np.mean(1 / found) < 1.2 * number
+    extremes = error_estimates.Extremes(np.asarray(1.0), -np.ones(1), np.ones(1))
+    claims = []
+    for sums in (one, hall):
+        few = error_estimates.MeshSums(
+            np.zeros_like(sums[0]), sums, np.ones(1000, bool), 4, extremes, extremes
+        )
+        claims.append(estimate_error(GRID, few, js.Levels(np.zeros(1000)), "curvature"))
+    np.testing.assert_allclose(np.max(claims[1], axis=-1), claims[0][:, 0], rtol=1e-9)
+
+
 def test_coarser_meshes_are_different_rules():
     """Of other sizes or shifts, and never the mesh itself; an axis of one node stays as it is."""
     for mesh in (
