@@ -7,6 +7,8 @@ the true error where that is above rounding. Fails where the goals are missed: a
 the claimed error and 0.1 % beyond three times, and a median below 10.
 
     python benchmarks/honesty_surfaces.py [number of models of each kind]
+
+The number is 16 by default, which takes some six minutes of one core and 3 GB: half of it compiles.
 """
 
 import functools
@@ -24,6 +26,7 @@ from jaxspin import spin_transfer as stt
 
 KELVIN = 100.0
 THERMAL = js.units.BOLTZMANN * KELVIN
+WINDOW = 36  # kT: 5e-16 of −f' is beyond; of 22 kT it was as much as the errors that are judged
 ROUNDING = 1e-11  # of the largest component, below which no error counts
 DISORDER = js.ScalarDisorder(1e-3)
 NAMES = ("drude", "intrinsic", "extrinsic", "side_jump", "skew", "total")
@@ -84,22 +87,14 @@ def in_numpy(function):
 
 
 def exact_average(parameters, mu):
-    """The thermal average of the Rashba gas between the onset of its upper band and the window."""
+    """The thermal average of the Rashba gas, by rules between the onset of its upper band, mu and
+    some kT away."""
     node, weight = np.polynomial.legendre.leggauss(16)
     levels = np.array([float(rashba(p, m)[1]) for p, m in zip(parameters, mu, strict=True)])
     onset = 0.2 + 0.3 * parameters[:, 1]
-    cuts = [
-        np.clip(x, levels - 22 * THERMAL, levels + 22 * THERMAL)
-        for x in (
-            levels - 99,
-            onset - 5 * THERMAL,
-            onset,
-            levels,
-            levels + 5 * THERMAL,
-            levels + 99,
-        )
-    ]
-    cuts = np.sort(np.stack(cuts), axis=0)
+    away = np.array([-WINDOW, -15, -5, 0, 5, 15, WINDOW])[:, None] * THERMAL
+    points = np.concatenate([levels + away, onset[None], onset[None] - 5 * THERMAL])
+    cuts = np.sort(np.clip(points, levels + away[0], levels + away[-1]), axis=0)
     total = 0
     for low, high in itertools.pairwise(cuts):
         for x, w in zip(node, weight, strict=True):
@@ -147,9 +142,9 @@ def main(number: int) -> int:
     table.append(row("Dirac cone, 14 rays, 100 K", values, errors, exact))
     values, errors = disordered(rashba, 12, KELVIN)(p, mu)
     table.append(row("Rashba gas, onset of a band, 100 K", values, errors, exact_average(p, mu)))
-    for temperature in (0.0, 5.0):
+    for temperature, polar in ((0.0, 14), (5.0, 9)):
         values, errors = torque(6, temperature)(p, mu)
-        exact, _ = torque(14, temperature)(p, mu)
+        exact, _ = torque(polar, temperature)(p, mu)
         table.append(
             row(f"spin-transfer torque, 6 x 12 rays, {temperature:g} K", values, errors, exact)
         )
@@ -158,4 +153,4 @@ def main(number: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 60))
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 16))

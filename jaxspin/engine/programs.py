@@ -6,6 +6,8 @@ user's code does (`identity`) is part of the key. The programs used last are kep
 process has room for.
 """
 
+import ctypes
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -146,6 +148,18 @@ class _Programs:
             _, oldest = self._kept.popitem(last=False)
             oldest.jit_function.clear_cache()
             number = len(self._kept)
+            _return_freed_memory()
+
+
+def _return_freed_memory() -> None:
+    """Give memory that was freed back to the system, where its C library (that of GNU) can.
+
+    Compilers take and free it in pieces of all sizes: without this, 270 programs that had been
+    dropped one by one left 140 MB behind.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
 
 
 def count_mappings() -> int:

@@ -71,13 +71,16 @@ class Energies(eqx.Module):
     def average(self, values: Float[Array, "e *x"]) -> tuple[Array, Array]:
         """The averages of the first rule and of the second, without energies of no share.
 
-        The second is farther from the first by what may lie beyond the window of both.
+        The second is farther from the first by what may lie beyond the window of both. Where the
+        second rule is refused and the first is not it is 0: the error is then as large as the
+        average, which is warned of, and not unknown.
         """
         shares = self.shares.reshape(-1, *(1,) * (values.ndim - 1))
         terms = jnp.where(shares == 0, 0, shares * values)
         first, second = jnp.sum(terms[: self.first], axis=0), jnp.sum(terms[self.first :], axis=0)
         ends = jnp.nan_to_num(values[jnp.array([min(1, self.first - 1), self.first - 1])])
         beyond = jnp.tensordot(self.tails, jnp.abs(ends - first), axes=1)
+        second = jnp.where(jnp.isnan(second) & ~jnp.isnan(first), 0, second)
         return first, second - jnp.where(first < second, -1, 1) * beyond
 
 

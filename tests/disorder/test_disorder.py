@@ -801,6 +801,39 @@ def test_error_is_at_least_the_true_one():
         assert true <= np.min(found.error) < 10 * true + 1e-12
 
 
+class OneOfTwo(FermiSurfaceRule):
+    """Rays of which those of the second rule are refused."""
+
+    contour: FermiSurfaceRule
+    second: jax.Array
+
+    def check(self, model):
+        self.contour.check(model)
+
+    def find(self, model, mu):
+        nodes, findings = self.contour.find(model, mu)
+        refused = jnp.broadcast_to(self.second > 0, nodes.band.shape)
+        return nodes, (*findings, Diagnostic(refused, nodes.k, nodes.band, "is refused."))
+
+    def companion(self):
+        return OneOfTwo(self.contour, self.second + 1)
+
+
+def test_error_where_the_second_rule_alone_is_refused():
+    """The error is the response itself, and warned of: it is not NaN."""
+    surface = OneOfTwo(js.FermiContour(8), jnp.zeros(()))
+    with pytest.warns(UserWarning, match="the nodes on the Fermi surface leave"):
+        found = respond(dirac(), surface, 1.0)
+    expected = respond(dirac(), js.FermiContour(8), 1.0)
+    for name in (*MECHANISMS, "total"):
+        mine, right = (getattr(r, name).conductivity for r in (found, expected))
+        np.testing.assert_allclose(mine.value, right.value, rtol=1e-12, atol=1e-12)
+        assert np.all(mine.error >= np.max(np.abs(right.value)))
+        assert np.all(right.error < np.max(np.abs(right.value)))  # negative control
+    with pytest.raises(ValueError, match="is refused"):
+        respond(dirac(), surface.companion(), 1.0)
+
+
 @pytest.mark.parametrize("scale", [0.1, 0.5])
 def test_mesh_of_the_sea(scale):
     r = respond(dirac(), ANGLES, [0.8, 1.0], sea=js.Plane(scale, *SEA.shape))
