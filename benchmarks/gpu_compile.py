@@ -300,8 +300,8 @@ LIMITS = {
 def measure_sum(call: Callable[[], Any]) -> Cost:
     """The cost of one segment of a sum over a mesh."""
     function, arguments = capture_sum(call)
-    job, *_, blocks = arguments
-    tiles = job.block * int(blocks)
+    job, *_, tiles = arguments
+    tiles = int(tiles)
     return measure_cost(function, arguments, tiles * math.prod(job.box), tiles)
 
 

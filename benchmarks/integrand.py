@@ -3,7 +3,8 @@
 Claims: 12 times the k-points per second of naive JAX (vmap of one k: `eigh`, `jacfwd`, `einsum`),
 and 20 % of the operations the core can do. One core, double precision, one level.
 
-jaxspin computes the torque density besides, 9 more components, and its error estimate.
+jaxspin computes its error estimate besides, and the torque density, 9 more components, of all but
+the conventional one.
 
     python benchmarks/integrand.py
 """

@@ -1,9 +1,8 @@
 """Sizes of the parts of a sum: one table for each kind of device.
 
-A mesh is cut into tiles, whose k-points are computed side by side; some tiles make a block, whose
-weights are added to the sums at once, and some blocks a segment, which one device does without a
-word to the host. All depend on numbers of bands and components alone, never on the device or on
-its speed: that fixes the order of additions.
+A mesh is cut into tiles, whose k-points are computed side by side; some tiles make a segment, which
+one device does without a word to the host. All depend on numbers of bands and components alone,
+never on the device or on its speed: that fixes the order of additions.
 
 A core keeps a tile in its fastest cache. A GPU has a thread for each k-point, 132 x 2048 at once on
 an H200: from 2^20 k-points on XLA gives several to one thread, whose registers do not hold them
@@ -20,12 +19,10 @@ class Sizes(NamedTuple):
     """Sizes in k-points."""
 
     tile: int
-    #: Weights are added to the sums for at most so many k-points at once.
-    block: int
     #: What a device does between two words to the host.
     segment: int
-    #: Whether the program of a segment has a fixed number of blocks, those beyond the mesh with
-    #: weight zero. Of a number that is a variable a GPU asks the host after each block.
+    #: Whether the program of a segment has a fixed number of tiles, those beyond the mesh with
+    #: weight zero. Of a number that is a variable a GPU asks the host after each tile.
     fixed: bool
     #: Whether sums over few levels are kept apart for each k-point of a tile until the end.
     apart: bool
@@ -57,7 +54,7 @@ def _on_cpu(bands: int, periodic: bool) -> Sizes:
         tile = np.clip(8192 // bands**2, 128, 512)
     else:
         tile = np.clip(1024 // bands**2, 64, 256)
-    return Sizes(int(tile), block=1024, segment=2**16, fixed=False, apart=True, scalars=False)
+    return Sizes(int(tile), segment=2**16, fixed=False, apart=True, scalars=False)
 
 
 def _on_gpu(bands: int) -> Sizes:
@@ -65,7 +62,7 @@ def _on_gpu(bands: int) -> Sizes:
     tile = 2**18 if bands <= _FEW_BANDS else _power_of_two_below(_GPU_ELEMENTS / bands**2)
     segment = _power_of_two_below(2**26 / max(1, bands / _FEW_BANDS) ** 4)
     few = bands <= _FEW_BANDS
-    return Sizes(tile, tile, max(tile, segment), fixed=True, apart=False, scalars=few)
+    return Sizes(tile, max(tile, segment), fixed=True, apart=False, scalars=few)
 
 
 def _power_of_two_below(number: float) -> int:

@@ -1,11 +1,11 @@
 """The sum over the points of a mesh, tile by tile.
 
 The mesh is cut into boxes, each small enough for the processor's cache (a tile). A compiled loop
-computes the bands of one tile after the other and what they weigh; every thousand k-points the
-weights are added to the sums of every level. Nothing else is kept, so memory does not grow with
-the mesh. Outside of jit the loop runs in segments of a fraction of a second. Every segment starts
-from zero and the segments are added in their order, so that it does not matter which device
-computed which, or whether the run was interrupted in between.
+computes the bands of one tile after the other and what they weigh, and adds the weights to the sums
+of every level. Nothing else is kept, so memory does not grow with the mesh. Outside of jit the loop
+runs in segments of a fraction of a second. Every segment starts from zero and the segments are
+added in their order, so that it does not matter which device computed which, or whether the run was
+interrupted in between.
 """
 
 import math
@@ -103,8 +103,6 @@ class TileSum(eqx.Module):
     rows: bool = eqx.field(static=True)
     #: Axis of the mesh along which each coordinate runs: the only one of a list of points for all.
     axes: tuple[int, ...] = eqx.field(static=True)
-    #: Number of tiles whose weights are added to the sums at once.
-    block: int = eqx.field(static=True)
     #: Applied to a change of H that splits degenerate bands: `require_unlifted` or `nan_if_lifted`.
     check: Callable[[Array, Array], Array] = eqx.field(static=True)
     #: Whether each element of a matrix has a lane of its own (`Sizes`).
@@ -244,25 +242,24 @@ def _describe_run(problem: Problem, layout: Layout) -> dict[str, str]:
         **describe_code(observable, model, mesh, degeneracy),
         **describe_values(observable, model),
         "tile": " x ".join(map(str, layout.box)),
-        "tiles in a block": str(layout.block),
-        "blocks in a segment": str(layout.segment),
+        "tiles in a segment": str(layout.segment),
     }
 
 
 def _sum(problem: Problem, layout: Layout, mesh: Mesh, add):
-    """The sum over `mesh`, and what was met on it; `add` makes the totals of all blocks."""
+    """The sum over `mesh`, and what was met on it; `add` makes the totals of all tiles."""
     task = _prepare_task(problem, layout, mesh)
-    totals, extremes = add(task.job, task.start, task.blocks)
+    totals, extremes = add(task.job, task.start, task.tiles)
     return task.finish(totals), extremes
 
 
 class _Task(NamedTuple):
-    """A sum over one mesh, to be done by the loop over its blocks."""
+    """A sum over one mesh, to be done by the loop over its tiles."""
 
     job: TileSum
     #: Empty totals, and no extremes.
     start: tuple
-    blocks: int
+    tiles: int
     #: The sums at each level from the totals.
     finish: Callable
 
@@ -290,7 +287,6 @@ def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> _Task:
         box=layout.box,
         rows=layout.rows,
         axes=mesh.axes,
-        block=layout.block,
         check=layout.check,
         scalars=layout.sizes.scalars,
     )
@@ -309,7 +305,7 @@ def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> _Task:
 
     start = totals, no_extremes(shape.sea.shape[-2])
     tiles = -(-mesh.size // layout.box[0]) if layout.rows else math.prod(counts)
-    return _Task(job, start, -(-tiles // layout.block), finish)
+    return _Task(job, start, tiles, finish)
 
 
 class _Held(eqx.Module):
@@ -358,7 +354,7 @@ def _compare_at_once(layout: Layout, problem: Problem, fine, extremes: Extremes)
     tasks = [_prepare_task(problem, layout, other) for other in meshes]
     where = lambda job: (job.nodes, job.widths, job.times, job.counts)  # noqa: E731
     tables = jax.tree.map(lambda *rows: jnp.stack(rows), *(where(task.job) for task in tasks))
-    blocks = jnp.asarray([task.blocks for task in tasks])
+    tiles = jnp.asarray([task.tiles for task in tasks])
 
     def find_noisy(first, edges):
         metal = has_fermi_surface(extremes, edges, levels, not mesh.fills_cells)
@@ -371,7 +367,7 @@ def _compare_at_once(layout: Layout, problem: Problem, fine, extremes: Extremes)
     def add_mesh(state):
         number, coarse, noisy, first = state
         job = eqx.tree_at(where, tasks[0].job, jax.tree.map(lambda rows: rows[number], tables))
-        totals, edges = _add_blocks(job, tasks[0].start, 0, blocks[number])
+        totals, edges = _add_tiles(job, tasks[0].start, 0, tiles[number])
         value = tasks[0].finish(totals)
         noisy = jnp.where(number == 0, find_noisy(value, edges), noisy)
         first = jax.tree.map(partial(jnp.where, number == 0), edges, first)
@@ -407,13 +403,13 @@ def _both_to_differentiate(held: _Held, layout: Layout):
     return sums._replace(fine=require_finite_derivative(sums.fine))
 
 
-def _at_once(job: TileSum, start, blocks: int):
-    """All blocks in one computation, as a derivative needs it."""
-    return _add_blocks(job, start, 0, blocks)
+def _at_once(job: TileSum, start, tiles: int):
+    """All tiles in one computation, as a derivative needs it."""
+    return _add_tiles(job, start, 0, tiles)
 
 
 class _Segments(NamedTuple):
-    """All blocks, some thousand k-points at a time, on all devices and processes."""
+    """All tiles, some thousand k-points at a time, on all devices and processes."""
 
     stage: str
     partial_sums: PartialSums
@@ -423,10 +419,10 @@ class _Segments(NamedTuple):
     points: int
     progress: bool | None
 
-    def __call__(self, job: TileSum, start, blocks: int):
+    def __call__(self, job: TileSum, start, tiles: int):
         length, fixed = self.layout.segment, self.layout.sizes.fixed
         state = self.partial_sums.resume(self.stage, start)
-        mine = range(0, blocks, length)[distributed.rank() :: distributed.size()]
+        mine = range(0, tiles, length)[distributed.rank() :: distributed.size()]
         devices = workers(self.layout.matrix_size)[: max(1, len(mine) - state[0])]
         placed = dict.fromkeys(devices, (job, start))
         if len(mine) > 1:  # else the only call puts the arrays where they are wanted
@@ -438,10 +434,10 @@ class _Segments(NamedTuple):
             }
 
         def sum_segment(first, device):
-            count = length if fixed else np.asarray(min(length, blocks - first))
+            count = length if fixed else np.asarray(min(length, tiles - first))
             with jax.default_device(device), limited_library(self.layout.matrix_size):
                 where = np.asarray(first), count
-                part = _run_blocks(*placed[device], *where, code=self.code)
+                part = _run_tiles(*placed[device], *where, code=self.code)
                 return jax.block_until_ready(part)
 
         parts = in_order(sum_segment, mine[state[0] :], devices)
@@ -469,37 +465,24 @@ def _merge_totals(a, b):
     return jax.tree.map(xp.add, sums_a, sums_b), extremes_a.merge(extremes_b)
 
 
-def _add_blocks(job: TileSum, totals, first, count):
-    """`totals` with the blocks first, ..., first + count - 1 added; those beyond weigh nothing."""
+def _add_tiles(job: TileSum, totals, first, count):
+    """`totals` with the tiles first, ..., first + count - 1 added; those beyond weigh nothing."""
     job = eqx.tree_at(lambda job: job.model, job, job.model.prepared())
     kinds = ["sea"] * job.seas + ["surface"] * (len(job.plan) - job.seas)
-    later = {kind for scan, kind in zip(job.plan, kinds, strict=True) if not scan.one_by_one}
 
-    def add_scans(totals, tiles, one_by_one):
-        levels, spread, weights = tiles
-        return tuple(
+    def add_tile(number, carry):
+        totals, met = carry
+        levels, spread, weights, extremes = _evaluate_tile(job, first + number)
+        totals = tuple(
             scan.add(total, levels, spread, weights[kind])
-            if scan.one_by_one == one_by_one
-            else total
             for scan, kind, total in zip(job.plan, kinds, totals, strict=True)
         )
+        return totals, met.merge(extremes)
 
-    def add_tile(carry, number):
-        totals, met = carry
-        levels, spread, weights, extremes = _evaluate_tile(job, number)
-        totals = add_scans(totals, (levels, spread, weights), True)
-        kept = (levels, spread, {kind: weights[kind] for kind in later}) if later else None
-        return (totals, met.merge(extremes)), kept
-
-    def add_block(number, carry):
-        numbers = (first + number) * job.block + jnp.arange(job.block)
-        (totals, met), tiles = jax.lax.scan(add_tile, carry, numbers)
-        return (add_scans(totals, tiles, False) if later else totals), met
-
-    return jax.lax.fori_loop(0, count, add_block, totals)
+    return jax.lax.fori_loop(0, count, add_tile, totals)
 
 
-_run_blocks = wide_program(_add_blocks)
+_run_tiles = wide_program(_add_tiles)
 
 
 def _evaluate_tile(job: TileSum, number):

@@ -5,7 +5,6 @@ A scan is a property of the reduction. What is summed over the mesh is Σ_m f(ε
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -15,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxspin.engine.derivative_rules import with_derivative
+from jaxspin.engine.histograms import add_to_bins
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import as_arrays, is_traced, matmul, on_device
 from jaxspin.engine.tile_sizes import round_up
@@ -28,8 +28,6 @@ class OccupationSum(eqx.Module):
 
     #: Whether a point stands for the energies in its cell, or for its own alone.
     fills_cells: ClassVar[bool] = False
-    #: Whether tiles are added one by one (n, K), or many at a time, (t, n, K).
-    one_by_one: ClassVar[bool] = False
 
     @abstractmethod
     def shape(self, size: int, lanes: int) -> tuple[int, ...]:
@@ -47,11 +45,11 @@ class OccupationSum(eqx.Module):
     def add(
         self,
         sums: Array,
-        energies: Float[Array, "*t n K"],
-        spread: Float[Array, "*t n K"],
-        values: Float[Array, "*t c n K"],
+        energies: Float[Array, "n K"],
+        spread: Float[Array, "n K"],
+        values: Float[Array, "c n K"],
     ) -> Array:
-        """The sums with the bands of some tiles added.
+        """The sums with the bands of a tile added.
 
         Args:
             spread: by how much each energy varies over the cell of its mesh point, eV.
@@ -82,9 +80,8 @@ def scans(
     warm = tuple(int(i) for i in np.flatnonzero(temperatures > 0))
     plan = []
     if cold:
-        mu = levels.mu
         use_cells = cells or derivative
-        fixed = mu, _rank_levels(levels.mu), len(cold)
+        fixed = *_sort_levels(levels.mu), len(cold)
         plan.append((cold, LinearCellSum(*fixed, derivative) if use_cells else StepSum(*fixed)))
     if warm:
         plan.append(
@@ -139,46 +136,32 @@ def pad_levels(levels: Levels) -> Levels:
     return Levels(np.append(levels.mu, last), levels.temperature) if len(last) else levels
 
 
-# Most bands of most points lie far from every level. Were they all added to the same two bins, each
-# addition would wait for the one before; so those that are filled at every level go to these many
-# bins in turn, and those that are empty at every level to as many others.
-_ASIDE = 64
-
-
-def _in_turn(energies: Float[Array, "*t n K"]) -> Int[Array, "n K"]:
-    n, lanes = energies.shape[-2:]
-    return jnp.arange(n * lanes).reshape(n, lanes) % _ASIDE
-
-
-def _rank_levels(mu: Float[Array, " e"]) -> Int[Array, " e"]:
-    """The place of each Fermi energy among all in ascending order."""
+def _sort_levels(mu: Float[Array, " e"]) -> tuple[Float[Array, " e"], Int[Array, " e"]]:
+    """Fermi energies in ascending order, and the place of each of them there."""
     xp, (mu,) = as_arrays(mu)
-    return xp.argsort(xp.argsort(mu, stable=True), stable=True)
+    order = xp.argsort(mu, stable=True)
+    return mu[order], xp.argsort(order, stable=True)
 
 
 class StepSum(OccupationSum):
     """T = 0, points: a histogram over the requested Fermi energies themselves, hence exact."""
 
+    #: Fermi energies in ascending order, and the place of each requested one there.
     mu: Float[Array, " e"]
     order: Int[Array, " e"]
     copies: int = eqx.field(static=True)
 
     def shape(self, size, lanes):
-        return (size, self.mu.size + 1 + 2 * _ASIDE)
+        return (self.mu.size + 1, size)
 
     def add(self, sums, energies, spread, values):
-        mu = jnp.sort(_no_derivative(self.mu))
-        bins = jnp.searchsorted(mu, _no_derivative(energies))
-        aside = mu.size + 1 + _in_turn(energies)
-        bins = jnp.where(bins == 0, aside, jnp.where(bins == mu.size, aside + _ASIDE, bins))
-        return _scatter_shares(sums, bins[..., None], values, lambda values: values[..., None])
+        bins = jnp.searchsorted(_no_derivative(self.mu), _no_derivative(energies)).reshape(1, -1)
+        shares = jnp.ones((1, *bins.shape), values.dtype)
+        return _add_bands(sums, values, bins, shares, bins[0] < self.mu.size)
 
     def finish(self, sums):
         xp, (sums, order) = as_arrays(sums, self.order)
-        size = self.mu.size + 1
-        filled = xp.sum(sums[:, size : size + _ASIDE], axis=1, keepdims=True)
-        occupied = filled + xp.cumsum(sums[:, :size], axis=1)
-        return xp.repeat(occupied.T[order][None], self.copies, axis=0)
+        return xp.repeat(xp.cumsum(sums, axis=0)[order][None], self.copies, axis=0)
 
 
 class LinearCellSum(OccupationSum):
@@ -188,9 +171,11 @@ class LinearCellSum(OccupationSum):
     at ε is filled to clip(1/2 + (mu - ε)/spread, 0, 1). A Fermi surface then converges with the
     square of the mesh spacing, where counting points leaves the noise of those near it. With the
     edges a = ε ± spread/2 the filling is a difference of ramps, (mu - a) for mu > a; two
-    histograms over the requested Fermi energies sum them exactly, for any number of levels.
+    histograms over the requested Fermi energies, of their slopes and their offsets, sum them
+    exactly, for any number of levels.
     """
 
+    #: Fermi energies in ascending order, and the place of each requested one there.
     mu: Float[Array, " e"]
     order: Int[Array, " e"]
     copies: int = eqx.field(static=True)
@@ -198,40 +183,29 @@ class LinearCellSum(OccupationSum):
     fills_cells = True
 
     def shape(self, size, lanes):
-        return (size, 2 * (self.mu.size + 1) + 4 * _ASIDE)
+        return (2 * (self.mu.size + 1), size)
 
     def add(self, sums, energies, spread, values):
         energies, spread = _no_derivative(energies), _no_derivative(spread)
-        mu = jnp.sort(self.mu)
-        middle = jnp.mean(mu)
+        middle = jnp.mean(self.mu)
         low, high = energies - spread / 2, energies + spread / 2
-        first, last = jnp.searchsorted(mu, low), jnp.searchsorted(mu, high)
+        first, last = jnp.searchsorted(self.mu, low), jnp.searchsorted(self.mu, high)
         partly = first < last  # a requested level lies inside the cell
-        inverse = jnp.where(partly, 1 / jnp.where(partly, spread, 1), 0)
-        second = mu.size + 1  # the histogram of offsets follows that of slopes
-        bins = jnp.stack([first, last, second + first, second + last], axis=-1)
-        filled, empty = last == 0, first == mu.size
-        aside = 2 * second + jnp.where(filled, 0, 2 * _ASIDE) + _in_turn(energies)
-        aside = aside[..., None] + jnp.array([_ASIDE, _ASIDE, 0, _ASIDE])
-        bins = jnp.where((filled | empty)[..., None], aside, bins)
-
-        def split_ramps(values):
-            slope = values * inverse
-            offset = jnp.where(partly, slope * (low - middle), -values)
-            return jnp.stack([slope, -slope, offset, -slope * (high - middle)], axis=-1)
-
-        return _scatter_shares(sums, bins, values, split_ramps)
+        slope = jnp.where(partly, 1 / jnp.where(partly, spread, 1), 0)
+        starts = slope, jnp.where(partly, slope * (low - middle), -1)  # of the whole band if not
+        ends = -slope, -slope * (high - middle)
+        shares = jnp.stack([jnp.stack(starts), jnp.stack(ends)]).reshape(2, 2, -1)
+        bins = 2 * jnp.stack([first, jnp.minimum(last, self.mu.size)]).reshape(2, -1)
+        parts = jnp.where(first == self.mu.size, 0, jnp.where(partly, 2, 1))
+        return _add_bands(sums, values, bins, shares, parts)
 
     def finish(self, sums):
         xp, (sums, mu, order) = as_arrays(sums, self.mu, self.order)
-        size = 2 * (mu.size + 1)
-        filled = -xp.sum(sums[:, size : size + _ASIDE], axis=1)
-        histograms = sums[:, :size].reshape(sums.shape[0], 2, -1)
-        slopes, offsets = xp.moveaxis(xp.cumsum(histograms, axis=-1), 1, 0)[..., order]
-        level = mu - xp.mean(mu)
-        occupied = filled[:, None] + level * slopes - offsets
-        total = -slopes if self.derivative else occupied
-        return xp.repeat(total.T[None], self.copies, axis=0)
+        histograms = sums.reshape(-1, 2, sums.shape[1])
+        slopes, offsets = xp.moveaxis(xp.cumsum(histograms, axis=0), 1, 0)
+        level = (mu - xp.mean(mu))[:, None]
+        total = -slopes[:-1] if self.derivative else level * slopes[:-1] - offsets[:-1]
+        return xp.repeat(total[order][None], self.copies, axis=0)
 
 
 # Numbers in memory at a time, 64 MB: beyond, the k-points of a tile are not kept apart, and Fermi
@@ -245,8 +219,6 @@ class FermiSum(OccupationSum):
     mu: Float[Array, " e"]
     thermal: Float[Array, " t"]
     derivative: bool = eqx.field(static=True)
-
-    one_by_one = True
 
     def shape(self, size, lanes):
         levels = self.thermal.size * self.mu.size
@@ -286,6 +258,10 @@ class FermiSum(OccupationSum):
 # step to double precision.
 _NODES_PER_KT = 16
 
+# Bins before those of the nodes, as many as a weight goes to, for bands that are filled at every
+# level; they use the first alone.
+_FILLED = 4
+
 
 class EnergyHistogram(OccupationSum):
     """T > 0, many levels: weights are laid on the nodes of a fine energy mesh, and f acts there.
@@ -302,28 +278,24 @@ class EnergyHistogram(OccupationSum):
     derivative: bool = eqx.field(static=True)
 
     def shape(self, size, lanes):
-        return (size, self.number + 8 * _ASIDE)
+        return (_FILLED + self.number, size)
 
     def add(self, sums, energies, spread, values):
         x = (energies - self.first) / self.step
         filled, empty = x < 1, x > self.number - 3
         x = jnp.clip(x, 1.0, self.number - 3.0)
         left = jax.lax.stop_gradient(jnp.floor(x))
-        aside = self.number + 4 * (_in_turn(energies) + jnp.where(filled, 0, _ASIDE))
-        start = jnp.where(filled | empty, aside, left.astype(int) - 1)
-        whole = jnp.where(filled[..., None], jnp.array([1.0, 0.0, 0.0, 0.0]), 0.0)
-        shares = jnp.where((filled | empty)[..., None], whole, _cubic_coefficients(x - left))
-        return _scatter_shares(
-            sums, start[..., None], values, lambda values: shares * values[..., None]
-        )
+        start = jnp.where(filled, 0, _FILLED + left.astype(int) - 1).reshape(1, -1)
+        whole = jnp.array([1.0, 0.0, 0.0, 0.0])[:, None, None]
+        shares = jnp.where(filled, whole, _cubic_coefficients(x - left)).reshape(1, 4, -1)
+        return _add_bands(sums, values, start, shares, ~empty)
 
     def finish(self, sums):
         if not is_traced(self, sums):
             return self._finish_known(sums)
         nodes = self.first + self.step * jnp.arange(self.number)
-        filled = jnp.sum(sums[:, self.number : self.number + 4 * _ASIDE], axis=1, keepdims=True)
-        filled = 0 if self.derivative else filled
-        near = sums[:, : self.number]
+        filled = 0 if self.derivative else sums[0][:, None]
+        near = sums[_FILLED:].T
         parts = self._split_temperatures(self.thermal)
         levels = [(x, self.mu) for x in parts]
         occupied = [_fill_nodes(near, nodes, filled, x, self.derivative) for x in levels]
@@ -332,9 +304,8 @@ class EnergyHistogram(OccupationSum):
     def _finish_known(self, sums):
         first, step = np.asarray(self.first), np.asarray(self.step)
         nodes = first + step * np.arange(self.number, dtype=sums.dtype)
-        near, low = np.split(np.asarray(sums)[:, : self.number + 4 * _ASIDE], [self.number], 1)
-        near, filled = on_device(near), jnp.sum(on_device(low), axis=1, keepdims=True)
-        filled = 0 if self.derivative else filled
+        low, near = np.split(np.asarray(sums), [_FILLED])
+        near, filled = on_device(near.T), 0 if self.derivative else on_device(low[0][:, None])
         parts = map(on_device, self._split_temperatures(np.asarray(self.thermal)))
         fixed, levels = (near, on_device(nodes), filled), [(x, self.mu) for x in parts]
         occupied = [_fill_nodes_known(*fixed, x, self.derivative) for x in levels]
@@ -361,7 +332,7 @@ def _fill_nodes(near, nodes, filled, levels, derivative: bool) -> Float[Array, "
 _fill_nodes_known = program(_fill_nodes)
 
 
-def _cubic_coefficients(x: Float[Array, "*n"]) -> Float[Array, "*n 4"]:
+def _cubic_coefficients(x: Float[Array, "*n"]) -> Float[Array, "4 *n"]:
     """Lagrange coefficients at the nodes -1, 0, 1, 2 for 0 <= x < 1."""
     return jnp.stack(
         [
@@ -369,43 +340,14 @@ def _cubic_coefficients(x: Float[Array, "*n"]) -> Float[Array, "*n 4"]:
             (x + 1) * (x - 1) * (x - 2) / 2,
             -(x + 1) * x * (x - 2) / 2,
             (x + 1) * x * (x - 1) / 6,
-        ],
-        axis=-1,
+        ]
     )
 
 
-def _scatter_shares(
-    sums: Float[Array, "c b"],
-    bins: Int[Array, "t n K p"],
-    values: Float[Array, "t c n K"],
-    shares: Callable[[Array], Float[Array, "t n K q"]],
-) -> Array:
-    """Add the q shares of each value to their bins, one component after the other.
-
-    With p = q each share has its bin; with p = 1 the shares of a value lie side by side from its
-    bin on, and are added at once. Not one scatter for all components, which is slower, nor one
-    written out for each, which takes seconds to compile. The components lie end to end, so that
-    the sums are added to where they stand.
-    """
-    components, size = sums.shape
-    bins = bins.reshape(-1, 1)
-    numbers = jax.lax.ScatterDimensionNumbers(
-        update_window_dims=(1,),
-        inserted_window_dims=(),
-        scatter_dims_to_operand_dims=(0,),
-    )
-
-    def add_component(component, total):
-        chosen = jax.lax.dynamic_index_in_dim(values, component, axis=1, keepdims=False)
-        return jax.lax.scatter_add(
-            total,
-            bins + component * size,
-            shares(chosen).reshape(len(bins), -1),
-            numbers,
-            mode=jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS,
-        )
-
-    return jax.lax.fori_loop(0, components, add_component, sums.reshape(-1)).reshape(sums.shape)
+def _add_bands(sums, values: Float[Array, "c n K"], bins, shares, parts) -> Array:
+    """The sums with the weights of the bands of a tile added to bins (see `add_to_bins`)."""
+    flat = values.reshape(len(values), -1)
+    return add_to_bins(sums, flat, bins, shares, parts.reshape(-1))
 
 
 def _no_derivative_jvp(primals, tangents):

@@ -1,4 +1,4 @@
-"""Cutting a mesh into boxes, tiles, blocks and segments."""
+"""Cutting a mesh into boxes, tiles and segments."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -14,12 +14,9 @@ from jaxspin.integration.problem import Problem
 from jaxspin.meshes.mesh import Mesh
 from jaxspin.quantities.observable import Weights
 
-_BLOCK_ELEMENTS = 2**15  # numbers in the weights of a block at most, a quarter of a megabyte
-
 # Lengths of the tables of nodes: meshes of about the same size take the same compiled sum.
 _LENGTHS = tuple(40 * 4**i for i in range(12))
-_COUNTS = tuple(math.ceil(1.25**i) for i in range(100))  # blocks in a segment of fixed length
-_FEW_POINTS = 2**14  # up to so many k-points the sum is not worth blocks, whose number it would fix
+_COUNTS = tuple(math.ceil(1.25**i) for i in range(100))  # tiles in a segment of fixed length
 
 
 class Layout(NamedTuple):
@@ -29,9 +26,7 @@ class Layout(NamedTuple):
     box: tuple[int, ...]
     #: Whether a tile is a row of points of the mesh in their order, over the ends of its lines.
     rows: bool
-    #: Number of tiles in a block.
-    block: int
-    #: Number of blocks in a segment.
+    #: Number of tiles in a segment.
     segment: int
     #: Sizes that this layout was made for.
     sizes: Sizes
@@ -54,14 +49,12 @@ def lay_out(
     that share work between the points of one, and for derivatives and a user's jit.
     """
     mesh, weights, matrix_size = meshes[0], problem.weights, problem.model.matrix_size
-    bands = weights.sea.shape[-2]
     shared = mesh.domain == "periodic" and mesh.is_product and problem.model.lifts_boxes
     boxes = shared or is_traced(problem)
     sizes = sizes_for(matrix_size, mesh.domain == "periodic" and mesh.is_product)
     tile = max(1, sizes.tile // parts)
     box = sides(mesh.shape, tile) if boxes else (tile,)
-    points, numbers = math.prod(box), bands * math.prod(weights.sea.shape[:-2])
-    block = max(1, min(sizes.block // points, _BLOCK_ELEMENTS // (points * numbers)))
+    points = math.prod(box)
     longest = tuple(map(max, zip(*(mesh.shape for mesh in meshes), strict=True)))
     if boxes:
         counts = (-(-n // side) for n, side in zip(longest, box, strict=True))
@@ -70,11 +63,10 @@ def lay_out(
         )
     else:
         room = tuple(round_up(n, _LENGTHS) for n in longest)
-    block = 1 if mesh.size <= _FEW_POINTS else block
-    segment = max(1, sizes.segment // (block * points))
+    segment = max(1, sizes.segment // points)
     if sizes.fixed:  # no longer than the mesh
-        segment = min(segment, round_up(-(-mesh.size // (block * points)), _COUNTS))
-    return Layout(box, not boxes, block, segment, sizes, room, check, matrix_size, weights)
+        segment = min(segment, round_up(-(-mesh.size // points), _COUNTS))
+    return Layout(box, not boxes, segment, sizes, room, check, matrix_size, weights)
 
 
 @lru_cache(maxsize=256)

@@ -110,21 +110,22 @@ def spin_hall(
             removes it at the end (docs/running.md).
     Returns:
         Response with axes (temperature?, mu, flow, field, spin), in (ħ/2e) S/m (3D) or (ħ/2e) S
-        (2D). `info["torque_density"]` is the largest spin generation rate |Tr t ρ_E| (units
-        e/2 Å^(1-d)); where it is not zero the torque dipole depends on the origin, and a
-        warning says so, but for "conventional", which has no such dipole.
+        (2D). But for "conventional" `info["torque_density"]` is the largest spin generation rate
+        |Tr t ρ_E| (units e/2 Å^(1-d)); where it is not zero the torque dipole depends on the
+        origin, and a warning says so. "conventional" has no such dipole (see `torque_density`).
     Raises:
         ValueError: unknown definition, exactly degenerate bands with `Strict()`, a downfolded model
             with "proper_published" or "kubo", and other bad input, named before the sum starts.
     """
     check_choice("definition", definition, DEFINITIONS)
-    problem = Problem(
-        DEFINITIONS[definition], model, mesh, levels, degeneracy, beside=(TORQUE_DENSITY,)
-    )
-    response, torque = compute(problem, Run.of(progress, checkpoint))
-    if definition != "conventional":
+    beside = () if definition == "conventional" else (TORQUE_DENSITY,)
+    problem = Problem(DEFINITIONS[definition], model, mesh, levels, degeneracy, beside=beside)
+    response, *torques = compute(problem, Run.of(progress, checkpoint))
+    for torque in torques:
         _warn_of_torque(torque, response)
-    return response.replace(info={**response.info, "torque_density": _find_largest(torque.value)})
+        largest = _find_largest(torque.value)
+        response = response.replace(info={**response.info, "torque_density": largest})
+    return response
 
 
 class SpinHallPieces(ResponseSet):

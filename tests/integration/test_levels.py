@@ -31,19 +31,17 @@ def scanned(scan, energies=ENERGIES, spread=SPREAD, values=VALUES):
 
 
 def step(mu) -> StepSum:
-    return StepSum(jnp.asarray(mu), jnp.argsort(np.argsort(mu)), 1)
+    return StepSum(jnp.sort(jnp.asarray(mu)), jnp.argsort(np.argsort(mu)), 1)
 
 
 def cells(mu, derivative=False) -> LinearCellSum:
-    return LinearCellSum(jnp.asarray(mu), jnp.argsort(np.argsort(mu)), 1, derivative)
+    return LinearCellSum(jnp.sort(jnp.asarray(mu)), jnp.argsort(np.argsort(mu)), 1, derivative)
 
 
 @eqx.filter_jit
 def _scanned(scan, energies, spread, values):
-    tile = energies, spread, values
-    if not scan.one_by_one:
-        tile = [x[None] for x in tile]
-    return scan.finish(scan.add(scan.start(len(values), energies.shape[-1]), *tile))
+    start = scan.start(len(values), energies.shape[-1])
+    return scan.finish(scan.add(start, energies, spread, values))
 
 
 def test_fermi_function():
@@ -178,8 +176,6 @@ def test_many_levels_and_temperatures_need_little_memory(coldest, derivative):
     energies, values = (jax.ShapeDtypeStruct(shape, float) for shape in ((2, 256), (4, 2, 256)))
 
     def one_tile(energies, values):
-        if not scan.one_by_one:
-            energies, values = energies[None], values[None]
         return scan.finish(scan.add(scan.start(4, 256), energies, energies, values))
 
     memory = jax.jit(one_tile).lower(energies, values).compile().memory_analysis()
@@ -222,8 +218,7 @@ def test_sums_in_parts_are_the_same(monkeypatch, kind, derivative, rng):
     energies, values = rng.uniform(-0.2, 0.2, (3, 7)), rng.normal(size=(2, 3, 7))
 
     def total():
-        tiles = (energies, values) if scan.one_by_one else (energies[None], values[None])
-        return scan.finish(scan.add(scan.start(2, 7), tiles[0], tiles[0], tiles[1]))
+        return scan.finish(scan.add(scan.start(2, 7), energies, energies, values))
 
     whole = total()
     monkeypatch.setattr(
