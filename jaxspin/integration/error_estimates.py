@@ -7,8 +7,8 @@ meshes of other numbers of nodes and other shifts, measures the noise of the coa
 the power of the number of nodes by which it falls gives that of the mesh itself. The power is known
 at T = 0; kT makes it larger, and so may the differences say.
 
-All constants here were chosen on the models of benchmarks/honesty.py with seeds 0 to 301; its table
-is of other seeds.
+All constants here were chosen on the models of benchmarks/honesty.py with seeds 0 to 301 and 1002
+to 1081.
 """
 
 import itertools
