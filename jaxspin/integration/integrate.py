@@ -266,7 +266,8 @@ class _Task(NamedTuple):
 
 def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> _Task:
     levels, shape = problem.levels, layout.weights
-    padded, number = pad_levels(levels), levels.mu.size
+    traced, number = is_traced(problem, mesh), levels.mu.size
+    padded = levels if traced else pad_levels(levels)  # the user's jit compiles for its own number
     size = math.prod(shape.sea.shape[:-2])
     sea = scans(padded, mesh.fills_cells)
     surface = () if shape.surface is None else scans(padded, mesh.fills_cells, derivative=True)
@@ -290,7 +291,6 @@ def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> _Task:
         check=layout.check,
         scalars=layout.sizes.scalars,
     )
-    traced = is_traced(problem, mesh)
     lanes = math.prod(layout.box) if layout.sizes.apart else 1
     totals = tuple(
         scan.start(size, lanes) if traced else scan.start_known(size, lanes) for scan in plan

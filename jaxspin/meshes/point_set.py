@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.small_matrices import as_arrays, is_traced
+from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.validate import (
     as_numbers,
     check_finite,
@@ -40,7 +41,9 @@ class PointSet(Mesh):
     which changes from a point to its images. `Symmetric(point_set, operations)` averages it.
 
     Args:
-        k_points: (number, dimension).
+        k_points: (number, dimension): fractions of the reciprocal vectors, which have no unit, or
+            with `volume` Cartesian components in 1/Å. Fractions above 1 give a warning, because
+            they may be meant in 1/Å; smaller ones cannot be told apart.
         weights: not negative, in any units.
         grid: the whole `Grid`, or its counts, whose irreducible points these are. It gives each
             point a cell, on which Fermi-surface terms at T = 0 rest, and is checked.
@@ -94,6 +97,8 @@ class PointSet(Mesh):
         if self.grid is not None:
             self.number = float(self.grid.size)
             _check_on_grid(self.k_points, self.weights, self.grid)
+        elif self.box is None:
+            _warn_of_large_fractions(self.k_points)
         if comparison is not None:
             _check_comparison(comparison, self)
 
@@ -222,6 +227,16 @@ def _as_points(value: Any) -> Float[np.ndarray, "K d"]:
             f"dimension), at least one, but has shape {array.shape}."
         )
     return _read_only("k_points", array)
+
+
+def _warn_of_large_fractions(k: Float[np.ndarray, "K d"]) -> None:
+    largest = np.max(np.abs(k))
+    if largest > 1 + _ON_GRID:
+        warn_user(
+            "The points of a PointSet without `volume` are in units of the reciprocal vectors, but "
+            f"one has the component {largest:.4g}, outside of a cell. Wave vectors in 1/Angstrom "
+            "are k @ lattice.T / (2 pi) in these units."
+        )
 
 
 def _as_grid(value: Any) -> Grid:

@@ -384,3 +384,11 @@ def test_says_what_it_is():
     assert describe(mesh=js.PointSet(K, [1, 2])) != texts
     with pytest.raises(ValueError, match="read-only"):
         mesh.weights[0] = 2
+
+
+def test_fractions_outside_of_a_cell_give_a_warning():
+    """Such as the corner K of graphene in 1/Å, in place of (2/3, 1/3)."""
+    with pytest.warns(UserWarning, match=r"component 1\.703, outside of a cell"):
+        js.PointSet([[1.703, 0.0]], [1.0])
+    js.PointSet([[1.0, -1.0]], [1.0])
+    js.PointSet([[1.703, 0.0]], [1.0], volume=2.0)  # continuum, in 1/Å
