@@ -98,11 +98,11 @@ def _draw_arrows(axes: Axes, k: np.ndarray, arrows: np.ndarray, band: np.ndarray
 
 
 def _node_velocity(on_shell, disorder):
-    return on_shell.expectation(on_shell.slopes)
+    return on_shell.expectation_values(on_shell.slopes)
 
 
 def _node_spin(on_shell, disorder):
-    return on_shell.expectation(on_shell.spin)
+    return on_shell.expectation_values(on_shell.spin)
 
 
 def _extrinsic_velocity(on_shell, disorder):
