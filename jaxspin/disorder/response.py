@@ -1,47 +1,38 @@
 """Response of a disordered conductor to an electric field, by mechanism."""
 
-from functools import partial
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxspin import units
-from jaxspin.disorder.collision import RangedScattering, Scattering, remove_charge, scattering_rate
-from jaxspin.disorder.contributions import sum_mechanisms
-from jaxspin.disorder.fermi_sea import FermiSea, default_mesh, fermi_sea
-from jaxspin.disorder.fermi_states import check_gap, find_states
-from jaxspin.disorder.scatterers import DENSE_STATES, Disorder, check_disorder
+from jaxspin.disorder.fermi_states import check_gap
+from jaxspin.disorder.scatterers import Disorder, check_disorder
+from jaxspin.disorder.solution import MECHANISMS, Conductor, LevelResponse, solve_levels
 from jaxspin.disorder.torque import SpinOrbitTorque, spin_orbit_torque
 from jaxspin.engine.annotations import Numbers
+from jaxspin.engine.checkpoint import CheckpointLike
 from jaxspin.engine.eager import evaluate_eagerly
-from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.tolerances import CONSERVED, DEGENERATE_ON_SHELL, ZERO_BY_SYMMETRY
 from jaxspin.engine.validate import is_finite
-from jaxspin.engine.xla import map_in_pieces
 from jaxspin.integration import checks
 from jaxspin.integration.levels import Levels
+from jaxspin.integration.problem import Run
 from jaxspin.meshes.mesh import Mesh, check_product
 from jaxspin.models import checks as model_checks
-from jaxspin.models.base import Model, number_of_bands
+from jaxspin.models.base import Model
 from jaxspin.responses.origin import Origin, record_origin
 from jaxspin.responses.response import Response
 from jaxspin.responses.response_set import ResponseSet
-from jaxspin.surfaces import FermiSurface, FermiSurfaceRule
-from jaxspin.surfaces.base import Diagnostic, check_surface
+from jaxspin.surfaces import FermiSurfaceRule
+from jaxspin.surfaces.base import check_surface
 from jaxspin.surfaces.thermal import (
-    Energies,
     Findings,
-    ThermalLevels,
-    energies_of_level,
-    nodes_at,
     refuse_findings,
-    scan_temperatures,
 )
 
 _SOURCE = "Burgos Atencia, Niu and Culcer, Phys. Rev. Research 4, 013001 (2022)"
@@ -92,14 +83,7 @@ class DisorderedResponse(ResponseSet):
     not_included: tuple[str, ...] = eqx.field(static=True, default=NOT_INCLUDED)
 
     #: The mechanisms, in the order in which they are added.
-    MECHANISMS: ClassVar[tuple[str, ...]] = (
-        "drude",
-        "intrinsic",
-        "extrinsic",
-        "side_jump",
-        "skew",
-        "third_cumulant",
-    )
+    MECHANISMS: ClassVar[tuple[str, ...]] = MECHANISMS
 
     def spin_orbit_torque(
         self, magnetization: Numbers, *, normal: Numbers = (0, 0, 1)
@@ -130,6 +114,8 @@ def disordered_response(
     disorder: Disorder,
     *,
     sea: Mesh | None = None,
+    progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
 ) -> DisorderedResponse:
     """Conductivity and spin density of a disordered conductor, with every mechanism by itself.
 
@@ -147,6 +133,7 @@ def disordered_response(
         sea: the mesh on which *filled* bands are integrated (`Grid`; `Plane`, `Disk`, `Space`,
             `Ball`), whose radial nodes also serve on the rays to the Fermi surface. None takes a
             `Grid` of 64² or 24³, or a `Plane` or `Space` that is scaled by the model.
+        progress, checkpoint: as in `anomalous_hall`.
     Returns:
         `DisorderedResponse`: for each mechanism a conductivity (temperature?, mu, flow, field) in
         e²/ħ Å^(2−d), and a spin density (temperature?, mu, spin, field) in ħ/2 Å^(1−d)/V.
@@ -164,158 +151,12 @@ def disordered_response(
     >>> round(float(hall.value[0]), 11)
     0.03677121568
     """
-    conductor = _Conductor(model, surface, disorder, sea)
+    conductor = Conductor(model, surface, disorder, sea)
     _check_input(conductor, levels)
-    response, findings = scan_temperatures(partial(_solve_levels, conductor), levels)
+    response, findings = solve_levels(conductor, levels, Run.of(progress, checkpoint))
     _check_result(response, findings, levels, conductor)
     origin = record_origin(model=model, surface=surface, levels=levels, disorder=disorder, sea=sea)
     return _assemble_result(response, conductor, levels, origin)
-
-
-class _Conductor(eqx.Module):
-    """A model, a rule for its Fermi surface, its disorder, and the mesh of its filled bands."""
-
-    model: Model
-    surface: FermiSurfaceRule
-    disorder: Disorder
-    sea: Mesh | None
-
-
-class _EnergyResponse(eqx.Module):
-    """The mechanisms at one energy, and the numbers by which they are judged."""
-
-    #: Each of `DisorderedResponse.MECHANISMS`, operators, fields.
-    mechanisms: Float[Array, "m o d"]
-    charge: Float[Array, ""]
-    sea_error: Float[Array, "o d"]
-    #: The mesh of the sea has room for this surface.
-    sea_fits: Array
-    states: Array
-    #: The rates of all states are positive.
-    is_scattered: Array
-    gap: Float[Array, ""]
-    level_width: Float[Array, ""]
-    gap_over_width: Float[Array, ""]
-    slowest_relaxation: Float[Array, ""]
-
-
-class _LevelResponse(eqx.Module):
-    """The average of one level, and the extremes at the energies it is made of."""
-
-    worst: _EnergyResponse
-    mechanisms: Float[Array, "m o d"]
-    #: The same by a second rule for the surface and for the energies.
-    second_rule: Float[Array, "m o d"]
-    sea_error: Float[Array, "o d"]
-
-
-@program
-def _solve_levels(
-    conductor: _Conductor, levels: ThermalLevels
-) -> tuple[_LevelResponse, tuple[Diagnostic, ...]]:
-    """Every Fermi energy, their axis first, and what to look at on the Fermi surfaces."""
-    conductor = eqx.tree_at(lambda c: c.model, conductor, conductor.model.prepared())
-    model, surface = conductor.model, conductor.surface
-    at_level = partial(energies_of_level, surface, model, thermal=levels.thermal)
-    energies = map_in_pieces(at_level, levels.mu)
-    nodes, findings = nodes_at(surface, model, energies)
-    mesh = conductor.sea
-    if mesh is None:
-        first = jax.tree.map(lambda x: x[:, : energies.first], nodes)
-        counted = energies.energies[:, : energies.first]
-        mesh = default_mesh(model, jax.tree.map(_join_nodes, first), counted)
-    filled = fermi_sea(model, mesh)
-
-    def respond_at(level):
-        energy, nodes = level
-        return _respond_at_energy(conductor, filled, nodes, energy)
-
-    size = conductor.disorder.memory(nodes.weight.shape[-1], number_of_bands(model))
-    shape = energies.energies.shape
-    batch = max(1, min(energies.energies.size, _NUMBERS // size))
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (energies.energies, nodes))
-    responses = jax.lax.map(respond_at, flat, batch_size=batch)
-    responses = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), responses)
-    return jax.vmap(_average_energies)(energies, responses), findings
-
-
-def _join_nodes(x: Float[Array, "m e *d a"]) -> Float[Array, "*d _"]:
-    """The nodes of all energies on one axis, the last."""
-    every = jnp.moveaxis(x.reshape(-1, *x.shape[2:]), 0, -2)
-    return every.reshape(*every.shape[:-2], -1)
-
-
-_NUMBERS = 2_000_000  # of states x pairs in memory at a time: some 100 MB
-
-
-def _respond_at_energy(conductor: _Conductor, filled: FermiSea, nodes: FermiSurface, energy):
-    """All mechanisms at one energy."""
-    on_shell = find_states(conductor.model, nodes)
-    scattering = conductor.disorder.scattering(on_shell)
-    width = jnp.where(on_shell.is_occupied, scattering_rate(on_shell, scattering), 0)
-    intrinsic, error, fits = filled(conductor.model, on_shell, nodes.band, energy)
-    parts = sum_mechanisms(on_shell, scattering)
-    by_name = {"intrinsic": intrinsic, **vars(parts)}
-    return _EnergyResponse(
-        mechanisms=jnp.stack([by_name[name] for name in DisorderedResponse.MECHANISMS]),
-        charge=parts.charge,
-        sea_error=error,
-        sea_fits=fits,
-        states=jnp.sum(on_shell.is_occupied),
-        is_scattered=jnp.all((width > 0) | ~on_shell.is_occupied),
-        gap=jnp.min(on_shell.gap),
-        level_width=jnp.max(width),
-        gap_over_width=jnp.min(on_shell.gap / jnp.where(width > 0, width, 1)),
-        slowest_relaxation=_find_slowest_rate(scattering, width),
-    )
-
-
-_EIGENVALUES = 512  # unknowns up to which the relaxation rates cost little
-
-
-def _find_slowest_rate(scattering: Scattering, width: Float[Array, " a"]) -> Float[Array, ""]:
-    """The second eigenvalue of J0/2Γ; the first is the charge. NaN if it is not computed."""
-    scattering, width = jax.lax.stop_gradient((scattering, width))
-    if scattering.number_of_unknowns > DENSE_STATES:
-        return jnp.asarray(jnp.nan)
-    if scattering.number_of_unknowns > _EIGENVALUES:
-        return _detect_conserved(cast(RangedScattering, scattering), width)
-    rates = scattering.relaxation_rates()
-    return rates[1] if len(rates) > 1 else jnp.asarray(1.0)
-
-
-def _detect_conserved(scattering: RangedScattering, width: Float[Array, " a"]) -> Float[Array, ""]:
-    """0 but for rounding if a random source meets something conserved, else NaN."""
-    random = jnp.asarray(np.random.default_rng(20231119).normal(size=(1, width.size)))
-    source = remove_charge(random * width, scattering.weight)
-    n = scattering.solve_collisions(source)
-    longest = jnp.max(jnp.abs(n))  # of the order of 1/(relaxation rate)
-    return jnp.where(longest * CONSERVED.of(longest) > 1, 1 / longest, jnp.nan)
-
-
-def _average_energies(energies: Energies, responses: _EnergyResponse) -> _LevelResponse:
-    """The average over the energies of one level."""
-    first, second = energies.average(responses.mechanisms)
-    sea_error, _ = energies.average(responses.sea_error)
-
-    def find_extreme(select, x, otherwise):
-        where = energies.counts_in_first.reshape(-1, *(1,) * (x.ndim - 1))
-        return select(jnp.where(where, x, otherwise), axis=0)
-
-    least, most = partial(find_extreme, jnp.min), partial(find_extreme, jnp.max)
-    worst = _EnergyResponse(
-        mechanisms=most(jnp.abs(responses.mechanisms), 0),
-        charge=most(responses.charge, 0),
-        sea_error=most(responses.sea_error, 0),
-        sea_fits=find_extreme(jnp.all, responses.sea_fits, True),
-        states=most(responses.states, 0),
-        is_scattered=find_extreme(jnp.all, responses.is_scattered, True),
-        gap=least(responses.gap, jnp.inf),
-        level_width=most(responses.level_width, 0),
-        gap_over_width=least(responses.gap_over_width, jnp.inf),
-        slowest_relaxation=least(responses.slowest_relaxation, jnp.inf),
-    )
-    return _LevelResponse(worst, first, second, sea_error)
 
 
 # --- results --------------------------------------------------------------------------------------
@@ -331,8 +172,9 @@ _FORMULAS = {
 }
 
 
+@evaluate_eagerly()
 def _assemble_result(
-    response: _LevelResponse, conductor: _Conductor, levels: Levels, origin: Origin
+    response: LevelResponse, conductor: Conductor, levels: Levels, origin: Origin
 ) -> DisorderedResponse:
     known = conductor.surface.companion() is not None
     response = _nan_if_refused(response)
@@ -344,7 +186,7 @@ def _assemble_result(
     return DisorderedResponse(**contributions, info=_collect_info(response))
 
 
-def _nan_if_refused(response: _LevelResponse) -> _LevelResponse:
+def _nan_if_refused(response: LevelResponse) -> LevelResponse:
     """The same levels, NaN where `_check_result` raises: inside jit it cannot."""
     worst = response.worst
     refused = ~worst.sea_fits | (worst.gap <= DEGENERATE_ON_SHELL.of(worst.gap))
@@ -364,7 +206,7 @@ def _select_mechanism(mechanisms: Float[Array, "e m o d"], name: str) -> Float[A
     return mechanisms[:, DisorderedResponse.MECHANISMS.index(name)]
 
 
-def _estimate_errors(response: _LevelResponse, known: bool) -> dict[str, Float[Array, "e o d"]]:
+def _estimate_errors(response: LevelResponse, known: bool) -> dict[str, Float[Array, "e o d"]]:
     """Twice the difference of two rules, the sea's error, rounding; NaN without a second rule."""
     rounding = 64 * jnp.finfo(response.mechanisms.dtype).eps
     sizes = jnp.sum(jnp.abs(response.mechanisms), axis=1)
@@ -382,7 +224,7 @@ def _estimate_errors(response: _LevelResponse, known: bool) -> dict[str, Float[A
 
 def _build_contribution(
     name: str,
-    response: _LevelResponse,
+    response: LevelResponse,
     error: Float[Array, "e o d"],
     levels: Levels,
     origin: Origin,
@@ -426,7 +268,7 @@ def _worst_component(error: Float[Array, "*e o d"]) -> Float[Array, "*e o d"]:
     return jnp.broadcast_to(jnp.max(error, axis=(-2, -1), keepdims=True), error.shape)
 
 
-def _collect_info(response: _LevelResponse) -> dict[str, Array]:
+def _collect_info(response: LevelResponse) -> dict[str, Array]:
     worst = response.worst
     return {
         "gap": jnp.min(worst.gap),
@@ -445,7 +287,7 @@ def _collect_info(response: _LevelResponse) -> dict[str, Array]:
 
 
 @evaluate_eagerly()
-def _check_input(conductor: _Conductor, levels: Levels) -> None:
+def _check_input(conductor: Conductor, levels: Levels) -> None:
     model, sea = conductor.model, conductor.sea
     model_checks.check_model(model)
     model_checks.check_dimension(model, (2, 3))
@@ -465,8 +307,9 @@ def _check_input(conductor: _Conductor, levels: Levels) -> None:
             )
 
 
+@evaluate_eagerly()  # known inside the user's jit of other things
 def _check_result(
-    response: _LevelResponse, findings: Findings, levels: Levels, conductor: _Conductor
+    response: LevelResponse, findings: Findings, levels: Levels, conductor: Conductor
 ) -> None:
     """Refuse, and warn of, what only the calculation can know."""
     if is_traced(response, findings):
@@ -495,7 +338,7 @@ def _check_result(
     _warn_of_doubts(response, mu)
 
 
-def _check_sea(fits: Bool[np.ndarray, " e"], mu, conductor: _Conductor) -> None:
+def _check_sea(fits: Bool[np.ndarray, " e"], mu, conductor: Conductor) -> None:
     """The mesh of the sea has room for the Fermi surface at each mu."""
     if np.all(fits):
         return
@@ -512,7 +355,7 @@ def _check_sea(fits: Bool[np.ndarray, " e"], mu, conductor: _Conductor) -> None:
     )
 
 
-def _warn_of_doubts(response: _LevelResponse, mu) -> None:
+def _warn_of_doubts(response: LevelResponse, mu) -> None:
     """Warn once of each thing that makes the numbers doubtful."""
     states = np.asarray(response.worst.states)
     if not np.all(states):
@@ -543,7 +386,7 @@ _UNCERTAIN = 0.01  # of what is found; the estimate is some 10 to 1000 times the
 _COARSE = 0.1  # of what is found; the estimate is some 2 times the true error
 
 
-def _find_doubt(response: _LevelResponse, error: Float[Array, "e o d"], mu, allowed: float) -> str:
+def _find_doubt(response: LevelResponse, error: Float[Array, "e o d"], mu, allowed: float) -> str:
     """The worst error of currents or of spins, if it is too large a part of the response.
 
     A part of the largest component of any mechanism of order u0⁰: their sum may vanish.

@@ -22,21 +22,25 @@ from jaxspin.engine.terminal import printable
 
 
 class _Rate(ProgressColumn):
-    """k-points per second."""
+    """Points per second, such as k-points or energies."""
+
+    def __init__(self, unit: str):
+        super().__init__()
+        self._unit = unit
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{_abbreviate_number(speed)} k/s")
+        return Text("" if speed is None else f"{_abbreviate_number(speed)}{self._unit}/s")
 
 
 @contextmanager
-def show_points(total: int, done: int) -> Iterator[Callable[[int], None]]:
-    """Yield a function to call with the number of k-points of each segment of a sum."""
+def show_points(total: int, done: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Yield a function to call with the number of points of each segment of a computation."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
-        _Rate(),
+        _Rate(unit),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -80,9 +80,13 @@ class PartialSums:
         self._written = time.monotonic()
         self._content = self._read_file()
 
+    def has_begun(self, stage: str) -> bool:
+        """Tell if there are sums of a stage to go on with."""
+        return f"{stage}.done" in self._content
+
     def resume(self, stage: str, start) -> tuple[int, object]:
         """Return the number of segments that are done, and their sums, to go on with."""
-        if f"{stage}.done" not in self._content:
+        if not self.has_begun(stage):
             return 0, start
         leaves, structure = jax.tree.flatten(start)
         saved = [self._read_entry(f"{stage}.{i}", leaf) for i, leaf in enumerate(leaves)]

@@ -34,6 +34,16 @@ def workers(bands: int) -> list[Device]:
     at once wait for each other for ever, those of two virtual CPU devices too (seen with 14 bands
     in 4 of 4 runs, jax 0.10.2). A GPU has two lanes: while it computes a segment it has the next.
     """
+    return library_workers() if eigensolvers.is_library(bands) else _all_workers()
+
+
+def library_workers() -> list[Device]:
+    """Return the device of each lane for what calls LAPACK, in linear systems for example."""
+    lanes = _all_workers()
+    return lanes[:1] if jax.default_backend() == "cpu" else lanes
+
+
+def _all_workers() -> list[Device]:
     # JAX makes the attributes of its configuration at run time.
     chosen = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     if isinstance(chosen, str):  # the name of a backend
@@ -41,8 +51,6 @@ def workers(bands: int) -> list[Device]:
     devices = jax.local_devices() if chosen is None else [chosen]
     if jax.default_backend() != "cpu":
         return list(devices) * 2
-    if eigensolvers.is_library(bands):
-        return list(devices[:1])
     return list(devices) if len(devices) > 1 else list(devices) * threads()
 
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from jaxspin.engine.deferred import defer_import
 
@@ -15,19 +15,24 @@ else:
 T = TypeVar("T")
 
 
-def track(
-    segments: Iterable[T], size: int, total: int, done: int, show: bool | None
-) -> Iterator[T]:
-    """Yield the segments of a sum over `total` k-points, `size` k-points each, showing progress.
+class Bar(NamedTuple):
+    """A progress bar over the points of a computation."""
 
-    Args:
-        done: number of segments that were done before.
-        show: True, False, or None for "only where standard error is a terminal".
-    """
-    if not _is_shown(show):
+    #: True, False, or None for "only where standard error is a terminal".
+    show: bool | None
+    total: int
+    #: Number of points that are done already.
+    completed: int = 0
+    #: Name of a point, for its rate.
+    unit: str = "k"
+
+
+def track(segments: Iterable[T], size: int, bar: Bar) -> Iterator[T]:
+    """Yield the segments of a computation, `size` points each, showing progress."""
+    if not _is_shown(bar.show):
         yield from segments
         return
-    with bars.show_points(total, done * size) as advance:
+    with bars.show_points(bar.total, bar.completed, bar.unit) as advance:
         for segment in segments:
             advance(size)
             yield segment

@@ -9,7 +9,8 @@ share would be computed hundreds of times.
 * `stored_kernel` has it compiled apart on a GPU too.
 * `single_kernel` has a function with all its stages and loops compiled into a single kernel, where
   each line of it would otherwise be a kernel of its own, with its launch.
-* `repeat` and `map_in_pieces` are loops that are not made one kernel, for long arrays.
+* `repeat`, `map_in_pieces` and `map_in_batches` are loops that are not made one kernel, for long
+  arrays.
 * `add_rows` adds to a long array inside a loop that is one kernel.
 
 The attributes that all but `materialize` set are hints: a version of XLA that does not know them
@@ -108,9 +109,27 @@ def repeat(times: int, step: Callable, state):
     return _in_pieces(lambda: jax.lax.fori_loop(0, times, lambda _, state: step(state), state))
 
 
-def map_in_pieces(function: Callable, xs, batch_size: int | None = None):
+def map_in_pieces(function: Callable, xs):
     """`jax.lax.map`, for functions that are too large for one kernel, as `repeat` is."""
-    return _in_pieces(lambda: jax.lax.map(function, xs, batch_size=batch_size))
+    return _in_pieces(lambda: jax.lax.map(function, xs))
+
+
+def map_in_batches(function: Callable, xs, most: int):
+    """The same for at most so many items at once, in batches of about the same size.
+
+    The last one is filled up with its last item: `jax.lax.map` would compile the function again for
+    a smaller one, and round differently there.
+    """
+    number = len(jax.tree.leaves(xs)[0])
+    batches = -(-number // most)
+    size = -(-number // batches)
+
+    def cut_batches(x):
+        rest = jnp.broadcast_to(x[-1:], (batches * size - number, *x.shape[1:]))
+        return jnp.concatenate([x, rest]).reshape(batches, size, *x.shape[1:])
+
+    results = map_in_pieces(jax.vmap(function), jax.tree.map(cut_batches, xs))
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:number], results)
 
 
 # XLA shares long results (found from 390 KB on), and where there is more than one operation a byte

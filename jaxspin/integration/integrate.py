@@ -25,13 +25,13 @@ from jaxspin.band_structure.degeneracy_lifting import (
     nan_if_lifted,
     require_finite_derivative,
 )
-from jaxspin.engine import distributed
-from jaxspin.engine.checkpoint import PartialSums, describe
-from jaxspin.engine.devices import in_order, limited_library, workers
+from jaxspin.engine.checkpoint import describe
+from jaxspin.engine.devices import limited_library, workers
 from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.forward_mode import along_all, count_tangents
 from jaxspin.engine.programs import wide_program
-from jaxspin.engine.progress import track
+from jaxspin.engine.progress import Bar
+from jaxspin.engine.segments import SegmentedRun, Segments
 from jaxspin.engine.small_matrices import as_arrays, is_traced
 from jaxspin.engine.xla import separate_kernel
 from jaxspin.integration.adaptive import Refinement, refine, require_known
@@ -126,7 +126,7 @@ def integrate(problem: Problem, run: Run = Run()) -> Sums:  # noqa: B008  (immut
         with evaluate_eagerly():  # cells depend on numbers, which must be known
             sums = _sum_refined(problem, run)
     elif is_traced(problem):
-        _refuse_checkpoint(run)
+        run.refuse_checkpoint()
         sums = _estimate_errors(problem, problem.weights, complete, _sum_at_once(problem))
     else:
         layout = lay_out(problem, (problem.mesh, *coarser_meshes(problem.mesh)))
@@ -145,14 +145,6 @@ def average_over_group(problem: Problem) -> Callable[[Array], Array]:
     return averaged(problem.mesh.operations, problem.all_quantities, problem.model.dimension)
 
 
-def _refuse_checkpoint(run: Run) -> None:
-    if run.checkpoint is not None:
-        raise ValueError(
-            "Argument `checkpoint` must be None inside jit, grad and vmap, "
-            f"but is {run.checkpoint!r}."
-        )
-
-
 def _sum_at_once(problem: Problem) -> MeshSums:
     """As `_sum_in_segments`, in one computation that a derivative goes through."""
     observable = problem.observable
@@ -168,22 +160,19 @@ def _sum_in_segments(problem: Problem, layout: Layout, run: Run) -> MeshSums:
     mesh, levels = problem.mesh, problem.levels
     meshes = coarser_meshes(mesh)
     about = cache(partial(_describe_run, problem, layout))
-    if distributed.size() > 1:  # what cannot be compared is refused before the sum
-        about()
-    partial_sums = PartialSums(run.checkpoint, about)
+    segmented = SegmentedRun(Bar(run.progress, mesh.size), run.checkpoint, about)
     code = integrand_code(problem.observable, problem.model, mesh, problem.degeneracy)
-    known = partial_sums, about, code, layout
     quietly = lambda stage, other: _sum(  # noqa: E731
-        problem, layout, other, _Segments(stage, *known, 0, False)
+        problem, layout, other, _SegmentedSum(stage, segmented, code, layout)
     )
     first, edges = quietly("coarser", meshes[0])
-    shown = _Segments("mesh", *known, mesh.size, run.progress)
+    shown = _SegmentedSum("mesh", segmented, code, layout, points=mesh.size)
     fine, extremes = _sum(problem, layout, mesh, shown)
     metal = has_fermi_surface(extremes, edges, levels, not mesh.fills_cells)
     noisy, coarse = is_noisy(fine, first, metal, levels), [first]
     if np.any(noisy):
         coarse += [quietly(f"coarser {i}", x)[0] for i, x in enumerate(meshes[1:], 1)]
-    partial_sums.finish()
+    segmented.finish()
     return MeshSums(fine, coarse, noisy, len(coarse), extremes, edges)
 
 
@@ -191,8 +180,7 @@ def sum_over_meshes(problem: Problem, meshes: Sequence[Mesh]) -> list[tuple[Arra
     """The sums over several meshes of one domain, without errors, by one compiled program."""
     layout = lay_out(problem, tuple(meshes))
     code = integrand_code(problem.observable, problem.model, meshes[0], problem.degeneracy)
-    nothing = PartialSums(None, dict)
-    quiet = _Segments("", nothing, dict, code, layout, 0, False)
+    quiet = _SegmentedSum("", SegmentedRun(Bar(False, 0), None, dict), code, layout)
     return [_sum(problem, layout, mesh, quiet) for mesh in meshes]
 
 
@@ -408,51 +396,43 @@ def _at_once(job: TileSum, start, tiles: int):
     return _add_tiles(job, start, 0, tiles)
 
 
-class _Segments(NamedTuple):
+class _SegmentedSum(NamedTuple):
     """All tiles, some thousand k-points at a time, on all devices and processes."""
 
     stage: str
-    partial_sums: PartialSums
-    about: Callable[[], dict[str, str]]
+    run: SegmentedRun
     code: str | None
     layout: Layout
-    points: int
-    progress: bool | None
+    points: int = 0
 
     def __call__(self, job: TileSum, start, tiles: int):
         length, fixed = self.layout.segment, self.layout.sizes.fixed
-        state = self.partial_sums.resume(self.stage, start)
-        mine = range(0, tiles, length)[distributed.rank() :: distributed.size()]
-        devices = workers(self.layout.matrix_size)[: max(1, len(mine) - state[0])]
-        placed = dict.fromkeys(devices, (job, start))
-        if len(mine) > 1:  # else the only call puts the arrays where they are wanted
-            placed = {
-                device: eqx.combine(
-                    jax.device_put(_select_arrays((job, start)), device), (job, start)
-                )
-                for device in set(devices)
-            }
 
-        def sum_segment(first, device):
-            count = length if fixed else np.asarray(min(length, tiles - first))
-            with jax.default_device(device), limited_library(self.layout.matrix_size):
-                where = np.asarray(first), count
-                part = _run_tiles(*placed[device], *where, code=self.code)
-                return jax.block_until_ready(part)
+        def prepare_lanes(devices):
+            placed = dict.fromkeys(devices, (job, start))
+            if tiles > length:  # else the only call puts the arrays where they are wanted
+                arrays = _select_arrays((job, start))
+                for device in set(devices):
+                    placed[device] = eqx.combine(jax.device_put(arrays, device), (job, start))
 
-        parts = in_order(sum_segment, mine[state[0] :], devices)
-        size = -(-self.points // max(1, len(mine)))
-        progress = self.progress if distributed.rank() == 0 else False
-        try:
-            for part in track(parts, size, self.points, state[0], progress):
-                done, totals = state
-                state = done + 1, _merge_totals(totals, jax.tree.map(np.asarray, part))
-                self.partial_sums.keep(self.stage, *state, now=state[0] == len(mine))
-                distributed.check()
-        except BaseException:  # Ctrl-C too
-            self.partial_sums.keep(self.stage, *state, now=True)
-            raise
-        return distributed.total(state[1], _merge_totals, self.about)
+            def sum_segment(first, device):
+                count = length if fixed else np.asarray(min(length, tiles - first))
+                with jax.default_device(device), limited_library(self.layout.matrix_size):
+                    where = np.asarray(first), count
+                    part = _run_tiles(*placed[device], *where, code=self.code)
+                    return jax.block_until_ready(part)
+
+            return sum_segment
+
+        segments = Segments(
+            range(0, tiles, length),
+            self.points,
+            workers(self.layout.matrix_size),
+            prepare_lanes,
+            add=_merge_totals,
+            merge=_merge_totals,
+        )
+        return self.run.add_segments(self.stage, segments, start)
 
 
 def _select_arrays(tree):

@@ -133,3 +133,15 @@ class Run:
             ValueError: `checkpoint` is neither a path, nor a `Checkpoint`, nor None.
         """
         return cls(progress, as_checkpoint(checkpoint))
+
+    def refuse_checkpoint(self) -> None:
+        """Check that there is no checkpoint, where numbers are traced.
+
+        Raises:
+            ValueError: there is one.
+        """
+        if self.checkpoint is not None:
+            raise ValueError(
+                "Argument `checkpoint` must be None inside jit, grad and vmap, "
+                f"but is {self.checkpoint!r}."
+            )

@@ -1,6 +1,8 @@
 """Spin-transfer torque of an exchange-split band: the public function, its checks and result."""
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
+from importlib.metadata import version
 
 import equinox as eqx
 import jax
@@ -9,12 +11,18 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Complex, Float, Int
 
 from jaxspin.engine.annotations import Numbers
+from jaxspin.engine.checkpoint import CheckpointLike, describe
+from jaxspin.engine.eager import evaluate_eagerly
+from jaxspin.engine.identity import code_is_fixed, operations
 from jaxspin.engine.programs import program
+from jaxspin.engine.progress import Bar
+from jaxspin.engine.segments import ItemMap, OneProgram, SegmentedRun
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.validate import check_vector
 from jaxspin.engine.xla import map_in_pieces
 from jaxspin.integration.levels import Levels
+from jaxspin.integration.problem import Run
 from jaxspin.responses.origin import record_origin
 from jaxspin.responses.response_set import ResponseSet
 from jaxspin.spin_transfer.checks import check_collisions, check_input
@@ -42,9 +50,12 @@ from jaxspin.surfaces.thermal import (
     Findings,
     ThermalLevels,
     energies_of_level,
+    move_axes_last,
     nodes_at,
+    portion_of_levels,
     refuse_findings,
     scan_temperatures,
+    thermal_energies,
 )
 from jaxspin.units import HBAR_EV_PS
 
@@ -105,6 +116,8 @@ def spin_transfer_torque(
     *,
     spin_relaxation_time: Float[ArrayLike, ""] | None = None,
     slow_modes: SlowModes = KEEP,
+    progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
 ) -> SpinTransferTorque:
     """Spin density and torque in a field eE_j and a gradient ∂_i m_b of the magnetisation.
 
@@ -120,6 +133,7 @@ def spin_transfer_torque(
         scattering_time: τ at mu, ps; at other energies τ is ∝ 1/N.
         spin_relaxation_time: τ_s of a further relaxation of all spins, ps; None has none.
         slow_modes: `KeepSlowModes()` or `DropSlowModes()`.
+        progress, checkpoint: as in `anomalous_hall`.
     Returns:
         `SpinTransferTorque`, with χ in ħ Å^(2−d)/eV².
     Raises:
@@ -132,8 +146,8 @@ def spin_transfer_torque(
     model.check(magnetization)
     collisions = build_collisions(scattering_time, spin_relaxation_time, slow_modes)
     m = jnp.array(magnetization, dtype=jnp.result_type(float))
-    solve_levels = partial(_solve_levels, model, surface, m, collisions)
-    response, findings = scan_temperatures(solve_levels, levels)
+    magnet = Magnet(model, surface, collisions)
+    response, findings = _solve_levels(magnet, m, levels, Run.of(progress, checkpoint))
     check_result(response, findings, levels, slow_modes)
     times = {"scattering_time": scattering_time, "spin_relaxation_time": spin_relaxation_time}
     origin = record_origin(
@@ -144,6 +158,7 @@ def spin_transfer_torque(
     return _assemble_result(response, known, Circumstances(levels, m, info, origin))
 
 
+@evaluate_eagerly()
 def _assemble_result(
     response: "SpinResponse", known: float, circumstances: Circumstances
 ) -> SpinTransferTorque:
@@ -184,6 +199,14 @@ def build_collisions(scattering_time, spin_relaxation_time, slow_modes) -> Colli
     )
 
 
+class Magnet(eqx.Module):
+    """An exchange model, a rule for its Fermi surface, and its collisions."""
+
+    model: ExchangeModel
+    surface: FermiSurfaceRule
+    collisions: Collisions
+
+
 class Shells(eqx.Module):
     """The shells of one level: at mu, and around it at a temperature."""
 
@@ -220,29 +243,87 @@ class SpinResponse(eqx.Module):
     present: Bool[Array, ""]
 
 
-@program
 def _solve_levels(
-    model, surface, m, collisions: Collisions, levels: ThermalLevels
+    magnet: Magnet, m: Float[Array, " 3"], levels: Levels, run: Run
+) -> tuple[SpinResponse, Findings]:
+    """Every level, in segments; in one program where numbers are traced.
+
+    Raises:
+        ValueError: a checkpoint of another computation, or of one that is traced.
+        RuntimeError: of several processes one has died.
+    """
+    if is_traced(magnet, m, levels):
+        run.refuse_checkpoint()
+        return scan_temperatures(partial(_solve_temperature, magnet, m, OneProgram()), levels)
+
+    def describe_part(thermal):
+        mu = jax.ShapeDtypeStruct((1,), jnp.result_type(float))
+        return operations(partial(_respond_at_levels, magnet, m, thermal), mu)
+
+    with evaluate_eagerly(), code_is_fixed():
+        about = cache(partial(describe_run, magnet, levels, describe_part, magnetization=m))
+        bar = Bar(run.progress, levels.temperatures.size * levels.mu.size, unit=" levels")
+        segmented = SegmentedRun(bar, run.checkpoint, about)
+        solve = partial(_solve_temperature, magnet, m, segmented)
+        solution = scan_temperatures(solve, levels)
+        segmented.finish()
+    return solution
+
+
+def describe_run(
+    magnet: Magnet, levels: Levels, describe_part: Callable, **parts: Array
+) -> dict[str, str]:
+    """Description of a run, in which a checkpoint and other processes must agree.
+
+    Args:
+        describe_part: digest of the operations at kT, which is None at T = 0.
+        parts: what else is an input, by name.
+    """
+    model, surface, collisions = magnet.model, magnet.surface, magnet.collisions
+    inputs = describe(model=model, surface=surface, levels=levels, collisions=collisions, **parts)
+    kinds = {thermal is None: thermal for thermal in thermal_energies(levels)}
+    codes = {
+        f"response at T {'=' if cold else '>'} 0": describe_part(thermal)
+        for cold, thermal in kinds.items()
+    }
+    return {"jaxspin": version("jaxspin"), **inputs, **codes}
+
+
+def _solve_temperature(
+    magnet: Magnet, m, items: ItemMap, levels: ThermalLevels
 ) -> tuple[SpinResponse, tuple[Diagnostic, ...]]:
     """Every Fermi energy, their axis first, and what to look at on the Fermi surfaces."""
-    model = model.prepared()
+    respond = partial(_respond_at_levels, magnet, m, levels.thermal)
+    band = ScalarBand(magnet.model)
+    portion = portion_of_levels(magnet.surface, band, levels.thermal, _NODES)
+    responses, findings = items.map_items("levels", respond, levels.mu, portion)
+    return responses, move_axes_last(findings, 2)
+
+
+_NODES = 2**12  # in a segment
+
+
+@program
+def _respond_at_levels(
+    magnet: Magnet, m, thermal: Float[Array, ""] | None, mu: Float[Array, " e"]
+) -> tuple[SpinResponse, tuple[Diagnostic, ...]]:
+    model = magnet.model.prepared()
 
     def respond_at(energy):
-        shells, findings = find_shells(model, surface, energy, levels.thermal)
-        return average_shells(model, shells, m, collisions), findings
+        shells, findings = find_shells(model, magnet.surface, energy, thermal)
+        return average_shells(model, shells, m, magnet.collisions), findings
 
-    responses, findings = map_in_pieces(respond_at, levels.mu)
-    return responses, _move_levels_last(findings)
+    return map_in_pieces(respond_at, mu)
 
 
 def find_shells(
     model, surface, mu, thermal: Float[Array, ""] | None
 ) -> tuple[Shells, tuple[Diagnostic, ...]]:
-    """The shells of one level; kT in eV, None at T = 0."""
+    """The shells of one level, and findings at each of its energies; kT in eV, None at T = 0."""
     scalar = ScalarBand(model)
     energies = energies_of_level(surface, scalar, mu, thermal)
     every, findings = nodes_at(surface, scalar, jax.tree.map(lambda x: x[None], energies))
-    every = jax.tree.map(lambda x: x[0], every)
+    every, findings = jax.tree.map(lambda x: x[0], (every, findings))
     present = jnp.any(every.weight > 0, axis=1)
     shells = map_in_pieces(lambda nodes: build_shell(model, _fill_empty(nodes)), every)
     density = jax.vmap(lambda s: s.density)(shells)
@@ -250,11 +331,6 @@ def find_shells(
     refused = jnp.array([jnp.any(finding.found) for finding in findings]).any()
     middle = jnp.where(energies.rule_index == 0, density[0], density[energies.first])
     return Shells(shells, energies, density / middle, present, refused, misfit), findings
-
-
-def _move_levels_last(findings: tuple[Diagnostic, ...]) -> tuple[Diagnostic, ...]:
-    """Findings of a map over levels, their axis last."""
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), findings)
 
 
 def _fill_empty(nodes: FermiSurface) -> FermiSurface:
@@ -327,6 +403,7 @@ def _norm_ratio(part, whole) -> Float[Array, ""]:
     return jnp.linalg.norm(part.ravel()) / jnp.where(size == 0, 1, size)
 
 
+@evaluate_eagerly()
 def collect_info(response: SpinResponse, scattering_time) -> dict[str, Array]:
     """The worst of all levels."""
     slowest = jnp.min(response.solution.rates[:, 0])
@@ -345,6 +422,7 @@ def collect_info(response: SpinResponse, scattering_time) -> dict[str, Array]:
 # --- what only the calculation can know -----------------------------------------------------------
 
 
+@evaluate_eagerly()  # known inside the user's jit of other things
 def check_result(response: SpinResponse, findings: Findings, levels: Levels, slow_modes) -> None:
     """The calculation holds; warnings where it hardly does.
 

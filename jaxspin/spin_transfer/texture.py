@@ -1,35 +1,42 @@
 """The torque on a magnetisation that varies in space: domain walls, skyrmions, any grid of m."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from jaxspin.engine.checkpoint import CheckpointLike
+from jaxspin.engine.eager import evaluate_eagerly
+from jaxspin.engine.identity import code_is_fixed, operations
 from jaxspin.engine.programs import program
+from jaxspin.engine.progress import Bar
+from jaxspin.engine.segments import ItemMap, OneProgram, Portion, SegmentedRun
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import check_finite, check_vector, is_positive, shortened
-from jaxspin.engine.xla import map_in_pieces
+from jaxspin.engine.xla import map_in_batches
 from jaxspin.integration.levels import Levels
+from jaxspin.integration.problem import Run
 from jaxspin.spin_transfer.checks import check_input, check_one_level
 from jaxspin.spin_transfer.exchange_models import ExchangeModel
 from jaxspin.spin_transfer.response import (
     KEEP,
-    Collisions,
+    Magnet,
+    Shells,
     SpinResponse,
     average_shells,
     build_collisions,
     check_result,
     collect_info,
+    describe_run,
     find_shells,
 )
 from jaxspin.spin_transfer.slow_modes import SlowModes
 from jaxspin.surfaces import FermiSurfaceRule
 from jaxspin.surfaces.base import Diagnostic
-from jaxspin.surfaces.thermal import ThermalLevels, scan_temperatures
+from jaxspin.surfaces.thermal import Findings, ThermalLevels, move_axes_last, scan_temperatures
 
 
 class TextureTorque(eqx.Module):
@@ -72,6 +79,8 @@ def texture_torque(
     field: ArrayLike | Sequence,
     spin_relaxation_time: Float[ArrayLike, ""] | None = None,
     slow_modes: SlowModes = KEEP,
+    progress: bool | None = None,
+    checkpoint: CheckpointLike = None,
 ) -> TextureTorque:
     """Spin density and torque of an electric field in a magnetisation m(r), point by point.
 
@@ -86,6 +95,7 @@ def texture_torque(
         spacing: distance of the points along each axis of the grid, Å.
         field: eE, with E the electric field and e > 0, eV/Å; 1e-10 of E in V/m.
         scattering_time, ...: as of `spin_transfer_torque`.
+        progress, checkpoint: as in `anomalous_hall`.
     Raises:
         ValueError: as `spin_transfer_torque`; several levels; a grid with fewer than three points
             along an axis.
@@ -95,9 +105,8 @@ def texture_torque(
     check_vector("field", field, d := model.dimension, f"{d} finite numbers (eV/Angstrom)")
     collisions = build_collisions(scattering_time, spin_relaxation_time, slow_modes)
     m = _check_texture(model, texture, spacing)
-    points = m.reshape(3, -1)
-    respond = partial(_solve_points, model, surface, points, collisions)
-    response, findings = scan_temperatures(respond, levels)
+    magnet = Magnet(model, surface, collisions)
+    response, findings = _solve_texture(magnet, m, levels, Run.of(progress, checkpoint))
     check_result(response, findings, levels, slow_modes)
     drive = jnp.asarray(field, dtype=jnp.result_type(float))
     dressed, slopes = response.solution.dressed, find_gradient(m, spacing, model.dimension)
@@ -110,25 +119,58 @@ def texture_torque(
     return TextureTorque(*fields, distances, model.dimension, info)
 
 
-@program
+def _solve_texture(
+    magnet: Magnet, m: Float[Array, "3 *grid"], levels: Levels, run: Run
+) -> tuple[SpinResponse, Findings]:
+    """χ at each point, in segments; in one program where numbers are traced.
+
+    Raises:
+        ValueError: a checkpoint of another computation, or of one that is traced.
+        RuntimeError: of several processes one has died.
+    """
+    points = m.reshape(3, -1).T
+    if is_traced(magnet, m, levels):
+        run.refuse_checkpoint()
+        return scan_temperatures(partial(_solve_points, magnet, points, OneProgram()), levels)
+
+    def describe_part(thermal):
+        level = ThermalLevels(jnp.asarray(levels.mu), thermal)
+        return operations(partial(_solve_points, magnet, points[:1], OneProgram()), level)
+
+    with evaluate_eagerly(), code_is_fixed():
+        about = cache(partial(describe_run, magnet, levels, describe_part, texture=m))
+        segmented = SegmentedRun(
+            Bar(run.progress, len(points), unit=" points"), run.checkpoint, about
+        )
+        solution = scan_temperatures(partial(_solve_points, magnet, points, segmented), levels)
+        segmented.finish()
+    return solution
+
+
 def _solve_points(
-    model, surface, m: Float[Array, "3 r"], collisions: Collisions, level: ThermalLevels
+    magnet: Magnet, points: Float[Array, "r 3"], items: ItemMap, level: ThermalLevels
 ) -> tuple[SpinResponse, tuple[Diagnostic, ...]]:
-    """χ at each point, the axis of points first, at one level."""
-    model = model.prepared()
-    shells, findings = find_shells(model, surface, level.mu[0], level.thermal)
-    points = m.shape[1]
-    batches = -(-points // _BATCH)
-    batch = -(-points // batches)
-    numbers = jnp.minimum(jnp.arange(batches * batch), points - 1).reshape(batches, batch)
-    at = lambda point: average_shells(model, shells, m[:, point], collisions)  # noqa: E731
-    responses = map_in_pieces(jax.vmap(at), numbers)
-    flatten = lambda x: x.reshape(-1, *x.shape[2:])[:points]  # noqa: E731
-    responses: SpinResponse = jax.tree.map(flatten, responses)
-    return responses, findings
+    """χ at each point, the axis of points first, and what to look at on the Fermi surfaces."""
+    shells, findings = _find_level_shells(magnet, level)
+    respond = partial(_respond_at_points, magnet, shells)
+    responses = items.map_items("points", respond, points, Portion(_SEGMENT))
+    return responses, move_axes_last(findings, 1)
+
+
+@program
+def _find_level_shells(magnet: Magnet, level: ThermalLevels):
+    return find_shells(magnet.model.prepared(), magnet.surface, level.mu[0], level.thermal)
+
+
+@program
+def _respond_at_points(magnet: Magnet, shells: Shells, points: Float[Array, "r 3"]) -> SpinResponse:
+    model = magnet.model.prepared()
+    respond = lambda point: average_shells(model, shells, point, magnet.collisions)  # noqa: E731
+    return map_in_batches(respond, points, _BATCH)
 
 
 _BATCH = 32  # points at a time: some 10 MB for 500 nodes
+_SEGMENT = 256  # points
 
 
 def find_gradient(

@@ -16,8 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jaxspin.engine.programs import known_by_shape
+from jaxspin.engine.segments import Portion
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.xla import map_in_pieces, repeat
+from jaxspin.engine.xla import map_in_batches, repeat
 from jaxspin.integration.levels import Levels
 from jaxspin.models.base import Model
 from jaxspin.surfaces.base import (
@@ -39,6 +41,7 @@ _BISECTIONS = 40  # of one kT
 # one: relative errors up to 6e-8, in the median 1e-11, none above the difference of the two rules,
 # which is 40 times the error in the median. With 13 nodes it is below the error in one case of 13.
 _NODES = (14, 12)
+_PANELS = 4
 
 
 class Energies(eqx.Module):
@@ -213,7 +216,7 @@ def _find_extremum(model, sides: Outline):
 def nodes_at(
     surface: FermiSurfaceRule, model: Model, energies: Energies
 ) -> tuple[FermiSurface, tuple[Diagnostic, ...]]:
-    """The nodes at energies of shape (levels, e), and the findings that matter, their axes last.
+    """The nodes at energies of shape (levels, e), and the findings that matter; these axes first.
 
     Where something was found the weights are NaN if that matters, and 0 if not: inside jit that is
     all one can do.
@@ -223,8 +226,7 @@ def nodes_at(
     find = lambda point: _select_rule(surface, point[1]).find(model, point[0])  # noqa: E731
     points = (energies.energies.ravel(), rules)
     slots = jax.eval_shape(find, jax.tree.map(lambda x: x[0], points))[0].weight.size
-    batch = int(np.clip(_NODES_IN_MEMORY // slots, 1, len(rules)))
-    nodes, findings = map_in_pieces(find, points, batch_size=batch)
+    nodes, findings = map_in_batches(find, points, max(1, _NODES_IN_MEMORY // slots))
     wrong = [_any_of_point(finding.found) for finding in findings]
     wrong = jnp.any(jnp.stack(wrong), axis=0) if wrong else jnp.zeros(len(rules), bool)
     spoilt = jnp.where(energies.has_share.ravel(), jnp.nan, 0)
@@ -233,7 +235,7 @@ def nodes_at(
     relevant = tuple(
         _restrict_finding(finding, energies.counts_in_first.ravel()) for finding in findings
     )
-    return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), nodes), relevant
+    return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), (nodes, relevant))
 
 
 _NODES_IN_MEMORY = 4000  # each with some hundred matrices, of its ray and of its root
@@ -244,9 +246,35 @@ def _any_of_point(found: Bool[Array, "p *a"]) -> Bool[Array, " p"]:
 
 
 def _restrict_finding(finding: Diagnostic, matters: Bool[Array, " p"]) -> Diagnostic:
-    """Return a finding at all points, with their axis last, where it matters."""
-    finding = jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), finding)
+    """Return a finding at all points where it matters."""
+    matters = matters.reshape(-1, *(1,) * (finding.found.ndim - 1))
     return eqx.tree_at(lambda f: f.found, finding, finding.found & matters)
+
+
+def move_axes_last(findings: tuple[Diagnostic, ...], axes: int) -> tuple[Diagnostic, ...]:
+    """Findings with their first axes, those of levels and energies, last."""
+    first = range(axes)
+    return jax.tree.map(lambda x: jnp.moveaxis(x, first, [i - axes for i in first]), findings)
+
+
+@known_by_shape
+def count_slots(surface: FermiSurfaceRule, model: Model) -> int:
+    """Number of nodes that a rule has room for on each surface of a model."""
+    mu = jax.ShapeDtypeStruct((), jnp.result_type(float))
+    find = lambda mu: surface.find(model.prepared(), mu)[0].weight  # noqa: E731
+    return jax.eval_shape(find, mu).size
+
+
+def number_of_energies(thermal: Float[Array, ""] | None) -> int:
+    """Number of energies of one level, of both rules."""
+    return 2 if thermal is None else sum(1 + _PANELS * number for number in _NODES)
+
+
+def portion_of_levels(
+    surface: FermiSurfaceRule, model: Model, thermal: Float[Array, ""] | None, nodes: int
+) -> Portion:
+    """As many levels as have so many nodes at all of their energies."""
+    return Portion(max(1, nodes // (number_of_energies(thermal) * count_slots(surface, model))))
 
 
 def _select_rule(surface: FermiSurfaceRule, number) -> FermiSurfaceRule:
@@ -278,14 +306,14 @@ def scan_temperatures(
         respond: results and diagnostics at all mu for one temperature.
     """
     mu = jnp.asarray(levels.mu, dtype=jnp.result_type(float))
-    every = [respond(ThermalLevels(mu, thermal)) for thermal in _thermal_energies(levels)]
+    every = [respond(ThermalLevels(mu, thermal)) for thermal in thermal_energies(levels)]
     results, findings = zip(*every, strict=True)
     if len(results) == 1:
         return results[0], findings
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results), findings
 
 
-def _thermal_energies(levels: Levels) -> list[Array | None]:
+def thermal_energies(levels: Levels) -> list[Array | None]:
     """kT of each temperature; one that is being traced is positive."""
     known = not is_traced(levels.temperature)
     return [

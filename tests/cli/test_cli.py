@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import jaxspin as js
 from jaxspin.cli import input_files
 from jaxspin.cli.commands import app
-from jaxspin.integration import integrate
+from jaxspin.engine import segments as engine_segments
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -505,14 +505,14 @@ def test_warnings_of_the_calculation_are_printed():
 def test_scan_with_a_checkpoint_goes_on_after_an_interruption(monkeypatch):
     """Each definition has its own file."""
     file = tiny(('"conventional"', '["conventional", "proper_corrected"]'))
-    track, sums = integrate.track, []
+    track, sums = engine_segments.track, []
 
     def counted(segments, *arguments):
         sums.append(segments)
         yield from track(segments, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(integrate, "track", counted)
+        patch.setattr(engine_segments, "track", counted)
         assert run("scan", file, "-o", "plain").exit_code == 0
     number, count = len(sums), itertools.count(1)
 
@@ -524,7 +524,7 @@ def test_scan_with_a_checkpoint_goes_on_after_an_interruption(monkeypatch):
             yield part
 
     with monkeypatch.context() as patch:
-        patch.setattr(integrate, "track", stopped_in_the_last)
+        patch.setattr(engine_segments, "track", stopped_in_the_last)
         result = run("scan", file, "-o", "kept", "--checkpoint", "sums.npz")
     assert result.exit_code != 0
     assert "The sums so far are in sums_proper_corrected.npz" in result.output

@@ -13,11 +13,11 @@ from interrupted import kill_and_resume
 from jax.experimental import io_callback
 
 import jaxspin as js
-from jaxspin.engine import checkpoint as module, distributed
+from jaxspin.engine import checkpoint as module, distributed, segments as engine_segments
 from jaxspin.engine.checkpoint import describe
 from jaxspin.engine.identity import operations
 from jaxspin.engine.tile_sizes import Sizes
-from jaxspin.integration import integrand, integrate, tiles
+from jaxspin.integration import integrand, tiles
 from jaxspin.models.lifted import NOTHING_ELSE, BasisConnection, Lifted
 from jaxspin.quantities import spin
 
@@ -42,7 +42,7 @@ def hall(model=MODEL, mesh=MESH, levels=LEVELS, **keywords):
 
 def interrupted(path, monkeypatch, after=13, exception=Interrupted):
     """A checkpoint of a sum that ended after some segments."""
-    track, count = integrate.track, itertools.count()
+    track, count = engine_segments.track, itertools.count()
 
     def short(segments, *arguments):
         for part in track(segments, *arguments):
@@ -51,7 +51,7 @@ def interrupted(path, monkeypatch, after=13, exception=Interrupted):
             yield part
 
     with monkeypatch.context() as patch:
-        patch.setattr(integrate, "track", short)
+        patch.setattr(engine_segments, "track", short)
         with pytest.raises(exception):
             hall(checkpoint=js.Checkpoint(path, seconds=0))
     assert path.exists()
@@ -71,13 +71,13 @@ def changed(path, **entries):
 def stages_kept(monkeypatch) -> list[str]:
     """A list to which the stage of every segment that is computed from now on is added."""
     computed = []
-    keep = integrate.PartialSums.keep
+    keep = module.PartialSums.keep
 
     def counted(self, stage, *arguments, **keywords):
         computed.append(stage)
         keep(self, stage, *arguments, **keywords)
 
-    monkeypatch.setattr(integrate.PartialSums, "keep", counted)
+    monkeypatch.setattr(module.PartialSums, "keep", counted)
     return computed
 
 

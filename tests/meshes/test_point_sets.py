@@ -9,10 +9,11 @@ import pytest
 from jaxtyping import Array, Float
 
 import jaxspin as js
+from jaxspin.engine import segments as engine_segments
 from jaxspin.engine.checkpoint import describe
 from jaxspin.engine.small_matrices import PAULI
 from jaxspin.engine.tile_sizes import Sizes
-from jaxspin.integration import integrate, tiles
+from jaxspin.integration import tiles
 from jaxspin.integration.problem import Problem
 from jaxspin.models.base import Model, parameter
 from jaxspin.quantities.charge import ANOMALOUS_HALL, CARRIER_DENSITY, DENSITY_OF_STATES
@@ -201,7 +202,7 @@ def test_goes_on_after_an_interruption(tmp_path, monkeypatch):
     monkeypatch.setattr(tiles, "sizes_for", lambda *model: Sizes(8, 16, False, True, False))
     mesh, levels, path = square(16), js.Levels([0.0, 0.657], 900.0), tmp_path / "sums.npz"
     expected = js.anomalous_hall(QWZ, mesh, levels)
-    track, count = integrate.track, itertools.count()
+    track, count = engine_segments.track, itertools.count()
 
     def short(segments, *arguments):
         for part in track(segments, *arguments):
@@ -210,7 +211,7 @@ def test_goes_on_after_an_interruption(tmp_path, monkeypatch):
             yield part
 
     with monkeypatch.context() as patch:
-        patch.setattr(integrate, "track", short)
+        patch.setattr(engine_segments, "track", short)
         with pytest.raises(KeyboardInterrupt):
             js.anomalous_hall(QWZ, mesh, levels, checkpoint=path)
     other = js.PointSet(mesh.k_points, mesh.weights + (np.arange(mesh.size) == 3))

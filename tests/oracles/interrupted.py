@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxspin.engine.checkpoint import PartialSums
 from jaxspin.engine.tile_sizes import sizes_for
-from jaxspin.integration import integrate, tiles
+from jaxspin.integration import tiles
 
 LIMIT = 120  # seconds for any process
 
@@ -98,13 +99,13 @@ def small_segments(pause: float = 0.0) -> None:
     """Segments of a thousand k-points, with a pause after each."""
 
     tiles.sizes_for = lambda *model: sizes_for(*model)._replace(segment=1024)
-    keep = integrate.PartialSums.keep
+    keep = PartialSums.keep
 
     def slowly(self, *arguments, **keywords):
         keep(self, *arguments, **keywords)
         time.sleep(pause)
 
-    integrate.PartialSums.keep = slowly
+    PartialSums.keep = slowly
 
 
 def compute(**keywords) -> np.ndarray:

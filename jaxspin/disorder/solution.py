@@ -1,0 +1,303 @@
+"""The mechanisms of a disordered conductor at every level: its Fermi surfaces, the sea, the
+collisions at each energy, and averages over energies.
+
+Outside of jit the surfaces and the energies are done in segments (`engine.segments`).
+"""
+
+from functools import cache, partial
+from importlib.metadata import version
+from typing import cast
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxspin.disorder.collision import RangedScattering, Scattering, remove_charge, scattering_rate
+from jaxspin.disorder.contributions import sum_mechanisms
+from jaxspin.disorder.fermi_sea import FermiSea, default_mesh, fermi_sea
+from jaxspin.disorder.fermi_states import find_states
+from jaxspin.disorder.scatterers import DENSE_STATES, Disorder
+from jaxspin.engine.checkpoint import describe
+from jaxspin.engine.eager import evaluate_eagerly
+from jaxspin.engine.identity import code_is_fixed, operations
+from jaxspin.engine.programs import program
+from jaxspin.engine.progress import Bar
+from jaxspin.engine.segments import ItemMap, OneProgram, Portion, SegmentedRun
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.tolerances import CONSERVED
+from jaxspin.engine.xla import map_in_batches, map_in_pieces
+from jaxspin.integration.levels import Levels
+from jaxspin.integration.problem import Run
+from jaxspin.meshes.mesh import Mesh
+from jaxspin.models.base import Model, number_of_bands
+from jaxspin.surfaces import FermiSurface, FermiSurfaceRule
+from jaxspin.surfaces.base import Diagnostic
+from jaxspin.surfaces.thermal import (
+    Energies,
+    Findings,
+    ThermalLevels,
+    count_slots,
+    energies_of_level,
+    move_axes_last,
+    nodes_at,
+    number_of_energies,
+    portion_of_levels,
+    scan_temperatures,
+    thermal_energies,
+)
+
+#: The mechanisms, in the order in which they are added.
+MECHANISMS = ("drude", "intrinsic", "extrinsic", "side_jump", "skew", "third_cumulant")
+
+
+class Conductor(eqx.Module):
+    """A model, a rule for its Fermi surface, its disorder, and the mesh of its filled bands."""
+
+    model: Model
+    surface: FermiSurfaceRule
+    disorder: Disorder
+    sea: Mesh | None
+
+
+class EnergyResponse(eqx.Module):
+    """The mechanisms at one energy, and the numbers by which they are judged."""
+
+    #: Each of `MECHANISMS`, operators, fields.
+    mechanisms: Float[Array, "m o d"]
+    charge: Float[Array, ""]
+    sea_error: Float[Array, "o d"]
+    #: The mesh of the sea has room for this surface.
+    sea_fits: Array
+    states: Array
+    #: The rates of all states are positive.
+    is_scattered: Array
+    gap: Float[Array, ""]
+    level_width: Float[Array, ""]
+    gap_over_width: Float[Array, ""]
+    slowest_relaxation: Float[Array, ""]
+
+
+class LevelResponse(eqx.Module):
+    """The average of one level, and the extremes at the energies it is made of."""
+
+    worst: EnergyResponse
+    mechanisms: Float[Array, "m o d"]
+    #: The same by a second rule for the surface and for the energies.
+    second_rule: Float[Array, "m o d"]
+    sea_error: Float[Array, "o d"]
+
+
+def solve_levels(conductor: Conductor, levels: Levels, run: Run) -> tuple[LevelResponse, Findings]:
+    """The mechanisms at every level, temperatures outermost; in segments, each a compiled program.
+
+    Where numbers are traced all is one program.
+
+    Raises:
+        ValueError: a checkpoint of another computation, or of one that is traced.
+        RuntimeError: of several processes one has died.
+    """
+    if is_traced(conductor, levels):
+        run.refuse_checkpoint()
+        return scan_temperatures(partial(_solve_at_once, conductor), levels)
+    with evaluate_eagerly(), code_is_fixed():
+        energies = levels.mu.size * sum(map(number_of_energies, thermal_energies(levels)))
+        about = cache(partial(_describe_run, conductor, levels))
+        bar = Bar(run.progress, 2 * energies, unit=" energies")  # once found, once solved
+        segmented = SegmentedRun(bar, run.checkpoint, about)
+        solution = scan_temperatures(partial(_solve_temperature, conductor, segmented), levels)
+        segmented.finish()
+    return solution
+
+
+@program
+def _solve_at_once(conductor: Conductor, levels: ThermalLevels):
+    return _solve_temperature(conductor, OneProgram(), levels)
+
+
+def _solve_temperature(
+    conductor: Conductor, items: ItemMap, levels: ThermalLevels
+) -> tuple[LevelResponse, tuple[Diagnostic, ...]]:
+    """Every Fermi energy, their axis first, and what to look at on the Fermi surfaces."""
+    surfaces = items.map_items(
+        "surfaces",
+        partial(_find_surfaces, conductor, levels.thermal),
+        levels.mu,
+        _portion_of_levels(conductor, levels.thermal),
+    )
+    mesh = conductor.sea
+    if mesh is None:
+        mesh = _choose_mesh(conductor, surfaces)
+    solve = partial(_respond_at_energies, conductor, _integrate_sea(conductor.model, mesh))
+    shape = surfaces.energies.energies.shape
+    every = (surfaces.energies.energies, surfaces.nodes)
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), every)
+    responses = items.map_items("energies", solve, flat, _portion_of_energies(conductor))
+    responses = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), responses)
+    return _average_levels(surfaces.energies, responses), move_axes_last(surfaces.findings, 2)
+
+
+def _join_nodes(x: Float[Array, "m e *d a"]) -> Float[Array, "*d _"]:
+    """The nodes of all energies on one axis, the last."""
+    every = jnp.moveaxis(x.reshape(-1, *x.shape[2:]), 0, -2)
+    return every.reshape(*every.shape[:-2], -1)
+
+
+# Of the states of all energies in a segment; a tenth of a second for two bands on a slow core.
+_NUMBERS = 2**16
+_MOST = 256
+
+
+def _portion_of_levels(conductor: Conductor, thermal: Float[Array, ""] | None) -> Portion:
+    """The levels whose surfaces are found in a segment; on the bar each energy counts."""
+    portion = portion_of_levels(conductor.surface, conductor.model, thermal, _NODES)
+    return portion._replace(points=number_of_energies(thermal))
+
+
+_NODES = 2**15  # a tenth of a second for two bands and a contour on a slow core
+
+
+def _portion_of_energies(conductor: Conductor) -> Portion:
+    """The energies of a segment, from the memory that one takes."""
+    states = count_slots(conductor.surface, conductor.model)
+    size = conductor.disorder.memory(states, number_of_bands(conductor.model))
+    return Portion(max(1, min(_MOST, _NUMBERS // size)))
+
+
+@program
+def _find_surfaces(conductor: Conductor, thermal: Float[Array, ""] | None, mu) -> "_Surfaces":
+    model = conductor.model.prepared()
+    at_level = partial(energies_of_level, conductor.surface, model, thermal=thermal)
+    energies = map_in_pieces(at_level, mu)
+    return _Surfaces(energies, *nodes_at(conductor.surface, model, energies))
+
+
+class _Surfaces(eqx.Module):
+    """The Fermi surfaces at the energies of some levels, axes (level, energy, ...)."""
+
+    energies: Energies
+    nodes: FermiSurface
+    findings: tuple[Diagnostic, ...]
+
+
+@program
+def _choose_mesh(conductor: Conductor, surfaces: _Surfaces) -> Mesh:
+    """The mesh of the sea for all levels."""
+    number = surfaces.energies.first
+    first = jax.tree.map(lambda x: _join_nodes(x[:, :number]), surfaces.nodes)
+    energies = surfaces.energies.energies[:, :number]
+    return default_mesh(conductor.model.prepared(), first, energies)
+
+
+@program
+def _integrate_sea(model: Model, mesh: Mesh) -> FermiSea:
+    return fermi_sea(model.prepared(), mesh)
+
+
+@program
+def _respond_at_energies(conductor: Conductor, sea: FermiSea, every) -> EnergyResponse:
+    """All mechanisms at energies, their axis first, with their nodes."""
+    conductor = eqx.tree_at(lambda c: c.model, conductor, conductor.model.prepared())
+    respond = lambda each: _respond_at_energy(conductor, sea, each[1], each[0])  # noqa: E731
+    return map_in_batches(respond, every, _portion_of_energies(conductor).size)
+
+
+def _respond_at_energy(conductor: Conductor, sea: FermiSea, nodes: FermiSurface, energy):
+    """All mechanisms at one energy."""
+    on_shell = find_states(conductor.model, nodes)
+    scattering = conductor.disorder.scattering(on_shell)
+    width = jnp.where(on_shell.is_occupied, scattering_rate(on_shell, scattering), 0)
+    intrinsic, error, fits = sea(conductor.model, on_shell, nodes.band, energy)
+    parts = sum_mechanisms(on_shell, scattering)
+    by_name = {"intrinsic": intrinsic, **vars(parts)}
+    return EnergyResponse(
+        mechanisms=jnp.stack([by_name[name] for name in MECHANISMS]),
+        charge=parts.charge,
+        sea_error=error,
+        sea_fits=fits,
+        states=jnp.sum(on_shell.is_occupied),
+        is_scattered=jnp.all((width > 0) | ~on_shell.is_occupied),
+        gap=jnp.min(on_shell.gap),
+        level_width=jnp.max(width),
+        gap_over_width=jnp.min(on_shell.gap / jnp.where(width > 0, width, 1)),
+        slowest_relaxation=_find_slowest_rate(scattering, width),
+    )
+
+
+_EIGENVALUES = 512  # unknowns up to which the relaxation rates cost little
+
+
+def _find_slowest_rate(scattering: Scattering, width: Float[Array, " a"]) -> Float[Array, ""]:
+    """The second eigenvalue of J0/2Γ; the first is the charge. NaN if it is not computed."""
+    scattering, width = jax.lax.stop_gradient((scattering, width))
+    if scattering.number_of_unknowns > DENSE_STATES:
+        return jnp.asarray(jnp.nan)
+    if scattering.number_of_unknowns > _EIGENVALUES:
+        return _detect_conserved(cast(RangedScattering, scattering), width)
+    rates = scattering.relaxation_rates()
+    return rates[1] if len(rates) > 1 else jnp.asarray(1.0)
+
+
+def _detect_conserved(scattering: RangedScattering, width: Float[Array, " a"]) -> Float[Array, ""]:
+    """0 but for rounding if a random source meets something conserved, else NaN."""
+    random = jnp.asarray(np.random.default_rng(20231119).normal(size=(1, width.size)))
+    source = remove_charge(random * width, scattering.weight)
+    n = scattering.solve_collisions(source)
+    longest = jnp.max(jnp.abs(n))  # of the order of 1/(relaxation rate)
+    return jnp.where(longest * CONSERVED.of(longest) > 1, 1 / longest, jnp.nan)
+
+
+@program
+def _average_levels(energies: Energies, responses: EnergyResponse) -> LevelResponse:
+    return jax.vmap(_average_energies)(energies, responses)
+
+
+def _average_energies(energies: Energies, responses: EnergyResponse) -> LevelResponse:
+    """The average over the energies of one level."""
+    first, second = energies.average(responses.mechanisms)
+    sea_error, _ = energies.average(responses.sea_error)
+
+    def find_extreme(select, x, otherwise):
+        where = energies.counts_in_first.reshape(-1, *(1,) * (x.ndim - 1))
+        return select(jnp.where(where, x, otherwise), axis=0)
+
+    least, most = partial(find_extreme, jnp.min), partial(find_extreme, jnp.max)
+    worst = EnergyResponse(
+        mechanisms=most(jnp.abs(responses.mechanisms), 0),
+        charge=most(responses.charge, 0),
+        sea_error=most(responses.sea_error, 0),
+        sea_fits=find_extreme(jnp.all, responses.sea_fits, True),
+        states=most(responses.states, 0),
+        is_scattered=find_extreme(jnp.all, responses.is_scattered, True),
+        gap=least(responses.gap, jnp.inf),
+        level_width=most(responses.level_width, 0),
+        gap_over_width=least(responses.gap_over_width, jnp.inf),
+        slowest_relaxation=least(responses.slowest_relaxation, jnp.inf),
+    )
+    return LevelResponse(worst, first, second, sea_error)
+
+
+def _describe_run(conductor: Conductor, levels: Levels) -> dict[str, str]:
+    """Description of a run, in which a checkpoint and other processes must agree."""
+    k = jax.ShapeDtypeStruct((conductor.model.dimension,), jnp.result_type(float))
+    kinds = {thermal is None: thermal for thermal in thermal_energies(levels)}
+    parts = {
+        f"response at T {'=' if cold else '>'} 0": operations(
+            partial(_solve_at_once, conductor), ThermalLevels(jnp.zeros(1), thermal)
+        )
+        for cold, thermal in kinds.items()
+    }
+    return {
+        "jaxspin": version("jaxspin"),
+        **describe(
+            model=conductor.model,
+            surface=conductor.surface,
+            levels=levels,
+            disorder=conductor.disorder,
+            sea=conductor.sea,
+        ),
+        "model.__call__": operations(conductor.model, k),
+        **parts,
+        "energies in a segment": str(_portion_of_energies(conductor).size),
+    }
