@@ -37,9 +37,6 @@ HERMITIAN = Tolerance(1e-8, 1e-4)
 ROTATION = Tolerance(1e-10, 1e-6)
 #: Elements of a rotation in coordinates of the lattice or of the mesh.
 ALIKE = Tolerance(1e-9, 1e-5)
-#: Volume of a cell to the product of its edges: far below any crystal (a sheared cell of angle 0.1°
-#: has 2e-3), far above rounding in single precision.
-FLAT = Tolerance(1e-5, 1e-5)
 #: Products of spin matrices.
 SPIN_ALGEBRA = Tolerance(1e-6, 1e-5)
 #: Bands, and averages over disorder, at k + G and at k: phases k·r of order 10 to 100.

@@ -15,7 +15,11 @@ import numpy as np
 from jaxtyping import Float, Inexact
 
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.tolerances import FLAT, HERMITIAN, ROTATION
+from jaxspin.engine.tolerances import HERMITIAN, ROTATION
+
+# Volume of a cell to the product of its edges: far below any crystal (a sheared cell of angle 0.1°
+# has 2e-3), far above rounding in either precision.
+_FLAT = 1e-5
 
 
 class _NotGiven:
@@ -126,7 +130,7 @@ def spans_volume(rows: Any) -> bool:
     known = np.asarray(rows)
     with np.errstate(all="ignore"):
         volume, box = abs(np.linalg.det(known)), np.prod(np.linalg.norm(known, axis=1))
-        return bool(volume > FLAT.of(known) * box)
+        return bool(volume > _FLAT * box)
 
 
 # --- refusals -------------------------------------------------------------------------------------
