@@ -1,6 +1,6 @@
 """Response of a disordered conductor to an electric field, by mechanism."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from jaxspin.integration import checks
 from jaxspin.integration.levels import Levels
 from jaxspin.integration.problem import Run
 from jaxspin.meshes.mesh import Mesh, check_product
+from jaxspin.meshes.point_set import PointSet
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
 from jaxspin.responses.origin import Origin, record_origin
@@ -34,6 +35,7 @@ from jaxspin.surfaces.thermal import (
     Findings,
     refuse_findings,
 )
+from jaxspin.symmetry.symmetric import Symmetric
 
 _SOURCE = "Burgos Atencia, Niu and Culcer, Phys. Rev. Research 4, 013001 (2022)"
 
@@ -113,7 +115,7 @@ def disordered_response(
     levels: Levels,
     disorder: Disorder,
     *,
-    sea: Mesh | None = None,
+    sea: Mesh | Symmetric | None = None,
     progress: bool | None = None,
     checkpoint: CheckpointLike = None,
 ) -> DisorderedResponse:
@@ -130,9 +132,9 @@ def disordered_response(
         surface: puts nodes on the Fermi surface: `FermiContour`, `FlowContour`, ...
         levels: Fermi energies and temperatures; σ(T) = ∫(−f')σ(ε) dε for elastic scattering.
         disorder: `ScalarDisorder`, `MatrixDisorder` or `FiniteRangeDisorder`.
-        sea: the mesh on which *filled* bands are integrated (`Grid`; `Plane`, `Disk`, `Space`,
-            `Ball`), whose radial nodes also serve on the rays to the Fermi surface. None takes a
-            `Grid` of 64² or 24³, or a `Plane` or `Space` that is scaled by the model.
+        sea: the mesh on which *filled* bands are integrated, whose radial nodes also serve on the
+            rays to the Fermi surface; the whole one of a `Symmetric` mesh and of a `PointSet`. None
+            takes a `Grid` of 64² or 24³, or a `Plane` or `Space` that is scaled by the model.
         progress, checkpoint: as in `anomalous_hall`.
     Returns:
         `DisorderedResponse`: for each mechanism a conductivity (temperature?, mu, flow, field) in
@@ -151,7 +153,7 @@ def disordered_response(
     >>> round(float(hall.value[0]), 11)
     0.03677121568
     """
-    conductor = Conductor(model, surface, disorder, sea)
+    conductor = Conductor(model, surface, disorder, _find_whole_mesh(sea))
     _check_input(conductor, levels)
     response, findings = solve_levels(conductor, levels, Run.of(progress, checkpoint))
     _check_result(response, findings, levels, conductor)
@@ -284,6 +286,22 @@ def _collect_info(response: LevelResponse) -> dict[str, Array]:
 
 
 # --- checks ---------------------------------------------------------------------------------------
+
+
+def _find_whole_mesh(sea: Mesh | Symmetric | None) -> Mesh | None:
+    """The mesh that the points of a sea are the irreducible ones of.
+
+    Which plane of a lattice the Fermi surface does not cross is seen on all points of the plane.
+    """
+    whole = sea.mesh if isinstance(sea, Symmetric) else sea
+    if isinstance(whole, PointSet):
+        if whole.grid is None:
+            raise ValueError(
+                "Argument `sea` must say of which grid its points are, but is a PointSet without: "
+                "give PointSet(..., grid=Grid(...)), or a Grid."
+            )
+        return whole.grid
+    return cast(Mesh | None, whole)
 
 
 @evaluate_eagerly()

@@ -973,6 +973,28 @@ def test_each_axis_of_the_sea_has_a_share_in_its_error():
     assert 5e-4 < off < float(r.info["sea_error"])
 
 
+@pytest.mark.filterwarnings("ignore:the sum over the Fermi sea")
+def test_sea_of_irreducible_points():
+    """They stand for the whole grid, on which alone one sees where the Fermi surface is not."""
+    model, rule, mu, _ = TABLE["qwz"]
+    grid = js.Grid((16, 16), 0.5)
+    u = (np.indices((8, 16)).reshape(2, -1).T + 0.5) / 16
+    half = js.PointSet(u, np.full(len(u), 2.0), grid=grid)
+    whole = respond(model, rule, mu, sea=grid)
+    for sea in (
+        half,
+        js.Symmetric(half, js.symmetry.INVERSION),
+        js.Symmetric(grid, js.symmetry.INVERSION),
+    ):
+        found = respond(model, rule, mu, sea=sea)
+        assert sigma(found, "intrinsic") == sigma(whole, "intrinsic")
+        assert found.info["sea_error"] == whole.info["sea_error"] > 0
+    with pytest.raises(ValueError, match="`sea` must say of which grid its points are"):
+        respond(model, rule, mu, sea=js.PointSet(u, np.ones(len(u))))
+    with pytest.raises(ValueError, match=r"`sea` must be a mesh .* Adaptive"):
+        respond(model, rule, mu, sea=js.Symmetric(js.Adaptive(grid, 1e-3), js.symmetry.INVERSION))
+
+
 def test_sea_inside_the_fermi_surface_is_refused():
     """The filled band beyond it was left out: at 1 eV 0.0548 with an error of 5e-8, not -0.0239."""
     with pytest.raises(ValueError, match=r"`sea` must reach beyond .* at mu = 0.8 eV does"):
