@@ -10,8 +10,7 @@ import jaxspin as js
 
 warnings.filterwarnings("ignore", "The torque density")  # of spins in the plane; here z is drawn
 number, radial, angles = (2, 30, 5) if "--quick" in sys.argv else (24, 200, 24)
-# eV, Fig. 2(b) of the paper
-fermi = {"GaAs": 0.015, "InAs": 0.040, "InSb": 0.060, "Ge (Liu 2023)": 0.020}
+fermi = {"GaAs": 0.015, "InAs": 0.040, "InSb": 0.060, "Ge (Liu 2023)": 0.020}  # eV, Fig. 2(b)
 
 
 def sigma(well, energies):

@@ -23,6 +23,7 @@ class WithOperators(Derived):
     Raises:
         ValueError: an operator has another shape or is not Hermitian; the model is downfolded.
 
+    >>> import numpy as np
     >>> import jaxspin as js
     >>> mirror = {"mirror": np.diag([1, -1, 1, -1])}
     >>> model = WithOperators(js.models.KaneMele(0.5, 1.0, 0.3), mirror)

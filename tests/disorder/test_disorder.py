@@ -981,11 +981,7 @@ def test_sea_of_irreducible_points():
     u = (np.indices((8, 16)).reshape(2, -1).T + 0.5) / 16
     half = js.PointSet(u, np.full(len(u), 2.0), grid=grid)
     whole = respond(model, rule, mu, sea=grid)
-    for sea in (
-        half,
-        js.Symmetric(half, js.symmetry.INVERSION),
-        js.Symmetric(grid, js.symmetry.INVERSION),
-    ):
+    for sea in (half, js.Symmetric(half, js.symmetry.INVERSION)):
         found = respond(model, rule, mu, sea=sea)
         assert sigma(found, "intrinsic") == sigma(whole, "intrinsic")
         assert found.info["sea_error"] == whole.info["sea_error"] > 0
