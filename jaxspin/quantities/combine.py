@@ -37,6 +37,10 @@ class Wrapped(Observable):
     def every_band(self) -> bool:
         return self.observable.every_band
 
+    @property
+    def filled_pairs(self) -> bool:
+        return self.observable.filled_pairs
+
     def __call__(self, bands):
         return self.observable(bands)
 
@@ -49,10 +53,6 @@ class Restricted(Wrapped):
     @property
     def smooth(self) -> bool:
         return self.observable.smooth
-
-    @property
-    def filled_pairs(self) -> bool:
-        return self.observable.filled_pairs
 
     def __call__(self, bands):
         chosen = jnp.zeros(bands.energies.shape[0]).at[jnp.array(self.bands)].set(1.0)[:, None]
@@ -72,10 +72,6 @@ class OfBands(Wrapped):
     def remote(self) -> bool:
         return False
 
-    @property
-    def filled_pairs(self) -> bool:
-        return self.observable.filled_pairs
-
 
 class Averaged(Wrapped):
     """An observable whose components are averaged over a group of symmetries.
@@ -90,10 +86,6 @@ class Averaged(Wrapped):
     @property
     def smooth(self) -> bool:
         return self.observable.smooth
-
-    @property
-    def filled_pairs(self) -> bool:
-        return self.observable.filled_pairs
 
     def __call__(self, bands):
         weights = self.observable(bands)

@@ -1,6 +1,5 @@
 """Checkpoints: a sum goes on from one to the same bits, and one of another sum is refused."""
 
-import itertools
 import json
 import shutil
 from functools import partial
@@ -10,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from interrupted import kill_and_resume
+from interruption import Interrupted, interrupt
 from jax.experimental import io_callback
 
 import jaxspin as js
-from jaxspin.engine import checkpoint as module, distributed, segments as engine_segments
+from jaxspin.engine import checkpoint as module, distributed
 from jaxspin.engine.checkpoint import describe
 from jaxspin.engine.identity import operations
 from jaxspin.engine.tile_sizes import Sizes
@@ -24,10 +24,6 @@ from jaxspin.quantities import spin
 MODEL = js.models.QiWuZhang(A=1.0, m=-1.0)
 MESH = js.Grid((64, 64))
 LEVELS = js.Levels(np.linspace(-1, 1, 11), 100.0)
-
-
-class Interrupted(Exception):
-    pass
 
 
 @pytest.fixture(autouse=True)
@@ -42,18 +38,7 @@ def hall(model=MODEL, mesh=MESH, levels=LEVELS, **keywords):
 
 def interrupted(path, monkeypatch, after=13, exception=Interrupted):
     """A checkpoint of a sum that ended after some segments."""
-    track, count = engine_segments.track, itertools.count()
-
-    def short(segments, *arguments):
-        for part in track(segments, *arguments):
-            if next(count) == after:
-                raise exception
-            yield part
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine_segments, "track", short)
-        with pytest.raises(exception):
-            hall(checkpoint=js.Checkpoint(path, seconds=0))
+    interrupt(monkeypatch, hall, path, after, exception)
     assert path.exists()
     return path
 

@@ -1,11 +1,10 @@
 """Computations in segments: they go on from a checkpoint to the same bits, one bar shows all."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from interruption import interrupt
 
 import jaxspin as js
 from jaxspin import spin_transfer as stt
@@ -23,10 +22,6 @@ CONTOUR, SEA = js.FermiContour(8), js.Plane(0.5, 24, 8)
 IRON, SHELL = stt.Ferromagnet(kinetic=5.7), js.FermiShell(6, 8)
 SCAN = js.Levels([0.8, 0.9, 1.0])
 WALL = stt.domain_wall(5, 10.0, 60.0, 0.004, angle=0.3)
-
-
-class Interrupted(Exception):
-    pass
 
 
 def use_small_segments(monkeypatch):
@@ -78,22 +73,6 @@ def count_segments(monkeypatch) -> list[tuple[int, Bar]]:
 
     monkeypatch.setattr(engine_segments, "track", counted)
     return seen
-
-
-def interrupt(monkeypatch, compute, path, after: int, exception=Interrupted):
-    """Leave the checkpoint of a computation that ended after some segments."""
-    track, count = engine_segments.track, itertools.count()
-
-    def short(parts, *arguments):
-        for part in track(parts, *arguments):
-            if next(count) == after:
-                raise exception
-            yield part
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine_segments, "track", short)
-        with pytest.raises(exception):
-            compute(checkpoint=js.Checkpoint(path, seconds=0))
 
 
 # --- responses ------------------------------------------------------------------------------------
