@@ -37,6 +37,9 @@ HERMITIAN = Tolerance(1e-8, 1e-4)
 ROTATION = Tolerance(1e-10, 1e-6)
 #: Elements of a rotation in coordinates of the lattice or of the mesh.
 ALIKE = Tolerance(1e-9, 1e-5)
+#: Elements of an operation of a lattice in its own coordinates, from integers: files write lattice
+#: vectors with six digits.
+LATTICE = Tolerance(1e-5, 1e-4)
 #: Products of spin matrices.
 SPIN_ALGEBRA = Tolerance(1e-6, 1e-5)
 #: Bands, and averages over disorder, at k + G and at k: phases k·r of order 10 to 100.

@@ -381,24 +381,21 @@ def check_symmetry(
     """
     if is_traced(model, mesh):
         return
-    here = _random_k(mesh, model.lattice)
-    maps = [operation.on_k(model.dimension) for operation in mesh.operations]
-    k = np.concatenate([here, *(matrix @ here for matrix in maps)], axis=1)
-    energies, filled, size = _sum_filled(observable, model, jnp.asarray(k), degeneracy)
-    (energy, *energy_images), (tensor, *tensor_images) = (
-        np.split(np.asarray(x), len(maps) + 1, axis=-1) for x in (energies, filled)
+    here, dimension = _random_k(mesh, model.lattice), model.dimension
+    sample = lambda k: map(  # noqa: E731  (as many k in each call, for which one program serves)
+        np.asarray, _sum_filled(observable, model, jnp.asarray(k), degeneracy)
     )
+    energy, tensor, size = sample(here)
     rounding = tolerances.HERMITIAN.of(energy)
     allowed = rounding * np.max(np.abs(energy))
     # The floor, in natural units, is for responses that are zero but for rounding.
-    noise = 100 * rounding * np.asarray(size)[..., : here.shape[1]].max(axis=(0, 2)) + rounding
-    for operation, e, t in zip(mesh.operations, energy_images, tensor_images, strict=True):
-        _check_energies(operation, here, np.abs(e - energy).max(axis=0), allowed)
-        expected = np.einsum(
-            "dc,ecK->edK", on_components(operation, tensors, model.dimension), tensor
-        )
-        changes = _split_tensors(tensors, model.dimension, np.abs(t - expected), noise)
-        _check_tensors(operation, tensors, here, changes)
+    noise = 100 * rounding * size.max(axis=(0, 2)) + rounding
+    for operation, matrix in zip(mesh.operations, mesh.maps_of_k(model.lattice), strict=True):
+        energy_there, tensor_there, _ = sample(matrix @ here)
+        _check_energies(operation, here, np.abs(energy_there - energy).max(axis=0), allowed)
+        expected = np.einsum("dc,ecK->edK", on_components(operation, tensors, dimension), tensor)
+        change = np.abs(tensor_there - expected)
+        _check_tensors(operation, tensors, here, _split_tensors(tensors, dimension, change, noise))
 
 
 def _check_energies(operation: Operation, k, change, allowed) -> None:

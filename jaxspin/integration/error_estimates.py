@@ -204,7 +204,7 @@ def _shared_error(
     """
     xp, (differences,) = as_arrays(differences)
     mean = xp.abs(xp.mean(differences, axis=0))
-    if mesh.is_product:
+    if mesh.is_rule:
         standard_error = xp.std(differences, axis=0) / np.sqrt(max(1, len(differences) - 1))
         mean = xp.maximum(mean - _SHARED * standard_error, 0) * (law == "curvature")
     return _SMOOTH * mean

@@ -50,6 +50,8 @@ class Mesh(eqx.Module):
 
     #: Whether the points are all combinations of the nodes along each coordinate, or a list.
     is_product: ClassVar[bool] = True
+    #: Whether the weights are those of a rule for the domain; those of a user's list need not be.
+    is_rule: ClassVar[bool] = True
     #: Number of nodes along each coordinate of the rule.
     shape: AbstractVar[tuple[int, ...]]
 

@@ -64,6 +64,7 @@ class PointSet(Mesh):
     """
 
     is_product: ClassVar[bool] = False
+    is_rule: ClassVar[bool] = False
 
     k_points: Float[np.ndarray, "K d"]
     weights: Float[np.ndarray, " K"]

@@ -5,11 +5,16 @@ of nodes that the operations take into each other, as often as the set has membe
 the result over the group. Every operation is first compared with the model at random k.
 """
 
+from jaxspin.symmetry.crystals import of_lattice as of_lattice
+from jaxspin.symmetry.groups import (
+    PointGroup as PointGroup,
+    group as group,
+    point_group as point_group,
+)
 from jaxspin.symmetry.operations import (
     INVERSION as INVERSION,
     TIME_REVERSAL as TIME_REVERSAL,
     Operation as Operation,
-    group as group,
     mirror as mirror,
     rotation as rotation,
 )

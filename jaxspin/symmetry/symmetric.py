@@ -6,9 +6,8 @@ the result over the group. Every operation is first compared with the model at r
 (`checks.check_symmetry`).
 """
 
-import dataclasses
-import functools
 from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 import equinox as eqx
 import numpy as np
@@ -16,13 +15,21 @@ from jaxtyping import Array, Float
 
 from jaxspin.engine.descriptions import describe_fields
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.tolerances import ROTATION
-from jaxspin.engine.validate import check_type, shortened
+from jaxspin.engine.validate import check_type
 from jaxspin.meshes.coordinates import Reflection
 from jaxspin.meshes.mesh import Adaptive, Grid, Mesh
 from jaxspin.meshes.point_set import PointSet, find_on_grid
-from jaxspin.meshes.quadrature import Rule
-from jaxspin.symmetry.operations import Operation, generate_group, group
+from jaxspin.symmetry.folded import Folded, can_fold
+from jaxspin.symmetry.groups import PointGroup, as_operations, close_group, group
+from jaxspin.symmetry.irreducible import Irreducible, generate_matrices
+from jaxspin.symmetry.operations import Operation
+from jaxspin.symmetry.orbits import (
+    Matrix,
+    find_map,
+    leaves_plane,
+    nearest_grid,
+    reduced_matrix,
+)
 from jaxspin.symmetry.wedge import Action, Wedge, find_wedge
 
 
@@ -31,8 +38,9 @@ class Symmetric(eqx.Module):
 
     The result is that of `mesh` to rounding, at every temperature, from fewer points: each
     operation that is independent of the others halves their number (a rotation of order n divides
-    it by n). A model without one of the symmetries is refused. Each operation must take every
-    coordinate of the mesh to itself; see docs/conventions.md for which do.
+    it by n). A model without one of the symmetries is refused. On a `Grid` any operation will do
+    that takes its nodes to each other (see `orbits`); on other meshes each must take every
+    coordinate to itself; docs/conventions.md says which do.
 
     An `Adaptive` mesh refines the irreducible part of its domain, on which it integrates the
     average over the group: its tolerance and its error are those of the averaged response.
@@ -43,7 +51,8 @@ class Symmetric(eqx.Module):
 
     Args:
         mesh: a Grid, Disk, Ball, Plane or Space, an Adaptive of one, or a PointSet.
-        operations: what `jaxspin.symmetry` has, such as `TIME_REVERSAL` or `rotation(3)`.
+        operations: what `jaxspin.symmetry` has, such as `TIME_REVERSAL` or `rotation(3)`, or a
+            group of them, `point_group("m-3m1'")`, of which a few generators are kept.
 
     >>> import jaxspin as js
     >>> mesh = js.Symmetric(js.Grid((64, 64)), [js.symmetry.INVERSION])
@@ -62,14 +71,8 @@ class Symmetric(eqx.Module):
         wanted = "a mesh (Grid, Disk, Ball, Plane, Space, PointSet or Adaptive)"
         check_type("mesh", mesh, Mesh | Adaptive, wanted)
         self.mesh = mesh
-        several = (operations,) if isinstance(operations, Operation) else operations
-        several = tuple(several) if np.iterable(several) else ()
-        if not several or not all(isinstance(one, Operation) for one in several):
-            raise ValueError(
-                "Argument `operations` must be operations of jaxspin.symmetry, at least one, "
-                f"but is {shortened(operations)}."
-            )
-        self.operations = several
+        whole = isinstance(operations, PointGroup)
+        self.operations = operations.generators if whole else as_operations(operations)
 
     def __repr__(self) -> str:
         return describe_fields(self)
@@ -109,7 +112,18 @@ class Symmetric(eqx.Module):
             _check_plane(self.operations, self.dimension)
             _check_representatives(self.mesh, self.operations, lattice)
             return self.mesh
+        if isinstance(self.mesh, Grid):
+            return self._reduce_grid(self.mesh, lattice)
         return self._fold_product(self.mesh, lattice)
+
+    def maps_of_k(self, lattice: Float[Array, "d d"] | None) -> list[Float[np.ndarray, "d d"]]:
+        """The matrix of each operation on wave vectors; on a `Grid` such that the lattice is kept
+        to the last digit, whatever the digits of the lattice vectors."""
+        if not isinstance(fixed_mesh(self.mesh), Grid):
+            return [one.on_k(self.dimension) for one in self.operations]
+        direct = np.asarray(lattice, dtype=float)
+        matrices = [np.array(reduced_matrix(x, self.dimension, lattice)) for x in self.operations]
+        return [np.linalg.inv(direct) @ one @ direct for one in matrices]
 
     def _find_actions(self, mesh: Mesh, lattice) -> list[Action]:
         """Action of each operation on the coordinates of a mesh."""
@@ -130,10 +144,10 @@ class Symmetric(eqx.Module):
             actions.append(action)
         return actions
 
-    def _fold_product(self, mesh: Mesh, lattice) -> "Folded":
+    def _fold_product(self, mesh: Mesh, lattice) -> Folded:
         actions = self._find_actions(mesh, lattice)
         for operation, action in zip(self.operations, actions, strict=True):
-            if _permute_axes(mesh, action) is None:
+            if not can_fold(mesh, action):
                 raise ValueError(
                     f"Argument `operations` must take the nodes of the {type(mesh).__name__} "
                     f"to each other, but {operation.name} does not, for its counts are "
@@ -141,23 +155,41 @@ class Symmetric(eqx.Module):
                 )
         return Folded(mesh, tuple(actions))
 
+    def _reduce_grid(self, grid: Grid, lattice) -> Folded | Irreducible:
+        """A product of rules where each coordinate is reflected alone, which is faster to sum."""
+        matrices = tuple(reduced_matrix(one, self.dimension, lattice) for one in self.operations)
+        for operation, matrix in zip(self.operations, matrices, strict=True):
+            if find_map(matrix, grid) is None:
+                _refuse_grid(operation, grid, matrices, group(self.operations), lattice)
+        if all(np.array_equal(one, np.diag(np.diag(one))) for one in matrices):
+            actions = (tuple((sign, 0.0) for sign in np.diag(one).tolist()) for one in matrices)
+            return Folded(grid, tuple(actions))
+        return Irreducible(grid, generate_matrices(matrices))
+
+
+def _refuse_grid(
+    operation: Operation, grid: Grid, matrices: Sequence[Matrix], whole: PointGroup, lattice
+) -> NoReturn:
+    part = whole.subgroup_of(grid, lattice)
+    raise ValueError(
+        f"Argument `operations` must take the nodes of {grid!r} to each other, but "
+        f"{operation.name} does not. All keep {nearest_grid(grid, matrices)!r}; of their group, "
+        f"{whole.label}, {len(part)} of {len(whole)} elements keep {grid!r}, and "
+        "`symmetry.group(operations).subgroup_of(grid, lattice)` gives them."
+    )
+
 
 def _reflect_coordinates(
     operation: Operation, mesh: Mesh, lattice
 ) -> tuple[Reflection, ...] | None:
-    if _leaves_plane(operation, mesh.dimension):
+    if leaves_plane(operation, mesh.dimension):
         return None
     return mesh.coordinates.reflections(operation.on_k(mesh.dimension), lattice)
 
 
-def _leaves_plane(operation: Operation, dimension: int) -> bool:
-    """True if an operation takes wave vectors of a chain or a plane out of it."""
-    return bool(np.any(np.abs(np.array(operation.matrix)[:dimension, dimension:]) > ROTATION.of()))
-
-
 def _check_plane(operations: Sequence[Operation], dimension: int) -> None:
     for operation in operations:
-        if _leaves_plane(operation, dimension):
+        if leaves_plane(operation, dimension):
             raise ValueError(
                 f"Argument `operations` must keep k in its {dimension} dimensions, "
                 f"but {operation.name} does not."
@@ -171,7 +203,7 @@ def _check_representatives(points: PointSet, operations: Sequence[Operation], la
         return
     direct = np.asarray(lattice, dtype=float)
     turn = lambda one: direct @ one.on_k(grid.dimension) @ np.linalg.inv(direct)  # noqa: E731
-    maps = np.stack([turn(one) for one in group(operations)])
+    maps = np.stack([turn(one) for one in close_group(operations)])
     met = np.zeros(grid.size, int)
     for first in range(0, points.size, _PORTION):
         part = slice(first, first + _PORTION)
@@ -218,123 +250,3 @@ def fixed_mesh(mesh: AnyMesh) -> Mesh:
     while isinstance(mesh, Adaptive | Symmetric):
         mesh = mesh.mesh
     return mesh
-
-
-class Folded(Mesh):
-    """One node of each set that some maps of the unit cube take into each other.
-
-    The first coordinate is folded by all maps, the next by those that leave every node of the
-    first in place, and so on: what is left is a product of rules again. That is exact for an
-    integrand that goes over into its image under each map.
-    """
-
-    mesh: Mesh
-    #: How each map acts on each coordinate.
-    actions: tuple[tuple[Reflection, ...], ...] = eqx.field(static=True)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(len(kept) for kept, _ in self._kept_nodes)
-
-    @property
-    def dimension(self):
-        return self.mesh.dimension
-
-    @property
-    def domain(self):
-        return self.mesh.domain
-
-    @property
-    def coordinates(self):
-        return self.mesh.coordinates
-
-    @property
-    def rules(self):
-        return tuple(
-            Rule(rule.nodes[kept], rule.widths[kept], times)
-            for rule, (kept, times) in zip(self.mesh.rules, self._kept_nodes, strict=True)
-        )
-
-    def coarser(self):
-        """The coarser rule of the full mesh, with the nearest number of angles that folds."""
-        return self._fold_coarser(self.mesh.coarser())
-
-    def much_coarser(self):
-        """The much coarser rules of the full mesh, each with a number of angles that folds."""
-        return tuple(self._fold_coarser(mesh) for mesh in self.mesh.much_coarser())
-
-    def _fold_coarser(self, coarser: Mesh) -> "Folded":
-        # Twice the number of angles always folds, so there is one.
-        nearest = min(
-            (mesh for mesh in _nearby_meshes(coarser, self.mesh) if self._can_fold(mesh)),
-            key=lambda mesh: abs(mesh.shape[-1] - coarser.shape[-1]),
-        )
-        return Folded(nearest, self.actions)
-
-    def _can_fold(self, mesh: Mesh) -> bool:
-        return all(_permute_axes(mesh, action) is not None for action in self.actions)
-
-    @property
-    def _kept_nodes(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        return _find_orbits(_shape_and_nodes(self.mesh), self.actions)
-
-
-def _nearby_meshes(coarser: Mesh, mesh: Mesh) -> Iterable[Mesh]:
-    """`coarser`, and the same with other numbers of angles, but not with that of `mesh`."""
-    yield coarser
-    names = {field.name for field in dataclasses.fields(coarser)}
-    for name in names & {"angular", "azimuthal"}:
-        number = getattr(mesh, name)
-        for count in range(5, 2 * max(number, 5) + 1):
-            if count != number:
-                yield dataclasses.replace(coarser, **{name: count})
-
-
-def _shape_and_nodes(mesh: Mesh):
-    return tuple(tuple(rule.nodes.tolist()) for rule in mesh.rules)
-
-
-def _permute_axes(mesh: Mesh, action: tuple[Reflection, ...]):
-    found = [
-        _permute_nodes(rule.nodes, reflection)
-        for rule, reflection in zip(mesh.rules, action, strict=True)
-    ]
-    return None if any(one is None for one in found) else tuple(found)
-
-
-def _permute_nodes(nodes: np.ndarray, reflection: Reflection) -> np.ndarray | None:
-    """Index of the image of each node under u -> sign u + offset (modulo 1), if there is one."""
-    sign, offset = reflection
-    nodes = np.asarray(nodes)
-    if (sign, offset) == (1, 0.0):
-        return np.arange(len(nodes))
-    order = np.argsort(nodes % 1)
-    images, places = (sign * nodes + offset) % 1, (nodes % 1)[order]
-    around = np.concatenate([places[-1:] - 1, places, places[:1] + 1])
-    after = np.clip(np.searchsorted(around, images), 1, len(around) - 1)
-    nearer = after - (images - around[after - 1] < around[after] - images)
-    if np.max(np.abs(around[nearer] - images)) > 1e-4 / len(nodes) ** 2:
-        return None
-    return order[(nearer - 1) % len(nodes)]
-
-
-@functools.lru_cache(maxsize=16)
-def _find_orbits(nodes, actions) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each coordinate, the nodes that are kept and how many each of them stands for."""
-    maps = [
-        tuple(_permute_nodes(x, one) for x, one in zip(nodes, action, strict=True))
-        for action in actions
-    ]
-    group = generate_group(
-        tuple(np.arange(len(x)) for x in nodes),
-        maps,
-        lambda a, b: tuple(x[y] for x, y in zip(a, b, strict=True)),
-        lambda a: b"|".join(x.tobytes() for x in a),
-    )
-    found = []
-    for axis, x in enumerate(nodes):
-        first = np.min([element[axis] for element in group], axis=0)
-        kept, times = np.unique(first, return_counts=True)
-        found.append((kept, times.astype(float)))
-        group = [g for g in group if np.array_equal(g[axis], np.arange(len(x)))]
-    return found

@@ -21,7 +21,8 @@ from jaxspin.quantities.combine import OfBands
 from jaxspin.quantities.spin import EQUILIBRIUM_SPIN_CURRENT, TORQUE_DENSITY
 from jaxspin.quantities.spin_hall import DEFINITIONS, PIECES
 from jaxspin.responses.compute import compute
-from jaxspin.symmetry.operations import group, rotation
+from jaxspin.symmetry.groups import group
+from jaxspin.symmetry.operations import rotation
 
 #: Every response in one pass.
 ALL = (

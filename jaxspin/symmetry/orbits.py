@@ -1,0 +1,150 @@
+"""Grids that a group takes to themselves, and one point of each orbit, without a table of the grid.
+
+An operation takes k = Σ_i u_i b_i to K u with an integer matrix K. A point n of a grid,
+u_i = (n_i + s_i)/N_i, goes to P n + t (modulo N) with P_ij = K_ij N_i/N_j and t = P s − s: the grid
+is kept if and only if P and t are integers, whatever its shape, shift, lattice and dimension.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.tolerances import LATTICE, ROTATION
+from jaxspin.meshes.mesh import Grid
+from jaxspin.symmetry.operations import Operation
+
+#: Integer matrix on the reduced coordinates of k; tuples, to be told apart by value.
+Matrix = tuple[tuple[int, ...], ...]
+
+
+class GridMap(NamedTuple):
+    """n -> matrix n + offset (modulo the counts) of the points of a grid."""
+
+    matrix: Int[np.ndarray, "d d"]
+    offset: Int[np.ndarray, " d"]
+
+
+def reduced_matrix(
+    operation: Operation, dimension: int, lattice: Float[Array, "d d"] | None
+) -> Matrix:
+    """The matrix K of an operation of a lattice, whose rows are a_i: u = a k/2π goes to K u.
+
+    Raises:
+        ValueError: the lattice does not have the operation, or is being traced and matters.
+    """
+    if is_traced(lattice) and not _is_number(operation.on_k(dimension)):
+        raise ValueError(
+            "Argument `operations` must be of a mesh and lattice that are known, but "
+            f"here they are being traced, and {operation.name} depends on them."
+        )
+    found = find_matrix(operation, dimension, lattice)
+    if found is None:
+        raise ValueError(
+            "Argument `operations` must take the lattice of the model to itself, "
+            f"but {operation.name} does not."
+        )
+    return found
+
+
+def find_matrix(
+    operation: Operation, dimension: int, lattice: Float[Array, "d d"] | None
+) -> Matrix | None:
+    """The matrix K of an operation; None if the lattice does not have it."""
+    matrix = operation.on_k(dimension)
+    if not _is_number(matrix):  # ±1 is ±1 in any lattice
+        direct = np.asarray(lattice, dtype=float)
+        matrix = direct @ matrix @ np.linalg.inv(direct)
+    nearest = np.rint(matrix)
+    if leaves_plane(operation, dimension) or np.max(np.abs(matrix - nearest)) > LATTICE.of():
+        return None
+    return tuple(map(tuple, nearest.astype(int).tolist()))
+
+
+def leaves_plane(operation: Operation, dimension: int) -> bool:
+    """True if an operation takes wave vectors of a chain or a plane out of it."""
+    return bool(np.any(np.abs(np.array(operation.matrix)[:dimension, dimension:]) > ROTATION.of()))
+
+
+def _is_number(matrix: Float[np.ndarray, "d d"]) -> bool:
+    return np.array_equal(matrix, matrix[0, 0] * np.eye(len(matrix)))
+
+
+def find_map(matrix: Matrix, grid: Grid) -> GridMap | None:
+    """What K does to the points of a grid; None if it takes some to where there is none."""
+    counts, shift = np.array(grid.shape), np.array(grid.shift)
+    exact = np.array(matrix) * counts[:, None] / counts
+    offset = exact @ shift - shift
+    if max(_distance_from_integers(exact), _distance_from_integers(offset)) > _WHOLE:
+        return None
+    return GridMap(np.rint(exact).astype(int), np.rint(offset).astype(int) % counts)
+
+
+def _distance_from_integers(numbers: np.ndarray) -> float:
+    return float(np.max(np.abs(numbers - np.rint(numbers))))
+
+
+_WHOLE = 1e-9  # shifts are written with as many digits as the user likes
+
+
+def nearest_grid(grid: Grid, matrices: Iterable[Matrix]) -> Grid:
+    """The grid itself if it is kept, else one that is: axes that are mixed get the largest of their
+    counts, and shifts that do not fit become 0."""
+    actions = [np.array(matrix) for matrix in matrices]
+    if all(find_map(matrix, grid) for matrix in matrices):
+        return grid
+    mixed = np.any([(one != 0) | (one.T != 0) for one in actions], axis=0)
+    together = np.linalg.matrix_power(mixed.astype(int), grid.dimension) > 0
+    counts = [max(np.array(grid.shape)[row]) for row in together]
+    shift = np.array(grid.shift)
+    for row in together:
+        moved = [(one @ shift - shift)[row] for one in actions]
+        if max(map(_distance_from_integers, moved)) > _WHOLE:
+            shift[row] = 0
+    return Grid([int(n) for n in counts], shift)
+
+
+def find_orbits(
+    shape: Sequence[int], maps: Sequence[GridMap], portion: int = 1 << 18
+) -> tuple[Int[np.ndarray, " K"], Int[np.ndarray, " K"]]:
+    """The least flat index of each orbit, in order, and how many points the orbit has.
+
+    `maps` are those of a whole group. The points come portion by portion: one is left out as soon
+    as an image has a smaller index, which for most is one of the first images, and what is left is
+    counted by the maps that leave it in place. No table of the grid is made, and portions are
+    independent of each other.
+    """
+    distinct = {(one.matrix.tobytes(), one.offset.tobytes()): one for one in maps}
+    parts = list(_iterate_orbits(tuple(shape), list(distinct.values()), portion))
+    kept, times = (np.concatenate(x) for x in zip(*parts, strict=True))
+    return kept, times
+
+
+def _iterate_orbits(
+    shape: tuple[int, ...], maps: list[GridMap], portion: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    size, number = int(np.prod(shape, dtype=np.int64)), len(maps)
+    for first in range(0, size, portion):
+        index = np.arange(first, min(first + portion, size))
+        points, fixed = np.unravel_index(index, shape), np.zeros(len(index), np.int64)
+        for one in maps:
+            image = _index_of_image(one, points, shape)
+            kept = image >= index
+            fixed += image == index
+            if not np.all(kept):
+                index, fixed = index[kept], fixed[kept]
+                points = tuple(x[kept] for x in points)
+        yield index, number // fixed
+
+
+def _index_of_image(
+    one: GridMap, points: Sequence[Int[np.ndarray, " K"]], shape: tuple[int, ...]
+) -> Int[np.ndarray, " K"]:
+    """Flat index of P n + t. Terms with P_ij = 0 are left out: most are."""
+    index: Int[np.ndarray, " K"] | int = 0
+    for row, start, count in zip(one.matrix, one.offset, shape, strict=True):
+        place = sum((p * n for p, n in zip(row.tolist(), points, strict=True) if p), start)
+        index = index * count + place % count
+    return np.asarray(index)
