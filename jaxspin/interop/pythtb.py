@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Complex, Float, Inexact
 
+from jaxspin.engine.packages import require_package
 from jaxspin.interop.orbitals import (
     Cell,
     Orbitals,
@@ -19,7 +20,6 @@ from jaxspin.interop.orbitals import (
     to_orbitals,
     with_conjugates,
 )
-from jaxspin.interop.packages import require_package
 from jaxspin.models.bloch_sums import opposite
 from jaxspin.models.tight_binding import HoppingModel
 

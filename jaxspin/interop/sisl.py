@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Complex, Float
 
+from jaxspin.engine.packages import require_package
 from jaxspin.engine.validate import check_type
 from jaxspin.interop.orbitals import Cell, Orbitals, to_model, to_orbitals
-from jaxspin.interop.packages import require_package
 from jaxspin.models.bloch_sums import opposite
 from jaxspin.models.tight_binding import HoppingModel
 

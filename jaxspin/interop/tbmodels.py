@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Complex
 from numpy.typing import ArrayLike
 
+from jaxspin.engine.packages import require_package
 from jaxspin.engine.validate import check_type
 from jaxspin.interop.orbitals import Cell, hermitian_blocks, with_conjugates
-from jaxspin.interop.packages import require_package
 from jaxspin.models.tight_binding import HoppingModel
 
 

@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
+from jaxspin.engine.packages import require_package
 from jaxspin.interop import wannier90
 from jaxspin.interop.orbitals import check_hopping
-from jaxspin.interop.packages import require_package
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.tight_binding import HoppingModel
 from jaxspin.responses.at_k import bands, berry_curvature, spin_berry_curvature

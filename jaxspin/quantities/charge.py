@@ -50,6 +50,7 @@ ANOMALOUS_HALL = Quantity(
     formula="σ_ab = -(e²/ħ) Σ f_m Ω_ab,m",
     source="Nagaosa et al., Rev. Mod. Phys. 82, 1539 (2010)",
     time_reversal=-1,
+    exchange=-1,
     least_dimension=2,
 )
 

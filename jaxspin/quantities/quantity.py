@@ -34,6 +34,8 @@ class Quantity(eqx.Module):
     source: str = eqx.field(static=True)
     #: Sign that the response takes with time reversal, that of a spin included.
     time_reversal: int = eqx.field(static=True, default=1)
+    #: Sign that it takes when its first two axes change places; 0 where it has none.
+    exchange: int = eqx.field(static=True, default=0)
     #: Lowest dimension of space in which it exists.
     least_dimension: int = eqx.field(static=True, default=1)
 

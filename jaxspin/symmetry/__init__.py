@@ -5,7 +5,8 @@ of nodes that the operations take into each other, as often as the set has membe
 the result over the group. Every operation is first compared with the model at random k.
 """
 
-from jaxspin.symmetry.crystals import of_lattice as of_lattice
+from jaxspin.symmetry.crystals import of_crystal as of_crystal, of_lattice as of_lattice
+from jaxspin.symmetry.detect import find as find
 from jaxspin.symmetry.groups import (
     PointGroup as PointGroup,
     group as group,

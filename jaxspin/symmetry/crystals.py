@@ -1,12 +1,22 @@
 """Point groups of lattices and crystals."""
 
 import itertools
+import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
+from jaxspin.engine.packages import require_package
 from jaxspin.engine.tolerances import LATTICE
-from jaxspin.engine.validate import check_finite, check_shape, spans_volume
+from jaxspin.engine.validate import (
+    as_numbers,
+    check_finite,
+    check_number,
+    check_shape,
+    shortened,
+    spans_volume,
+)
 from jaxspin.symmetry.groups import PointGroup
 from jaxspin.symmetry.operations import Operation, name_operation
 
@@ -27,13 +37,108 @@ def of_lattice(lattice: ArrayLike) -> PointGroup:
     >>> of_lattice([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
     <m-3m, 48 elements>
     """
-    rows = np.asarray(lattice, dtype=float)
-    check_shape("lattice", rows, (1, 1), (2, 2), (3, 3))
+    rows = _as_lattice(lattice, (1, 1), (2, 2), (3, 3))
+    turns = [as_rotation(one, rows) for one in _automorphisms(rows)]
+    return PointGroup(one for turn in turns for one in extend_to_space(turn))
+
+
+def of_crystal(
+    lattice: ArrayLike,
+    positions: ArrayLike,
+    species: Sequence[str] | Sequence[int],
+    moments: ArrayLike | None = None,
+    *,
+    tolerance: float = 1e-4,
+) -> PointGroup:
+    """The magnetic point group of a crystal, found by spglib.
+
+    Without moments every element comes with and without time reversal. With them the group is that
+    of the magnetic crystal, all four types: moments are axial vectors that turn with the lattice,
+    as spin-orbit coupling has it.
+
+    Args:
+        lattice: direct lattice vectors a_i as rows (3, 3), Å.
+        positions: of the atoms, in units of the lattice vectors, (n, 3).
+        species: names or numbers of the atoms, n.
+        moments: magnetic moments of the atoms in any unit, Cartesian, (n, 3), or along z, (n,).
+            No file of Wannier90 holds them.
+        tolerance: largest distance from a symmetric place, Å.
+
+    Raises:
+        ImportError: spglib is not installed.
+        ValueError: lattice, positions, species and moments do not fit together, or spglib finds
+            no symmetry, because atoms lie on top of each other.
+
+    Iron with its moments along z:
+
+    >>> bcc = [[-1.43, 1.43, 1.43], [1.43, -1.43, 1.43], [1.43, 1.43, -1.43]]
+    >>> of_crystal(bcc, [[0, 0, 0]], ["Fe"], [[0, 0, 2.2]])
+    <4/mmm(4/m), 16 elements>
+    """
+    rows = _as_lattice(lattice, (3, 3))
+    places = as_numbers("positions", positions, "of shape (n, 3)")
+    check_shape("positions", places, ("n", 3))
+    check_finite("positions", places)
+    check_number("tolerance", tolerance, "a positive distance (Angstrom)", above=0)
+    numbers, vectors = _as_species(species, len(places)), _as_moments(moments, len(places))
+    found = _find_operations((rows, places, numbers), vectors, float(tolerance))
+    elements = [
+        name_operation(as_rotation(w, rows), bool(reversal))
+        for w, both in zip(*found, strict=True)
+        for reversal in both
+    ]
+    return PointGroup(elements)
+
+
+def _find_operations(cell, moments, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices W on reduced positions, and with which time reversals each comes."""
+    spglib = require_package("spglib", "symmetry.of_crystal")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of spglib, about its own errors
+        if moments is None:
+            found = spglib.get_symmetry(cell, symprec=tolerance)
+        else:
+            found = spglib.get_magnetic_symmetry(
+                (*cell, moments), symprec=tolerance, with_time_reversal=True
+            )
+    if found is None:
+        raise ValueError(
+            "Argument `positions` must be those of a crystal, each atom at a place of its own, "
+            "but spglib finds no symmetry of it."
+        )
+    w = found["rotations"]
+    if moments is None:
+        return w, np.tile([False, True], (len(w), 1))
+    return w, np.asarray(found["time_reversals"])[:, None]
+
+
+def _as_lattice(lattice: ArrayLike, *shapes: tuple[int, int]) -> Float[np.ndarray, "d d"]:
+    rows = as_numbers("lattice", lattice, "of one row for each direction")
+    check_shape("lattice", rows, *shapes)
     check_finite("lattice", rows)
     if not spans_volume(rows):
         raise ValueError(f"Argument `lattice` must span a volume, but is {rows.tolist()}.")
-    turns = [as_rotation(one, rows) for one in _automorphisms(rows)]
-    return PointGroup(one for turn in turns for one in extend_to_space(turn))
+    return rows.astype(float)
+
+
+def _as_species(species: Sequence, number: int) -> list[int]:
+    names = list(species) if np.iterable(species) and not isinstance(species, str) else [species]
+    if len(names) != number:
+        raise ValueError(
+            f"Argument `species` must name each of the {number} atoms, but is {shortened(species)}."
+        )
+    return [names.index(name) for name in names]
+
+
+def _as_moments(moments: ArrayLike | None, number: int) -> Float[np.ndarray, "n 3"] | None:
+    if moments is None:
+        return None
+    vectors = as_numbers("moments", moments, "one or three for each atom")
+    check_shape("moments", vectors, (number,), (number, 3), of=f"{number} atoms")
+    check_finite("moments", vectors)
+    if vectors.ndim == 1:
+        vectors = np.stack([np.zeros(number), np.zeros(number), vectors], axis=1)
+    return vectors
 
 
 def _automorphisms(rows: Float[np.ndarray, "d d"]) -> list[np.ndarray]:

@@ -9,19 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
-from jaxspin.engine.validate import shortened
 from jaxspin.meshes.mesh import Grid
+from jaxspin.symmetry.closure import UNIT, as_operations, close_group, find_generators
+from jaxspin.symmetry.forms import TensorForm, find_form, find_kind
 from jaxspin.symmetry.operations import (
     INVERSION,
     TIME_REVERSAL,
     Operation,
-    generate_group,
     identify,
     mirror,
     name_operation,
     rotation,
 )
 from jaxspin.symmetry.orbits import find_map, find_matrix
+from jaxspin.symmetry.tensors import Tensor
 
 
 class PointGroup(Sequence[Operation]):
@@ -42,14 +43,15 @@ class PointGroup(Sequence[Operation]):
 
     def __init__(self, operations: Iterable[Operation]):
         given = {identify(one): one for one in as_operations(operations)}
-        missing = [one for one in close_group(given.values()) if identify(one) not in given]
+        closed = close_group(find_generators(given.values()))
+        missing = [one for one in closed if identify(one) not in given]
         if missing:
             raise ValueError(
                 "Argument `operations` must be all elements of a group, but their products have "
                 f"{len(missing)} more, such as the {missing[0].name}. "
                 "`symmetry.group(operations)` adds them."
             )
-        self._elements = tuple(sorted(given.values(), key=lambda one: identify(one) != _UNIT))
+        self._elements = tuple(sorted(given.values(), key=lambda one: identify(one) != UNIT))
 
     def __getitem__(self, index):
         return self._elements[index]
@@ -81,6 +83,22 @@ class PointGroup(Sequence[Operation]):
         grey = any(identify(one) == identify(TIME_REVERSAL) for one in self)
         return f"{whole}1'" if grey else f"{whole}({_name_point_group(unitary)})"
 
+    def allowed(self, quantity: str | Tensor, dimension: int = 3) -> TensorForm:
+        """The components of a response that the group allows, and which are multiples of which.
+
+        Args:
+            quantity: one of `forms.KINDS`, such as "spin hall", "magnetic spin hall" (its part
+                that is odd under time reversal), "anomalous hall", "edelstein"; or a `Quantity`.
+            dimension: of space.
+
+        Raises:
+            ValueError: there is no such name.
+
+        >>> print(point_group("m-3m1'").allowed("spin hall"))
+        xy^z = -xz^y = -yx^z = yz^x = zx^y = -zy^x
+        """
+        return find_form(self._elements, find_kind(quantity), dimension)
+
     def subgroup_of(self, grid: Grid, lattice: ArrayLike) -> "PointGroup":
         """The elements that take a lattice (rows, Å), and a grid over its zone, to itself.
 
@@ -90,9 +108,6 @@ class PointGroup(Sequence[Operation]):
         matrices = [find_matrix(one, grid.dimension, jnp.asarray(lattice)) for one in self]
         kept = [one and find_map(one, grid) for one in matrices]
         return PointGroup(one for one, has_map in zip(self, kept, strict=True) if has_map)
-
-
-_UNIT = identify(Operation("identity", np.eye(3)))
 
 
 def group(operations: Iterable[Operation]) -> PointGroup:
@@ -107,53 +122,6 @@ def group(operations: Iterable[Operation]) -> PointGroup:
         if given
         else PointGroup([name_operation(np.eye(3))])
     )
-
-
-def as_operations(operations: Operation | Iterable[Operation]) -> tuple[Operation, ...]:
-    """One operation or several as a tuple.
-
-    Raises:
-        ValueError: there is none, or one is something else.
-    """
-    several = (operations,) if isinstance(operations, Operation) else operations
-    several = tuple(several) if np.iterable(several) else ()
-    if not several or not all(isinstance(one, Operation) for one in several):
-        raise ValueError(
-            "Argument `operations` must be operations of jaxspin.symmetry, at least one, "
-            f"but is {shortened(operations)}."
-        )
-    return several
-
-
-def find_generators(operations: Iterable[Operation]) -> tuple[Operation, ...]:
-    """The first of some operations that generate all of them."""
-    kept: list[Operation] = []
-    met = {_UNIT}
-    first = None
-    for one in operations:
-        first = first or one
-        if identify(one) not in met:
-            kept.append(one)
-            met = {identify(x) for x in close_group(kept)}
-    return tuple(kept) or (first or Operation("identity", np.eye(3)),)
-
-
-def close_group(operations: Iterable[Operation]) -> tuple[Operation, ...]:
-    """All products of some operations, which keep their own names."""
-    named = {identify(one): one for one in operations}
-    found = _close_group(tuple((one.matrix, one.time_reversal) for one in named.values()))
-    return tuple(named.get(identify(one), one) for one in found)
-
-
-@functools.lru_cache(maxsize=128)
-def _close_group(generators) -> tuple[Operation, ...]:
-    found = generate_group(
-        (np.eye(3), False),
-        [(np.array(matrix), reversal) for matrix, reversal in generators],
-        lambda a, b: (a[0] @ b[0], a[1] != b[1]),
-        lambda a: ((a[0].round(6) + 0.0).tobytes(), a[1]),
-    )
-    return tuple(name_operation(matrix, reversal) for matrix, reversal in found)
 
 
 # --- names ----------------------------------------------------------------------------------------

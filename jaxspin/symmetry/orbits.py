@@ -130,7 +130,7 @@ def _iterate_orbits(
         index = np.arange(first, min(first + portion, size))
         points, fixed = np.unravel_index(index, shape), np.zeros(len(index), np.int64)
         for one in maps:
-            image = _index_of_image(one, points, shape)
+            image = index_of_image(one, points, shape)
             kept = image >= index
             fixed += image == index
             if not np.all(kept):
@@ -139,7 +139,7 @@ def _iterate_orbits(
         yield index, number // fixed
 
 
-def _index_of_image(
+def index_of_image(
     one: GridMap, points: Sequence[Int[np.ndarray, " K"]], shape: tuple[int, ...]
 ) -> Int[np.ndarray, " K"]:
     """Flat index of P n + t. Terms with P_ij = 0 are left out: most are."""

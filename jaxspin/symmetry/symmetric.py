@@ -19,8 +19,9 @@ from jaxspin.engine.validate import check_type
 from jaxspin.meshes.coordinates import Reflection
 from jaxspin.meshes.mesh import Adaptive, Grid, Mesh
 from jaxspin.meshes.point_set import PointSet, find_on_grid
+from jaxspin.symmetry.closure import as_operations, close_group
 from jaxspin.symmetry.folded import Folded, can_fold
-from jaxspin.symmetry.groups import PointGroup, as_operations, close_group, group
+from jaxspin.symmetry.groups import PointGroup, group
 from jaxspin.symmetry.irreducible import Irreducible, generate_matrices
 from jaxspin.symmetry.operations import Operation
 from jaxspin.symmetry.orbits import (

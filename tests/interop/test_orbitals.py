@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from systems import random_hopping
 
+from jaxspin.engine.packages import require_package
 from jaxspin.engine.small_matrices import PAULI
 from jaxspin.interop.orbitals import hermitian_blocks, to_model, to_orbitals, with_conjugates
-from jaxspin.interop.packages import require_package
 from jaxspin.interop.pythtb import to_pythtb
 from jaxspin.interop.sisl import to_sisl
 from jaxspin.interop.tbmodels import to_tbmodels

@@ -62,7 +62,7 @@ def average(blocks, cells, lattice, group, axial=None):
 
 
 def symmetric_model(group, seed=0, orbitals=4):
-    """A random model of s (1) or s and p orbitals (4), hopping up to 1.8 Å, in eV and Å."""
+    """A random model of s (1) or s and p orbitals (4) with external terms, in eV and Å."""
     lattice, rng = lattice_of(group), np.random.default_rng(seed)
     cells = np.array(list(itertools.product((-2, -1, 0, 1, 2), repeat=3)))
     near = np.linalg.norm(cells @ lattice, axis=1) < 1.8
@@ -79,9 +79,11 @@ def symmetric_model(group, seed=0, orbitals=4):
     home = len(cells) // 2
     spin[home] += np.array([np.kron(np.eye(orbitals), s) for s in PAULI])
     spin = average(spin, cells, lattice, group, axial=True)
-    place = draw(3, 0.02)
-    place[home] = 0  # the centres stay at the site
-    place = average(place, cells, lattice, group, axial=False)
+    place = None
+    if orbitals > 1:
+        place = draw(3, 0.02)
+        place[home] = 0  # the centres stay at the site
+        place = average(place, cells, lattice, group, axial=False)
     return js.models.HoppingModel(
         lattice, cells, hamiltonian, np.zeros((2 * orbitals, 3)), spin, position=place
     )
