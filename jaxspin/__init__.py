@@ -111,6 +111,7 @@ from jaxspin.surfaces import (
     MarchingSquares as MarchingSquares,
 )
 from jaxspin.symmetry.symmetric import Symmetric as Symmetric
+from jaxspin.symmetry.symmetrised import symmetrised as symmetrised
 
 if TYPE_CHECKING:
     from jaxspin import plot as plot

@@ -28,6 +28,7 @@ from jaxspin.meshes.point_set import PointSet
 from jaxspin.models.base import as_float, number_of_bands
 from jaxspin.models.checks import SAMPLES, check_periodic, sample_hamiltonians, sample_points
 from jaxspin.models.lifted import Points
+from jaxspin.models.tight_binding import HoppingModel
 from jaxspin.symmetry.operations import Operation
 from jaxspin.symmetry.symmetric import Symmetric, fixed_mesh
 from jaxspin.symmetry.tensors import Tensor, on_components
@@ -392,18 +393,26 @@ def check_symmetry(
     noise = 100 * rounding * size.max(axis=(0, 2)) + rounding
     for operation, matrix in zip(mesh.operations, mesh.maps_of_k(model.lattice), strict=True):
         energy_there, tensor_there, _ = sample(matrix @ here)
-        _check_energies(operation, here, np.abs(energy_there - energy).max(axis=0), allowed)
+        change = np.abs(energy_there - energy).max(axis=0)
+        _check_energies(operation, here, change, allowed, _advise_repair(model))
         expected = np.einsum("dc,ecK->edK", on_components(operation, tensors, dimension), tensor)
         change = np.abs(tensor_there - expected)
         _check_tensors(operation, tensors, here, _split_tensors(tensors, dimension, change, noise))
 
 
-def _check_energies(operation: Operation, k, change, allowed) -> None:
+def _advise_repair(model) -> str:
+    """What may help a model that breaks a symmetry of its crystal."""
+    wannier = isinstance(model, HoppingModel)
+    return " `symmetrised(model, group)` makes a model that has it." if wannier else ""
+
+
+def _check_energies(operation: Operation, k, change, allowed, advice: str) -> None:
     if np.max(change) > allowed:
         worst = int(np.argmax(change))
         raise ValueError(
             "Argument `mesh` must be reduced by symmetries of the model only, but "
             f"{operation.name} changes its bands by {change[worst]:.1e} eV at k = {k[:, worst]}."
+            f"{advice}"
         )
 
 

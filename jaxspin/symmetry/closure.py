@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from jaxspin.engine.validate import shortened
-from jaxspin.symmetry.operations import Operation, generate_group, identify, name_operation
+from jaxspin.symmetry.operations import Operation, generate_group, identify, key_of, name_operation
 
 #: What tells the identity from other operations.
 UNIT = identify(Operation("identity", np.eye(3)))
@@ -54,6 +54,6 @@ def _close_group(generators) -> tuple[Operation, ...]:
         (np.eye(3), False),
         [(np.array(matrix), reversal) for matrix, reversal in generators],
         lambda a, b: (a[0] @ b[0], a[1] != b[1]),
-        lambda a: ((a[0].round(6) + 0.0).tobytes(), a[1]),
+        lambda a: key_of(*a),
     )
     return tuple(name_operation(matrix, reversal) for matrix, reversal in found)

@@ -82,16 +82,19 @@ def of_crystal(
     check_number("tolerance", tolerance, "a positive distance (Angstrom)", above=0)
     numbers, vectors = _as_species(species, len(places)), _as_moments(moments, len(places))
     found = _find_operations((rows, places, numbers), vectors, float(tolerance))
-    elements = [
-        name_operation(as_rotation(w, rows), bool(reversal))
-        for w, both in zip(*found, strict=True)
-        for reversal in both
-    ]
+    elements = []
+    for w, shift, reversals in zip(*found, strict=True):
+        for reversal in reversals:
+            point = name_operation(as_rotation(w, rows), bool(reversal))
+            whole = Operation(
+                point.name, point.matrix, point.time_reversal, translation=shift @ rows
+            )
+            elements.append(whole)
     return PointGroup(elements)
 
 
-def _find_operations(cell, moments, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Matrices W on reduced positions, and with which time reversals each comes."""
+def _find_operations(cell, moments, tolerance: float):
+    """Matrices W and translations w on reduced positions, and the time reversals of each."""
     spglib = require_package("spglib", "symmetry.of_crystal")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of spglib, about its own errors
@@ -106,10 +109,10 @@ def _find_operations(cell, moments, tolerance: float) -> tuple[np.ndarray, np.nd
             "Argument `positions` must be those of a crystal, each atom at a place of its own, "
             "but spglib finds no symmetry of it."
         )
-    w = found["rotations"]
+    w, shifts = found["rotations"], found["translations"]
     if moments is None:
-        return w, np.tile([False, True], (len(w), 1))
-    return w, np.asarray(found["time_reversals"])[:, None]
+        return w, shifts, np.tile([False, True], (len(w), 1))
+    return w, shifts, np.asarray(found["time_reversals"])[:, None]
 
 
 def _as_lattice(lattice: ArrayLike, *shapes: tuple[int, int]) -> Float[np.ndarray, "d d"]:

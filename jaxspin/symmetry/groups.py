@@ -42,7 +42,9 @@ class PointGroup(Sequence[Operation]):
     """
 
     def __init__(self, operations: Iterable[Operation]):
-        given = {identify(one): one for one in as_operations(operations)}
+        given: dict[tuple, Operation] = {}
+        for one in as_operations(operations):  # of those with several translations the first
+            given.setdefault(identify(one), one)
         closed = close_group(find_generators(given.values()))
         missing = [one for one in closed if identify(one) not in given]
         if missing:

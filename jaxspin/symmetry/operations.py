@@ -25,9 +25,16 @@ class Operation(eqx.Module):
     name: str = eqx.field(static=True)
     matrix: tuple[tuple[float, ...], ...] = eqx.field(static=True)
     time_reversal: bool = eqx.field(static=True)
+    #: The translation that belongs to it in a crystal, Cartesian, Å. Responses do not see it.
+    translation: tuple[float, ...] = eqx.field(static=True)
 
     def __init__(
-        self, name: str, matrix: Sequence[Sequence[float]] | np.ndarray, time_reversal: bool = False
+        self,
+        name: str,
+        matrix: Sequence[Sequence[float]] | np.ndarray,
+        time_reversal: bool = False,
+        *,
+        translation: Sequence[float] | np.ndarray = (0.0, 0.0, 0.0),
     ):
         array = np.array(matrix, dtype=float)
         if array.shape != (3, 3) or not is_orthogonal(np.asarray(matrix)):
@@ -36,6 +43,7 @@ class Operation(eqx.Module):
             )
         self.name, self.time_reversal = name, bool(time_reversal)
         self.matrix = tuple(tuple(float(x) for x in row) for row in array)
+        self.translation = tuple(float(x) for x in np.broadcast_to(translation, 3))
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
@@ -124,8 +132,13 @@ def generate_group(
 
 
 def identify(operation: Operation) -> tuple:
-    """What tells an operation from others, whatever its name: six digits of its matrix."""
-    return tuple((np.array(operation.matrix).round(6) + 0.0).ravel()), operation.time_reversal
+    """The key of an operation, whatever its name and translation."""
+    return key_of(np.array(operation.matrix), operation.time_reversal)
+
+
+def key_of(matrix: Float[np.ndarray, "3 3"], time_reversal: bool) -> tuple:
+    """The key of an operation: six digits of its matrix, and its time reversal."""
+    return (matrix.round(6) + 0.0).tobytes(), time_reversal
 
 
 def name_operation(matrix: Float[np.ndarray, "3 3"], time_reversal: bool = False) -> Operation:
