@@ -22,7 +22,7 @@ from jaxtyping import Bool, Complex, Float, Int
 
 from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
-from jaxspin.engine.programs import known_by_value, plain_program
+from jaxspin.engine.programs import known_by_value, plain_program, program
 from jaxspin.engine.tolerances import NO_GAP
 from jaxspin.integration.integrand import integrand_code
 from jaxspin.integration.levels import Levels, fermi
@@ -342,7 +342,7 @@ def _solve_finite(hamiltonian) -> tuple[Float[np.ndarray, "L n"], Complex[np.nda
     return np.where(finite, energies, np.nan), basis[:, None]
 
 
-@plain_program
+@program
 def _weigh_levels(observable, model, levels, degeneracy, k):
     """Σ_m f(ε_m) W_m of each independent component, (level, c, K)."""
     mu, temperatures, window = levels

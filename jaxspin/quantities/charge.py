@@ -62,6 +62,7 @@ CARRIER_DENSITY = Quantity(
     symbol="n",
     formula="n = Σ f_m",
     source="definition",
+    time_reversal=1,
 )
 
 DENSITY_OF_STATES = Quantity(
@@ -72,4 +73,5 @@ DENSITY_OF_STATES = Quantity(
     symbol=r"\partial n/\partial\mu",
     formula="∂n/∂mu = Σ (-∂f/∂ε)(ε_m)",
     source="definition",
+    time_reversal=1,
 )

@@ -32,8 +32,9 @@ class Quantity(eqx.Module):
     formula: str = eqx.field(static=True)
     #: Paper and equation of the formula.
     source: str = eqx.field(static=True)
-    #: Sign that the response takes with time reversal, that of a spin included.
-    time_reversal: int = eqx.field(static=True, default=1)
+    #: Sign that the response takes with time reversal, that of a spin included; None if that is not
+    #: known, and then no operation with time reversal can reduce a mesh.
+    time_reversal: int | None = eqx.field(static=True, default=None)
     #: Sign that it takes when its first two axes change places; 0 where it has none.
     exchange: int = eqx.field(static=True, default=0)
     #: Lowest dimension of space in which it exists.

@@ -89,6 +89,7 @@ TORQUE_DENSITY = Quantity(
     symbol=r"\tau",
     formula="Tr t ρ_E = (e/2) Σ f_m 2 Im Σ_n s_nm R^b_mn",
     source="Liu, Cullen and Culcer, Phys. Rev. B 108, 195434 (2023), discussion of Eq. (1)",
+    time_reversal=1,
 )
 
 
@@ -101,6 +102,7 @@ def _equilibrium_quantity(observable: Observable, part: str, formula: str) -> Qu
         symbol=r"\hbar J",
         formula=formula,
         source="Samokhin, Sigrist and Fischer (2025), Eqs. (14), (15)",
+        time_reversal=1,
     )
 
 

@@ -185,6 +185,7 @@ def _spin_hall(observable: Observable, name: str, formula: str, source: str) -> 
         symbol=r"\sigma",
         formula=formula,
         source=source,
+        time_reversal=1,
         least_dimension=2,
     )
 

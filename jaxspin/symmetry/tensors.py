@@ -31,8 +31,8 @@ class Tensor(Protocol):
     def axes(self) -> tuple[_TensorIndex, ...]: ...
 
     @property
-    def time_reversal(self) -> int:
-        """The sign it takes with time reversal, that of a spin included."""
+    def time_reversal(self) -> int | None:
+        """The sign it takes with time reversal, that of a spin included; None if not known."""
         ...
 
     @property
@@ -62,6 +62,13 @@ def _act_on_tensor(
     operations: Sequence[Operation], tensor: Tensor, dimension: int
 ) -> Float[np.ndarray, "g c c"]:
     """The matrix of each operation on the components of a tensor: a product over its axes."""
+    odd = [one for one in operations if one.time_reversal]
+    if odd and tensor.time_reversal is None:
+        raise ValueError(
+            f"Argument `mesh` must be reduced without time reversal for the {tensor.name}, which "
+            f"does not say how it changes with it, but has {odd[0].name}. Give its Quantity "
+            "`time_reversal`, 1 or -1."
+        )
     signs = [tensor.time_reversal if one.time_reversal else 1 for one in operations]
     whole = np.array(signs, dtype=float)[:, None, None]
     spin = np.array([one.on_spin for one in operations])

@@ -275,3 +275,13 @@ def test_what_the_model_breaks_is_refused():
     wrong = ANOMALOUS_HALL, hall.replace(time_reversal=-1), CARRIER_DENSITY
     with pytest.raises(ValueError, match="does not carry the spin Hall conductivity"):
         Problem(wrong, model, mesh, LEVELS).check()
+
+
+def test_a_response_that_does_not_say_its_parity():
+    """Operations without time reversal will do; with it, it must be declared."""
+    model, grid = js.models.QiWuZhang(A=1.0, m=-1.0), js.Grid((4, 4))
+    unknown = ANOMALOUS_HALL.replace(time_reversal=None)
+    quarter, antiunitary = js.symmetry.rotation(4), js.symmetry.rotation(2, "x", time_reversal=True)
+    Problem(unknown, model, js.Symmetric(grid, quarter), LEVELS).check()
+    with pytest.raises(ValueError, match=r"without time reversal .* `time_reversal`, 1 or -1"):
+        Problem(unknown, model, js.Symmetric(grid, antiunitary), LEVELS).check()
