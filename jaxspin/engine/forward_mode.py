@@ -13,11 +13,27 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 
-def along_all(function: Callable, primals, tangents) -> tuple[Any, Any]:
-    """Value of a function at `primals`, and its derivative along `tangents` (None: constant)."""
-    changes, _ = ravel_pytree(_split_complex(tangents))
+def push_forward(function: Callable, primals, tangents) -> tuple[Any, Any]:
+    """Value of a function at `primals`, and its derivative along `tangents` (None: constant).
+
+    As `equinox.filter_jvp`, which calls what JAX has deprecated, for functions that return arrays.
+    """
+    moved, fixed = _part_moved(primals, tangents)
+    at = lambda moved: function(*eqx.combine(moved, fixed))  # noqa: E731
+    value, change = jax.jvp(at, (moved,), (tangents,))
+    return value, jax.tree.map(lambda x: None if x.dtype == jax.dtypes.float0 else x, change)
+
+
+def _part_moved(primals, tangents):
+    """The arrays that have a tangent, and the rest."""
     moves = jax.tree.map(lambda t: t is not None, tangents, is_leaf=lambda t: t is None)
-    moved, fixed = eqx.partition(primals, moves)
+    return eqx.partition(primals, moves)
+
+
+def along_all(function: Callable, primals, tangents) -> tuple[Any, Any]:
+    """As `push_forward`, from the derivatives with respect to each number that changes."""
+    changes, _ = ravel_pytree(_split_complex(tangents))
+    moved, fixed = _part_moved(primals, tangents)
     numbers, as_tree = ravel_pytree(_split_complex(moved))
 
     def evaluate_at(numbers):

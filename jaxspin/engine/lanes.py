@@ -22,6 +22,7 @@ from jax.extend.core import Literal
 from jaxtyping import Array
 
 from jaxspin.engine.derivative_rules import with_derivative
+from jaxspin.engine.forward_mode import push_forward
 
 Objects = np.ndarray  # of `Lane`
 
@@ -42,7 +43,7 @@ def in_lanes(function: Callable, most: int) -> Callable:
     """
 
     def differentiate(primals, tangents):
-        return eqx.filter_jvp(function, primals, tangents)
+        return push_forward(function, primals, tangents)
 
     @with_derivative(differentiate)
     def compute(fixed, tile):
