@@ -1,8 +1,10 @@
 """Coverage of the estimated errors: how often the true error exceeds the claimed one.
 
-Goal: in two and three dimensions, at T = 0 and T > 0, at most 1 % of the values of each response
-of metals are further from the truth than their error says, at most 0.1 % three times as far, and
-the median error is less than 10 times the true one. docs/conventions.md says which rows miss it.
+Goal: for each response of metals at T = 0 and T > 0, in two and three dimensions, at most 1 % of
+the values are further from the truth than their error says, at most 0.1 % three times as far, and
+the median error is less than 10 times the true one. The rows of a dimension take its meshes
+together and are what the goal is for: the script ends with an error where one misses it. In the
+rows of each mesh alone one value is 0.1 to 0.3 %; docs/conventions.md says which miss it.
 
 Models: random hopping on lattices of 1, 2 and 3 dimensions, of 2 to 4 bands, every third of those
 of 4 with the two spins degenerate, and random continuum models on `Disk`, `Ball`, `Plane` and
@@ -47,6 +49,7 @@ from jaxspin.integration.error_estimates import (
     estimate_error,
     has_fermi_surface,
     is_noisy,
+    levels_at_edges,
     noise_law,
 )
 from jaxspin.integration.integrate import Sums, sum_over_meshes
@@ -68,6 +71,7 @@ class Sample(NamedTuple):
     """The claimed and the true error of one response of one model at one level."""
 
     study: str
+    dimension: int
     response: str
     temperature: float
     metal: bool
@@ -213,20 +217,15 @@ def pose(observable: Observable, model: js.Model, mesh: Mesh, levels: js.Levels)
     return Problem(quantity, model, mesh, levels)
 
 
-def claim(
-    observable: Observable, model: js.Model, mesh: Mesh, levels: js.Levels, fine, coarse, extremes
-) -> Float[Array, "t e c"]:
-    """The error of a sum as the public functions claim it.
-
-    Args:
-        extremes: on the mesh, and on the first coarser one.
-    """
+def claim(problem: Problem, extremes, at_edges, fine, *coarse) -> Float[Array, "t e c"]:
+    """The error of a sum as the public functions claim it; the arguments as in `KeptSums`."""
+    mesh, levels = problem.mesh, problem.levels
     metal = has_fermi_surface(*extremes, levels, mesh.domain == "periodic")
     noisy = is_noisy(fine, coarse[0], metal, levels)
-    problem = pose(observable, model, mesh, levels)
-    law = noise_law(observable, problem.weights)
+    law = noise_law(problem.observable, problem.weights)
     used = len(coarse) if np.any(noisy) else 1
-    summed = MeshSums(fine, coarse[:used], noisy, used, *extremes)
+    at_edges = at_edges if levels_at_edges(mesh, *extremes, levels) else None
+    summed = MeshSums(fine, coarse[:used], noisy, used, *extremes, at_edges)
     error = estimate_error(mesh, summed, levels, law)
     sums = Sums(jnp.asarray(fine), jnp.asarray(error), jnp.asarray(extremes[0].splitting))
     with warnings.catch_warnings():
@@ -243,6 +242,8 @@ class KeptSums(NamedTuple):
     sums: Float[Array, "m t e c"]
     #: On the nodes of the mesh and of the first coarser one.
     extremes: tuple[Extremes, Extremes]
+    #: Over the first coarser mesh, at `levels_at_edges`, or at the levels where there are none.
+    at_edges: Float[Array, "t e c"]
 
 
 def sum_all(model: js.Model, mesh: Mesh, truth: Mesh, levels: js.Levels) -> KeptSums:
@@ -253,7 +254,10 @@ def sum_all(model: js.Model, mesh: Mesh, truth: Mesh, levels: js.Levels) -> Kept
     found = sum_over_meshes(together, (mesh, *coarser_meshes(mesh)))
     exact = np.asarray(sum_over_meshes(together.replace(mesh=truth), (truth,))[0][0])
     extremes = [jax.tree.map(np.asarray, x) for _, x in found[:2]]
-    return KeptSums(exact, np.stack([np.asarray(x) for x, _ in found]), tuple(extremes))
+    moved = levels_at_edges(mesh, *extremes, levels) or levels
+    at_edges = sum_over_meshes(together.replace(levels=moved), coarser_meshes(mesh)[:1])[0][0]
+    sums = np.stack([np.asarray(x) for x, _ in found])
+    return KeptSums(exact, sums, tuple(extremes), np.asarray(at_edges))
 
 
 def load_or_sum(path: Path | None, *arguments) -> KeptSums:
@@ -261,13 +265,13 @@ def load_or_sum(path: Path | None, *arguments) -> KeptSums:
     if path is not None and path.exists():
         kept = np.load(path)
         extremes = (Extremes(*(kept[f"{x}{i}"] for x in Extremes._fields)) for i in (0, 1))
-        return KeptSums(kept["exact"], kept["sums"], tuple(extremes))
+        return KeptSums(kept["exact"], kept["sums"], tuple(extremes), kept["at_edges"])
     found = sum_all(*arguments)
     if path is not None:
         edges = {
             f"{x}{i}": getattr(e, x) for i, e in enumerate(found.extremes) for x in Extremes._fields
         }
-        np.savez(path, exact=found.exact, sums=found.sums, **edges)
+        np.savez(path, exact=found.exact, sums=found.sums, at_edges=found.at_edges, **edges)
     return found
 
 
@@ -277,20 +281,22 @@ def compare(
     """Claimed and true errors of every response of a model."""
     levels, every = levels_of(model, seed), responses(model.dimension)
     path = None if folder is None else folder / f"{study} {seed}.npz"
-    exact, sums, extremes = load_or_sum(path, model, mesh, truth, levels)
+    exact, sums, extremes, at_edges = load_or_sum(path, model, mesh, truth, levels)
     metal = has_fermi_surface(*extremes, levels, mesh.domain == "periodic")
     edges = np.cumsum(lengths(model.dimension))[:-1]
-    split = [np.split(x, edges, axis=-1) for x in (exact, *sums)]
-    for (name, observable), (right, fine, *coarse) in zip(
+    split = [np.split(x, edges, axis=-1) for x in (exact, at_edges, *sums)]
+    for (name, observable), (right, edge, fine, *coarse) in zip(
         every.items(), zip(*split, strict=True), strict=True
     ):
-        error = claim(observable, model, mesh, levels, fine, coarse, extremes)
+        problem = pose(observable, model, mesh, levels)
+        error = claim(problem, extremes, edge, fine, *coarse)
         least = ROUNDING * np.max(np.abs(right))
         claimed, true = np.max(error, axis=-1) + least, np.max(np.abs(fine - right), axis=-1)
         counts = np.maximum(np.max(np.abs(fine), axis=-1), true) > ZERO
         for i, j in np.argwhere(counts | ~metal):
             temperature = TEMPERATURES[i]
-            yield Sample(study, name, temperature, bool(metal[i, j]), claimed[i, j], true[i, j])
+            where = (study, model.dimension, name, temperature, bool(metal[i, j]))
+            yield Sample(*where, claimed[i, j], true[i, j])
 
 
 def grids(dimension: int, number: int, fine: int, models: int):
@@ -341,7 +347,7 @@ def row(samples: list[Sample], **names: str) -> dict:
 
 
 def table(samples: list[Sample]) -> list[dict]:
-    """Coverage by study, response, temperature and phase; then of all responses, and of all."""
+    """Coverage by study or dimension, response, temperature and phase; of all responses; of all."""
     groups = defaultdict(list)
     for x in samples:
         cold = "T = 0" if x.temperature == 0 else "T > 0"
@@ -349,13 +355,21 @@ def table(samples: list[Sample]) -> list[dict]:
         for names in (
             (x.study, x.response, cold, phase),
             (x.study, "all", cold, phase),
+            (f"all of {x.dimension}D", x.response, cold, phase),
             ("all", x.response, cold, phase),
             ("all", "all", cold, "all"),
         ):
             groups[names].append(x)
     keys = ("study", "response", "temperature", "phase")
-    found = sorted(groups.items(), key=lambda item: (item[0][0] == "all", item[0][1] == "all"))
+    order = lambda item: (item[0][0] == "all", item[0][0].startswith("all"), item[0][1] == "all")  # noqa: E731
+    found = sorted(groups.items(), key=order)
     return [row(some, **dict(zip(keys, names, strict=True))) for names, some in found]
+
+
+def meets_goal(row: dict) -> bool:
+    """Whether a row has at most 1 % beyond its error, 0.1 % beyond three times, median below 10."""
+    one, three = (float(row[f"beyond {n}x, %"]) for n in (1, 3))
+    return one <= 1 and three <= 0.1 and float(row["median overestimate"]) < 10
 
 
 def main(quick: bool, folder: Path | None) -> None:
@@ -364,8 +378,20 @@ def main(quick: bool, folder: Path | None) -> None:
     samples = [x for study in STUDIES for x in study(2 if quick else 1000, folder)]
     if quick:  # too few for the table
         print(row(samples))
-    else:
-        write("honesty", table(samples))
+        return
+    rows = table(samples)
+    write("honesty", rows)
+    metals = [x for x in rows if x["phase"] == "metal" and x["response"] != "all"]
+    for studies in (("all of 2D", "all of 3D"), ("Grid 2D", "Disk", "Grid 3D", "Ball")):
+        some = [x for x in metals if x["study"] in studies]
+        missed = [x for x in some if not meets_goal(x)]
+        print(
+            f"{', '.join(studies)}: {len(missed)} of {len(some)} rows miss the goal",
+            *missed,
+            sep="\n",
+        )
+        if studies[0].startswith("all") and missed:
+            raise SystemExit("rows of a whole dimension miss the goal")
 
 
 if __name__ == "__main__":

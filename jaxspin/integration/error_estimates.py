@@ -69,6 +69,7 @@ _WIDE_GAP = 1e3  # in steps of energy between nodes, resolved by any measure
 _COMPONENTS, _SLOWER, _FASTER = 6.0, 1.0, 0.5
 # The second smallest of four magnitudes relative to their root mean square, if they are Gaussian.
 _SECOND_SMALLEST = 0.5
+_BEYOND = 1e-12  # of the largest energy: beyond a node, by more than rounding
 _ROUNDING = 8  # rounding errors of the largest component that every sum has
 
 
@@ -104,6 +105,8 @@ class MeshSums(NamedTuple):
     #: On the nodes of the mesh itself, and of the first of the coarser ones.
     extremes: Extremes
     coarser: Extremes
+    #: Those over the first coarser mesh at `levels_at_edges`; None where there is no such level.
+    at_edges: Any = None
 
 
 def no_extremes(bands: int) -> Extremes:
@@ -123,9 +126,19 @@ def has_fermi_surface(
 ) -> Bool[Array, "*levels"]:
     """True at each level where a band crosses mu, within some kT.
 
-    The edge of a band lies between nodes: beyond the extreme energy on them, by less than twice
-    what that differs from the one on a coarser mesh. The nodes of two grids may coincide at one
-    edge, and then the other edges tell.
+    The edge of a band lies between nodes: see `_possible_edges`.
+    """
+    crossed = _find_crossings(*_possible_edges(extremes, coarser, periodic), levels)
+    return crossed.any(axis=-1)
+
+
+def _possible_edges(
+    extremes: Extremes, coarser: Extremes, periodic: bool
+) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """Lowest and highest energy that each band may reach between the nodes.
+
+    It is beyond the extreme energy on them by less than twice what that differs from the one on a
+    coarser mesh. The nodes of two grids may coincide at one edge, and then the other edges tell.
     """
     xp, (lowest, highest, low, high) = as_arrays(
         extremes.lowest, extremes.highest, coarser.lowest, coarser.highest
@@ -133,8 +146,41 @@ def has_fermi_surface(
     below, above = _EDGE * xp.abs(lowest - low), _EDGE * xp.abs(highest - high)
     if periodic:
         below = above = xp.max(xp.maximum(below, above))
-    crossed = _find_crossings(lowest - below, highest + above, levels)
-    return crossed.any(axis=-1)
+    return lowest - below, highest + above
+
+
+def levels_at_edges(
+    mesh: Mesh, extremes: Extremes, coarser: Extremes, levels: Levels
+) -> Levels | None:
+    """Levels at which a pocket may lie between all nodes, moved to the closest node.
+
+    That is a node of the first coarser mesh, at the edge of a band which no node of the mesh itself
+    crosses and which may reach mu. Levels without such a band stay where they are; None if all do.
+    """
+    hidden = _find_hidden_pockets(mesh, extremes, coarser, levels)
+    if not np.any(hidden):
+        return None
+    nodes = np.concatenate([coarser.lowest, coarser.highest])
+    outwards = np.repeat([1, -1], len(coarser.lowest))
+    nodes = nodes + outwards * _BEYOND * np.max(np.abs(nodes))  # that the node itself is filled
+    away = np.where(hidden, np.abs(nodes - levels.mu[:, None]), np.inf)
+    moved = np.where(hidden.any(axis=-1), nodes[np.argmin(away, axis=-1)], levels.mu)
+    return Levels(moved, levels.temperature)
+
+
+def _find_hidden_pockets(
+    mesh: Mesh, extremes: Extremes, coarser: Extremes, levels: Levels
+) -> Bool[Array, "e edges"]:
+    """Edges of bands, the lower ones first, that mu may have passed between all nodes.
+
+    Where a node of any band lies at mu the noise of the sums says what they miss.
+    """
+    mu, periodic = levels.mu[:, None], not mesh.fills_cells
+    lowest, highest = _possible_edges(extremes, coarser, periodic)
+    below = (lowest <= mu) & (mu < extremes.lowest)
+    above = (extremes.highest <= mu) & (mu < highest)
+    crossed = (extremes.lowest <= mu) & (mu < extremes.highest)
+    return np.concatenate([below, above], axis=-1) & ~crossed.any(axis=-1, keepdims=True)
 
 
 def _find_crossings(
@@ -181,8 +227,9 @@ def estimate_error(
     least = _ROUNDING * xp.finfo(fine.dtype).eps * largest
     differences = fine - coarse
     smooth = _SMOOTH * xp.abs(differences[0])
+    pocket = _hidden_pocket(mesh, law, sums, levels)
     if xp is np and not np.any(noisy):
-        return smooth + least
+        return np.maximum(smooth, pocket) + least
     crossed = _find_crossings(extremes.lowest, extremes.highest, levels)
     powers = _noise_powers(mesh, law, temperature[..., None] == 0)
     powers = powers + _smearing_power(mesh, law, extremes, crossed, levels)
@@ -190,7 +237,52 @@ def estimate_error(
     noise = _measure_noise(mesh, meshes, differences, powers, hidden)
     noise = xp.maximum(_SAFETY[law] * noise, _shared_error(mesh, law, differences))
     noise = xp.maximum(noise, _missed_node(mesh, law, sums, levels)[..., None] * largest)
-    return xp.where(noisy[..., None] != 0, noise, smooth) + least
+    return xp.maximum(xp.where(noisy[..., None] != 0, noise, smooth), pocket) + least
+
+
+def _hidden_pocket(
+    mesh: Mesh, law: str, sums: MeshSums, levels: Levels
+) -> Float[Array, "*levels c"] | float:
+    """What one node would add at the edge of a band that may have passed mu between all nodes.
+
+    All sums may be zero there, and agree. A node of the coarser mesh at that edge says what it
+    weighs, with mu there. In the pocket its occupation would be f of the edge in place of that of
+    the extreme node, and ∂f/∂ε the largest; the cells of T = 0 reach it as they are.
+    """
+    if sums.at_edges is None:
+        return 0.0
+    hidden = _find_hidden_pockets(mesh, sums.extremes, sums.coarser, levels)
+    node, edge = _occupations_at_edges(mesh, sums, levels)
+    cold = levels.temperature[..., None, None] == 0
+    if law in ("states", "surface"):
+        filling = np.where(cold | (edge > 0), 0, node**2)
+    else:  # f = (1 - tanh)/2, and with mu at the node f is 1 at T = 0, 1/2 else
+        filling = np.where(cold, 1, node - edge)
+    largest = np.max(np.where(hidden, filling, 0), axis=-1)[..., None]
+    part = np.prod(coarser_meshes(mesh)[0].counts) / np.prod(mesh.counts)
+    return part * largest * np.abs(sums.at_edges - np.asarray(sums.coarse[0]))
+
+
+def _occupations_at_edges(mesh: Mesh, sums: MeshSums, levels: Levels) -> tuple[Any, Any]:
+    """1 - 2f at the extreme nodes, the lower ones first, and at the edges beyond, (*levels, edges).
+
+    As long as f of the node is above rounding, the sum has that of the edge within what the node
+    differs from that of the coarser mesh; else nothing is known but how far the edge may reach.
+    """
+    fine, coarser = sums.extremes, sums.coarser
+    lowest, highest = _possible_edges(fine, coarser, periodic=not mesh.fills_cells)
+    mu, kelvin = levels.mu[:, None], levels.temperature[..., None, None]
+    double = 2 * BOLTZMANN * np.where(kelvin > 0, kelvin, 1)
+
+    def saturate(lowest, highest):
+        return np.tanh(np.concatenate([lowest - mu, mu - highest], axis=-1) / double)
+
+    node, furthest = saturate(fine.lowest, fine.highest), saturate(lowest, highest)
+    closest = saturate(
+        fine.lowest - np.abs(fine.lowest - coarser.lowest),
+        fine.highest + np.abs(fine.highest - coarser.highest),
+    )
+    return node, np.where(node < 1, closest, furthest)
 
 
 def _shared_error(

@@ -28,7 +28,7 @@ from jaxspin.band_structure.degeneracy_lifting import (
 from jaxspin.engine.checkpoint import describe
 from jaxspin.engine.devices import limited_library, workers
 from jaxspin.engine.eager import evaluate_eagerly
-from jaxspin.engine.forward_mode import along_all, count_tangents
+from jaxspin.engine.forward_mode import along_all, count_tangents, push_forward
 from jaxspin.engine.programs import wide_program
 from jaxspin.engine.progress import Bar
 from jaxspin.engine.segments import SegmentedRun, Segments
@@ -43,6 +43,7 @@ from jaxspin.integration.error_estimates import (
     estimate_error,
     has_fermi_surface,
     is_noisy,
+    levels_at_edges,
     no_extremes,
     noise_law,
 )
@@ -162,8 +163,8 @@ def _sum_in_segments(problem: Problem, layout: Layout, run: Run) -> MeshSums:
     about = cache(partial(_describe_run, problem, layout))
     segmented = SegmentedRun(Bar(run.progress, mesh.size), run.checkpoint, about)
     code = integrand_code(problem.observable, problem.model, mesh, problem.degeneracy)
-    quietly = lambda stage, other: _sum(  # noqa: E731
-        problem, layout, other, _SegmentedSum(stage, segmented, code, layout)
+    quietly = lambda stage, other, levels=levels: _sum(  # noqa: E731
+        problem.replace(levels=levels), layout, other, _SegmentedSum(stage, segmented, code, layout)
     )
     first, edges = quietly("coarser", meshes[0])
     shown = _SegmentedSum("mesh", segmented, code, layout, points=mesh.size)
@@ -172,8 +173,10 @@ def _sum_in_segments(problem: Problem, layout: Layout, run: Run) -> MeshSums:
     noisy, coarse = is_noisy(fine, first, metal, levels), [first]
     if np.any(noisy):
         coarse += [quietly(f"coarser {i}", x)[0] for i, x in enumerate(meshes[1:], 1)]
+    moved = levels_at_edges(mesh, extremes, edges, levels)
+    at_edges = None if moved is None else quietly("edges", meshes[0], moved)[0]
     segmented.finish()
-    return MeshSums(fine, coarse, noisy, len(coarse), extremes, edges)
+    return MeshSums(fine, coarse, noisy, len(coarse), extremes, edges, at_edges)
 
 
 def sum_over_meshes(problem: Problem, meshes: Sequence[Mesh]) -> list[tuple[Array, Extremes]]:
@@ -191,7 +194,8 @@ def _estimate_errors(
     """Sums over a mesh with their error, from those over coarser meshes."""
     fine, coarse = complete(sums.fine), [complete(one) for one in sums.coarse]
     levels, sums = jax.tree.map(_stop_gradient, (problem.levels, sums))
-    frozen = sums._replace(fine=_stop_gradient(fine), coarse=coarse)
+    at_edges = None if sums.at_edges is None else complete(sums.at_edges)
+    frozen = sums._replace(fine=_stop_gradient(fine), coarse=coarse, at_edges=at_edges)
     error = estimate_error(problem.mesh, frozen, levels, noise_law(problem.observable, weights))
     return Sums(fine, error, sums.extremes.splitting, as_arrays(sums.compared)[1][0])
 
@@ -378,7 +382,7 @@ _FORWARD = 32
 @_sum_both.def_jvp
 def _both_jvp(primals, tangents):
     if count_tangents(tangents) > _FORWARD:
-        return eqx.filter_jvp(_plainly_both, primals, tangents)
+        return push_forward(_plainly_both, primals, tangents)
     return along_all(_both_to_differentiate, primals, tangents)
 
 

@@ -85,20 +85,26 @@ def _whole_mesh(mesh: Mesh | Adaptive | Symmetric) -> Mesh | Adaptive:
 
 
 def _find_unresolved(problem: Problem, mesh: Mesh) -> tuple[Any, Any]:
-    """Near degeneracies between the nodes, and their content that the nodes miss, (L, level, c)."""
+    """Near degeneracies between the nodes, and their content that the nodes miss, (L, level, c).
+
+    By Poisson's formula a grid of spacing h misses exp(-2π w/h) of a peak of width w along each
+    axis, which add up.
+    """
     observable, degeneracy = problem.observable, problem.degeneracy
     search = GapSearch(observable, problem.model, mesh, problem.levels, degeneracy)
     near, nothing = search.find(partial(_cell_widths, mesh)), np.zeros((0, 1, 1))
     if not len(near.gap):
         return near, nothing
     found = search.neighbours(near, _cell_widths(mesh, near.u), search.zero)
-    ratio = np.max(np.sqrt(np.maximum(found.growth**2 - 1, 0)), axis=1)
-    narrow = found.matters & (ratio > WIDE)
+    ratio = np.sqrt(np.maximum(found.growth**2 - 1, 0))  # h/w
+    narrow = found.matters & np.any(ratio > WIDE, axis=1)
     if not np.any(narrow):
         return near, nothing
     near = near.select(narrow)
     content = search.content(near, found.distance[narrow], 0.0)
-    return near, content * np.exp(-2 * np.pi / ratio[narrow])[:, None, None]
+    with np.errstate(divide="ignore"):
+        missed = np.sum(np.exp(-2 * np.pi / ratio[narrow]), axis=1)
+    return near, content * missed[:, None, None]
 
 
 def _cell_widths(mesh: Mesh, u: Float[np.ndarray, "L d"]) -> Float[np.ndarray, "L d"]:

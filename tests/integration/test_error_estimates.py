@@ -227,6 +227,22 @@ def test_density_of_states_below_a_band_whose_edge_lies_between_the_nodes(below,
     assert np.isfinite(density.error.item())
 
 
+@pytest.mark.parametrize("kelvin", [0.0, 1.0])
+@pytest.mark.parametrize("response", [js.carrier_density, js.density_of_states, js.anomalous_hall])
+def test_a_pocket_between_all_nodes(response, kelvin):
+    """The levels lie in a band, within 0.01 eV of its edges, and no node of any mesh does: all sums
+    agreed, and the error was zero."""
+    levels = js.Levels([-2.99, 2.99, -3.5], kelvin)
+    few, many = (response(CHERN, js.Grid((n, n), 0.5), levels) for n in (12, 300))
+    true = np.max(np.abs(many.value - few.value), axis=tuple(range(1, many.value.ndim)))
+    error = np.max(few.error, axis=tuple(range(1, many.value.ndim)))
+    largest = 3000 if kelvin and response is js.density_of_states else 300
+    assert np.all(true[:2] > 1e-9)
+    assert np.all(error[:2] > true[:2])
+    assert np.all(error[:2] < largest * true[:2])
+    assert error[2] < 1e-12  # negative control: no band reaches this level
+
+
 def test_a_component_that_is_written_twice_counts_once():
     """An antisymmetric tensor has xy and yx; of random ones as many count as there are."""
     random = np.random.default_rng(3)
