@@ -329,6 +329,7 @@ def _evaluate_nodes(model, coordinates, lattice, u):
     return k, lifted.hamiltonian, lifted.slopes
 
 
+@np.errstate(invalid="ignore")  # slopes need not be finite where bands meet
 def _diagonalize(hamiltonian, slopes) -> tuple[np.ndarray, np.ndarray]:
     """Energies, and slopes in the band basis; NaN where H is not finite."""
     energies, basis = _solve_finite(hamiltonian)
@@ -380,6 +381,7 @@ class _Starts(NamedTuple):
 
 
 @partial(known_by_value, capacity=4)
+@np.errstate(invalid="ignore")
 def _solve_starts(model, coordinates, lattice) -> _Starts:
     """The bands at the nodes from which the search starts, H of all in one program."""
     u, counts = _start_nodes(model, model.dimension)
