@@ -15,6 +15,7 @@ polar = 96
 azimuthal = 8
 # or type = "PointSet" and file = "points.txt": a line of coordinates and weight for each point
 # operations = ["inversion", "rotation 3 z", "mirror x with time reversal"]   # as of `Symmetric`
+# or operations = "group m-3m1'": a magnetic point group, its axis of highest order along z
 
 [levels]
 mu = { start = -0.3, stop = 0.6, number = 181 }   # eV; or a number, or a list
@@ -70,6 +71,7 @@ from jaxspin.quantities.quantity import Quantity
 from jaxspin.quantities.spin_hall import DEFINITIONS
 from jaxspin.responses.fermi_sea import RESPONSES, Listed
 from jaxspin.responses.response import Response
+from jaxspin.symmetry.groups import point_group, point_groups
 from jaxspin.symmetry.operations import INVERSION, TIME_REVERSAL, Operation, mirror, rotation
 from jaxspin.symmetry.symmetric import Symmetric
 
@@ -353,13 +355,26 @@ def _read_mesh(entries: Mapping[str, Any], folder: FilePath) -> Mesh | Symmetric
     if names is None:
         return whole
     listed = names if isinstance(names, list) else [names]
-    operations = [_parse_operation(name) for name in listed]
+    operations = [one for name in listed for one in _parse_operations(name)]
     return _rename_errors("mesh", lambda: Symmetric(whole, operations))
 
 
 def _reduce_mesh(mesh: Mesh | Symmetric, model: Model) -> Mesh:
     """The mesh that is summed."""
     return mesh.folded(model.lattice) if isinstance(mesh, Symmetric) else mesh
+
+
+def _parse_operations(name: Any) -> tuple[Operation, ...]:
+    """The operation of a name, or generators of a point group, "group m-3m1'"."""
+    label = str(name).removeprefix("group ")
+    if label == str(name):
+        return (_parse_operation(name),)
+    if label not in point_groups():
+        raise ValueError(
+            "Key `operations` in table [mesh] must name one of the 122 magnetic point groups, such "
+            f'as "group m-3m1\'" or "group 4/mmm(4/m)", but is {name!r}.'
+        )
+    return point_group(label).generators
 
 
 def _parse_operation(name: Any) -> Operation:
@@ -378,7 +393,8 @@ def _parse_operation(name: Any) -> Operation:
             return rotation(int(order), axis, time_reversal=turned)
     raise ValueError(
         'Key `operations` in table [mesh] must be names such as "time reversal", "inversion", '
-        f'"rotation 3 z" and "mirror x with time reversal", but is {name!r}.'
+        '"rotation 3 z", "mirror x with time reversal" and "group m-3m", '
+        f"but is {name!r}."
     )
 
 

@@ -274,10 +274,20 @@ def test_a_mesh_reduced_by_symmetries():
         ('["rotation 3 z"]', ("`operations`", "[mesh]", "to where there is none")),
         ('["inversion", 1]', ("`operations`", "[mesh]", "is 1")),
         ("[]", ("`operations`", "[mesh]", "at least one")),
+        ('"group 4mmm"', ("`operations`", "[mesh]", "122 magnetic point groups", "'group 4mmm'")),
     ):
         changed = text.replace('["rotation 4 z"]', operations)
         Path("points.toml").write_text(changed, encoding="utf-8")
         refused(run("scan", "points.toml"), *parts)
+
+
+def test_a_grid_reduced_by_a_point_group():
+    lines = POINTS.splitlines()
+    first, last = lines.index("[mesh]"), lines.index("[levels]")
+    mesh = ["[mesh]", 'type = "Grid"', "shape = [8, 8]", 'operations = "group 422(4)"']
+    Path("grid.toml").write_text("\n".join([*lines[:first], *mesh, *lines[last:]]), "utf-8")
+    job = input_files.prepare_scan(input_files.read_input(Path("grid.toml")))
+    assert job.points == 15
 
 
 def test_bands():
