@@ -69,7 +69,7 @@ _WIDE_GAP = 1e3  # in steps of energy between nodes, resolved by any measure
 _COMPONENTS, _SLOWER, _FASTER = 6.0, 1.0, 0.5
 # The second smallest of four magnitudes relative to their root mean square, if they are Gaussian.
 _SECOND_SMALLEST = 0.5
-_BEYOND = 1e-12  # of the largest energy: beyond a node, by more than rounding
+_BEYOND = 64  # rounding errors of the largest energy: beyond a node, and by next to nothing
 _ROUNDING = 8  # rounding errors of the largest component that every sum has
 
 
@@ -162,7 +162,8 @@ def levels_at_edges(
         return None
     nodes = np.concatenate([coarser.lowest, coarser.highest])
     outwards = np.repeat([1, -1], len(coarser.lowest))
-    nodes = nodes + outwards * _BEYOND * np.max(np.abs(nodes))  # that the node itself is filled
+    rounding = np.finfo(nodes.dtype).eps * np.max(np.abs(nodes))
+    nodes = nodes + outwards * _BEYOND * rounding  # that the node itself is filled, or empty
     away = np.where(hidden, np.abs(nodes - levels.mu[:, None]), np.inf)
     moved = np.where(hidden.any(axis=-1), nodes[np.argmin(away, axis=-1)], levels.mu)
     return Levels(moved, levels.temperature)
