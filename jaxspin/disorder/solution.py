@@ -4,14 +4,14 @@ collisions at each energy, and averages over energies.
 Outside of jit the surfaces and the energies are done in segments (`engine.segments`).
 """
 
-from functools import cache, partial
-from importlib.metadata import version
+from functools import partial
 from typing import cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from jaxspin.disorder.collision import RangedScattering, Scattering, remove_charge, scattering_rate
@@ -19,13 +19,9 @@ from jaxspin.disorder.contributions import sum_mechanisms
 from jaxspin.disorder.fermi_sea import FermiSea, default_mesh, fermi_sea
 from jaxspin.disorder.fermi_states import find_states
 from jaxspin.disorder.scatterers import DENSE_STATES, Disorder
-from jaxspin.engine.checkpoint import describe
-from jaxspin.engine.eager import evaluate_eagerly
-from jaxspin.engine.identity import code_is_fixed, operations
 from jaxspin.engine.programs import program
 from jaxspin.engine.progress import Bar
-from jaxspin.engine.segments import ItemMap, OneProgram, Portion, SegmentedRun
-from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.segments import ItemMap, Portion
 from jaxspin.engine.tolerances import CONSERVED
 from jaxspin.engine.xla import map_in_batches, map_in_pieces
 from jaxspin.integration.levels import Levels
@@ -34,6 +30,7 @@ from jaxspin.meshes.mesh import Mesh
 from jaxspin.models.base import Model, number_of_bands
 from jaxspin.surfaces import FermiSurface, FermiSurfaceRule
 from jaxspin.surfaces.base import Diagnostic
+from jaxspin.surfaces.scan import scan_levels
 from jaxspin.surfaces.thermal import (
     Energies,
     Findings,
@@ -44,7 +41,6 @@ from jaxspin.surfaces.thermal import (
     nodes_at,
     number_of_energies,
     portion_of_levels,
-    scan_temperatures,
     thermal_energies,
 )
 
@@ -90,30 +86,15 @@ class LevelResponse(eqx.Module):
 
 
 def solve_levels(conductor: Conductor, levels: Levels, run: Run) -> tuple[LevelResponse, Findings]:
-    """The mechanisms at every level, temperatures outermost; in segments, each a compiled program.
-
-    Where numbers are traced all is one program.
+    """The mechanisms at every level, temperatures outermost.
 
     Raises:
-        ValueError: a checkpoint of another computation, or of one that is traced.
-        RuntimeError: of several processes one has died.
+        ValueError, RuntimeError: as `scan_levels`.
     """
-    if is_traced(conductor, levels):
-        run.refuse_checkpoint()
-        return scan_temperatures(partial(_solve_at_once, conductor), levels)
-    with evaluate_eagerly(), code_is_fixed():
-        energies = levels.mu.size * sum(map(number_of_energies, thermal_energies(levels)))
-        about = cache(partial(_describe_run, conductor, levels))
-        bar = Bar(run.progress, 2 * energies, unit=" energies")  # once found, once solved
-        segmented = SegmentedRun(bar, run.checkpoint, about)
-        solution = scan_temperatures(partial(_solve_temperature, conductor, segmented), levels)
-        segmented.finish()
-    return solution
-
-
-@program
-def _solve_at_once(conductor: Conductor, levels: ThermalLevels):
-    return _solve_temperature(conductor, OneProgram(), levels)
+    energies = levels.mu.size * sum(map(number_of_energies, thermal_energies(levels)))
+    bar = Bar(run.progress, 2 * energies, unit=" energies")  # once found, once solved
+    respond = Partial(_solve_temperature, conductor)
+    return scan_levels(respond, levels, run, bar, **vars(conductor))
 
 
 def _solve_temperature(
@@ -276,28 +257,3 @@ def _average_energies(energies: Energies, responses: EnergyResponse) -> LevelRes
         slowest_relaxation=least(responses.slowest_relaxation, jnp.inf),
     )
     return LevelResponse(worst, first, second, sea_error)
-
-
-def _describe_run(conductor: Conductor, levels: Levels) -> dict[str, str]:
-    """Description of a run, in which a checkpoint and other processes must agree."""
-    k = jax.ShapeDtypeStruct((conductor.model.dimension,), jnp.result_type(float))
-    kinds = {thermal is None: thermal for thermal in thermal_energies(levels)}
-    parts = {
-        f"response at T {'=' if cold else '>'} 0": operations(
-            partial(_solve_at_once, conductor), ThermalLevels(jnp.zeros(1), thermal)
-        )
-        for cold, thermal in kinds.items()
-    }
-    return {
-        "jaxspin": version("jaxspin"),
-        **describe(
-            model=conductor.model,
-            surface=conductor.surface,
-            levels=levels,
-            disorder=conductor.disorder,
-            sea=conductor.sea,
-        ),
-        "model.__call__": operations(conductor.model, k),
-        **parts,
-        "energies in a segment": str(_portion_of_energies(conductor).size),
-    }

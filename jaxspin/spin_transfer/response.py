@@ -1,22 +1,20 @@
 """Spin-transfer torque of an exchange-split band: the public function, its checks and result."""
 
-from collections.abc import Callable
-from functools import cache, partial
-from importlib.metadata import version
+from functools import partial
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, ArrayLike, Bool, Complex, Float, Int
 
 from jaxspin.engine.annotations import Numbers
-from jaxspin.engine.checkpoint import CheckpointLike, describe
+from jaxspin.engine.checkpoint import CheckpointLike
 from jaxspin.engine.eager import evaluate_eagerly
-from jaxspin.engine.identity import code_is_fixed, operations
 from jaxspin.engine.programs import program
 from jaxspin.engine.progress import Bar
-from jaxspin.engine.segments import ItemMap, OneProgram, SegmentedRun
+from jaxspin.engine.segments import ItemMap
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.validate import check_vector
@@ -45,6 +43,7 @@ from jaxspin.spin_transfer.slow_modes import (
 from jaxspin.spin_transfer.transfer import Circumstances, Transfer, build_transfer, project_along
 from jaxspin.surfaces import FermiSurface, FermiSurfaceRule
 from jaxspin.surfaces.base import Diagnostic
+from jaxspin.surfaces.scan import scan_levels
 from jaxspin.surfaces.thermal import (
     Energies,
     Findings,
@@ -54,8 +53,6 @@ from jaxspin.surfaces.thermal import (
     nodes_at,
     portion_of_levels,
     refuse_findings,
-    scan_temperatures,
-    thermal_energies,
 )
 from jaxspin.units import HBAR_EV_PS
 
@@ -246,47 +243,10 @@ class SpinResponse(eqx.Module):
 def _solve_levels(
     magnet: Magnet, m: Float[Array, " 3"], levels: Levels, run: Run
 ) -> tuple[SpinResponse, Findings]:
-    """Every level, in segments; in one program where numbers are traced.
-
-    Raises:
-        ValueError: a checkpoint of another computation, or of one that is traced.
-        RuntimeError: of several processes one has died.
-    """
-    if is_traced(magnet, m, levels):
-        run.refuse_checkpoint()
-        return scan_temperatures(partial(_solve_temperature, magnet, m, OneProgram()), levels)
-
-    def describe_part(thermal):
-        mu = jax.ShapeDtypeStruct((1,), jnp.result_type(float))
-        return operations(partial(_respond_at_levels, magnet, m, thermal), mu)
-
-    with evaluate_eagerly(), code_is_fixed():
-        about = cache(partial(describe_run, magnet, levels, describe_part, magnetization=m))
-        bar = Bar(run.progress, levels.temperatures.size * levels.mu.size, unit=" levels")
-        segmented = SegmentedRun(bar, run.checkpoint, about)
-        solve = partial(_solve_temperature, magnet, m, segmented)
-        solution = scan_temperatures(solve, levels)
-        segmented.finish()
-    return solution
-
-
-def describe_run(
-    magnet: Magnet, levels: Levels, describe_part: Callable, **parts: Array
-) -> dict[str, str]:
-    """Description of a run, in which a checkpoint and other processes must agree.
-
-    Args:
-        describe_part: digest of the operations at kT, which is None at T = 0.
-        parts: what else is an input, by name.
-    """
-    model, surface, collisions = magnet.model, magnet.surface, magnet.collisions
-    inputs = describe(model=model, surface=surface, levels=levels, collisions=collisions, **parts)
-    kinds = {thermal is None: thermal for thermal in thermal_energies(levels)}
-    codes = {
-        f"response at T {'=' if cold else '>'} 0": describe_part(thermal)
-        for cold, thermal in kinds.items()
-    }
-    return {"jaxspin": version("jaxspin"), **inputs, **codes}
+    """χ at every level, temperatures outermost."""
+    bar = Bar(run.progress, levels.temperatures.size * levels.mu.size, unit=" levels")
+    respond = Partial(_solve_temperature, magnet, m)
+    return scan_levels(respond, levels, run, bar, **vars(magnet), magnetization=m)
 
 
 def _solve_temperature(

@@ -1,19 +1,18 @@
 """The torque on a magnetisation that varies in space: domain walls, skyrmions, any grid of m."""
 
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxspin.engine.checkpoint import CheckpointLike
-from jaxspin.engine.eager import evaluate_eagerly
-from jaxspin.engine.identity import code_is_fixed, operations
 from jaxspin.engine.programs import program
 from jaxspin.engine.progress import Bar
-from jaxspin.engine.segments import ItemMap, OneProgram, Portion, SegmentedRun
+from jaxspin.engine.segments import ItemMap, Portion
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.validate import check_finite, check_vector, is_positive, shortened
 from jaxspin.engine.xla import map_in_batches
@@ -30,13 +29,13 @@ from jaxspin.spin_transfer.response import (
     build_collisions,
     check_result,
     collect_info,
-    describe_run,
     find_shells,
 )
 from jaxspin.spin_transfer.slow_modes import SlowModes
 from jaxspin.surfaces import FermiSurfaceRule
 from jaxspin.surfaces.base import Diagnostic
-from jaxspin.surfaces.thermal import Findings, ThermalLevels, move_axes_last, scan_temperatures
+from jaxspin.surfaces.scan import scan_levels
+from jaxspin.surfaces.thermal import Findings, ThermalLevels, move_axes_last
 
 
 class TextureTorque(eqx.Module):
@@ -122,29 +121,11 @@ def texture_torque(
 def _solve_texture(
     magnet: Magnet, m: Float[Array, "3 *grid"], levels: Levels, run: Run
 ) -> tuple[SpinResponse, Findings]:
-    """χ at each point, in segments; in one program where numbers are traced.
-
-    Raises:
-        ValueError: a checkpoint of another computation, or of one that is traced.
-        RuntimeError: of several processes one has died.
-    """
+    """χ at each point of the grid, on one leading axis."""
     points = m.reshape(3, -1).T
-    if is_traced(magnet, m, levels):
-        run.refuse_checkpoint()
-        return scan_temperatures(partial(_solve_points, magnet, points, OneProgram()), levels)
-
-    def describe_part(thermal):
-        level = ThermalLevels(jnp.asarray(levels.mu), thermal)
-        return operations(partial(_solve_points, magnet, points[:1], OneProgram()), level)
-
-    with evaluate_eagerly(), code_is_fixed():
-        about = cache(partial(describe_run, magnet, levels, describe_part, texture=m))
-        segmented = SegmentedRun(
-            Bar(run.progress, len(points), unit=" points"), run.checkpoint, about
-        )
-        solution = scan_temperatures(partial(_solve_points, magnet, points, segmented), levels)
-        segmented.finish()
-    return solution
+    bar = Bar(run.progress, len(points), unit=" points")
+    respond = Partial(_solve_points, magnet, points)
+    return scan_levels(respond, levels, run, bar, **vars(magnet), texture=m)
 
 
 def _solve_points(

@@ -8,7 +8,7 @@ other nodes on the Fermi surface (`FermiSurfaceRule.companion`), estimates the e
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -295,22 +295,6 @@ class ThermalLevels(NamedTuple):
 
 #: Diagnostics of the surfaces of each temperature.
 Findings = tuple[tuple[Diagnostic, ...], ...]
-
-
-def scan_temperatures(
-    respond: Callable[[ThermalLevels], tuple[Any, tuple[Diagnostic, ...]]], levels: Levels
-) -> tuple[Any, Findings]:
-    """Results at every level, temperatures outermost, on one leading axis.
-
-    Args:
-        respond: results and diagnostics at all mu for one temperature.
-    """
-    mu = jnp.asarray(levels.mu, dtype=jnp.result_type(float))
-    every = [respond(ThermalLevels(mu, thermal)) for thermal in thermal_energies(levels)]
-    results, findings = zip(*every, strict=True)
-    if len(results) == 1:
-        return results[0], findings
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results), findings
 
 
 def thermal_energies(levels: Levels) -> list[Array | None]:

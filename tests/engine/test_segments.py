@@ -16,6 +16,7 @@ from jaxspin.engine.progress import Bar
 from jaxspin.engine.segments import Portion, SegmentedRun
 from jaxspin.models import MassiveDirac
 from jaxspin.spin_transfer import response as torque_response, texture
+from jaxspin.surfaces import scan
 
 DIRAC = MassiveDirac(velocity=1.0, mass=0.3)
 CONTOUR, SEA = js.FermiContour(8), js.Plane(0.5, 24, 8)
@@ -82,9 +83,7 @@ def count_segments(monkeypatch) -> list[tuple[int, Bar]]:
 def test_goes_on_to_the_same_bits_wherever_it_was_stopped(tmp_path, monkeypatch, name):
     compute, path = CASES[name], tmp_path / "sums.npz"
     # The identity takes most of the time, and test_an_interrupted_scan_goes_on has it.
-    monkeypatch.setattr(solution, "_describe_run", lambda *inputs: {})
-    monkeypatch.setattr(torque_response, "describe_run", lambda *inputs, **parts: {})
-    monkeypatch.setattr(texture, "describe_run", lambda *inputs, **parts: {})
+    monkeypatch.setattr(scan, "_describe_scan", lambda *inputs: {})
     with monkeypatch.context() as patch:
         segments = count_segments(patch)
         expected = compute()
