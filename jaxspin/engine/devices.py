@@ -31,8 +31,8 @@ def workers(bands: int) -> list[Device]:
     All local devices, or the one that `jax.default_device` names. A single CPU device stands for
     as many lanes as there are cores, or as the environment variable JAXSPIN_THREADS says. Where
     its eigensolver is LAPACK a CPU has one lane: LAPACK spreads over the cores by itself, and two
-    at once wait for each other for ever, those of two virtual CPU devices too (seen with 14 bands
-    in 4 of 4 runs, jax 0.10.2). A GPU has two lanes: while it computes a segment it has the next.
+    at once wait for each other for ever, those of two virtual CPU devices too (seen in
+    4 of 4 runs, jax 0.10.2). A GPU has two lanes: while it computes a segment it has the next.
     """
     return library_workers() if eigensolvers.is_library(bands) else _all_workers()
 

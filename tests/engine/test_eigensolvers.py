@@ -12,7 +12,7 @@ from jaxspin.engine import eigensolvers, xla
 from jaxspin.engine.eigensolvers import eigh
 
 #: Compiling is most of the time: not every size in both precisions.
-SIZES = {np.complex128: (1, 2, 3, 4, 6, 12, 14), np.complex64: (1, 2, 3, 4, 8, 14)}
+SIZES = {np.complex128: (1, 2, 3, 4, 6, 9, 14), np.complex64: (1, 2, 3, 4, 8, 14)}
 #: Largest error in units of |H|: of H U - U E, of U†U - 1 and of the energies.
 TOLERANCE = {np.dtype(np.complex128): 1e-14, np.dtype(np.complex64): 5e-6}
 SPLITTINGS = (1e-3, 1e-6, 1e-9, 1e-12)
@@ -148,12 +148,20 @@ def test_without_hints_to_the_compiler(monkeypatch):
     monkeypatch.setattr(xla, "set_xla_metadata", lambda **_: contextlib.nullcontext())
     names, matrices = battery(4, np.complex128)
     check(names, matrices, *solve(partial(eigensolvers.householder_ql), matrices))
+    check(names, matrices, *solve(partial(eigensolvers.looped_ql), matrices))
+
+
+def test_library():
+    """For more bands than there is an algorithm of our own for."""
+    names, matrices = battery(14, np.complex128)
+    check(names, matrices, *solve(eigensolvers.library, matrices))
+    assert eigensolvers.is_library(25)
 
 
 def test_fixed_number_of_sweeps():
     """The path for accelerators."""
     names, matrices = battery(4, np.complex128)
-    fixed = partial(eigensolvers._householder_ql, iterate=eigensolvers._sweep_fixed_times)
+    fixed = partial(eigensolvers.solve_unrolled, iterate=eigensolvers.sweep_fixed_times)
     check(names, matrices, *solve(fixed, matrices))
 
 
