@@ -834,7 +834,7 @@ def test_error_where_the_second_rule_alone_is_refused():
         respond(dirac(), surface.companion(), 1.0)
 
 
-@pytest.mark.parametrize("scale", [0.1, 0.5])
+@pytest.mark.parametrize("scale", [0.1, pytest.param(0.5, marks=pytest.mark.study)])
 def test_mesh_of_the_sea(scale):
     r = respond(dirac(), ANGLES, [0.8, 1.0], sea=js.Plane(scale, *SEA.shape))
     for level, mu in enumerate([0.8, 1.0]):
@@ -897,7 +897,12 @@ SIZEABLE = js.ScalarDisorder(0.2)
 
 
 @pytest.mark.parametrize(
-    ("angle", "sea"), [(0.0, None), (0.35, None), (0.35, js.Plane(0.05, 128, 72))]
+    ("angle", "sea"),
+    [
+        (0.0, None),
+        (0.35, None),
+        pytest.param(0.35, js.Plane(0.05, 128, 72), marks=pytest.mark.study),
+    ],
 )
 def test_sea_with_a_crossing_away_from_the_center(angle, sea):
     """Magnetisation in the plane, the crossing below mu: s_z vanishes, as all other spins do.

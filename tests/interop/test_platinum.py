@@ -85,7 +85,7 @@ def weights(energies, v, s):
     return -2 * np.einsum("kasmn,kbnm,kmn->kmabs", current, v, inverse).imag
 
 
-@pytest.mark.parametrize("external", [True, False])
+@pytest.mark.parametrize("external", [True, pytest.param(False, marks=pytest.mark.study)])
 def test_conventional_spin_hall_is_that_of_a_numpy_sum(model, matrices, external):
     ours = hall_of_z(conventional(model if external else model.without_external_terms()))
     u = np.stack(np.meshgrid(*[np.arange(10) / 10] * 3, indexing="ij"), -1).reshape(-1, 3)
@@ -99,7 +99,7 @@ def test_conventional_spin_hall_is_that_of_a_numpy_sum(model, matrices, external
     np.testing.assert_allclose(ours, expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("external", [True, False])
+@pytest.mark.parametrize("external", [True, pytest.param(False, marks=pytest.mark.study)])
 def test_published_digits(overlaps, external):
     """All digits of the table, from the matrix elements it was computed with."""
     chosen = overlaps if external else overlaps.without_external_terms()

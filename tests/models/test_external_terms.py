@@ -25,7 +25,6 @@ SAMPLES = 12  # k-points a direction: more than twice the largest harmonic, so s
 GRID = js.Grid((6, 5))
 LOW = js.Levels([-1.0, 0.2, 1.5], temperature=100.0)  # nothing of the half far above is filled
 LEVELS = js.Levels([-1.0, 0.2, 1.5], temperature=800.0)
-DEFINITIONS = ["conventional", "proper_published", "proper_corrected", "kubo"]
 
 
 def plain_model(n=4, seed=3):
@@ -139,7 +138,15 @@ def test_anomalous_hall_does_not_depend_on_the_basis(form):
 
 
 @pytest.mark.filterwarnings("ignore:The torque density")
-@pytest.mark.parametrize("definition", DEFINITIONS)
+@pytest.mark.parametrize(
+    "definition",
+    [
+        pytest.param("conventional", marks=pytest.mark.study),
+        pytest.param("proper_published", marks=pytest.mark.study),
+        "proper_corrected",
+        "kubo",
+    ],
+)
 def test_spin_hall_does_not_depend_on_the_basis(definition):
     got, expected = (js.spin_hall(m, GRID, LEVELS, definition=definition) for m in (TURNED, PLAIN))
     assert_same(got.value, expected.value)

@@ -542,6 +542,7 @@ def test_sigma_of_an_adaptive_mesh():
         np.testing.assert_allclose(values, expected, rtol=0, atol=2e-7)
 
 
+@pytest.mark.study
 def test_blocks_of_degenerate_bands():
     """F = 0 and m = 0: every band is twice degenerate, and groups give the limit m -> 0."""
     value = adaptive(well(field=0.0, zeeman=0.0), [5, 10, 15])[2]

@@ -65,8 +65,10 @@ FINITE_TEMPERATURE = {
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize(
     ("temperature", "mesh"),
-    [(300, js.Space(WIDTH, 240, 160, 5)), (50, js.Space(2 * WIDTH, 600, 320, 5))],
-    ids=["300 K", "50 K"],
+    [
+        pytest.param(300, js.Space(WIDTH, 240, 160, 5), id="300 K"),
+        pytest.param(50, js.Space(2 * WIDTH, 600, 320, 5), id="50 K", marks=pytest.mark.study),
+    ],
 )
 def test_finite_temperature(temperature, mesh):
     """To the printed digits, one unit in the last; at 50 K and 0.50 eV, where the printed digits
@@ -160,6 +162,7 @@ def test_strict_finite_temperature(axis, temperature, mu):
         check_strict(*at(strict(axis), temperature, mu, component), number)
 
 
+@pytest.mark.study
 @pytest.mark.usefixtures("optimised")
 def test_strict_small_pocket():
     """E_F = 0.30, spin across the field: a small Fermi surface wants points near k = 0."""
@@ -220,6 +223,7 @@ def test_far_cutoff():
     assert abs(at(response, 0.0, 0.1, (X, Y, Z))[0] * 20.0 - 446.0) < 0.5
 
 
+@pytest.mark.study
 def test_warping_diverges_with_the_cutoff():
     """With hexagonal warping the sea does not converge; at a cutoff the numbers are these, to the
     accuracy of the reference (1 % at the largest)."""
@@ -306,6 +310,7 @@ def test_exchange_couples_to_the_spin_operator(spin_basis):
     np.testing.assert_allclose(slopes, material().spin(), atol=1e-15)
 
 
+@pytest.mark.study
 def test_liu2010_spin():
     model = bi2se3(spin_basis="liu2010")
     mesh = js.Space(2 * WIDTH, 128, 96, 5)

@@ -291,6 +291,7 @@ def test_temperature_averages_over_energies(warm):
     assert change > 1e-5 * np.abs(expected[:2]).max()
 
 
+@pytest.mark.study
 def test_error_is_at_least_the_true_one(warm):
     """Few nodes against many; the spin along m, 10⁵ times as large, has an error of its own."""
     few, many = (torque(surface=s) for s in (js.FermiShell(8, 12), FINE))
@@ -720,6 +721,7 @@ def test_spin_along_the_magnetisation_is_not_what_is_printed():
     assert f"largest across m {np.abs(value[:2]).max():.8g}" in repr(found)
 
 
+@pytest.mark.study
 def test_sign_against_disordered_conductors():
     """The Edelstein effect of a Rashba gas, from the theory of disorder: sign of the field."""
     model, strength = js.models.Rashba(kinetic=5.0, velocity=0.05, exchange=0.0), 0.02
