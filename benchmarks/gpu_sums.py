@@ -25,7 +25,7 @@ def capture_sum(call: Callable[[], Any]) -> tuple[Callable, tuple]:
     """The loop over the tiles of a mesh that a call runs, and its arguments."""
 
     def run(program, *arguments, code=None):
-        if program.__name__ != "_add_tiles":
+        if program.__name__ != "add_tiles":
             return original(program, *arguments, code=code)
         raise Found(program.__wrapped__, arguments)
 

@@ -1,8 +1,8 @@
 """Value and gradient by 13 parameters. Goal: at most 3.5 times a value, memory flat in k.
 
 Bi2Se3 in an exchange field at 300 K, corrected proper spin Hall conductivity. Forward mode carries
-13 tangents along; reverse mode goes back through the loop over the mesh. One core; memory is
-the peak of a process of its own.
+13 tangents along; reverse mode is a loop of its own over the mesh, which adds the gradients of the
+tiles. One core; memory is the peak of a process of its own.
 
     python benchmarks/gradient.py
 """

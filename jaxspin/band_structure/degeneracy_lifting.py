@@ -14,13 +14,13 @@ of the change, and their transposes, in reverse mode, on what can be known there
 
 from collections.abc import Callable
 
-import equinox as eqx
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, Bool, Complex, Float
+from jaxtyping import Array, Bool, Complex, Float, Inexact
 
 from jaxspin.engine.derivative_rules import with_derivative
+from jaxspin.engine.refusals import refuse_if
 from jaxspin.engine.small_matrices import dagger, diagonal_of_product
 from jaxspin.engine.tolerances import UNSPLIT
 
@@ -84,6 +84,14 @@ def require_finite_derivative(sums: Float[Array, "..."]) -> Float[Array, "..."]:
     return sums
 
 
+def refuse_gradient(
+    gradient: Inexact[Array, "..."], unchecked: Bool[Array, ""], spoilt: Bool[Array, ""]
+) -> Inexact[Array, "..."]:
+    """`gradient` unaltered; a run-time error if a change of H that splits a group could not be
+    looked for at degenerate bands, or if one was found or a number is NaN."""
+    return refuse_if(unchecked, refuse_if(spoilt, gradient, _SPOILT), _REVERSE)
+
+
 def _lifts_degeneracy(change, same) -> Bool[Array, "*b"]:
     """True where dH inside a group is no multiple of the identity."""
     diagonal = jnp.einsum("...mmk->...mk", change).real
@@ -96,7 +104,7 @@ def _lifts_degeneracy(change, same) -> Bool[Array, "*b"]:
 
 
 def _refuse_if_split(change, same):
-    return eqx.error_if(change, jnp.any(_lifts_degeneracy(change, same)), _SPLITS)
+    return refuse_if(_lifts_degeneracy(change, same), change, _SPLITS)
 
 
 def _nan_if_split(change, same):
@@ -104,11 +112,11 @@ def _nan_if_split(change, same):
 
 
 def _refuse_if_degenerate(cotangent, same):
-    return eqx.error_if(cotangent, jnp.any(jnp.sum(same, axis=-2) > 1), _REVERSE)
+    return refuse_if(jnp.sum(same, axis=-2) > 1, cotangent, _REVERSE)
 
 
 def _refuse_if_nan(change, sums):
-    return eqx.error_if(change, jnp.any(jnp.isnan(change) & ~jnp.isnan(sums)), _SPOILT)
+    return refuse_if(jnp.isnan(change) & ~jnp.isnan(sums), change, _SPOILT)
 
 
 def _lifted_once_jvp(primals, tangents):
@@ -124,7 +132,7 @@ def _nan_if_split_before(moved, change, same):
 
 
 def _refuse_if_split_before(cotangent, change, same):
-    return eqx.error_if(cotangent, jnp.any(_lifts_degeneracy(change, same)), _SPOILT)
+    return refuse_if(_lifts_degeneracy(change, same), cotangent, _SPOILT)
 
 
 def _linear_primitive(name: str, function: Callable, transposed: Callable) -> Primitive:

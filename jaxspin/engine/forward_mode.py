@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
 
 
 def push_forward(function: Callable, primals, tangents) -> tuple[Any, Any]:
@@ -32,20 +33,38 @@ def _part_moved(primals, tangents):
 
 def along_all(function: Callable, primals, tangents) -> tuple[Any, Any]:
     """As `push_forward`, from the derivatives with respect to each number that changes."""
-    changes, _ = ravel_pytree(_split_complex(tangents))
+    changes, _ = ravel_pytree(split_complex(tangents))
     moved, fixed = _part_moved(primals, tangents)
-    numbers, as_tree = ravel_pytree(_split_complex(moved))
-
-    def evaluate_at(numbers):
-        return function(*eqx.combine(jax.tree.map(_join_complex, moved, as_tree(numbers)), fixed))
-
-    value, slopes = with_slopes(evaluate_at, numbers)
+    value, slopes = along_each(lambda moved: function(*eqx.combine(moved, fixed)), moved)
     return value, jax.tree.map(lambda slope: slope @ changes, slopes)
 
 
-def count_tangents(tangents) -> int:
-    """Number of real inputs with a nonzero tangent; `along_all` takes a derivative for each."""
-    return sum(x.size for x in jax.tree.leaves(_split_complex(tangents)))
+def along_each(function: Callable, moved) -> tuple[Any, Any]:
+    """Value of a function of a tree, and its derivatives by each real number, on a last axis."""
+    numbers, as_tree = ravel_pytree(split_complex(moved))
+    join = lambda numbers: jax.tree.map(join_complex, moved, as_tree(numbers))  # noqa: E731
+    return with_slopes(lambda numbers: function(join(numbers)), numbers)
+
+
+def map_units(function: Callable, like):
+    """A function of trees like this one with each real number 1 in turn and the others 0."""
+    zeros, as_tree = ravel_pytree(split_complex(jax.tree.map(jnp.zeros_like, like)))
+    units = jnp.eye(zeros.size, dtype=zeros.dtype)
+    return jax.vmap(lambda unit: function(jax.tree.map(join_complex, like, as_tree(unit))))(units)
+
+
+def as_cotangent(moved, derivatives: Float[Array, " n"]):
+    """Cotangent of a tree from the derivatives of a real number by each number of it.
+
+    JAX transposes dz -> a dx + b dy, z = x + iy, to a - ib.
+    """
+    found = ravel_pytree(split_complex(moved))[1](derivatives)
+    return jax.tree.map(lambda z, x: jnp.conj(join_complex(z, x)).astype(z.dtype), moved, found)
+
+
+def count_numbers(tree) -> int:
+    """Number of real numbers in the arrays of a tree."""
+    return sum(x.size for x in jax.tree.leaves(split_complex(tree)))
 
 
 def with_slopes(function: Callable, at) -> tuple[Any, Any]:
@@ -54,12 +73,12 @@ def with_slopes(function: Callable, at) -> tuple[Any, Any]:
     return jax.vmap(along, out_axes=(None, -1))(jnp.eye(at.size, dtype=at.dtype))
 
 
-def _split_complex(tree):
+def split_complex(tree):
     """Split complex arrays of a tree into real and imaginary parts along a new axis."""
     parts = lambda x: jnp.stack([x.real, x.imag]) if jnp.iscomplexobj(x) else x  # noqa: E731
     return jax.tree.map(parts, tree)
 
 
-def _join_complex(array, parts):
-    """Join the parts that `_split_complex` made; complex if `array` is."""
+def join_complex(array, parts):
+    """Join the parts that `split_complex` made; complex if `array` is."""
     return jax.lax.complex(*parts) if jnp.iscomplexobj(array) else parts

@@ -6,6 +6,7 @@ them (3, n, n, K): components lead, the k axis is last. Code reads as if for one
 
 from functools import cache
 from types import ModuleType
+from typing import Any, NamedTuple
 
 import jax
 import jax.core
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Inexact
 
+from jaxspin.engine.bilinear import bilinear, is_for_reverse_mode
 from jaxspin.engine.xla import separate_kernel
 
 _UNROLL = 24  # largest sum that is written out term by term; above it a library product is faster
@@ -65,7 +67,7 @@ def matmul(a: Inexact[Array, "*c n l #K"], b: Inexact[Array, "*e l m #K"]) -> In
     Written as a sum over the middle index, so that a tile is one vectorised loop over k instead
     of many tiny products, and kept in memory for whatever uses it.
     """
-    return _matmul(a, b)
+    return _multiply(a, b, turns=(_AS_IT_IS, _AS_IT_IS)) if is_for_reverse_mode() else _matmul(a, b)
 
 
 def product(
@@ -82,11 +84,65 @@ def product(
 _matmul = separate_kernel(product)
 
 
+class _Turn(NamedTuple):
+    """Matrix operations applied to a factor, without writing the result down."""
+
+    transposed: bool = False
+    conjugated: bool = False
+
+    def conjugate_if(self, condition: bool) -> "_Turn":
+        """This turn, followed by a complex conjugation or not."""
+        return _Turn(self.transposed, self.conjugated != condition)
+
+    def transpose(self) -> "_Turn":
+        """This turn, followed by a transposition."""
+        return _Turn(not self.transposed, self.conjugated)
+
+    def __call__(self, a: Inexact[Array, "*c n m K"]) -> Inexact[Array, "..."]:
+        a = transpose(a) if self.transposed else a
+        return jnp.conj(a) if self.conjugated else a
+
+
+_AS_IT_IS = _Turn()
+
+
+def _cotangent_of_first(cotangent, b, *, turns: tuple[_Turn, _Turn]):
+    """Of C = AB the cotangent of A is that of C times B^T, turned back."""
+    of_a, of_b = turns
+    of_b, of_c = (turn.conjugate_if(of_a.conjugated) for turn in (of_b, _AS_IT_IS))
+    if of_a.transposed:
+        return _multiply(b, cotangent, turns=(of_b, of_c.transpose()))
+    return _multiply(cotangent, b, turns=(of_c, of_b.transpose()))
+
+
+def _cotangent_of_second(cotangent, a, *, turns: tuple[_Turn, _Turn]):
+    """Of C = AB the cotangent of B is A^T times that of C, turned back."""
+    of_a, of_b = turns
+    of_a, of_c = (turn.conjugate_if(of_b.conjugated) for turn in (of_a, _AS_IT_IS))
+    if of_b.transposed:
+        return _multiply(cotangent, a, turns=(of_c.transpose(), of_a))
+    return _multiply(a, cotangent, turns=(of_a.transpose(), of_c))
+
+
+@bilinear(_cotangent_of_first, _cotangent_of_second)
+def _multiply(a, b, *, turns: tuple[_Turn, _Turn]):
+    """Product of the turned factors for each k, kept in memory."""
+
+    @separate_kernel
+    def turned_product(a, b):
+        return product(turns[0](a), turns[1](b))
+
+    return turned_product(a, b)
+
+
 def sandwich(
     basis: Inexact[Array, "n m #K"], a: Inexact[Array, "*c n n #K"]
 ) -> Inexact[Array, "*c m m K"]:
     """U†aU for each k: an operator in the basis of the columns of U."""
-    return _apply_dagger(basis, matmul(a, basis))
+    product = matmul(a, basis)
+    if is_for_reverse_mode():
+        return _multiply(basis, product, turns=(_Turn(transposed=True, conjugated=True), _AS_IT_IS))
+    return _apply_dagger(basis, product)
 
 
 @separate_kernel
@@ -113,11 +169,26 @@ def diagonal_of_product(
     a: Inexact[Array, "*c n l #K"], b: Inexact[Array, "*e l n #K"]
 ) -> Inexact[Array, "..."]:
     """Diagonal of the product ab for each k, without the rest of it: (..., n, K)."""
+    return _bilinear_diagonal(a, b) if is_for_reverse_mode() else _diagonal_of_product(a, b)
+
+
+def _diagonal_of_product(a, b) -> Any:
     size = a.shape[-2]
     if size > _UNROLL:
         return jnp.sum(a * transpose(b), axis=-2)
     terms = (a[..., :, l, :] * b[..., l, :, :] for l in range(1, size))
     return sum(terms, start=a[..., :, 0, :] * b[..., 0, :, :])
+
+
+def _cotangent_of_rows(cotangent, b):
+    return cotangent[..., :, None, :] * transpose(b)
+
+
+def _cotangent_of_columns(cotangent, a):
+    return transpose(a) * cotangent[..., None, :, :]
+
+
+_bilinear_diagonal = bilinear(_cotangent_of_rows, _cotangent_of_columns)(_diagonal_of_product)
 
 
 def is_traced(*trees: object) -> bool:

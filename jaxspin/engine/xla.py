@@ -25,6 +25,8 @@ import jax.numpy as jnp
 from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Inexact
 
+from jaxspin.engine.bilinear import is_for_reverse_mode
+
 
 def materialize(function: Callable) -> Callable:
     """Wrap a function such that its arrays are computed once (`compute_once`)."""
@@ -60,14 +62,15 @@ def _with_hints(function: Callable, **hints: str) -> Callable:
         with set_xla_metadata(inlineable="true", xla_cpu_small_call="false"):
             return function(*args)
 
-    compiled = jax.jit(call_unhinted)
+    # JAX keeps what it has traced, of each apart.
+    compiled, compiled_backwards = jax.jit(call_unhinted), jax.jit(lambda *x: call_unhinted(*x))
 
     @wraps(function)
     def call_hinted(*args):
         if jax.default_backend() != "cpu":
             return function(*args)
         with set_xla_metadata(**hints):
-            return compiled(*args)
+            return (compiled_backwards if is_for_reverse_mode() else compiled)(*args)
 
     return call_hinted
 

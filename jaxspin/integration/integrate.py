@@ -12,15 +12,14 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from jaxspin.band_structure.degeneracy import Degeneracy
 from jaxspin.band_structure.degeneracy_lifting import (
     nan_if_lifted,
     require_finite_derivative,
@@ -28,12 +27,11 @@ from jaxspin.band_structure.degeneracy_lifting import (
 from jaxspin.engine.checkpoint import describe
 from jaxspin.engine.devices import limited_library, workers
 from jaxspin.engine.eager import evaluate_eagerly
-from jaxspin.engine.forward_mode import along_all, count_tangents, push_forward
+from jaxspin.engine.forward_mode import along_all, count_numbers
 from jaxspin.engine.programs import wide_program
 from jaxspin.engine.progress import Bar
 from jaxspin.engine.segments import SegmentedRun, Segments
 from jaxspin.engine.small_matrices import as_arrays, is_traced
-from jaxspin.engine.xla import separate_kernel
 from jaxspin.integration.adaptive import Refinement, refine, require_known
 from jaxspin.integration.checks import check_finite_sums
 from jaxspin.integration.error_estimates import (
@@ -48,16 +46,14 @@ from jaxspin.integration.error_estimates import (
     noise_law,
 )
 from jaxspin.integration.integrand import describe_code, describe_values, integrand_code
-from jaxspin.integration.occupation_sums import OccupationSum, pad_levels, scans
+from jaxspin.integration.occupation_sums import pad_levels, scans
 from jaxspin.integration.problem import Problem, Run
-from jaxspin.integration.tile_weights import Observed, Weighed, weigh_in_lanes, weigh_points
+from jaxspin.integration.sum_derivatives import Task, differentiate_sum
+from jaxspin.integration.tile_sum import TileSum, add_tiles
 from jaxspin.integration.tiles import Layout, lay_out, tables_of_rules
-from jaxspin.meshes.coordinates import Coordinates
 from jaxspin.meshes.mesh import Adaptive, Mesh
-from jaxspin.models.base import Model
-from jaxspin.models.lifted import Points
 from jaxspin.quantities.combine import Averaged, Differentiated
-from jaxspin.quantities.observable import Observable, Weights
+from jaxspin.quantities.observable import Weights
 from jaxspin.symmetry.symmetric import Symmetric
 from jaxspin.symmetry.tensors import averaged, mean_over_group
 from jaxspin.symmetry.wedge import Wedge, whole_cube
@@ -77,37 +73,6 @@ class Sums(eqx.Module):
     compared: Int[Array, ""] | None = None
     #: Where the points of an adaptive mesh went.
     refinement: Refinement | None = None
-
-
-class TileSum(eqx.Module):
-    """Everything that is fixed while the tiles of a mesh are summed."""
-
-    observable: Observable
-    model: Model
-    degeneracy: Degeneracy
-    #: Energies below which every state counts as filled, and above which as empty.
-    window: tuple[Float[Array, ""], Float[Array, ""]]
-    #: How the Fermi sea is accumulated (the first `seas`), and the Fermi surface.
-    plan: tuple[OccupationSum, ...]
-    seas: int = eqx.field(static=True)
-    coordinates: Coordinates
-    #: Nodes and widths along each coordinate, filled up with nodes of no width.
-    nodes: tuple[Float[Array, " L"], ...]
-    widths: tuple[Float[Array, " L"], ...]
-    #: How many nodes of the full rule each node stands for.
-    times: tuple[Float[Array, " L"], ...]
-    #: Number of boxes along each axis; of points where a tile is a row of them.
-    counts: Int[Any, " c"]
-    #: The sides of a box: a box is a tile.
-    box: tuple[int, ...] = eqx.field(static=True)
-    #: Whether a tile is a row of points, over the ends of the lines of the mesh, or a box.
-    rows: bool = eqx.field(static=True)
-    #: Axis of the mesh along which each coordinate runs: the only one of a list of points for all.
-    axes: tuple[int, ...] = eqx.field(static=True)
-    #: Applied to a change of H that splits degenerate bands: `require_unlifted` or `nan_if_lifted`.
-    check: Callable[[Array, Array], Array] = eqx.field(static=True)
-    #: Whether each element of a matrix has a lane of its own (`Sizes`).
-    scalars: bool = eqx.field(static=True)
 
 
 def integrate(problem: Problem, run: Run = Run()) -> Sums:  # noqa: B008  (immutable)
@@ -245,18 +210,7 @@ def _sum(problem: Problem, layout: Layout, mesh: Mesh, add):
     return task.finish(totals), extremes
 
 
-class _Task(NamedTuple):
-    """A sum over one mesh, to be done by the loop over its tiles."""
-
-    job: TileSum
-    #: Empty totals, and no extremes.
-    start: tuple
-    tiles: int
-    #: The sums at each level from the totals.
-    finish: Callable
-
-
-def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> _Task:
+def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> Task:
     levels, shape = problem.levels, layout.weights
     traced, number = is_traced(problem, mesh), levels.mu.size
     padded = levels if traced else pad_levels(levels)  # the user's jit compiles for its own number
@@ -297,7 +251,7 @@ def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> _Task:
 
     start = totals, no_extremes(shape.sea.shape[-2])
     tiles = -(-mesh.size // layout.box[0]) if layout.rows else math.prod(counts)
-    return _Task(job, start, tiles, finish)
+    return Task(job, start, tiles, finish)
 
 
 class _Held(eqx.Module):
@@ -359,7 +313,7 @@ def _compare_at_once(layout: Layout, problem: Problem, fine, extremes: Extremes)
     def add_mesh(state):
         number, coarse, noisy, first = state
         job = eqx.tree_at(where, tasks[0].job, jax.tree.map(lambda rows: rows[number], tables))
-        totals, edges = _add_tiles(job, tasks[0].start, 0, tiles[number])
+        totals, edges = add_tiles(job, tasks[0].start, 0, tiles[number])
         value = tasks[0].finish(totals)
         noisy = jnp.where(number == 0, find_noisy(value, edges), noisy)
         first = jax.tree.map(partial(jnp.where, number == 0), edges, first)
@@ -374,20 +328,25 @@ def _compare_at_once(layout: Layout, problem: Problem, fine, extremes: Extremes)
 
 _sum_both = eqx.filter_custom_jvp(_plainly_both)
 
-# A number of the model costs about 1.3 sums in forward mode. Reverse mode costs 50 sums whatever
-# their number, two minutes of compilation, and memory in proportion to the mesh.
-_FORWARD = 32
+
+# Up to this many numbers a derivative along each of them, 1.3 sums, costs no more than one back,
+# 3 sums whatever their number (Bi2Se3), and compiles in half the time.
+_FEW = 2
 
 
 @_sum_both.def_jvp
 def _both_jvp(primals, tangents):
-    if count_tangents(tangents) > _FORWARD:
-        return push_forward(_plainly_both, primals, tangents)
-    return along_all(_both_to_differentiate, primals, tangents)
+    (held, layout), (moved, _) = primals, tangents
+    if count_numbers(moved) <= _FEW:
+        return along_all(_both_to_differentiate, primals, tangents)
+    sums = _sum_both(held, layout)
+    change = differentiate_sum(_task_to_differentiate, _differentiable_sum, held, moved, sums.fine)
+    still = jax.tree.map(lambda _: None, sums)
+    return sums, eqx.tree_at(lambda x: x.fine, still, change, is_leaf=lambda x: x is None)
 
 
-def _both_to_differentiate(held: _Held, layout: Layout):
-    """The same, with smaller tiles, for the tangents lie beside, and a check after the loop."""
+def _both_to_differentiate(held: _Held, layout: Layout) -> MeshSums:
+    """The same, in smaller tiles, with a check after the loop."""
     problem = held.release()
     meshes = problem.mesh, *coarser_meshes(problem.mesh)
     layout = lay_out(problem, meshes, parts=2, check=nan_if_lifted)
@@ -395,9 +354,25 @@ def _both_to_differentiate(held: _Held, layout: Layout):
     return sums._replace(fine=require_finite_derivative(sums.fine))
 
 
+def _differentiable_sum(held: _Held) -> Float[Array, "*levels c"]:
+    """The sum over the mesh, with a check after the loop."""
+    task = _task_to_differentiate(held, nan_if_lifted)
+    totals, _ = _at_once(task.job, task.start, task.tiles)
+    return require_finite_derivative(task.finish(totals))
+
+
+def _task_to_differentiate(held: _Held, check: Callable[[Array, Array], Array]) -> Task:
+    """The sum over the mesh. Its tiles are whole: smaller ones are no faster, and LLVM takes longer
+    for the loops over 32 points than for those over 64."""
+    problem = held.release()
+    meshes = problem.mesh, *coarser_meshes(problem.mesh)
+    layout = lay_out(problem, meshes, check=check)
+    return _prepare_task(problem, layout, problem.mesh)
+
+
 def _at_once(job: TileSum, start, tiles: int):
     """All tiles in one computation, as a derivative needs it."""
-    return _add_tiles(job, start, 0, tiles)
+    return add_tiles(job, start, 0, tiles)
 
 
 class _SegmentedSum(NamedTuple):
@@ -449,103 +424,7 @@ def _merge_totals(a, b):
     return jax.tree.map(xp.add, sums_a, sums_b), extremes_a.merge(extremes_b)
 
 
-def _add_tiles(job: TileSum, totals, first, count):
-    """`totals` with the tiles first, ..., first + count - 1 added; those beyond weigh nothing."""
-    job = eqx.tree_at(lambda job: job.model, job, job.model.prepared())
-    kinds = ["sea"] * job.seas + ["surface"] * (len(job.plan) - job.seas)
-
-    def add_tile(number, carry):
-        totals, met = carry
-        levels, spread, weights, extremes = _evaluate_tile(job, first + number)
-        totals = tuple(
-            scan.add(total, levels, spread, weights[kind])
-            for scan, kind, total in zip(job.plan, kinds, totals, strict=True)
-        )
-        return totals, met.merge(extremes)
-
-    return jax.lax.fori_loop(0, count, add_tile, totals)
-
-
-_run_tiles = wide_program(_add_tiles)
-
-
-def _evaluate_tile(job: TileSum, number):
-    """Levels, spreads and weights of the bands on one tile, and the extremes there."""
-    (u, widths, times), inside = (_cut_row if job.rows else _cut_box)(job, number)
-    cells = any(scan.fills_cells for scan in job.plan)
-
-    @separate_kernel
-    def map_nodes(*box):
-        return _map_nodes(job, inside, cells, box)
-
-    k, weight, edges = map_nodes(u, widths, times)
-    product = not job.rows and len(job.axes) == len(job.box)
-    box = [x.reshape(-1) for x in u] if product and job.coordinates.periodic else None
-    observed = Observed(job.observable, job.model, job.degeneracy, job.window)
-    weigh = weigh_in_lanes if job.scalars else weigh_points
-    weighed = weigh(observed, Points(k, box), (weight, edges), job.check)
-    return *weighed[:3], jax.lax.stop_gradient(_find_extremes(weighed, weight != 0))
-
-
-def _find_extremes(tile: Weighed, inside: Bool[Array, " K"]) -> Extremes:
-    """Extremes on the nodes that are inside the mesh."""
-    return Extremes(
-        jnp.min(jnp.where(inside, tile.splitting, jnp.inf)),
-        jnp.min(jnp.where(inside, tile.levels, jnp.inf), axis=-1),
-        jnp.max(jnp.where(inside, tile.levels, -jnp.inf), axis=-1),
-    )
-
-
-def _map_nodes(job: TileSum, inside, cells: bool, box):
-    """k, weights and, where cells are filled, edges of the points of a box."""
-    u, widths, times = box
-    nodes = job.coordinates(u, widths, job.model.lattice)
-    weight = nodes.weight * math.prod(times)
-    flat = lambda x, axes: x.reshape(*x.shape[:axes], -1)  # noqa: E731
-    k, weight = flat(nodes.k, 1), jnp.where(inside, flat(weight, 0), 0)
-    if not cells:
-        return k, weight, None
-    edges = flat(nodes.edges, 2)  # those of a list of points are one for all
-    return k, weight, jnp.broadcast_to(edges, (*edges.shape[:2], k.shape[-1]))
-
-
-def _cut_row(job: TileSum, number) -> tuple[tuple[list[Array], ...], Bool[Array, " K"]]:
-    """Coordinates, widths and times of a row of points, and which of them are in the mesh."""
-    (points,) = job.box
-    index = number * points + jnp.arange(points)
-    inside, parts = index < jnp.prod(job.counts), {}
-    for axis in reversed(range(len(job.counts))):
-        index, parts[axis] = index // job.counts[axis], index % job.counts[axis]
-
-    def take_nodes(table, axis):
-        if len(table) == 1:  # a number that all nodes share
-            return jnp.broadcast_to(table, points)
-        return jnp.take(table, parts[axis], mode="clip")
-
-    return _cut_tables(job, take_nodes), inside
-
-
-def _cut_box(job: TileSum, number) -> tuple[tuple[list[Array], ...], Bool[Array, ""]]:
-    """Coordinates, widths and times of the sides of one box, each along its own axis."""
-    starts, inside = {}, number < jnp.prod(job.counts)
-    for axis in reversed(range(len(job.box))):
-        number, place = number // job.counts[axis], number % job.counts[axis]
-        starts[axis] = place * job.box[axis]
-
-    def cut_table(table, axis):
-        if len(table) > 1:  # else a number that all nodes share
-            table = jax.lax.dynamic_slice_in_dim(table, starts[axis], job.box[axis])
-        return table.reshape([-1 if i == axis else 1 for i in range(len(job.box))])
-
-    return _cut_tables(job, cut_table), inside
-
-
-def _cut_tables(job: TileSum, cut: Callable[[Array, int], Array]) -> tuple[list[Array], ...]:
-    """The nodes, widths and times of a tile along each coordinate."""
-    return tuple(
-        [cut(table, axis) for table, axis in zip(tables, job.axes, strict=True)]
-        for tables in (job.nodes, job.widths, job.times)
-    )
+_run_tiles = wide_program(add_tiles)
 
 
 def _in_order(plan, finished: list) -> Float[Array, "t e c"]:

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
@@ -11,6 +12,7 @@ from jax import export
 import jaxspin as js
 from jaxspin import models
 from jaxspin.engine import tile_sizes
+from jaxspin.engine.refusals import refuse_if
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from gpu_sums import as_on_gpu, capture_sum, split_arrays
@@ -73,6 +75,35 @@ def test_a_batch_of_models_lowers_for_a_gpu(on_gpu):
     text = program(jax.ShapeDtypeStruct((3,), float)).mlir_module()
     assert "lapack" not in text
     assert "callback" not in text
+
+
+@pytest.mark.parametrize("derivative", [jax.jacfwd, jax.grad])
+@pytest.mark.parametrize("number", [1, 3])
+def test_derivatives_lower_for_a_gpu(derivative, number, on_gpu):
+    """Without the call of the host that refuses to split degenerate bands: that is NaN there."""
+
+    def hall(x):
+        model = models.QiWuZhang(1.0, x[0]) if number == 1 else models.QiWuZhang(x[1], x[0])
+        levels = LEVELS if number == 1 else js.Levels(x[2], 300.0)
+        return js.anomalous_hall(model, GRID, levels).value.reshape(-1)[1]
+
+    program = export.export(jax.jit(derivative(hall)), platforms=["cuda"])
+    text = program(jax.ShapeDtypeStruct((number,), float)).mlir_module()
+    assert "lapack" not in text
+    assert "callback" not in text
+
+
+def test_what_is_refused_is_an_error_on_a_cpu_and_nan_on_a_gpu():
+    refuse = jax.jit(lambda x: refuse_if(x > 1, x, "too large"))
+    assert float(refuse(0.5)) == 0.5
+    with pytest.raises((RuntimeError, ValueError), match="too large"):  # by the version of JAX
+        jax.block_until_ready(refuse(1.5))
+    with pytest.raises(RuntimeError, match="too large"):  # outside of jit, on any device
+        refuse_if(jnp.asarray(True), jnp.ones(2), "too large")
+    assert float(jax.grad(lambda x: refuse_if(x > 1, 2 * x, "too large"))(0.5)) == 2.0
+    text = export.export(refuse, platforms=["cuda"])(jax.ShapeDtypeStruct((), float)).mlir_module()
+    assert "callback" not in text
+    assert "0x7FF8000000000000" in text  # NaN
 
 
 @pytest.mark.parametrize("bands", [1, 2, 4, 5, 8, 12, 18, 60, 400])
