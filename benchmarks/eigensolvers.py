@@ -9,7 +9,7 @@ runs. It fails if a solver is less accurate than 1e-14. A * marks the solver in 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from record import cpu_time, write
+from record import cpu_time, on_one_core, write
 
 from jaxspin.engine import eigensolvers
 
@@ -95,5 +95,6 @@ def main():
 
 
 if __name__ == "__main__":
+    on_one_core()  # the threads of LAPACK spin
     jax.config.update("jax_enable_x64", True)
     main()
