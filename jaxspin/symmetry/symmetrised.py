@@ -141,7 +141,7 @@ def _find_representation(
                 f"Argument `model` must say how its orbitals transform with the {one.name}, but "
                 f"the best matrix is off by {fitted.misfit:.2g} and the next by "
                 f"{fitted.next_misfit:.2g} of H(R) squared: the group is not that of the model, "
-                "or parts of it are not coupled."
+                "or parts of it are not coupled, or centres are off their atoms: give `positions`."
             )
         found[identify(one)], uniqueness = fitted.matrix, min(uniqueness, ratio)
     elements = list(group)
