@@ -23,7 +23,8 @@ def as_operations(operations: Operation | Iterable[Operation]) -> tuple[Operatio
     if not several or not all(isinstance(one, Operation) for one in several):
         raise ValueError(
             "Argument `operations` must be operations of jaxspin.symmetry, at least one, "
-            f"but is {shortened(operations)}."
+            f"but is {shortened(operations)}. "
+            "`symmetry.point_group(label)` has a group by its name."
         )
     return several
 

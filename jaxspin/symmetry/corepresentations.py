@@ -76,7 +76,7 @@ def fit_representation(blocks: SiteBlocks, sites: Sites, one: SiteMap) -> Fitted
         normal[rows, columns] -= cross
         normal[columns, rows] -= cross.conj().T
     values, vectors = eigh(normal, subset_by_index=[0, min(1, len(normal) - 1)])
-    size = np.sum(np.abs(originals) ** 2) / originals.shape[-1]
+    size = np.sum(np.abs(originals) ** 2) / originals.shape[-1] or 1.0  # 0 if H is a number
     return Fitted(
         _as_unitary(vectors[:, 0], sites, one), float(values[0] / size), float(values[-1] / size)
     )

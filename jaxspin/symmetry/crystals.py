@@ -37,7 +37,7 @@ def of_lattice(lattice: ArrayLike) -> PointGroup:
     >>> of_lattice([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
     <m-3m, 48 elements>
     """
-    rows = _as_lattice(lattice, (1, 1), (2, 2), (3, 3))
+    rows = _shorten_vectors(_as_lattice(lattice, (1, 1), (2, 2), (3, 3)))
     turns = [as_rotation(one, rows) for one in _automorphisms(rows)]
     return PointGroup(one for turn in turns for one in extend_to_space(turn))
 
@@ -142,6 +142,21 @@ def _as_moments(moments: ArrayLike | None, number: int) -> Float[np.ndarray, "n 
     if vectors.ndim == 1:
         vectors = np.stack([np.zeros(number), np.zeros(number), vectors], axis=1)
     return vectors
+
+
+def _shorten_vectors(rows: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
+    """Vectors of the same lattice, none of which another one shortens (Lagrange's reduction): those
+    that are compared in `_automorphisms` are few, however skew the cell."""
+    rows, pairs = rows.copy(), list(itertools.permutations(range(len(rows)), 2))
+    changed = True
+    while changed:
+        changed = False
+        for i, j in pairs:
+            number = np.rint(rows[i] @ rows[j] / (rows[j] @ rows[j]))
+            shorter = rows[i] - number * rows[j]
+            if shorter @ shorter < (1 - LATTICE.double) * (rows[i] @ rows[i]):
+                rows[i], changed = shorter, True
+    return rows
 
 
 def _automorphisms(rows: Float[np.ndarray, "d d"]) -> list[np.ndarray]:

@@ -27,7 +27,13 @@ from jaxspin.models.operators import named_operators
 from jaxspin.symmetry.crystals import of_lattice
 from jaxspin.symmetry.groups import PointGroup, group, point_group
 from jaxspin.symmetry.operations import TIME_REVERSAL, Operation, identify
-from jaxspin.symmetry.orbits import find_map, index_of_image, leaves_plane, reduced_matrix
+from jaxspin.symmetry.orbits import (
+    find_map,
+    find_matrix,
+    index_of_image,
+    leaves_plane,
+    reduced_matrix,
+)
 
 
 class Violation(NamedTuple):
@@ -125,12 +131,23 @@ def _choose_candidates(model, candidates: PointGroup | None) -> list[list[Operat
     if candidates is not None:
         check_type("candidates", candidates, PointGroup, "a group of jaxspin.symmetry")
         families = [candidates]
+        _check_candidates(model, candidates)
     elif model.lattice is not None:
         families = [of_lattice(model.lattice)]
     else:
         families = [point_group("m-3m"), point_group("6/mmm")]
     grey = [group([*family, TIME_REVERSAL]) for family in families]
     return [[one for one in family if not leaves_plane(one, model.dimension)] for family in grey]
+
+
+def _check_candidates(model, candidates: PointGroup) -> None:
+    for one in candidates if model.lattice is not None else ():
+        inside = not leaves_plane(one, model.dimension)
+        if inside and find_matrix(one, model.dimension, model.lattice) is None:
+            raise ValueError(
+                "Argument `candidates` must take the lattice of the model to itself, but "
+                f"{one.name} does not. `symmetry.of_lattice(lattice)` has those that do."
+            )
 
 
 def _map_of_k(operation: Operation, model) -> Float[np.ndarray, "d d"]:
@@ -249,6 +266,11 @@ def _compare_on_grid(model, mesh: Grid | None) -> Callable[[Operation], float]:
     if model.lattice is None:
         raise ValueError(
             f"Argument `mesh` must be None for a model without a lattice, but is {mesh!r}."
+        )
+    if mesh.dimension != model.dimension:
+        raise ValueError(
+            f"Argument `mesh` must have the dimension of the model, {model.dimension}, "
+            f"but is {mesh!r}."
         )
     index = jnp.arange(mesh.size)
     k = mesh.points(index, model.lattice).k

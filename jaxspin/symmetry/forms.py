@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 from jaxtyping import Float
 
-from jaxspin.engine.validate import check_choice
+from jaxspin.engine.validate import check_choice, check_type
 from jaxspin.quantities.axes import FIELD, FLOW, SECOND_FIELD, SPIN, Axis
 from jaxspin.symmetry.operations import Operation
 from jaxspin.symmetry.tensors import Tensor, mean_over_elements
@@ -58,9 +58,10 @@ def find_kind(quantity: str | Tensor) -> Tensor:
     """The record of a name; a record as it is.
 
     Raises:
-        ValueError: there is no such name.
+        ValueError: there is no such name, or it is no record.
     """
     if not isinstance(quantity, str):
+        check_type("quantity", quantity, Tensor, "the name of a response or a Quantity")
         return quantity
     check_choice("quantity", quantity, tuple(KINDS))
     return KINDS[quantity]

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
+from jaxspin.engine.validate import as_numbers, check_integer, check_type
 from jaxspin.meshes.mesh import Grid
 from jaxspin.symmetry.closure import UNIT, as_operations, close_group, find_generators
 from jaxspin.symmetry.forms import TensorForm, find_form, find_kind
@@ -21,7 +21,7 @@ from jaxspin.symmetry.operations import (
     name_operation,
     rotation,
 )
-from jaxspin.symmetry.orbits import find_map, find_matrix
+from jaxspin.symmetry.orbits import find_map, find_matrix, leaves_plane
 from jaxspin.symmetry.tensors import Tensor
 
 
@@ -64,6 +64,21 @@ class PointGroup(Sequence[Operation]):
     def __iter__(self) -> Iterator[Operation]:
         return iter(self._elements)
 
+    def __contains__(self, operation: object) -> bool:
+        """True if an operation is an element, whatever its name and translation."""
+        return isinstance(operation, Operation) and identify(operation) in self._keys
+
+    def __eq__(self, other: object) -> bool:
+        """True if two groups have the same elements, whatever their translations."""
+        return isinstance(other, PointGroup) and self._keys == other._keys
+
+    def __hash__(self) -> int:
+        return hash(self._keys)
+
+    @property
+    def _keys(self) -> frozenset:
+        return frozenset(map(identify, self._elements))
+
     def __repr__(self) -> str:
         return f"<{self.label}, {len(self)} element{'s' if len(self) > 1 else ''}>"
 
@@ -91,14 +106,21 @@ class PointGroup(Sequence[Operation]):
         Args:
             quantity: one of `forms.KINDS`, such as "spin hall", "magnetic spin hall" (its part
                 that is odd under time reversal), "anomalous hall", "edelstein"; or a `Quantity`.
-            dimension: of space.
+            dimension: of space, 1 to 3.
 
         Raises:
-            ValueError: there is no such name.
+            ValueError: there is no such name; an element leaves the line or the plane.
 
         >>> print(point_group("m-3m1'").allowed("spin hall"))
         xy^z = -xz^y = -yx^z = yz^x = zx^y = -zy^x
         """
+        check_integer("dimension", dimension, 1, 3)
+        for one in self:
+            if leaves_plane(one, dimension):
+                raise ValueError(
+                    "Argument `dimension` must be that of a space which the group keeps, but is "
+                    f"{dimension}, and the {one.name} takes the coordinates to others."
+                )
         return find_form(self._elements, find_kind(quantity), dimension)
 
     def subgroup_of(self, grid: Grid, lattice: ArrayLike) -> "PointGroup":
@@ -107,23 +129,25 @@ class PointGroup(Sequence[Operation]):
         >>> point_group("m-3m").subgroup_of(Grid((4, 4, 6)), np.eye(3))
         <4/mmm, 16 elements>
         """
-        matrices = [find_matrix(one, grid.dimension, jnp.asarray(lattice)) for one in self]
+        check_type("grid", grid, Grid, "a Grid")
+        rows = as_numbers("lattice", lattice, "of one row for each direction")
+        matrices = [find_matrix(one, grid.dimension, rows) for one in self]
         kept = [one and find_map(one, grid) for one in matrices]
         return PointGroup(one for one, has_map in zip(self, kept, strict=True) if has_map)
 
 
 def group(operations: Iterable[Operation]) -> PointGroup:
-    """The group of all products of some operations.
+    """The group of all products of some operations; of none, the identity alone.
+
+    Raises:
+        ValueError: one is no operation; there are more than 4096 products.
 
     >>> len(group([rotation(3), INVERSION, TIME_REVERSAL]))
     12
     """
-    given = operations if isinstance(operations, Operation) else tuple(operations)
-    return (
-        PointGroup(close_group(as_operations(given)))
-        if given
-        else PointGroup([name_operation(np.eye(3))])
-    )
+    if not isinstance(operations, str | Operation) and np.iterable(operations):
+        operations = tuple(operations) or (name_operation(np.eye(3)),)
+    return PointGroup(close_group(as_operations(operations)))
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -190,7 +214,7 @@ def point_group(label: str) -> PointGroup:
     <m-3m1', 96 elements>
     """
     known = point_groups()
-    if label not in known:
+    if not isinstance(label, str) or label not in known:
         raise ValueError(
             "Argument `label` must be one of the 122 magnetic point groups, such as 'm-3m', "
             f"\"m-3m1'\" or '4/mmm(4/m)', but is {label!r}."

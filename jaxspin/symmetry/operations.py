@@ -6,7 +6,13 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from jaxspin.engine.validate import check_choice, check_integer, is_orthogonal
+from jaxspin.engine.validate import (
+    as_numbers,
+    check_choice,
+    check_integer,
+    check_shape,
+    is_orthogonal,
+)
 
 
 class Operation(eqx.Module):
@@ -36,14 +42,16 @@ class Operation(eqx.Module):
         *,
         translation: Sequence[float] | np.ndarray = (0.0, 0.0, 0.0),
     ):
-        array = np.array(matrix, dtype=float)
+        array = as_numbers("matrix", matrix, "of shape (3, 3)")
+        shift = as_numbers("translation", translation, "of shape (3,), in Angstrom")
+        check_shape("translation", shift, (3,))
         if array.shape != (3, 3) or not is_orthogonal(np.asarray(matrix)):
             raise ValueError(
                 f"Argument `matrix` must be an orthogonal matrix of shape (3, 3), but is {matrix}."
             )
         self.name, self.time_reversal = name, bool(time_reversal)
         self.matrix = tuple(tuple(float(x) for x in row) for row in array)
-        self.translation = tuple(float(x) for x in np.broadcast_to(translation, 3))
+        self.translation = tuple(shift.tolist())
 
     def __repr__(self) -> str:
         return f"<{self.name}>"

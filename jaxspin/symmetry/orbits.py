@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import LATTICE, ROTATION
+from jaxspin.engine.validate import as_numbers, check_shape
 from jaxspin.meshes.mesh import Grid
 from jaxspin.symmetry.operations import Operation
 
@@ -49,13 +50,16 @@ def reduced_matrix(
     return found
 
 
-def find_matrix(
-    operation: Operation, dimension: int, lattice: Float[Array, "d d"] | None
-) -> Matrix | None:
-    """The matrix K of an operation; None if the lattice does not have it."""
+def find_matrix(operation: Operation, dimension: int, lattice: ArrayLike | None) -> Matrix | None:
+    """The matrix K of an operation; None if the lattice does not have it.
+
+    Raises:
+        ValueError: the lattice is not one of this dimension.
+    """
     matrix = operation.on_k(dimension)
     if not _is_number(matrix):  # ±1 is ±1 in any lattice
-        direct = np.asarray(lattice, dtype=float)
+        direct = as_numbers("lattice", lattice, "of one row for each direction")
+        check_shape("lattice", direct, (dimension, dimension))
         matrix = direct @ matrix @ np.linalg.inv(direct)
     nearest = np.rint(matrix)
     if leaves_plane(operation, dimension) or np.max(np.abs(matrix - nearest)) > LATTICE.of():

@@ -1,7 +1,7 @@
 """Transformation of responses under an operation, and their average over a group."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +21,7 @@ class _TensorIndex(Protocol):
     def size(self, dimension: int) -> int: ...
 
 
+@runtime_checkable
 class Tensor(Protocol):
     """A response as a symmetry sees it."""
 

@@ -219,6 +219,16 @@ def test_bad_crystals(arguments, match):
             lambda: js.symmetry.find(js.models.QiWuZhang(A=1.0, m=1.0), mesh=js.Grid((4, 6))),
             "`mesh` must be kept by all operations",
         ),
+        (
+            lambda: js.symmetry.find(js.models.QiWuZhang(A=1.0, m=1.0), mesh=js.Grid((4,))),
+            "`mesh` must have the dimension of the model, 2",
+        ),
+        (
+            lambda: js.symmetry.find(
+                js.models.QiWuZhang(A=1.0, m=1.0), candidates=js.symmetry.point_group("3")
+            ),
+            "`candidates` must take the lattice",
+        ),
     ],
 )
 def test_bad_calls_of_find(call, match):

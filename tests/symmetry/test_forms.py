@@ -99,6 +99,14 @@ def _matrix(one):
     return np.array(one.matrix)
 
 
-def test_a_name_that_is_none():
+def test_what_has_no_form():
+    """A name or record that is none, a dimension, and a group that turns a plane out of itself."""
+    cubic = js.symmetry.point_group("m-3m")
     with pytest.raises(ValueError, match="`quantity` must be one of 'carrier density'"):
-        js.symmetry.point_group("m").allowed("hall")
+        cubic.allowed("hall")
+    with pytest.raises(ValueError, match="`quantity` must be the name of a response"):
+        cubic.allowed(None)
+    with pytest.raises(ValueError, match="`dimension` must be an integer from 1 to 3"):
+        cubic.allowed("spin hall", 0)
+    with pytest.raises(ValueError, match=r"`dimension` .* order 3 about \[1 1 1\] takes"):
+        cubic.allowed("spin hall", 2)

@@ -73,6 +73,8 @@ def test_point_groups_of_lattices(name, label):
     assert js.symmetry.of_lattice(rows).label == label
     skewed = np.array([[1, 0, 0], [3, 1, 0], [-2, 5, 1]]) @ rows  # the same lattice
     assert js.symmetry.of_lattice(skewed.round(6)).label == label
+    long = np.array([[1, 0, 0], [40, 1, 0], [30, 70, 1]]) @ rows  # 10⁸ vectors are not longer
+    assert js.symmetry.of_lattice(long).label == label
 
 
 def test_point_groups_of_planes_and_chains():
@@ -91,12 +93,40 @@ def test_a_set_that_is_no_group():
     assert len(js.symmetry.group([])) == 1
 
 
+def test_groups_are_their_elements():
+    """Names and translations do not matter."""
+    quarter, named = js.symmetry.rotation(4), js.symmetry.point_group("4")
+    assert js.symmetry.group([quarter]) == named != js.symmetry.point_group("-4")
+    assert len({js.symmetry.group([quarter]), named}) == 1
+    glide = js.symmetry.Operation("glide", quarter.matrix, translation=[0, 0, 0.5])
+    assert glide in named
+    assert js.symmetry.TIME_REVERSAL not in named
+    assert named != "4"
+
+
 @pytest.mark.parametrize(
     ("call", "match"),
     [
         (lambda: js.symmetry.PointGroup(["inversion"]), "`operations` must be operations"),
         (lambda: js.symmetry.group([name_operation(_turn(1.0))]), "generate a finite group"),
+        (lambda: js.symmetry.group("4mm"), r"`operations` must be .*point_group\(label\)"),
+        (lambda: js.symmetry.group(None), "`operations` must be operations"),
         (lambda: js.symmetry.point_group("m3m"), "`label` must be one of the 122"),
+        (lambda: js.symmetry.point_group(["m"]), "`label` must be one of the 122"),
+        (lambda: js.symmetry.Operation("o", [[1], [1, 2]]), "`matrix` must be real numbers"),
+        (
+            lambda: js.symmetry.Operation("o", np.eye(3), translation=[0, 1]),
+            r"`translation` must have shape \(3,\)",
+        ),
+        (
+            lambda: js.symmetry.point_group("m-3m").subgroup_of((4, 4), np.eye(2)),
+            "`grid` must be a Grid",
+        ),
+        (
+            lambda: js.symmetry.point_group("m-3m").subgroup_of(js.Grid((4, 4)), np.eye(3)),
+            r"`lattice` must have shape \(2, 2\)",
+        ),
+        (lambda: js.Symmetric(js.Grid((4, 4)), js.symmetry.rotation(4)).folded(), "`lattice` must"),
         (lambda: js.symmetry.of_lattice([[1.0, 0, 0]]), "`lattice` must"),
         (lambda: js.symmetry.of_lattice(np.zeros((2, 2))), "`lattice` must span a volume"),
         (lambda: js.symmetry.of_lattice([[np.nan]]), "`lattice` must"),

@@ -74,6 +74,14 @@ def test_a_noisy_model_in_any_basis(label):
     assert left < 1.5e-3 * np.linalg.norm(exact.blocks)
 
 
+def test_one_level():
+    """Nothing says how its orbital transforms, and nothing needs to."""
+    atom = js.models.HoppingModel([[1.0]], [[0]], [[[0.5]]], [[0.0]], spin=None)
+    found = symmetrised(atom, js.symmetry.group([js.symmetry.INVERSION]))
+    assert found.report.largest == 0
+    assert found.model.blocks == 0.5
+
+
 def test_a_symmetric_model_stays_as_it_is():
     group = point_groups()["4221'"]
     exact = symmetric_model(group, 9)
