@@ -55,7 +55,7 @@ from jaxspin.meshes.mesh import Adaptive, Mesh
 from jaxspin.quantities.combine import Averaged, Differentiated
 from jaxspin.quantities.observable import Weights
 from jaxspin.symmetry.symmetric import Symmetric
-from jaxspin.symmetry.tensors import averaged, mean_over_group
+from jaxspin.symmetry.tensors import average_components, mean_over_group
 from jaxspin.symmetry.wedge import Wedge, whole_cube
 
 
@@ -108,7 +108,9 @@ def average_over_group(problem: Problem) -> Callable[[Array], Array]:
     identity for any other mesh."""
     if not isinstance(problem.mesh, Symmetric):
         return lambda sums: sums
-    return averaged(problem.mesh.operations, problem.all_quantities, problem.model.dimension)
+    return average_components(
+        problem.mesh.operations, problem.all_quantities, problem.model.dimension
+    )
 
 
 def _sum_at_once(problem: Problem) -> MeshSums:

@@ -1,4 +1,4 @@
-"""How the orbitals of a model transform, found from its H(R) and S(R) alone.
+"""Corepresentation matrices of the orbitals of a model, found from its H(R) and S(R) alone.
 
 The blocks D^a of an operation, from site a to its image, are those of the least
 

@@ -50,7 +50,7 @@ class Violation(NamedTuple):
 
 
 class Detection(NamedTuple):
-    """What `find` has found."""
+    """Symmetry group of a model, and the violation of each operation that was tried."""
 
     #: The symmetries of the model, a group.
     group: PointGroup
@@ -58,7 +58,7 @@ class Detection(NamedTuple):
     tried: tuple[Violation, ...]
 
     def __str__(self) -> str:
-        """A table of what is broken, and by how much."""
+        """Table of the operations that the model breaks, and by how much."""
         kept = set(map(identify, self.group))
         broken = [one for one in self.tried if identify(one.operation) not in kept]
         head = f"{self.group!r} of {len(self.tried)} operations that were tried"
@@ -94,7 +94,7 @@ def find(
     Args:
         model: any `Model`.
         tolerance: largest difference that counts as none, in units of the width of all bands, and
-            of the largest trace of each kind.
+            of the largest trace of each kind; no element of the group differs by more.
         candidates: operations to try, each with and without time reversal; those of the lattice,
             or m-3m and 6/mmm for a continuum model, if None.
         mesh: a `Grid` on which energies are compared as well: that of the ab initio calculation,
@@ -120,9 +120,22 @@ def find(
     sample, on_grid = _Sample(model, points), _compare_on_grid(model, mesh)
     each = {identify(one): one for family in families for one in family}
     tried = {key: sample.compare(one, on_grid(one)) for key, one in each.items()}
-    kept = [[x for x in family if tried[identify(x)].relative <= tolerance] for family in families]
     order = sorted(tried.values(), key=lambda one: -one.relative)
-    return Detection(group(max(kept, key=len)), tuple(order))
+    found = [_group_within(family, tried, tolerance) for family in families]
+    return Detection(max(found, key=len), tuple(order))
+
+
+def _group_within(
+    family: list[Operation], tried: dict[tuple, Violation], tolerance: float
+) -> PointGroup:
+    """A group whose elements are all within the tolerance. Operations are added in order of their
+    violation; one that has a broken product with those before it is left out."""
+    kept = [one for one in family if tried[identify(one)].relative <= tolerance]
+    keys, found = set(map(identify, kept)), group([])
+    for one in sorted(kept, key=lambda one: tried[identify(one)].relative):
+        larger = found if one in found else group([*found.generators, one])
+        found = larger if keys.issuperset(map(identify, larger)) else found
+    return found
 
 
 def _choose_candidates(model, candidates: PointGroup | None) -> list[list[Operation]]:
@@ -167,7 +180,7 @@ class _Traces(NamedTuple):
     current: Complex[np.ndarray, "d d 3 K"] | None
 
     def at_image(self, operation: Operation) -> "_Traces":
-        """What they must be at the image of k."""
+        """Energies and traces at the image of k, if the operation is a symmetry."""
         space, spin = operation.on_space(len(self.velocities)), operation.on_spin
         sign = -1 if operation.time_reversal else 1
         turn = np.conj if operation.time_reversal else np.asarray

@@ -15,7 +15,7 @@ from jaxspin.symmetry.tensors import Tensor, mean_over_elements
 
 @dataclass(frozen=True)
 class TensorKind:
-    """How a response transforms: its axes, and signs as a `Quantity` has them."""
+    """Transformation behaviour of a response: its axes, and its signs as in a `Quantity`."""
 
     name: str
     axes: tuple[Axis, ...]

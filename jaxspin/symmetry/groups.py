@@ -262,7 +262,7 @@ def _symbols_of_kinds() -> dict[frozenset, str]:
 
 
 def _count_kinds(matrices) -> frozenset:
-    """How many elements have each determinant and trace, which say their order."""
+    """Number of elements of each determinant and trace, which fix the order of an element."""
     arrays = [np.array(matrix) for matrix in matrices]
     kinds = ((round(float(np.linalg.det(m))), round(float(np.trace(m)), 5)) for m in arrays)
     return frozenset(Counter(kinds).items())

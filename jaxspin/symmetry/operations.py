@@ -20,7 +20,7 @@ class Operation(eqx.Module):
 
     `matrix` is orthogonal, 3 by 3, and acts on positions, flows and fields; in one and two
     dimensions its first rows act on k, and all of it on spin. The wave vector goes to `matrix` k,
-    with time reversal to −`matrix` k. Spin goes to det(`matrix`) `matrix` s, for it is axial.
+    with time reversal to −`matrix` k. Spin goes to det(`matrix`) `matrix` s, because spin is axial.
 
     >>> import numpy as np
     >>> print(Operation("mirror z", np.diag([1.0, 1.0, -1.0])).on_spin.diagonal())

@@ -77,7 +77,7 @@ def _is_number(matrix: Float[np.ndarray, "d d"]) -> bool:
 
 
 def find_map(matrix: Matrix, grid: Grid) -> GridMap | None:
-    """What K does to the points of a grid; None if it takes some to where there is none."""
+    """Action of K on the points of a grid; None if K takes a point to where there is none."""
     counts, shift = np.array(grid.shape), np.array(grid.shift)
     exact = np.array(matrix) * counts[:, None] / counts
     offset = exact @ shift - shift

@@ -1,4 +1,4 @@
-"""What the operations of a crystal do to the sites of a lattice model, and to blocks between cells.
+"""Action of the operations of a crystal on the sites of a lattice model, and on its blocks.
 
 An operation g moves the orbitals of site b in cell R, |R, b n⟩, to site gb in the cell WR + L_b,
 
@@ -73,7 +73,7 @@ _APART = 1e-3  # Å: two centres farther apart are two sites
 
 
 class SiteMap(NamedTuple):
-    """What an operation does to cells and sites."""
+    """Action of an operation on cells and sites."""
 
     operation: Operation
     #: W on reduced positions.
@@ -88,7 +88,7 @@ class SiteMap(NamedTuple):
 
 
 def map_sites(operation: Operation, sites: Sites) -> SiteMap:
-    """What an operation does to the sites.
+    """Action of an operation on the sites.
 
     Raises:
         ValueError: it takes one to where there is none, or where there are other orbitals.
@@ -106,8 +106,8 @@ def map_sites(operation: Operation, sites: Sites) -> SiteMap:
         if away[site, image] > _OFF_SITE or len(sites.members[site]) != len(sites.members[image]):
             raise ValueError(
                 "Argument `group` must take the sites of the model to each other, with as many "
-                f"orbitals, but the {operation.name} does not so with site {site}. Give the atoms "
-                "as `positions`, and the group of the crystal with its translations, as "
+                f"orbitals, but the {operation.name} does not do so with site {site}. Give the "
+                "atoms as `positions`, and the group of the crystal with its translations, as "
                 "`symmetry.of_crystal` finds it."
             )
     cells = np.rint(steps[np.arange(len(images)), images]).astype(int)

@@ -39,9 +39,10 @@ class Symmetric(eqx.Module):
 
     The result is that of `mesh` to rounding, at every temperature, from fewer points: each
     operation that is independent of the others halves their number (a rotation of order n divides
-    it by n). A model without one of the symmetries is refused. On a `Grid` any operation will do
-    that takes its nodes to each other (see `orbits`); on other meshes each must take every
-    coordinate to itself; docs/conventions.md says which do.
+    it by n). A model without one of the symmetries is refused, unless it is traced (jit, grad,
+    vmap): its numbers are not known then, and a wrong operation is not seen. On a `Grid` any
+    operation will do that takes its nodes to each other (see `orbits`); on other meshes each must
+    take every coordinate to itself; docs/conventions.md says which do.
 
     An `Adaptive` mesh refines the irreducible part of its domain, on which it integrates the
     average over the group: its tolerance and its error are those of the averaged response.
@@ -151,7 +152,7 @@ class Symmetric(eqx.Module):
             if not can_fold(mesh, action):
                 raise ValueError(
                     f"Argument `operations` must take the nodes of the {type(mesh).__name__} "
-                    f"to each other, but {operation.name} does not, for its counts are "
+                    f"to each other, but {operation.name} does not, because its counts are "
                     f"{mesh.shape}. {mesh.coordinates.foldable}"
                 )
         return Folded(mesh, tuple(actions))

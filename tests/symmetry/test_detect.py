@@ -128,6 +128,26 @@ def test_the_table_says_what_is_broken():
     assert found.tried[0].on_mesh < 1e-12 < found.tried[0].relative
 
 
+def test_no_element_is_beyond_the_tolerance():
+    """Mirrors x and [1 1 0] are broken, and their product, a quarter turn, by more than each."""
+    cells = [[1, 0], [0, 1], [1, 1]]
+    hops = np.array([-1.0, -1.001, 1e-3])
+    model = js.models.HoppingModel(
+        np.eye(2),
+        [*cells, *(-np.array(cells)).tolist()],
+        np.tile(hops, 2)[:, None, None],
+        [[0.0, 0.0]],
+        spin=None,
+    )
+    find = js.symmetry.find
+    labels = [find(model, x).group.label for x in (1e-6, 2.5e-3, 3.3e-3, 4e-3)]
+    assert labels == ["2/m1'", "mmm1'", "mmm1'", "4/mmm1'"]
+    found = find(model, 3.3e-3)
+    assert js.symmetry.mirror("x") not in found.group  # 2.9·10⁻³; mirror [1 1 0] 1.9·10⁻³
+    assert max(x.relative for x in found.tried if x.operation in found.group) < 2e-3
+    assert "\nmirror x | " in str(found)
+
+
 def test_a_group_that_was_found_reduces_a_mesh():
     model = js.models.QiWuZhang(A=1.0, m=-1.0)
     mesh = js.Symmetric(js.Grid((8, 8)), js.symmetry.find(model).group)

@@ -21,7 +21,7 @@ from jaxspin.symmetry.operations import (
     rotation,
 )
 from jaxspin.symmetry.symmetric import Symmetric
-from jaxspin.symmetry.tensors import averaged
+from jaxspin.symmetry.tensors import average_components
 from jaxspin.symmetry.wedge import find_wedge
 
 #: The records say how each quantity transforms.
@@ -139,7 +139,7 @@ def test_without_the_average_the_tensor_is_wrong():
     )
     scale = np.max(np.abs(full))
     assert np.max(np.abs(bare - full)) > 1e-2 * scale
-    mended = averaged(operations, (TORQUE_DENSITY,), 2)(bare)
+    mended = average_components(operations, (TORQUE_DENSITY,), 2)(bare)
     np.testing.assert_allclose(mended, full, rtol=0, atol=1e-12 * scale)
 
 
