@@ -180,10 +180,18 @@ class Grid(Mesh):
         return tuple(
             Grid(
                 [_part_of_count(n, x) for n in self.shape],
-                [s if n == 1 else s + more for n, s in zip(self.shape, self.shift, strict=True)],
+                [
+                    s if n == 1 else _add_shift(s, more)
+                    for n, s in zip(self.shape, self.shift, strict=True)
+                ],
             )
             for x, more in zip(_MUCH_COARSER, (0.5, 0.0, 0.5), strict=True)
         )
+
+
+def _add_shift(shift: float, more: float) -> float:
+    """The sum of two shifts, less a spacing where it is more than one."""
+    return shift + more - (shift + more > 1)
 
 
 class Disk(Mesh):

@@ -100,6 +100,7 @@ def nearest_grid(grid: Grid, matrices: Iterable[Matrix]) -> Grid:
     if all(find_map(matrix, grid) for matrix in matrices):
         return grid
     mixed = np.any([(one != 0) | (one.T != 0) for one in actions], axis=0)
+    mixed |= np.eye(grid.dimension, dtype=bool)  # an exchange of axes leaves none in its place
     together = np.linalg.matrix_power(mixed.astype(int), grid.dimension) > 0
     counts = [max(np.array(grid.shape)[row]) for row in together]
     shift = np.array(grid.shift)

@@ -93,6 +93,13 @@ def test_shift_of_one_spacing_is_the_same_grid():
     np.testing.assert_allclose(phases[0], phases[1], atol=1e-13)
 
 
+@pytest.mark.parametrize("shift", [-1.0, 0.5, 2 / 3, 1.0])
+def test_much_coarser_grids_of_any_shift(shift):
+    """A shift of half a spacing more is one of a spacing less."""
+    for mesh, more in zip(js.Grid((9,), shift).much_coarser(), (0.5, 0.0, 0.5), strict=True):
+        assert (mesh.shift[0] - shift - more) % 1 == pytest.approx(0)
+
+
 def test_shift_of_each_axis():
     grid = js.Grid((2, 2), (0.5, 0.0))
     reduced = nodes(grid, np.eye(2)).k / (2 * np.pi)

@@ -118,6 +118,21 @@ def test_shapes_of_unequal_counts():
     assert nearest_grid(js.Grid((6, 3)), [shear]) == js.Grid((6, 3))
 
 
+def test_nearest_grid_of_generators():
+    """Few operations, most without the identity, any shape and shift: what is found is kept."""
+    rng = np.random.default_rng(2)
+    for lattice in (CUBIC, LATTICES["fcc"], LATTICES["hexagonal"], LATTICES["hexagonal"][:2, :2]):
+        d, whole = len(lattice), js.symmetry.of_lattice(lattice)
+        known = [find_matrix(one, d, lattice) for one in whole]
+        for _ in range(40):
+            matrices = [known[i] for i in rng.integers(len(known), size=rng.integers(1, 3))]
+            shift = rng.choice([0, 0.5, 0.25, 1 / 3, -0.5, 1], size=d)
+            grid = js.Grid([int(n) for n in rng.integers(1, 9, size=d)], shift)
+            assert is_kept(matrices, nearest_grid(grid, matrices))
+    quarter = find_matrix(js.symmetry.rotation(4), 2, np.eye(2))
+    assert nearest_grid(js.Grid((4, 6)), [quarter]) == js.Grid((6, 6))
+
+
 @pytest.mark.study
 def test_a_hundred_million_points():
     """464³ of fcc: 2121873 points in less than 30 s and 400 MB (8 s and 100 MB)."""
