@@ -61,7 +61,8 @@ def of_crystal(
         positions: of the atoms, in units of the lattice vectors, (n, 3).
         species: names or numbers of the atoms, n.
         moments: magnetic moments of the atoms in any unit, Cartesian, (n, 3), or along z, (n,).
-            No file of Wannier90 holds them.
+            Differences below 1/1000 of the largest component do not count. No file of Wannier90
+            holds them.
         tolerance: largest distance from a symmetric place, Å.
 
     Raises:
@@ -101,8 +102,9 @@ def _find_operations(cell, moments, tolerance: float):
         if moments is None:
             found = spglib.get_symmetry(cell, symprec=tolerance)
         else:
+            scaled = moments / (np.max(np.abs(moments)) or 1.0)
             found = spglib.get_magnetic_symmetry(
-                (*cell, moments), symprec=tolerance, with_time_reversal=True
+                (*cell, scaled), symprec=tolerance, mag_symprec=_SAME, with_time_reversal=True
             )
     if found is None:
         raise ValueError(
@@ -113,6 +115,11 @@ def _find_operations(cell, moments, tolerance: float):
     if moments is None:
         return w, shifts, np.tile([False, True], (len(w), 1))
     return w, shifts, np.asarray(found["time_reversals"])[:, None]
+
+
+# Of the largest component of all moments: those of equivalent atoms from ab initio calculations
+# agree to three or four digits. spglib would compare moments in any unit with a distance in Å.
+_SAME = 1e-3
 
 
 def _as_lattice(lattice: ArrayLike, *shapes: tuple[int, int]) -> Float[np.ndarray, "d d"]:

@@ -204,6 +204,17 @@ def test_crystals(name):
     assert js.symmetry.of_crystal(*crystal).label == label
 
 
+@pytest.mark.parametrize("unit", [1e-23, 1.0, 1e4])
+def test_moments_in_any_unit(unit):
+    """And equal to a digit less than 1/1000."""
+    lattice, places, species, _, label = CRYSTALS["MnF2"]
+    moments = unit * np.array([4.6, -4.5996, 0, 0, 0, 1e-3])
+    assert js.symmetry.of_crystal(lattice, places, species, moments).label == label
+    moments[1] *= 0.99
+    ferrimagnet = js.symmetry.of_crystal(lattice, places, species, moments)
+    assert ferrimagnet.label == "mmm(2/m)"
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
