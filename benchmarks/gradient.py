@@ -2,7 +2,8 @@
 
 Bi2Se3 in an exchange field at 300 K, corrected proper spin Hall conductivity. Forward mode carries
 13 tangents along; reverse mode is a loop of its own over the mesh, which adds the gradients of the
-tiles. One core; memory is the peak of a process of its own.
+tiles, beside that of the value where it is wanted. One core; memory is the peak of a process of its
+own.
 
     python benchmarks/gradient.py
 """
@@ -32,7 +33,12 @@ def value(parameters, counts):
 
 
 PARAMETERS = jnp.concatenate([jnp.stack([getattr(MODEL, n) for n in NAMES]), MODEL.exchange])
-MODES = {"value": value, "forward": jax.jacfwd(value), "reverse": jax.grad(value)}
+MODES = {
+    "value": value,
+    "forward": jax.jacfwd(value),
+    "reverse": jax.grad(value),
+    "value and reverse": jax.value_and_grad(value),
+}
 
 
 def compiled(mode: str, counts):

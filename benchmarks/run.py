@@ -168,7 +168,7 @@ GOALS = (
         False,
         lambda: gradient("forward"),
     ),
-    Goal("the same, reverse mode", 3.5, False, lambda: gradient("reverse")),
+    Goal("the same, reverse mode", 3.5, False, lambda: gradient("value and reverse")),
     *(
         Goal(
             f"memory of a gradient, 10 times the k-points, {mode} mode",
