@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import cast
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,12 +25,9 @@ from jaxspin.integration.levels import Levels, fermi
 from jaxspin.meshes.mesh import Mesh
 from jaxspin.meshes.point_set import PointSet
 from jaxspin.models.base import as_float, number_of_bands
-from jaxspin.models.checks import SAMPLES, check_periodic, sample_hamiltonians, sample_points
+from jaxspin.models.checks import check_periodic, sample_hamiltonians, sample_points
 from jaxspin.models.lifted import Points
-from jaxspin.models.tight_binding import HoppingModel
-from jaxspin.symmetry.operations import Operation
-from jaxspin.symmetry.symmetric import Symmetric, fixed_mesh
-from jaxspin.symmetry.tensors import Tensor, on_components
+from jaxspin.symmetry.symmetric import fixed_mesh
 from jaxspin.units import BOLTZMANN
 
 
@@ -366,97 +362,6 @@ def _warn_of_a_small_scale(mesh) -> None:
         f"the integrand falls off only beyond {_FARTHER:g} times it, where the mesh has few "
         "points. Take a `scale` of the order of (gap)/(velocity)."
     )
-
-
-@evaluate_eagerly()
-def check_symmetry(
-    observable, tensors: tuple[Tensor, ...], model, mesh: Symmetric, degeneracy
-) -> None:
-    """The operations of `mesh` are symmetries of the model and of the observable.
-
-    At random k and their images: the energies are the same, and what the filled states contribute
-    at the image is the transformed tensor, for several Fermi energies.
-
-    Raises:
-        ValueError: naming the operation that is not, and where.
-    """
-    if is_traced(model, mesh):
-        return
-    here, dimension = _random_k(mesh, model.lattice), model.dimension
-    sample = lambda k: map(  # noqa: E731  (as many k in each call, for which one program serves)
-        np.asarray, _sum_filled(observable, model, jnp.asarray(k), degeneracy)
-    )
-    energy, tensor, size = sample(here)
-    rounding = tolerances.HERMITIAN.of(energy)
-    allowed = rounding * np.max(np.abs(energy))
-    # The floor, in natural units, is for responses that are zero but for rounding.
-    noise = 100 * rounding * size.max(axis=(0, 2)) + rounding
-    for operation, matrix in zip(mesh.operations, mesh.maps_of_k(model.lattice), strict=True):
-        energy_there, tensor_there, _ = sample(matrix @ here)
-        change = np.abs(energy_there - energy).max(axis=0)
-        _check_energies(operation, here, change, allowed, _advise_repair(model))
-        expected = np.einsum("dc,ecK->edK", on_components(operation, tensors, dimension), tensor)
-        change = np.abs(tensor_there - expected)
-        _check_tensors(operation, tensors, here, _split_tensors(tensors, dimension, change, noise))
-
-
-def _advise_repair(model) -> str:
-    """What may help a model that breaks a symmetry of its crystal."""
-    wannier = isinstance(model, HoppingModel)
-    return " `symmetrised(model, group)` makes a model that has it." if wannier else ""
-
-
-def _check_energies(operation: Operation, k, change, allowed, advice: str) -> None:
-    if np.max(change) > allowed:
-        worst = int(np.argmax(change))
-        raise ValueError(
-            "Argument `mesh` must be reduced by symmetries of the model only, but "
-            f"{operation.name} changes its bands by {change[worst]:.1e} eV at k = {k[:, worst]}."
-            f"{advice}"
-        )
-
-
-def _split_tensors(tensors, dimension: int, change, noise) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The changes of each tensor, (mu, component, K), and how large noise makes each component."""
-    edges = np.cumsum([tensor.size(dimension) for tensor in tensors])[:-1]
-    return list(zip(np.split(change, edges, axis=1), np.split(noise, edges), strict=True))
-
-
-def _check_tensors(operation: Operation, tensors, k, changes) -> None:
-    for tensor, (difference, allowed) in zip(tensors, changes, strict=True):
-        worst = difference.max(axis=(0, 1))
-        if np.max(worst) > np.max(allowed):
-            raise ValueError(
-                "Argument `mesh` must be reduced by symmetries of the model only, but "
-                f"{operation.name} does not carry the {tensor.name} at "
-                f"k = {k[:, int(np.argmax(worst))]} into that at its image."
-            )
-
-
-def _random_k(mesh: Symmetric, lattice) -> np.ndarray:
-    """A few k inside the domain of a mesh, the same at every call, (d, K)."""
-    coordinates, axes = fixed_mesh(mesh).coordinates, mesh.dimension
-    u = np.random.default_rng(20231119).uniform(0.1, 0.9, size=(axes, SAMPLES))
-    return np.asarray(coordinates(list(jnp.asarray(u)), [jnp.ones(())] * axes, lattice).k)
-
-
-@program
-def _sum_filled(observable, model, k, degeneracy):
-    """Energies; what filled states contribute, (mu, component, K); and the size of its terms.
-
-    For three Fermi energies between the typical bands, at a tenth of their spread.
-    """
-    bands = solve_bands(model, k, degeneracy, **observable.needs)
-    weights = observable(bands)
-    mu = jnp.quantile(bands.levels, jnp.array([0.3, 0.5, 0.7]))[:, None, None]
-    thermal = 0.1 * jnp.std(bands.levels)
-    filling = jax.nn.sigmoid((mu - bands.levels) / thermal)
-    slope = -filling * (1 - filling)  # ∂f/∂ε times kT
-    terms = filling[:, None] * weights.full
-    if weights.surface is not None:
-        surface = eqx.tree_at(lambda w: w.sea, weights, weights.surface).full
-        terms = terms + slope[:, None] * surface
-    return bands.energies, terms.sum(axis=2), jnp.abs(terms).sum(axis=2)
 
 
 _FAR = 50.0  # in units of the scale of the mesh

@@ -49,6 +49,7 @@ from jaxspin.integration.integrand import describe_code, describe_values, integr
 from jaxspin.integration.occupation_sums import pad_levels, scans
 from jaxspin.integration.problem import Problem, Run
 from jaxspin.integration.sum_derivatives import Task, differentiate_sum
+from jaxspin.integration.symmetry_checks import has_symmetry
 from jaxspin.integration.tile_sum import TileSum, add_tiles
 from jaxspin.integration.tiles import Layout, lay_out, tables_of_rules
 from jaxspin.meshes.mesh import Adaptive, Mesh
@@ -105,12 +106,15 @@ def integrate(problem: Problem, run: Run = Run()) -> Sums:  # noqa: B008  (immut
 
 def average_over_group(problem: Problem) -> Callable[[Array], Array]:
     """Average over the group of a `Symmetric` mesh, for sums over the nodes that it keeps. The
-    identity for any other mesh."""
-    if not isinstance(problem.mesh, Symmetric):
+    identity for any other mesh. NaN, value and derivative, of a traced model without the group."""
+    mesh, model, several = problem.mesh, problem.model, problem.all_quantities
+    if not isinstance(mesh, Symmetric):
         return lambda sums: sums
-    return average_components(
-        problem.mesh.operations, problem.all_quantities, problem.model.dimension
-    )
+    average = average_components(mesh.operations, several, model.dimension)
+    if not is_traced(model):
+        return average
+    kept = has_symmetry(problem.observable, several, model, mesh, problem.degeneracy)
+    return lambda sums: average(sums) * jnp.where(kept, 1.0, jnp.nan)
 
 
 def _sum_at_once(problem: Problem) -> MeshSums:

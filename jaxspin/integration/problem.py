@@ -11,7 +11,7 @@ from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
 from jaxspin.engine.checkpoint import Checkpoint, CheckpointLike, as_checkpoint
 from jaxspin.engine.programs import known_by_shape
-from jaxspin.integration import checks
+from jaxspin.integration import checks, symmetry_checks
 from jaxspin.integration.levels import Levels
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
@@ -96,7 +96,7 @@ class Problem(eqx.Module):
         checks.check_tail(self.observable_asked_for, model, mesh, self.levels, degeneracy)
         checks.check_point_set(self.replace(degeneracy=degeneracy))
         if isinstance(mesh, Symmetric):
-            checks.check_symmetry(observable, self.all_quantities, model, mesh, degeneracy)
+            symmetry_checks.check_symmetry(observable, self.all_quantities, model, mesh, degeneracy)
         return self.replace(degeneracy=degeneracy, usual=usual)
 
     def _check_quantities(self) -> None:

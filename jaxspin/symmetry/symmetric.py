@@ -3,7 +3,7 @@
 Nothing is reduced unless it is asked for: `Symmetric(mesh, operations)` sums one node of each set
 of nodes that the operations take into each other, as often as the set has members, and averages
 the result over the group. Every operation is first compared with the model at random k
-(`checks.check_symmetry`).
+(`symmetry_checks.check_symmetry`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -39,10 +39,10 @@ class Symmetric(eqx.Module):
 
     The result is that of `mesh` to rounding, at every temperature, from fewer points: each
     operation that is independent of the others halves their number (a rotation of order n divides
-    it by n). A model without one of the symmetries is refused, unless it is traced (jit, grad,
-    vmap): its numbers are not known then, and a wrong operation is not seen. On a `Grid` any
-    operation will do that takes its nodes to each other (see `orbits`); on other meshes each must
-    take every coordinate to itself; docs/conventions.md says which do.
+    it by n). A model without one of the symmetries is refused; where it is traced (jit, grad,
+    vmap) the result is NaN. On a `Grid` any operation will do that takes its nodes to each other
+    (see `orbits`); on other meshes each must take every coordinate to itself; docs/conventions.md
+    says which do.
 
     An `Adaptive` mesh refines the irreducible part of its domain, on which it integrates the
     average over the group: its tolerance and its error are those of the averaged response.
@@ -123,8 +123,10 @@ class Symmetric(eqx.Module):
         to the last digit, whatever the digits of the lattice vectors."""
         if not isinstance(fixed_mesh(self.mesh), Grid):
             return [one.on_k(self.dimension) for one in self.operations]
-        direct = np.asarray(lattice, dtype=float)
         matrices = [np.array(reduced_matrix(x, self.dimension, lattice)) for x in self.operations]
+        if is_traced(lattice):  # it kept every one, so that each is 1 or -1
+            return matrices
+        direct = np.asarray(lattice, dtype=float)
         return [np.linalg.inv(direct) @ one @ direct for one in matrices]
 
     def _find_actions(self, mesh: Mesh, lattice) -> list[Action]:

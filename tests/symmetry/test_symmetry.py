@@ -1,12 +1,13 @@
 """Meshes reduced by symmetries: the same numbers from fewer points, and no false symmetry."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from systems import B
 
 import jaxspin as js
-from jaxspin.integration import checks
+from jaxspin.integration import symmetry_checks
 from jaxspin.integration.integrate import integrate
 from jaxspin.integration.problem import Problem, Run
 from jaxspin.quantities.charge import ANOMALOUS_HALL, DENSITY_OF_STATES
@@ -58,7 +59,7 @@ def refuse(model, mesh, quantities, operation, match):
     problem = asked(model, Symmetric(mesh, operation), quantities)
     parts = problem.observable, problem.quantities, model, problem.mesh, js.Covariant()
     with pytest.raises(ValueError, match=match):
-        checks.check_symmetry(*parts)
+        symmetry_checks.check_symmetry(*parts)
 
 
 #: Model, mesh, quantities, and lists of operations with the factor they reduce the points by.
@@ -269,7 +270,7 @@ def test_groups():
 
 
 def test_derivative_on_a_reduced_mesh():
-    """Inside a derivative the checks at the door are left out, and the numbers are the same."""
+    """The numbers are those of the whole mesh."""
 
     def hall(mesh, m):
         model = js.models.QiWuZhang(A=1.0, m=m, t0=0.3)
@@ -280,6 +281,36 @@ def test_derivative_on_a_reduced_mesh():
         for mesh in (SQUARE, Symmetric(SQUARE, rotation(2)))
     )
     np.testing.assert_allclose(part, whole, rtol=1e-11)
+
+
+class Tilted(js.Model):
+    """A Chern insulator with tilt sin(k_x) beside it, which breaks inversion."""
+
+    tilt: jax.Array
+    dimension = property(lambda self: 2)
+    lattice = property(lambda self: jnp.eye(2))
+
+    def __call__(self, k):
+        return js.models.QiWuZhang(A=1.0, m=-1.0)(k) + self.tilt * jnp.sin(k[0]) * np.eye(2)
+
+
+def test_traced_model_without_the_operation_is_nan():
+    """Value, error and derivative; of a batch only for the models that do not have it."""
+    levels = js.Levels(0.1, 900.0)
+
+    def hall(tilt, mesh=Symmetric(js.Grid((6, 6)), INVERSION)):  # noqa: B008  (immutable)
+        return js.anomalous_hall(Tilted(tilt), mesh, levels)
+
+    value = lambda tilt: hall(tilt).value[0, 1, 0]  # noqa: E731
+    known = js.anomalous_hall(Tilted(0.0), js.Grid((6, 6)), levels).value[0, 1, 0]
+    found = jax.vmap(lambda tilt: (hall(tilt).value[0, 1, 0], hall(tilt).error[0, 1, 0]))(
+        jnp.array([0.0, 0.1])
+    )
+    np.testing.assert_allclose(found[0][0], known, rtol=1e-11)
+    assert np.all(np.isnan([x[1] for x in found]))
+    assert np.isnan(jax.grad(value)(0.1))
+    with pytest.raises(ValueError, match="inversion changes its bands"):
+        value(0.1)
 
 
 # --- adaptive meshes ------------------------------------------------------------------------------

@@ -1,0 +1,144 @@
+"""Whether a model and its observables have the operations of a `Symmetric` mesh, at random k."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from jaxspin.band_structure.bands import solve_bands
+from jaxspin.engine import tolerances
+from jaxspin.engine.eager import evaluate_eagerly
+from jaxspin.engine.programs import program
+from jaxspin.engine.small_matrices import as_arrays, is_traced
+from jaxspin.models.checks import SAMPLES
+from jaxspin.models.tight_binding import HoppingModel
+from jaxspin.symmetry.operations import Operation
+from jaxspin.symmetry.symmetric import Symmetric, fixed_mesh
+from jaxspin.symmetry.tensors import Tensor, on_components
+
+
+@evaluate_eagerly()
+def check_symmetry(
+    observable, tensors: tuple[Tensor, ...], model, mesh: Symmetric, degeneracy
+) -> None:
+    """The operations of `mesh` are symmetries of the model and of the observable.
+
+    At random k and their images: the energies are the same, and what the filled states contribute
+    at the image is the transformed tensor, for several Fermi energies.
+
+    Raises:
+        ValueError: naming the operation that is not, and where.
+    """
+    if is_traced(model, mesh):
+        return
+    here = _random_k(mesh, model.lattice)
+    for image in _compare_images(observable, tensors, model, mesh, degeneracy=degeneracy):
+        operation, change, allowed, changes = image
+        _check_energies(operation, here, change, allowed, _advise_repair(model))
+        _check_tensors(operation, tensors, here, changes)
+
+
+def has_symmetry(
+    observable, tensors: tuple[Tensor, ...], model, mesh: Symmetric, degeneracy
+) -> Bool[Array, ""]:
+    """Tell the same of a model that is being traced, whose numbers are known in the program."""
+    model = jax.tree.map(jax.lax.stop_gradient, model)
+    kept = [jnp.asarray(True)]
+    for _, change, allowed, changes in _compare_images(
+        observable, tensors, model, mesh, degeneracy=degeneracy
+    ):
+        kept.append(jnp.all(change <= allowed))
+        kept += [jnp.max(difference) <= jnp.max(noise) for difference, noise in changes]
+    return jnp.all(jnp.stack(kept))
+
+
+class _Image(NamedTuple):
+    """What an operation changes at random k."""
+
+    operation: Operation
+    #: The largest change of an energy at each k, and what rounding allows, eV.
+    energies: Float[Array, " K"]
+    allowed: Float[Array, ""]
+    #: The change of each tensor, (mu, component, K), and how large noise makes each component.
+    tensors: list[tuple[Array, Array]]
+
+
+def _compare_images(
+    observable, tensors: tuple[Tensor, ...], model, mesh: Symmetric, *, degeneracy
+) -> Iterator[_Image]:
+    """What each operation changes between random k and their images."""
+    xp, (here,) = as_arrays(_random_k(mesh, model.lattice))
+    xp = jnp if is_traced(model) else xp
+    sample = lambda k: map(  # noqa: E731  (as many k in each call, for which one program serves)
+        xp.asarray, _sum_filled(observable, model, jnp.asarray(k), degeneracy)
+    )
+    energy, tensor, size = sample(here)
+    rounding = tolerances.HERMITIAN.of(energy)
+    # The floor, in natural units, is for responses that are zero but for rounding.
+    noise = 100 * rounding * size.max(axis=(0, 2)) + rounding
+    for operation, matrix in zip(mesh.operations, mesh.maps_of_k(model.lattice), strict=True):
+        energy_there, tensor_there, _ = sample(matrix @ here)
+        turned = on_components(operation, tensors, model.dimension)
+        change = xp.abs(tensor_there - xp.einsum("dc,ecK->edK", turned, tensor))
+        edges = np.cumsum([one.size(model.dimension) for one in tensors])[:-1]
+        parts = zip(xp.split(change, edges, axis=1), xp.split(noise, edges), strict=True)
+        moved, allowed = xp.abs(energy_there - energy), rounding * xp.max(xp.abs(energy))
+        yield _Image(operation, moved.max(axis=0), allowed, list(parts))
+
+
+def _advise_repair(model) -> str:
+    """What may help a model that breaks a symmetry of its crystal."""
+    wannier = isinstance(model, HoppingModel)
+    return " `symmetrised(model, group)` makes a model that has it." if wannier else ""
+
+
+def _check_energies(operation: Operation, k, change, allowed, advice: str) -> None:
+    if np.max(change) > allowed:
+        worst = int(np.argmax(change))
+        raise ValueError(
+            "Argument `mesh` must be reduced by symmetries of the model only, but "
+            f"{operation.name} changes its bands by {change[worst]:.1e} eV at k = {k[:, worst]}."
+            f"{advice}"
+        )
+
+
+def _check_tensors(operation: Operation, tensors, k, changes) -> None:
+    for tensor, (difference, allowed) in zip(tensors, changes, strict=True):
+        worst = difference.max(axis=(0, 1))
+        if np.max(worst) > np.max(allowed):
+            raise ValueError(
+                "Argument `mesh` must be reduced by symmetries of the model only, but "
+                f"{operation.name} does not carry the {tensor.name} at "
+                f"k = {k[:, int(np.argmax(worst))]} into that at its image."
+            )
+
+
+def _random_k(mesh: Symmetric, lattice) -> Float[Array, "d K"]:
+    """A few k inside the domain of a mesh, the same at every call."""
+    coordinates, axes = fixed_mesh(mesh).coordinates, mesh.dimension
+    u = np.random.default_rng(20231119).uniform(0.1, 0.9, size=(axes, SAMPLES))
+    k = coordinates(list(jnp.asarray(u)), [jnp.ones(())] * axes, lattice).k
+    return as_arrays(k)[1][0]
+
+
+@program
+def _sum_filled(observable, model, k, degeneracy):
+    """Energies; what filled states contribute, (mu, component, K); and the size of its terms.
+
+    For three Fermi energies between the typical bands, at a tenth of their spread.
+    """
+    bands = solve_bands(model, k, degeneracy, **observable.needs)
+    weights = observable(bands)
+    mu = jnp.quantile(bands.levels, jnp.array([0.3, 0.5, 0.7]))[:, None, None]
+    thermal = 0.1 * jnp.std(bands.levels)
+    filling = jax.nn.sigmoid((mu - bands.levels) / thermal)
+    slope = -filling * (1 - filling)  # ∂f/∂ε times kT
+    terms = filling[:, None] * weights.full
+    if weights.surface is not None:
+        surface = eqx.tree_at(lambda w: w.sea, weights, weights.surface).full
+        terms = terms + slope[:, None] * surface
+    return bands.energies, terms.sum(axis=2), jnp.abs(terms).sum(axis=2)
