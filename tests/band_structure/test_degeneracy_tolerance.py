@@ -25,6 +25,7 @@ def test_chern_number_in_any_unit_of_energy(scale):
     assert float(chern_number(scale * CHERN)) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.study
 def test_inside_transformations():
     hall = lambda scale: chern_number(scale * CHERN)  # noqa: E731
     scales = jnp.array([1e-7, 1.0])

@@ -635,6 +635,7 @@ def test_units(table):
 # --- scans and derivatives ------------------------------------------------------------------------
 
 
+@pytest.mark.study
 def test_array_of_mu_and_vmap_are_loops():
     masses, mu = jnp.array([0.2, 0.3]), np.array([0.7, 1.0, 1.3])
     scan = jax.vmap(lambda m: respond(dirac(m, warping=0.1), ANGLES, mu))
@@ -758,6 +759,7 @@ def test_thermal_average_at_a_band_edge():
     assert np.max(drude.error[:, 0, 0] / expected) < 1e-6
 
 
+@pytest.mark.study
 def test_thermal_average_at_the_onset_of_a_band():
     """The upper band begins at 0.3 eV, where every mechanism jumps. Right: between the kinks by a
     rule of many nodes on responses at T = 0."""
@@ -791,6 +793,7 @@ def test_what_a_thermal_window_reaches_is_refused_with_the_temperature():
         finding.refuse_if_found(window_of(0.0))
 
 
+@pytest.mark.study
 def test_error_is_at_least_the_true_one():
     """Few nodes against many, by every mechanism; benchmarks/honesty_surfaces.py has more."""
     model = dirac(warping=0.3, tilt=(0.2, 0.1))
@@ -819,6 +822,7 @@ class OneOfTwo(FermiSurfaceRule):
         return OneOfTwo(self.contour, self.second + 1)
 
 
+@pytest.mark.study
 def test_error_where_the_second_rule_alone_is_refused():
     """The error is the response itself, and warned of: it is not NaN."""
     surface = OneOfTwo(js.FermiContour(8), jnp.zeros(()))
@@ -1205,6 +1209,7 @@ def test_conserved_spin_of_many_states_is_refused():
         respond(conserved, js.FermiContour(130), 0.5, ranged)
 
 
+@pytest.mark.study
 def test_what_is_refused_is_nan_inside_vmap():
     """Degenerate bands, a conserved spin, strengths that are negative, 0 or NaN, a NaN model."""
     cases = [(1, 0.3, 1e-3), (0, 0, 1e-3), (0, 0.3, 1e-3), (1, 0.3, -1), (1, 0.3, 0)]

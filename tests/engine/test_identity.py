@@ -343,7 +343,12 @@ ENTRIES = {
 }
 
 
-@pytest.mark.parametrize("entry", ENTRIES)
+LONG = ("sensitivity", "jvp")
+
+
+@pytest.mark.parametrize(
+    "entry", [pytest.param(x, marks=pytest.mark.study) if x in LONG else x for x in ENTRIES]
+)
 def test_every_compiled_entry_sees_a_change(entry):
     """As with the mass as a field, which every entry has always seen."""
 

@@ -99,7 +99,8 @@ def test_conventional_spin_hall_is_that_of_a_numpy_sum(model, matrices, external
     np.testing.assert_allclose(ours, expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("external", [True, pytest.param(False, marks=pytest.mark.study)])
+@pytest.mark.parametrize("external", [True, False])
+@pytest.mark.study
 def test_published_digits(overlaps, external):
     """All digits of the table, from the matrix elements it was computed with."""
     chosen = overlaps if external else overlaps.without_external_terms()

@@ -161,6 +161,7 @@ def test_other_spin_quantities_do_not_depend_on_the_basis(quantity):
     assert_same(getattr(got, "total", got).value, getattr(expected, "total", expected).value)
 
 
+@pytest.mark.study
 def test_curvature_of_bands_does_not_depend_on_the_basis():
     k = np.random.default_rng(0).normal(size=(7, 2))
     curvature = lambda m, k: js.bands(m, k).berry_curvature  # noqa: E731
@@ -334,6 +335,7 @@ def zeeman(strength):
     return js.HoppingModel(TURNED.vectors, [(0, 0)], [matrix], TURNED.centres, spin=None)
 
 
+@pytest.mark.study
 def test_sum_keeps_the_operators_of_the_first():
     home = TURNED.cells.index((0, 0))
     added = np.asarray(zeeman(0.3).blocks[0])

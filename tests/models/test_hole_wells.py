@@ -874,6 +874,7 @@ def test_sigma_of_the_full_well(case):
     assert abs(sigma(model, energy, (rays, 10), tolerance=1e-5) - expected) < tolerance
 
 
+@pytest.mark.study
 def test_sigma_of_the_full_well_with_a_small_zeeman_energy():
     """Axial, 6 + 6 subbands, m = 2 µeV: towards -9 for HH1 alone, -19 for HH1, HH2 and LH1."""
     model = full(zeeman=2e-3 * MEV, axial=True, subbands=(6, 6))

@@ -65,11 +65,10 @@ FINITE_TEMPERATURE = {
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize(
     ("temperature", "mesh"),
-    [
-        pytest.param(300, js.Space(WIDTH, 240, 160, 5), id="300 K"),
-        pytest.param(50, js.Space(2 * WIDTH, 600, 320, 5), id="50 K", marks=pytest.mark.study),
-    ],
+    [(300, js.Space(WIDTH, 240, 160, 5)), (50, js.Space(2 * WIDTH, 600, 320, 5))],
+    ids=["300 K", "50 K"],
 )
+@pytest.mark.study
 def test_finite_temperature(temperature, mesh):
     """To the printed digits, one unit in the last; at 50 K and 0.50 eV, where the printed digits
     take more than two million points, to 5e-3."""
