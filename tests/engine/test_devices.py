@@ -26,13 +26,13 @@ from jaxspin.engine.tile_sizes import sizes_for
 from jaxspin.integration import tiles
 tiles.sizes_for = lambda *model: sizes_for(*model)._replace(segment=1024)
 random = np.random.default_rng(0)
-blocks = random.normal(size=(3, 14, 14)) + 0j
+blocks = random.normal(size=(3, 26, 26)) + 0j
 blocks[0] += blocks[0].T
 blocks[2] = blocks[1].conj().T
-model = js.HoppingModel(np.eye(2), [(0, 0), (1, 1), (-1, -1)], blocks, np.zeros((14, 2)), None)
-density = js.carrier_density(model, js.Grid((96, 96)), js.Levels(np.linspace(-1, 1, 11)))
+model = js.HoppingModel(np.eye(2), [(0, 0), (1, 1), (-1, -1)], blocks, np.zeros((26, 2)), None)
+density = js.carrier_density(model, js.Grid((64, 64)), js.Levels(np.linspace(-1, 1, 11)))
 np.save(sys.argv[1], density.value)
-sys.stdout.write(str(len(devices.workers(14))))
+sys.stdout.write(str(len(devices.workers(26))))
 """
 
 
