@@ -32,6 +32,7 @@ from jaxspin.symmetry.orbits import (
     find_matrix,
     index_of_image,
     leaves_plane,
+    map_of_k,
     reduced_matrix,
 )
 
@@ -163,14 +164,6 @@ def _check_candidates(model, candidates: PointGroup) -> None:
             )
 
 
-def _map_of_k(operation: Operation, model) -> Float[np.ndarray, "d d"]:
-    """The matrix on k, that of the lattice to the last digit."""
-    if model.lattice is None:
-        return operation.on_k(model.dimension)
-    direct = np.asarray(model.lattice, dtype=float)
-    return np.linalg.inv(direct) @ reduced_matrix(operation, len(direct), model.lattice) @ direct
-
-
 class _Traces(NamedTuple):
     """Energies (n, K), and traces with the spin, two velocities, and a spin current (or None)."""
 
@@ -231,7 +224,8 @@ class _Sample:
 
     def compare(self, operation: Operation, on_mesh: float) -> Violation:
         """By how much an operation is broken."""
-        here, there = self.here, self.measure(_map_of_k(operation, self.model) @ self.k)
+        turn = map_of_k(operation, self.model.dimension, self.model.lattice)
+        here, there = self.here, self.measure(turn @ self.k)
         expected = here.at_image(operation)
         change = np.abs(there.energies - expected.energies)
         size = np.max(np.abs(here.velocities)) or 1.0

@@ -67,6 +67,24 @@ def find_matrix(operation: Operation, dimension: int, lattice: ArrayLike | None)
     return tuple(map(tuple, nearest.astype(int).tolist()))
 
 
+def map_of_k(
+    operation: Operation, dimension: int, lattice: Float[Array, "d d"] | None
+) -> Float[np.ndarray, "d d"]:
+    """The matrix on wave vectors that keeps the lattice to the last digit, whatever the digits of
+    its vectors; that of the operation itself without a lattice.
+
+    Raises:
+        ValueError: as `reduced_matrix`.
+    """
+    if lattice is None:
+        return operation.on_k(dimension)
+    matrix = np.array(reduced_matrix(operation, dimension, lattice))
+    if is_traced(lattice):  # it has the operation, which therefore is 1 or -1
+        return matrix
+    direct = np.asarray(lattice, dtype=float)
+    return np.linalg.inv(direct) @ matrix @ direct
+
+
 def leaves_plane(operation: Operation, dimension: int) -> bool:
     """True if an operation takes wave vectors of a chain or a plane out of it."""
     return bool(np.any(np.abs(np.array(operation.matrix)[:dimension, dimension:]) > ROTATION.of()))

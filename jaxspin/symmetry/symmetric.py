@@ -28,6 +28,7 @@ from jaxspin.symmetry.orbits import (
     Matrix,
     find_map,
     leaves_plane,
+    map_of_k,
     nearest_grid,
     reduced_matrix,
 )
@@ -119,15 +120,9 @@ class Symmetric(eqx.Module):
         return self._fold_product(self.mesh, lattice)
 
     def maps_of_k(self, lattice: Float[Array, "d d"] | None) -> list[Float[np.ndarray, "d d"]]:
-        """The matrix of each operation on wave vectors; on a `Grid` such that the lattice is kept
-        to the last digit, whatever the digits of the lattice vectors."""
-        if not isinstance(fixed_mesh(self.mesh), Grid):
-            return [one.on_k(self.dimension) for one in self.operations]
-        matrices = [np.array(reduced_matrix(x, self.dimension, lattice)) for x in self.operations]
-        if is_traced(lattice):  # it kept every one, so that each is 1 or -1
-            return matrices
-        direct = np.asarray(lattice, dtype=float)
-        return [np.linalg.inv(direct) @ one @ direct for one in matrices]
+        """The matrix of each operation on wave vectors, on a `Grid` one that keeps the lattice."""
+        kept = lattice if isinstance(fixed_mesh(self.mesh), Grid) else None
+        return [map_of_k(one, self.dimension, kept) for one in self.operations]
 
     def _find_actions(self, mesh: Mesh, lattice) -> list[Action]:
         """Action of each operation on the coordinates of a mesh."""
