@@ -106,12 +106,13 @@ def integrate(problem: Problem, run: Run = Run()) -> Sums:  # noqa: B008  (immut
 
 def average_over_group(problem: Problem) -> Callable[[Array], Array]:
     """Average over the group of a `Symmetric` mesh, for sums over the nodes that it keeps. The
-    identity for any other mesh. NaN, value and derivative, of a traced model without the group."""
+    identity for any other mesh. NaN, value and derivative, where numbers are traced and the model
+    does not have the group."""
     mesh, model, several = problem.mesh, problem.model, problem.all_quantities
     if not isinstance(mesh, Symmetric):
         return lambda sums: sums
     average = average_components(mesh.operations, several, model.dimension)
-    if not is_traced(model):
+    if not is_traced(model, mesh):
         return average
     kept = has_symmetry(problem.observable, several, model, mesh, problem.degeneracy)
     return lambda sums: average(sums) * jnp.where(kept, 1.0, jnp.nan)

@@ -1,7 +1,7 @@
 """Whether a model and its observables have the operations of a `Symmetric` mesh, at random k."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -35,24 +35,20 @@ def check_symmetry(
     """
     if is_traced(model, mesh):
         return
-    here = _random_k(mesh, model.lattice)
     for image in _compare_images(observable, tensors, model, mesh, degeneracy=degeneracy):
-        operation, change, allowed, changes = image
-        _check_energies(operation, here, change, allowed, _advise_repair(model))
-        _check_tensors(operation, tensors, here, changes)
+        _check_energies(image, _advise_repair(model))
+        _check_tensors(image, tensors)
 
 
 def has_symmetry(
     observable, tensors: tuple[Tensor, ...], model, mesh: Symmetric, degeneracy
 ) -> Bool[Array, ""]:
-    """Tell the same of a model that is being traced, whose numbers are known in the program."""
+    """Tell the same where the model or the mesh is traced: numbers are known in the program."""
     model = jax.tree.map(jax.lax.stop_gradient, model)
     kept = [jnp.asarray(True)]
-    for _, change, allowed, changes in _compare_images(
-        observable, tensors, model, mesh, degeneracy=degeneracy
-    ):
-        kept.append(jnp.all(change <= allowed))
-        kept += [jnp.max(difference) <= jnp.max(noise) for difference, noise in changes]
+    for image in _compare_images(observable, tensors, model, mesh, degeneracy=degeneracy):
+        kept.append(jnp.all(image.energies <= image.allowed))
+        kept += [jnp.max(change) <= jnp.max(noise) for change, noise in image.tensors]
     return jnp.all(jnp.stack(kept))
 
 
@@ -60,6 +56,7 @@ class _Image(NamedTuple):
     """What an operation changes at random k."""
 
     operation: Operation
+    k: Float[Array, "d K"]
     #: The largest change of an energy at each k, and what rounding allows, eV.
     energies: Float[Array, " K"]
     allowed: Float[Array, ""]
@@ -71,8 +68,8 @@ def _compare_images(
     observable, tensors: tuple[Tensor, ...], model, mesh: Symmetric, *, degeneracy
 ) -> Iterator[_Image]:
     """What each operation changes between random k and their images."""
-    xp, (here,) = as_arrays(_random_k(mesh, model.lattice))
-    xp = jnp if is_traced(model) else xp
+    here = _random_k(mesh, model.lattice)
+    xp: Any = jnp if is_traced(model, mesh) else np
     sample = lambda k: map(  # noqa: E731  (as many k in each call, for which one program serves)
         xp.asarray, _sum_filled(observable, model, jnp.asarray(k), degeneracy)
     )
@@ -87,7 +84,7 @@ def _compare_images(
         edges = np.cumsum([one.size(model.dimension) for one in tensors])[:-1]
         parts = zip(xp.split(change, edges, axis=1), xp.split(noise, edges), strict=True)
         moved, allowed = xp.abs(energy_there - energy), rounding * xp.max(xp.abs(energy))
-        yield _Image(operation, moved.max(axis=0), allowed, list(parts))
+        yield _Image(operation, here, moved.max(axis=0), allowed, list(parts))
 
 
 def _advise_repair(model) -> str:
@@ -96,8 +93,9 @@ def _advise_repair(model) -> str:
     return " `symmetrised(model, group)` makes a model that has it." if wannier else ""
 
 
-def _check_energies(operation: Operation, k, change, allowed, advice: str) -> None:
-    if np.max(change) > allowed:
+def _check_energies(image: _Image, advice: str) -> None:
+    operation, k, change = image.operation, image.k, image.energies
+    if np.max(change) > image.allowed:
         worst = int(np.argmax(change))
         raise ValueError(
             "Argument `mesh` must be reduced by symmetries of the model only, but "
@@ -106,14 +104,14 @@ def _check_energies(operation: Operation, k, change, allowed, advice: str) -> No
         )
 
 
-def _check_tensors(operation: Operation, tensors, k, changes) -> None:
-    for tensor, (difference, allowed) in zip(tensors, changes, strict=True):
+def _check_tensors(image: _Image, tensors: tuple[Tensor, ...]) -> None:
+    for tensor, (difference, allowed) in zip(tensors, image.tensors, strict=True):
         worst = difference.max(axis=(0, 1))
         if np.max(worst) > np.max(allowed):
             raise ValueError(
                 "Argument `mesh` must be reduced by symmetries of the model only, but "
-                f"{operation.name} does not carry the {tensor.name} at "
-                f"k = {k[:, int(np.argmax(worst))]} into that at its image."
+                f"{image.operation.name} does not carry the {tensor.name} at "
+                f"k = {image.k[:, int(np.argmax(worst))]} into that at its image."
             )
 
 

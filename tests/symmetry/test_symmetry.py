@@ -313,6 +313,16 @@ def test_traced_model_without_the_operation_is_nan():
         value(0.1)
 
 
+def test_traced_mesh_with_a_false_operation_is_nan():
+    def hall(cutoff, operation):
+        mesh = Symmetric(js.Disk(cutoff, 4, 8), operation)
+        return js.anomalous_hall(DIRAC, mesh, js.Levels(0.3, 300.0)).value[0, 1, 0]
+
+    known = hall(0.3, rotation(2))
+    np.testing.assert_allclose(jax.jit(lambda c: hall(c, rotation(2)))(0.3), known, rtol=1e-11)
+    assert np.isnan(jax.jit(lambda c: hall(c, mirror("x")))(0.3))
+
+
 # --- adaptive meshes ------------------------------------------------------------------------------
 
 ANTIUNITARY = mirror("x", time_reversal=True)
