@@ -291,8 +291,8 @@ SUMS = {
 #: done once a segment; of 4 bands 16 sweeps of the eigensolver are made.
 LIMITS = {
     "anomalous Hall, QWZ, n = 2": Limits(25, 300, 9_000, atomics=0),
-    "spin Hall, conventional, n = 4": Limits(110, 36_000, 58_000, atomics=0),
-    "spin Hall, proper corrected, n = 4": Limits(110, 27_500, 40_000, atomics=0),
+    "spin Hall, conventional, n = 4": Limits(40, 5_000, 16_000, atomics=0),
+    "spin Hall, proper corrected, n = 4": Limits(60, 18_000, 21_000, atomics=0),
     "anomalous Hall, 81 hoppings, n = 8": Limits(450, 110_000, 130_000, 256, atomics=0),
 }
 

@@ -22,7 +22,7 @@ from jaxspin.engine.unrolled_ql import (
     sweep_fixed_times,
     sweep_until_diagonal,
 )
-from jaxspin.engine.xla import separate_kernel, single_kernel
+from jaxspin.engine.xla import separate_kernel, single_kernel, stored_kernel
 
 _LANES = (
     64  # matrices in one kernel; measured at n = 3, 4, 8: 32 is 0.6 to 0.7, 256 0.7 to 1 as fast
@@ -117,7 +117,7 @@ def _two_levels(hr, hi, scale):
 def householder_ql(hamiltonian: Complex[Array, "n n K"]) -> Eigensystem:
     """Householder tridiagonalisation and implicit QL, all matrices of a tile at once."""
     if jax.default_backend() != "cpu":
-        return solve_unrolled(hamiltonian, sweep_fixed_times)
+        return stored_kernel(solve_unrolled)(hamiltonian, sweep_fixed_times)
     return _in_parts(_UNROLLED, hamiltonian, _LANES)
 
 

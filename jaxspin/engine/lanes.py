@@ -474,6 +474,20 @@ def _contract(parameters, a: Objects, b: Objects) -> Objects:
     return total.reshape(*batch, *rows, *columns)
 
 
+def _conjugate(lane: Lane) -> Lane:
+    return Lane(lane.real, _negate(lane.imag))
+
+
+def _mirror_triangle(_, x: Objects) -> Objects:
+    """Hermitian matrices from their triangles below the diagonal."""
+    found = x.copy()
+    for i in range(x.shape[-2]):
+        found[..., i, i, :] = _map(lambda lane: Lane(lane.real), x[..., i, i, :])
+        for j in range(i):
+            found[..., j, i, :] = _map(_conjugate, x[..., i, j, :])
+    return found
+
+
 def _store(operands: Sequence[Objects]) -> list[Objects]:
     """Have the lanes stand in memory."""
     lanes = [lane for objects in operands for lane in objects.ravel()]
@@ -530,7 +544,7 @@ _RULES: dict[str, Callable] = {
     "square": lambda _, a: a * a,
     "real": lambda _, a: _map(lambda x: Lane(x.real), a),
     "imag": lambda _, a: _map(lambda x: Lane(x.imag), a),
-    "conj": lambda _, a: _map(lambda x: Lane(x.real, _negate(x.imag)), a),
+    "conj": lambda _, a: _map(_conjugate, a),
     "complex": lambda _, a, b: _map(lambda x, y: Lane(x.real, y.real), a, b),
     "abs": lambda _, a: _map(_absolute, a),
     "max": lambda _, a, b: _map(_extreme("max"), a, b),
@@ -542,6 +556,7 @@ _RULES: dict[str, Callable] = {
     "convert_element_type": _convert,
     "stop_gradient": lambda _, a: a,
     "copy": lambda _, a: a,
+    "hermitian": _mirror_triangle,
     "optimization_barrier": lambda _, *a: _store(a),
     "broadcast_in_dim": _broadcast,
     "reshape": lambda p, a: a.reshape(p["new_sizes"]),

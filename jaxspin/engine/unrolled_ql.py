@@ -263,7 +263,8 @@ def sweep_fixed_times(d, e, z):
             state = _ql_sweep(*state)
         return state
 
-    return jax.lax.fori_loop(0, trips, sweep_several_times, (d, e, z))
+    start = sweep_several_times(0, (d, e, z))  # apart: of a Z that is known to be the identity
+    return jax.lax.fori_loop(1, trips, sweep_several_times, start)
 
 
 # --------------------------------------------------------------------------- back to the basis

@@ -87,6 +87,16 @@ def _as_levels(name: str, value) -> Any:
 REACH_IN_KT = 40
 
 
+def fermi_difference(energies: Float[Array, "n K"], mu, thermal) -> Float[Array, "n n K"]:
+    """f_m - f_n of ascending energies for m >= n, and 0 above the diagonal.
+
+    (1 - f_m) f_n (exp((ε_n - ε_m)/kT) - 1): to the last digits also where the energies are close.
+    """
+    filled, empty = fermi(energies, mu, thermal), fermi(-energies, -mu, thermal)
+    gaps = jnp.minimum(energies[None, :] - energies[:, None], 0)
+    return empty[:, None] * filled[None, :] * jnp.expm1(gaps / thermal)
+
+
 def fermi(energy, mu, thermal, derivative: bool = False):
     """The Fermi function f = 1/(exp((ε-mu)/kT)+1), or ∂f/∂ε (1/eV); all energies in eV."""
     occupation = jax.nn.sigmoid((mu - energy) / thermal)

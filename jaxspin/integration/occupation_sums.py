@@ -237,6 +237,16 @@ class FermiSum(OccupationSum):
 
         return add_rows(sums, of_level)
 
+    @property
+    def each(self) -> list[tuple[Any, Any]]:
+        """(mu, kT) of each level."""
+        return [(mu, thermal) for thermal in self.thermal for mu in self.mu]
+
+    def add_means(self, sums, means: Float[Array, "l c K"]) -> Array:
+        """The sums with what the k-points of a tile add at each level."""
+        apart = sums.shape[-1] == means.shape[-1]
+        return sums + (means if apart else jnp.sum(means, axis=-1, keepdims=True))
+
     def _sum_over_tile(self, energies, values, mu, thermal) -> Float[Array, "l c"]:
         """The sums of a tile over its k-points, a few levels at a time."""
 

@@ -12,12 +12,15 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxspin.band_structure.degeneracy import Degeneracy
 from jaxspin.engine.xla import separate_kernel
 from jaxspin.integration.error_estimates import Extremes
-from jaxspin.integration.occupation_sums import OccupationSum
+from jaxspin.integration.occupation_sums import FermiSum, OccupationSum
 from jaxspin.integration.tile_weights import Observed, Weighed, weigh_in_lanes, weigh_points
 from jaxspin.meshes.coordinates import Coordinates
 from jaxspin.models.base import Model
 from jaxspin.models.lifted import Points
 from jaxspin.quantities.observable import Observable
+
+# Levels at which means are computed one by one.
+_FEW_LEVELS = 2
 
 
 class TileSum(eqx.Module):
@@ -50,6 +53,14 @@ class TileSum(eqx.Module):
     #: Whether each element of a matrix has a lane of its own (`Sizes`).
     scalars: bool = eqx.field(static=True)
 
+    @property
+    def few(self) -> FermiSum | None:
+        """The only occupations, if they are few levels, on a device where each means lanes."""
+        first, *others = self.plan
+        if others or not (self.scalars and isinstance(first, FermiSum)):
+            return None
+        return first if len(first.each) <= _FEW_LEVELS else None
+
 
 def add_tiles(job: TileSum, totals, first, count):
     """`totals` with the tiles first, ..., first + count - 1 added; those beyond weigh nothing."""
@@ -70,6 +81,8 @@ def prepare_model(job: TileSum) -> TileSum:
 
 def add_weights(job: TileSum, totals: tuple[Array, ...], tile: Weighed) -> tuple[Array, ...]:
     """`totals` with the weights of a tile added."""
+    if job.few is not None and "levels" in tile.weights:
+        return (job.few.add_means(totals[0], tile.weights["levels"]),)
     kinds = ["sea"] * job.seas + ["surface"] * (len(job.plan) - job.seas)
     return tuple(
         scan.add(total, tile.levels, tile.spread, tile.weights[kind])
@@ -80,7 +93,7 @@ def add_weights(job: TileSum, totals: tuple[Array, ...], tile: Weighed) -> tuple
 def evaluate_tile(job: TileSum, number) -> tuple[Weighed, Extremes]:
     """Levels, spreads and weights of the bands on one tile, and the extremes there."""
     points, nodes = _place_tile(job, number)
-    observed = Observed(job.observable, job.model, job.degeneracy, job.window)
+    observed = Observed(job.observable, job.model, job.degeneracy, job.window, job.few)
     weigh = weigh_in_lanes if job.scalars else weigh_points
     weighed = weigh(observed, points, nodes, job.check)
     return weighed, jax.lax.stop_gradient(_find_extremes(weighed, nodes[0] != 0))

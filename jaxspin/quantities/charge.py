@@ -1,8 +1,10 @@
 """Charge: carrier density, density of states and the anomalous Hall conductivity."""
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxspin import units
+from jaxspin.engine.hermitian import hermitian, trace_of_product
 from jaxspin.engine.small_matrices import diagonal_of_product
 from jaxspin.quantities.axes import FIELD, FLOW
 from jaxspin.quantities.observable import Observable, Weights, antisymmetric, diagonal
@@ -39,6 +41,10 @@ class AnomalousHall(Observable):
             return weights
         beyond = diagonal(bands.external_curvature)
         return Weights(weights.sea - beyond, expansion=weights.expansion)
+
+    def driven_mean(self, matrices, states):
+        flow, field = np.triu_indices(len(states), 1)
+        return -trace_of_product(hermitian(matrices.velocity[flow]), states[field])  # charge -e
 
 
 ANOMALOUS_HALL = Quantity(

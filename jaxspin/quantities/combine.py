@@ -72,6 +72,9 @@ class OfBands(Wrapped):
     def remote(self) -> bool:
         return False
 
+    def driven_mean(self, matrices, states):
+        return self.observable.driven_mean(matrices, states)
+
 
 class Averaged(Wrapped):
     """An observable whose components are averaged over a group of symmetries.
@@ -172,3 +175,12 @@ class Stacked(Observable):
                 ]
             )
         return Weights(jnp.concatenate(sea), surface, tuple(expansion))
+
+    def driven_mean(self, matrices, states):
+        means = []
+        for observable in self.observables:
+            mean = observable.driven_mean(matrices, states)
+            if mean is None:
+                return None
+            means.append(mean.reshape(-1, mean.shape[-1]))
+        return jnp.concatenate(means)

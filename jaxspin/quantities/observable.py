@@ -21,6 +21,8 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from jaxspin.band_structure.bands import Bands
+from jaxspin.band_structure.driven_states import ModelMatrices
+from jaxspin.engine.hermitian import hermitian, trace_of_product
 from jaxspin.engine.small_matrices import dagger, diagonal_of_product, matmul
 from jaxspin.engine.xla import materialize, separate_kernel
 
@@ -79,6 +81,18 @@ class Observable(eqx.Module):
     def __call__(self, bands: Bands) -> Weights:
         """The weights of each band."""
 
+    def driven_mean(
+        self, matrices: ModelMatrices, states: Complex[Array, "d n n K"]
+    ) -> Float[Array, "*c K"] | None:
+        """Σ_m f_m W_m at one level as a mean Tr(O ρ_E), in the basis of the model.
+
+        Components are those of `Weights.sea`. None where it is no such mean.
+
+        Args:
+            states: ρ_E of each direction of the field (`field_states`).
+        """
+        return None
+
 
 class OfOperator(Observable):
     """An observable of one operator of the model: the spin, if no other is named by `of`.
@@ -104,8 +118,18 @@ def diagonal(operator: Complex[Array, "*c n n K"]) -> Float[Array, "*c n K"]:
     return jnp.einsum("...mmk->...mk", operator).real
 
 
+def means_of_fields(
+    operator: Complex[Array, "c *s n n K"], states: Complex[Array, "d n n K"]
+) -> Float[Array, "c d *s K"]:
+    """Tr(O ρ_E) of a Hermitian operator, the field being the second axis of the components."""
+    operator = hermitian(operator)
+    return jnp.stack([trace_of_product(operator, state) for state in states], axis=1)
+
+
 @materialize
-def spin_current(bands: Bands, spin: Complex[Array, "c n n K"]) -> Complex[Array, "d c n n K"]:
+def spin_current(
+    bands: Bands | ModelMatrices, spin: Complex[Array, "c n n K"]
+) -> Complex[Array, "d c n n K"]:
     """½{s, ∂H} for each flow and component of s, eV Å."""
     product = 0.5 * matmul(spin, bands.velocity[:, None])
     return product + dagger(product)  # {s, v} = sv + (sv)†, both being Hermitian

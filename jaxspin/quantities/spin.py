@@ -4,9 +4,9 @@ from jaxtyping import Array, Complex
 
 from jaxspin import units
 from jaxspin.band_structure.bands import Bands
-from jaxspin.engine.small_matrices import anticommutator, diagonal_of_product
+from jaxspin.engine.small_matrices import anticommutator, dagger, diagonal_of_product, matmul
 from jaxspin.quantities.axes import FIELD, FLOW, SPIN
-from jaxspin.quantities.observable import Observable, OfOperator, Weights, diagonal
+from jaxspin.quantities.observable import Observable, OfOperator, Weights, diagonal, means_of_fields
 from jaxspin.quantities.quantity import Quantity
 
 
@@ -25,6 +25,10 @@ class Torque(OfOperator):
         if operator.remote is not None:
             weights = weights + diagonal(operator.remote.torque).swapaxes(0, 1)
         return Weights(weights)
+
+    def driven_mean(self, matrices, states):
+        product = matmul(matrices.hamiltonian, matrices.operator(self.of).components)
+        return means_of_fields(1j * (product - dagger(product)), states)  # t = i[H, s]
 
 
 class SpinCurrentDensity(OfOperator):

@@ -23,6 +23,7 @@ from jaxspin.quantities.observable import (
     antisymmetric,
     diagonal,
     linear_response,
+    means_of_fields,
     spin_current,
 )
 from jaxspin.quantities.quantity import Quantity
@@ -44,6 +45,10 @@ class ConventionalSpinHall(OfOperator):
         if operator.remote is not None:
             weights = weights + diagonal(operator.remote.current)
         return Weights(weights)
+
+    def driven_mean(self, matrices, states):
+        spin = matrices.operator(self.of).components
+        return means_of_fields(spin_current(matrices, spin), states)
 
 
 class ProperSpinHallCorrected(OfOperator):

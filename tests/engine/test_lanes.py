@@ -12,15 +12,20 @@ from jaxspin import models
 from jaxspin.band_structure.degeneracy_lifting import require_unlifted
 from jaxspin.engine import lanes, programs
 from jaxspin.engine.lanes import count_scalars, in_lanes
-from jaxspin.engine.small_matrices import dagger, matmul
+from jaxspin.engine.small_matrices import dagger, matmul, spin_matrices
 from jaxspin.integration import tile_weights
+from jaxspin.integration.levels import fermi
+from jaxspin.integration.occupation_sums import FermiSum
 from jaxspin.integration.problem import Problem
 from jaxspin.models.lifted import Points
 from jaxspin.quantities.charge import ANOMALOUS_HALL, DENSITY_OF_STATES
+from jaxspin.quantities.spin import TORQUE_DENSITY
 from jaxspin.quantities.spin_hall import DEFINITIONS
+from jaxspin.units import BOLTZMANN
 
 BI2SE3 = models.TopologicalInsulator.bi2se3(exchange=(0.0, 0.0, 0.05))
 RASHBA = models.Rashba(4.0, 1.0, 0.1)
+MASSLESS = models.Rashba(4.0, 1.0)
 QWZ = models.QiWuZhang(1.0, -1.0)
 RANDOM = np.random.default_rng(3)
 
@@ -32,11 +37,11 @@ def on_gpu():
         yield
 
 
-def weigh(model, quantity, mesh, k, how):
+def weigh(model, quantity, mesh, k, how, few=None, temperature=0.0):
     """Levels, weights and splittings at k (d, K)."""
-    problem = Problem(quantity, model, mesh, js.Levels([-0.1, 0.2])).check()
+    problem = Problem(quantity, model, mesh, js.Levels([-0.1, 0.2], temperature)).check()
     observed = tile_weights.Observed(
-        problem.observable, model, problem.degeneracy, problem.levels.window
+        problem.observable, model, problem.degeneracy, problem.levels.window, few
     )
     nodes = jnp.linspace(0.5, 1.5, k.shape[-1]), None
     return how(observed, Points(k), nodes, require_unlifted)
@@ -64,6 +69,74 @@ def test_weights_are_those_of_the_arrays(on_gpu, model, quantity, mesh):
         np.testing.assert_allclose(x, y, atol=1e-12 * float(np.max(np.abs(y))), rtol=0)
 
 
+class ThreeBands(models.MatrixSum):
+    """Spin 1 with Rashba coupling, a crystal field and an exchange field."""
+
+    exchange: float = 0.3
+
+    dimension = 2
+
+    @property
+    def matrices(self):
+        x, y, z = spin_matrices(2)
+        return np.array([np.eye(3), x, y, z @ z, z])
+
+    def coefficients(self, k):
+        return k @ k, -k[1], k[0] + 0.1 * k[1], 0.2, self.exchange
+
+    def spin(self):
+        return spin_matrices(2)
+
+
+MEANS = [
+    (RASHBA, DEFINITIONS["conventional"], DISK, 0.3),
+    (MASSLESS, DEFINITIONS["conventional"], DISK, 3e-4),
+    (RASHBA, TORQUE_DENSITY, DISK, 0.3),
+    (QWZ, ANOMALOUS_HALL, js.Grid((4, 4)), 0.3),
+    (ThreeBands(), DEFINITIONS["conventional"], DISK, 0.3),
+    *(
+        pytest.param(BI2SE3, quantity, mesh, scale, marks=pytest.mark.study)
+        for quantity, mesh in (
+            (DEFINITIONS["conventional"], SPACE),
+            (ANOMALOUS_HALL, js.Ball(0.3, 4, 4, 4)),
+        )
+        for scale in (0.3, 3e-3)
+    ),
+]
+TWO_LEVELS = FermiSum(np.array([-0.1, 0.2]), np.array([BOLTZMANN * 300.0]), False)
+
+
+def largest_terms(weights, levels, few):
+    """Σ_m f_m W_m at each level, and the sum of the moduli of its terms, which rounding is of."""
+    filled = jnp.stack([fermi(levels, mu, thermal) for mu, thermal in few.each])
+    terms = filled[:, None] * weights
+    return jnp.sum(terms, axis=2), jnp.max(jnp.sum(jnp.abs(terms), axis=2))
+
+
+@pytest.mark.parametrize(("model", "quantity", "mesh", "scale"), MEANS)
+def test_means_at_few_levels_are_sums_over_bands(on_gpu, model, quantity, mesh, scale):
+    """Tr(O ρ_E) in lanes, against the weights of the bands in arrays; also where bands are 6e-4
+    eV apart or less, and the two terms of a pair cancel."""
+    k = jnp.asarray(RANDOM.normal(size=(model.dimension, 24)) * scale)
+    found = weigh(model, quantity, mesh, k, tile_weights.weigh_in_lanes, TWO_LEVELS, 300.0)
+    with mock.patch.object(jax, "default_backend", return_value="cpu"):
+        expected = weigh(model, quantity, mesh, k, tile_weights.weigh_points, None, 300.0)
+    assert list(found.weights) == ["levels"]
+    sums, size = largest_terms(expected.weights["sea"], expected.levels, TWO_LEVELS)
+    np.testing.assert_allclose(found.weights["levels"], sums, atol=1e-12 * float(size), rtol=0)
+    np.testing.assert_allclose(found.splitting, expected.splitting, atol=1e-12)
+
+
+def test_what_is_no_mean_keeps_its_weights(on_gpu):
+    """The corrected spin Hall response, alone and beside one that is a mean."""
+    k = jnp.asarray(RANDOM.normal(size=(2, 8)))
+    both = DEFINITIONS["proper_corrected"], TORQUE_DENSITY
+    for quantities in (both[:1], both):
+        how = RASHBA, quantities, DISK, k, tile_weights.weigh_in_lanes, TWO_LEVELS
+        found = jax.eval_shape(lambda how=how: weigh(*how))
+        assert list(found.weights) == ["sea"]
+
+
 def test_nothing_is_computed_in_arrays(on_gpu, monkeypatch):
     """No operation of an integrand lacks its rule."""
 
@@ -72,12 +145,13 @@ def test_nothing_is_computed_in_arrays(on_gpu, monkeypatch):
 
     monkeypatch.setattr(lanes, "NotInLanes", fail)
     weigh(*CASES[2], jnp.ones((2, 8)), tile_weights.weigh_in_lanes)
+    weigh(*MEANS[2][:3], jnp.ones((2, 8)), tile_weights.weigh_in_lanes, TWO_LEVELS)
 
 
-@pytest.mark.parametrize("temperature", [0.0, 300.0])
-def test_a_sum_as_a_gpu_does_it(on_gpu, monkeypatch, temperature):
+@pytest.mark.parametrize(("number", "temperature"), [(5, 0.0), (5, 300.0), (1, 300.0), (20, 300.0)])
+def test_a_sum_as_a_gpu_does_it(on_gpu, monkeypatch, number, temperature):
     """Tiles larger than the mesh, segments of fixed length, lanes: other roundings alone."""
-    levels = js.Levels(np.linspace(-0.5, 1.5, 5), temperature)
+    levels = js.Levels(np.linspace(-0.5, 1.5, number), temperature)
     monkeypatch.setattr(programs, "_programs", programs._Programs())
     found = js.anomalous_hall(QWZ, js.Grid((24, 24)), levels)
     with mock.patch.object(jax, "default_backend", return_value="cpu"):
