@@ -31,6 +31,7 @@ SCRIPTS = (
     "cores",
     "memory",
     "downfold",
+    "symmetric_platinum",
 )
 
 
@@ -117,6 +118,13 @@ def warm_call(column: str) -> float:
     return value("calls", column, call="insulator")
 
 
+def symmetric_platinum() -> float:
+    rows = read("symmetric_platinum")
+    if not rows:
+        raise LookupError
+    return max(float(row["ratio"]) for row in rows)
+
+
 GOALS = (
     Goal("warm call on 256 k-points, ms", 2, False, lambda: warm_call("other mu, ms")),
     Goal("the same inside jit, ms", 0.1, False, lambda: warm_call("inside jit, ms")),
@@ -201,6 +209,12 @@ GOALS = (
         90,
         True,
         lambda: min(fits(f"{name} within") for name in ("A0", "B0", "M0", "M1", "M2")),
+    ),
+    Goal(
+        "symmetric platinum, spin Hall, 24³ to 60³, time in units of WannierBerri's",
+        0.25,
+        False,
+        symmetric_platinum,
     ),
     Goal("two cores against one", 1.8, True, two_cores),
     Goal("evaluations for Haldane, gap 0.001 t, to 1e-6", 30_000, False, evaluations),

@@ -211,11 +211,44 @@ def known_by_value(function: Callable, capacity: int = 256) -> Callable:
 def _short_value(array) -> Hashable:
     if array.size > _SHORT or is_traced(array):
         raise Unidentified
+    return _value_of(array)
+
+
+def _value_of(array) -> Hashable:
     known = np.asarray(array)
     return known.shape, known.dtype, known.tobytes()
 
 
 _SHORT = 16
+
+
+def known_by_identity(function: Callable, capacity: int) -> Callable:
+    """Decorate a function of the numbers of its arguments, where a long array is known again by
+    being the same object: nothing changes an array of JAX. Those of some calls are kept alive.
+    """
+    return _keep_results(function, _identity_or_value, capacity)
+
+
+def _identity_or_value(array) -> Hashable:
+    if is_traced(array):
+        raise Unidentified
+    return _ArrayItself(array) if array.size > _LONG else _value_of(array)
+
+
+_LONG = 256  # numbers: those of a model of a few bands are compared
+
+
+class _ArrayItself:
+    """A key that equals that of the same array alone."""
+
+    def __init__(self, array):
+        self._array = array
+
+    def __hash__(self) -> int:
+        return id(self._array)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ArrayItself) and self._array is other._array
 
 
 def _keep_results(

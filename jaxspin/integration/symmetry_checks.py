@@ -1,6 +1,7 @@
 """Whether a model and its observables have the operations of a `Symmetric` mesh, at random k."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -12,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 from jaxspin.band_structure.bands import solve_bands
 from jaxspin.engine import tolerances
 from jaxspin.engine.eager import evaluate_eagerly
-from jaxspin.engine.programs import program
+from jaxspin.engine.programs import known_by_identity, program
 from jaxspin.engine.small_matrices import as_arrays, is_traced
 from jaxspin.models.checks import SAMPLES
 from jaxspin.models.tight_binding import HoppingModel
@@ -33,11 +34,16 @@ def check_symmetry(
     Raises:
         ValueError: naming the operation that is not, and where.
     """
-    if is_traced(model, mesh):
-        return
-    for image in _compare_images(observable, tensors, model, mesh, degeneracy=degeneracy):
+    if not is_traced(model, mesh):
+        weights = observable, tensors, degeneracy
+        _check_images(weights, model, mesh.operations, _place_images(mesh, model.lattice))
+
+
+@partial(known_by_identity, capacity=8)
+def _check_images(weights, model, operations: tuple[Operation, ...], place) -> None:
+    for image in _compare_images(weights, model, operations, place):
         _check_energies(image, _advise_repair(model))
-        _check_tensors(image, tensors)
+        _check_tensors(image, weights[1])
 
 
 def has_symmetry(
@@ -45,8 +51,9 @@ def has_symmetry(
 ) -> Bool[Array, ""]:
     """Tell the same where the model or the mesh is traced: numbers are known in the program."""
     model = jax.tree.map(jax.lax.stop_gradient, model)
+    weights, place = (observable, tensors, degeneracy), _place_images(mesh, model.lattice)
     kept = [jnp.asarray(True)]
-    for image in _compare_images(observable, tensors, model, mesh, degeneracy=degeneracy):
+    for image in _compare_images(weights, model, mesh.operations, place):
         kept.append(jnp.all(image.energies <= image.allowed))
         kept += [jnp.max(change) <= jnp.max(noise) for change, noise in image.tensors]
     return jnp.all(jnp.stack(kept))
@@ -64,24 +71,34 @@ class _Image(NamedTuple):
     tensors: list[tuple[Array, Array]]
 
 
+def _place_images(mesh: Symmetric, lattice) -> tuple[Array, Array]:
+    """Random k inside the domain of a mesh, (d, K), and at their images, (operation, d, K)."""
+    here, maps = _random_k(mesh, lattice), mesh.maps_of_k(lattice)
+    return jnp.asarray(here), jnp.stack([jnp.asarray(one @ here) for one in maps])
+
+
 def _compare_images(
-    observable, tensors: tuple[Tensor, ...], model, mesh: Symmetric, *, degeneracy
+    weights, model, operations: tuple[Operation, ...], place: tuple[Array, Array]
 ) -> Iterator[_Image]:
-    """What each operation changes between random k and their images."""
-    here = _random_k(mesh, model.lattice)
-    xp: Any = jnp if is_traced(model, mesh) else np
+    """What each operation changes between random k and their images.
+
+    Args:
+        weights: the observable, its tensors and the treatment of degenerate bands.
+    """
+    (observable, tensors, degeneracy), (here, images) = weights, place
+    xp: Any = jnp if is_traced(model, place) else np
     sample = lambda k: map(  # noqa: E731  (as many k in each call, for which one program serves)
-        xp.asarray, _sum_filled(observable, model, jnp.asarray(k), degeneracy)
+        xp.asarray, _sum_filled(observable, model, k, degeneracy)
     )
     energy, tensor, size = sample(here)
     rounding = tolerances.HERMITIAN.of(energy)
     # The floor, in natural units, is for responses that are zero but for rounding.
     noise = 100 * rounding * size.max(axis=(0, 2)) + rounding
-    for operation, matrix in zip(mesh.operations, mesh.maps_of_k(model.lattice), strict=True):
-        energy_there, tensor_there, _ = sample(matrix @ here)
+    edges = np.cumsum([one.size(model.dimension) for one in tensors])[:-1]
+    for operation, there in zip(operations, images, strict=True):
+        energy_there, tensor_there, _ = sample(there)
         turned = on_components(operation, tensors, model.dimension)
         change = xp.abs(tensor_there - xp.einsum("dc,ecK->edK", turned, tensor))
-        edges = np.cumsum([one.size(model.dimension) for one in tensors])[:-1]
         parts = zip(xp.split(change, edges, axis=1), xp.split(noise, edges), strict=True)
         moved, allowed = xp.abs(energy_there - energy), rounding * xp.max(xp.abs(energy))
         yield _Image(operation, here, moved.max(axis=0), allowed, list(parts))

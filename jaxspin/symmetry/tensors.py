@@ -1,6 +1,7 @@
 """Transformation of responses under an operation, and their average over a group."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.linalg import block_diag
 
+from jaxspin.engine.programs import known_by_value
 from jaxspin.symmetry.closure import close_group, find_generators
 from jaxspin.symmetry.operations import Operation
 
@@ -91,6 +93,7 @@ def mean_over_elements(
     return np.where(np.abs(mean) < 1e-13, 0, mean)  # a zero by symmetry is zero
 
 
+@partial(known_by_value, capacity=32)
 def mean_over_group(
     operations: Sequence[Operation], tensors: Sequence[Tensor], dimension: int
 ) -> Float[np.ndarray, "c c"]:

@@ -155,3 +155,21 @@ def test_a_dropped_program_gives_its_mappings_back(monkeypatch, capacity, fewest
     for number in range(30):
         wave(x, float(number))
     assert fewest <= programs.count_mappings() - before < most
+
+
+def test_a_long_array_is_known_again_by_itself():
+    """Short ones are known by their numbers; negative control: as many numbers in another array."""
+    calls = []
+    size = programs.partial(programs.known_by_identity, capacity=2)(
+        lambda array, power: calls.append(power) or float(jax.numpy.sum(array**power))
+    )
+    long, short = jax.numpy.ones(1000), jax.numpy.ones(3)
+    for array in (long, long, jax.numpy.ones(3), short):
+        assert size(array, 2) == array.size
+    assert len(calls) == 2
+    assert size(2 * long, 2) == 4000
+    assert size(jax.numpy.ones(1000), 2) == 1000
+    assert len(calls) == 4
+    assert size(long, 2) == 1000  # no longer kept
+    assert jax.jit(lambda array: programs.known_by_identity(jax.numpy.sum, 2)(array))(long) == 1000
+    assert len(calls) == 5

@@ -99,6 +99,27 @@ def test_dirac_cone_off_the_origin(mesh):
     np.testing.assert_allclose(near.k[np.argmin(near.gap)], [0.3, -0.2], atol=1e-6)
 
 
+@pytest.mark.parametrize(("gap", "narrow"), [(1e-3, 3e-3), (0.0, 1e-9), (1e-3, 1e9), (1e-3, 0.0)])
+def test_distance_at_which_a_gap_is_no_longer_narrow(gap, narrow):
+    """A cone: gap² = gap₀² + 4 q²; the largest and the least distance where it is always narrow,
+    and never."""
+    cone = js.models.MassiveDirac(velocity=1.0, mass=gap / 2)
+    search = GapSearch(AnomalousHall(), cone, js.Disk(1.0, 8, 8), MIDDLE, js.Covariant())
+    near = search.find()
+    near = near.select([np.argmin(near.gap)])
+    size = np.array([0.7])
+    half = search._half_widths(near, np.eye(2)[None], size, np.array([narrow]))[0]
+    halvings = np.log2(size / half)
+    np.testing.assert_allclose(halvings, np.rint(halvings), atol=1e-9)
+    if narrow == 1e9:
+        np.testing.assert_array_equal(half, [0.7, 0.7])
+    elif narrow == 0:
+        np.testing.assert_array_equal(half, [0.7 * 0.5**39] * 2)
+    else:
+        edge = np.sqrt(narrow**2 - gap**2) / 2
+        assert np.all((half > 0.99 * edge) & (half < 2.01 * edge))
+
+
 # --- Adaptive -------------------------------------------------------------------------------------
 
 UNIT = js.units.per_natural("S/m") / (2 * np.pi**2)  # of planes with |C| = 1 over |k_z| < 1
