@@ -24,6 +24,7 @@ SCRIPTS = (
     "integrand",
     "levels",
     "gradient",
+    "batches",
     "fitting",
     "convergence",
     "compile",

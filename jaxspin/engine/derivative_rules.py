@@ -18,14 +18,19 @@ from jax.extend.core import Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
+from jaxspin.engine.batches import in_batches
 
-def with_derivative(rule: Callable) -> Callable[[Callable], Callable]:
+
+def with_derivative(
+    rule: Callable, members: Callable[..., int] | None = None
+) -> Callable[[Callable], Callable]:
     """Decorate a function whose derivative is given by `rule`.
 
     Args:
         rule: (primals, tangents) -> (outputs, changes), both of the structure of the outputs. The
             tangent of what does not change is None, and so may be a change. It calls the function
             for the outputs. A rule must be linear in the tangents.
+        members: arguments to how many members of a batch are computed at once; all by default.
     Returns:
         The function, of arrays in any containers. What is no JAX array is a constant.
     """
@@ -38,7 +43,8 @@ def with_derivative(rule: Callable) -> Callable[[Callable], Callable]:
             fill = lambda x: eqx.combine(jax.tree.unflatten(structure, x), constants)  # noqa: E731
             trace = jax.make_jaxpr(lambda *x: function(*fill(x)), return_shape=True)
             program, shapes = trace(*leaves)
-            derivative = _Derivative(function.__name__, rule, fill, structure)
+            most = members(*arguments) if members else None
+            derivative = _Derivative(function.__name__, rule, fill, structure, most)
             found = _evaluate.bind(*leaves, program=program, derivative=derivative, batches=())
             return jax.tree.unflatten(jax.tree.structure(shapes), found)
 
@@ -60,6 +66,8 @@ class _Derivative:
     rule: Callable[[Any, Any], tuple[Any, Any]]
     fill: Callable[[list], Any]
     structure: Any
+    #: How many members of a batch are computed at once, or None.
+    members: int | None
 
     def __call__(self, primals: list, tangents: list) -> tuple[list, list]:
         """Return the outputs and their tangents; None stands for a zero tangent."""
@@ -79,6 +87,8 @@ def _leaves_and_nones(tree) -> list:
 def _evaluate_program(*arrays, program, derivative, batches):
     """Evaluate the function, mapped over axes of the arrays; the first batch is the innermost."""
     function = jaxpr_as_fun(program)
+    if derivative.members:
+        function = in_batches(function, derivative.members)
     for axes in batches:
         function = jax.vmap(function, in_axes=axes)
     return function(*arrays)

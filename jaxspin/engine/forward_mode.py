@@ -27,16 +27,25 @@ def push_forward(function: Callable, primals, tangents) -> tuple[Any, Any]:
 
 def _part_moved(primals, tangents):
     """The arrays that have a tangent, and the rest."""
-    moves = jax.tree.map(lambda t: t is not None, tangents, is_leaf=lambda t: t is None)
-    return eqx.partition(primals, moves)
+    return eqx.partition(primals, which_move(tangents))
+
+
+def which_move(tangents):
+    """Which leaves have a tangent, as a tree of bools."""
+    return jax.tree.map(lambda t: t is not None, tangents, is_leaf=lambda t: t is None)
 
 
 def along_all(function: Callable, primals, tangents) -> tuple[Any, Any]:
     """As `push_forward`, from the derivatives with respect to each number that changes."""
-    changes, _ = ravel_pytree(split_complex(tangents))
     moved, fixed = _part_moved(primals, tangents)
     value, slopes = along_each(lambda moved: function(*eqx.combine(moved, fixed)), moved)
-    return value, jax.tree.map(lambda slope: slope @ changes, slopes)
+    return value, change_along(slopes, tangents)
+
+
+def change_along(slopes, tangents):
+    """The change along tangents from the derivatives by each number, on a last axis."""
+    changes, _ = ravel_pytree(split_complex(tangents))
+    return jax.tree.map(lambda slope: slope @ changes, slopes)
 
 
 def along_each(function: Callable, moved) -> tuple[Any, Any]:

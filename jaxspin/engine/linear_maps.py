@@ -4,6 +4,7 @@ JAX transposes a loop by keeping what every step has computed. Where the map is 
 is the sum of the transposes of the terms: one more loop, which keeps nothing.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jaxspin.engine.batches import in_batches
 from jaxspin.engine.forward_mode import as_cotangent, map_units
 
 # Above this many numbers a derivative of the transpose is that of its own operations. Below, it is
@@ -33,6 +35,8 @@ class LinearMap:
     #: Types of the tangents, and of those of the results.
     inputs: tuple[Any, ...]
     outputs: tuple[Any, ...]
+    #: How many members of a batch of known arrays are computed at once.
+    members: int
 
     def __call__(self, known: list, tangents: list) -> list:
         """Return the tangents of the results, as operations that JAX transforms."""
@@ -69,9 +73,23 @@ def _evaluate(*arrays, moving, linear_map, reverse, batches, differentiable=Fals
     if differentiable and reverse and linear_map.number <= MOST_COLUMNS:
         chosen = linear_map.columns
     function = lambda *arrays: chosen(list(arrays[moving:]), list(arrays[:moving]))  # noqa: E731
-    for axes, _ in batches:
+    is_shared = lambda batch: all(axis is None for axis in batch[0])  # noqa: E731
+    order = sorted(range(len(batches)), key=lambda i: not is_shared(batches[i]))
+    ordered = [batches[i] for i in order]
+    places = [len(batches) - 1 - i for i in reversed(order)]
+    moved = [_move_axes(x, places, range(len(places))) for x in arrays[:moving]]
+    for axes, _ in filter(is_shared, ordered):  # with the same known arrays, so at once
         function = jax.vmap(function, in_axes=(0,) * moving + axes)
-    return function(*arrays)
+    if not differentiable:
+        function = in_batches(function, linear_map.members)
+    for axes, _ in itertools.filterfalse(is_shared, ordered):
+        function = jax.vmap(function, in_axes=(0,) * moving + axes)
+    found = function(*moved, *arrays[moving:])
+    return [_move_axes(x, range(len(places)), places) for x in found]
+
+
+def _move_axes(x, old, new):
+    return jnp.moveaxis(x, tuple(old), tuple(new))
 
 
 def _output_types(*arrays, moving, linear_map, reverse, batches):

@@ -26,12 +26,15 @@ class Sizes(NamedTuple):
     fixed: bool
     #: Whether sums over few levels are kept apart for each k-point of a tile until the end.
     apart: bool
+    #: Points of all models of a batch that are computed side by side.
+    batch: int
     #: Whether each element of a small matrix has a lane of its own (see `lanes`).
     scalars: bool
 
 
 _SMALL = 8  # bands; above it tiles of 64 are faster than those of 128 on a CPU (measured at 18)
 _CPU_ELEMENTS = 2**17  # numbers in one matrix of a tile, 2 MB
+_CPU_BATCH = 2**14  # numbers in one matrix of all points of a batch (measured at n = 2 and 4)
 _GPU_ELEMENTS = 2**23  # the same on a GPU, 128 MB
 _FEW_BANDS = 4  # a matrix of a thread fits into its registers
 
@@ -54,7 +57,14 @@ def _on_cpu(bands: int, periodic: bool) -> Sizes:
         tile = np.clip(8192 // bands**2, 128, 512)
     else:
         tile = np.clip(1024 // bands**2, 64, 256)
-    return Sizes(int(tile), segment=2**16, fixed=False, apart=True, scalars=False)
+    return Sizes(
+        int(tile),
+        segment=2**16,
+        fixed=False,
+        apart=True,
+        batch=_CPU_BATCH // bands**2,
+        scalars=False,
+    )
 
 
 def _on_gpu(bands: int) -> Sizes:
@@ -62,7 +72,7 @@ def _on_gpu(bands: int) -> Sizes:
     tile = 2**18 if bands <= _FEW_BANDS else _power_of_two_below(_GPU_ELEMENTS / bands**2)
     segment = _power_of_two_below(2**26 / max(1, bands / _FEW_BANDS) ** 4)
     few = bands <= _FEW_BANDS
-    return Sizes(tile, max(tile, segment), fixed=True, apart=False, scalars=few)
+    return Sizes(tile, max(tile, segment), fixed=True, apart=False, batch=tile, scalars=few)
 
 
 def _power_of_two_below(number: float) -> int:

@@ -117,8 +117,8 @@ def map_in_pieces(function: Callable, xs):
     return _in_pieces(lambda: jax.lax.map(function, xs))
 
 
-def map_in_batches(function: Callable, xs, most: int):
-    """The same for at most so many items at once, in batches of about the same size.
+def map_in_batches(function: Callable, xs, most: int, loop: Callable = map_in_pieces):
+    """Map at most so many items at once, in batches of about the same size, by a loop over them.
 
     The last one is filled up with its last item: `jax.lax.map` would compile the function again for
     a smaller one, and round differently there.
@@ -131,7 +131,7 @@ def map_in_batches(function: Callable, xs, most: int):
         rest = jnp.broadcast_to(x[-1:], (batches * size - number, *x.shape[1:]))
         return jnp.concatenate([x, rest]).reshape(batches, size, *x.shape[1:])
 
-    results = map_in_pieces(jax.vmap(function), jax.tree.map(cut_batches, xs))
+    results = loop(jax.vmap(function), jax.tree.map(cut_batches, xs))
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:number], results)
 
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -24,10 +24,18 @@ from jaxspin.band_structure.degeneracy_lifting import (
     nan_if_lifted,
     require_finite_derivative,
 )
+from jaxspin.engine.batches import in_batches
 from jaxspin.engine.checkpoint import describe
+from jaxspin.engine.derivative_rules import with_derivative
 from jaxspin.engine.devices import limited_library, workers
 from jaxspin.engine.eager import evaluate_eagerly
-from jaxspin.engine.forward_mode import along_all, count_numbers
+from jaxspin.engine.forward_mode import (
+    along_each,
+    change_along,
+    count_numbers,
+    push_forward,
+    which_move,
+)
 from jaxspin.engine.programs import wide_program
 from jaxspin.engine.progress import Bar
 from jaxspin.engine.segments import SegmentedRun, Segments
@@ -333,7 +341,10 @@ def _compare_at_once(layout: Layout, problem: Problem, fine, extremes: Extremes)
     return MeshSums(fine, coarse, noisy, number, extremes, first)
 
 
-_sum_both = eqx.filter_custom_jvp(_plainly_both)
+@eqx.filter_custom_jvp
+def _sum_both(held: _Held, layout: Layout) -> MeshSums:
+    """The same, of a batch of problems some at a time."""
+    return in_batches(partial(_plainly_both, layout=layout), layout.members)(held)
 
 
 # Up to this many numbers a derivative along each of them, 1.3 sums, costs no more than one back,
@@ -345,11 +356,29 @@ _FEW = 2
 def _both_jvp(primals, tangents):
     (held, layout), (moved, _) = primals, tangents
     if count_numbers(moved) <= _FEW:
-        return along_all(_both_to_differentiate, primals, tangents)
+        traced, known = eqx.partition(held, is_traced)
+        sums, slopes = _both_with_slopes(traced, lambda: known, which_move(moved), layout)
+        return sums, change_along(slopes, moved)
     sums = _sum_both(held, layout)
-    change = differentiate_sum(_task_to_differentiate, _differentiable_sum, held, moved, sums.fine)
+    ways = _task_to_differentiate, _differentiable_sum
+    change = differentiate_sum(*ways, held, moved, sums.fine, members=layout.members)
     still = jax.tree.map(lambda _: None, sums)
     return sums, eqx.tree_at(lambda x: x.fine, still, change, is_leaf=lambda x: x is None)
+
+
+def _find_slopes(
+    traced: _Held, known: Callable[[], _Held], moves: Any, layout: Layout
+) -> tuple[MeshSums, MeshSums]:
+    """The same and its derivatives by each real number that moves, on a last axis."""
+    moved, fixed = eqx.partition(eqx.combine(traced, known()), moves)
+    along = lambda moved: _both_to_differentiate(eqx.combine(moved, fixed), layout)  # noqa: E731
+    return along_each(along, moved)
+
+
+# Of a batch some at a time. A second derivative is one of the operations of the first.
+_both_with_slopes = with_derivative(
+    partial(push_forward, _find_slopes), members=lambda *arguments: arguments[-1].members
+)(_find_slopes)
 
 
 def _both_to_differentiate(held: _Held, layout: Layout) -> MeshSums:

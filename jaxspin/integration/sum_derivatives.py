@@ -17,7 +17,9 @@ from jaxtyping import Array, Bool, Float, Inexact, PyTree
 
 from jaxspin.band_structure.degeneracy_lifting import refuse_gradient
 from jaxspin.band_structure.eigensystem import allow_any
+from jaxspin.engine.batches import replace_where
 from jaxspin.engine.bilinear import differentiating_backwards
+from jaxspin.engine.forward_mode import which_move
 from jaxspin.engine.linear_maps import MOST_COLUMNS, LinearMap
 from jaxspin.integration.tile_sum import (
     TileSum,
@@ -46,6 +48,8 @@ def differentiate_sum(
     held: Any,
     tangents: Any,
     like: Float[Array, "*levels c"],
+    *,
+    members: int,
 ) -> Float[Array, "*levels c"]:
     """Tangent of a sum over a mesh, a linear map with a transpose of its own.
 
@@ -55,10 +59,11 @@ def differentiate_sum(
         held: what the sum depends on.
         tangents: of the structure of `held`, None where it is constant.
         like: an array of the type of the sum.
+        members: how many of a batch are computed at once.
     """
     arrays, constants = eqx.partition(held, eqx.is_array)
     known, as_held = jax.tree.flatten(arrays)
-    moves = jax.tree.map(lambda t: t is not None, tangents, is_leaf=lambda t: t is None)
+    moves = which_move(tangents)
 
     def split(known):
         return eqx.partition(eqx.combine(jax.tree.unflatten(as_held, known), constants), moves)
@@ -74,16 +79,16 @@ def differentiate_sum(
         return _pull_back(lambda x: task_of(eqx.combine(x, fixed), allow_any), moved, *cotangents)
 
     def backward(known, cotangents):
-        along_each = lambda: linear_map.columns(known, cotangents)  # noqa: E731
         gradient, met, spoilt = pull_back(known, cotangents)
         many = linear_map.number > MOST_COLUMNS
         if not many:
-            gradient = jax.lax.cond(met.near, along_each, lambda: gradient)
+            arguments = known, cotangents
+            gradient = replace_where(met.near, linear_map.columns, arguments, gradient)
         return [refuse_gradient(x, met.degenerate & many, spoilt) for x in gradient]
 
     changes = jax.tree.leaves(tangents)
     types = [tuple(map(jax.typeof, xs)) for xs in (changes, [like])]
-    linear_map = LinearMap(forward, backward, *types)
+    linear_map = LinearMap(forward, backward, types[0], types[1], members)
     return linear_map(known, changes)[0]
 
 

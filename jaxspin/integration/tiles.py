@@ -39,6 +39,11 @@ class Layout(NamedTuple):
     #: Shapes of the weights; not asked again for the same reason.
     weights: Weights
 
+    @property
+    def members(self) -> int:
+        """How many models of a batch are computed at once."""
+        return max(1, self.sizes.batch // math.prod(self.box))
+
 
 def lay_out(
     problem: Problem, meshes: tuple[Mesh, ...], parts: int = 1, check=require_unlifted

@@ -24,7 +24,7 @@ def squares(x):
     @square.defjvp
     def rule(primals, tangents):
         kind = (jax.typeof(primals[0]),)
-        return square(*primals), LinearMap(forward, backward, kind, kind)(
+        return square(*primals), LinearMap(forward, backward, kind, kind, 2)(
             list(primals), list(tangents)
         )[0]
 

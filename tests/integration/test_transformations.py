@@ -46,6 +46,14 @@ COMPOSITIONS = {
     "hessian": lambda f: jax.hessian(f)(AT),
     "jacrev of jacrev": lambda f: jax.jacrev(jax.jacrev(f))(AT),
     "jit of vmap of hessian": lambda f: jax.jit(jax.vmap(jax.hessian(f)))(MANY),
+    "jit of vmap of grad": lambda f: jax.jit(jax.vmap(jax.grad(f)))(MANY),
+    "jit of vmap of grad by two numbers": lambda f: jax.jit(
+        jax.vmap(jax.grad(lambda x, y: f(jnp.append(x, y))), (0, None))
+    )(MANY[:, :2], AT[2]),
+    "jit of jacfwd of vmap of vmap": lambda f: jax.jit(
+        jax.jacfwd(jax.vmap(jax.vmap(lambda x, y: f(jnp.append(x, y)), (0, None)), (None, 0)))
+    )(MANY[:, :2], MANY[:, 2]),
+    "jit of grad of vmap": lambda f: jax.jit(jax.grad(lambda x: jnp.sum(jax.vmap(f)(x))))(MANY),
     "hessian of lax.map": lambda f: jax.hessian(lambda x: jnp.sum(jax.lax.map(f, x)))(MANY),
 }
 
