@@ -38,6 +38,7 @@ os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
 os.environ["JAX_PLATFORMS"] = ""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from anomalous_hall import random_model
 from gpu_hlo import Traffic, read_traffic
@@ -45,6 +46,8 @@ from gpu_sums import as_on_gpu, capture_sum, split_arrays
 from record import three, write
 
 import jaxspin as js
+from jaxspin.engine.tile_sizes import sizes_for
+from jaxspin.integration.occupation_sums import StepSum
 
 LAUNCH, BANDWIDTH, FLOPS = 3e-6, 4.8e12, 34e12
 
@@ -253,14 +256,17 @@ class Limits(NamedTuple):
 
 
 BI2SE3, QWZ = js.models.TopologicalInsulator.bi2se3(), js.models.QiWuZhang(1.0, -1.0)
-SPACE, SQUARE = js.Space((0.0793, 0.0793, 0.2020), 64, 64, 64), js.Grid((512, 512))
+SCALE = (0.0793, 0.0793, 0.2020)
+SPACE, SQUARE = js.Space(SCALE, 64, 64, 64), js.Grid((512, 512))
+# What a scan does once a segment, such as the sum over lanes, is to be spread over many tiles.
+LARGE_SPACE, LARGE_SQUARE = js.Space(SCALE, 256, 256, 256), js.Grid((4096, 4096))
 CUBE = js.Grid((64, 64, 64))
 ONE, SCAN = js.Levels(0.0, 300.0), js.Levels(np.linspace(-0.5, 0.5, 201))
 WARM_SCAN = js.Levels(np.linspace(-0.5, 0.5, 201), 300.0)
 
 
-def spin_hall(definition: str, levels: js.Levels):
-    return lambda: js.spin_hall(BI2SE3, SPACE, levels, definition=definition, progress=False)
+def spin_hall(definition: str, levels: js.Levels, mesh=SPACE):
+    return lambda: js.spin_hall(BI2SE3, mesh, levels, definition=definition, progress=False)
 
 
 def hall(n: int, levels: js.Levels = ONE):
@@ -271,13 +277,16 @@ def hall(n: int, levels: js.Levels = ONE):
 SUMS = {
     "anomalous Hall, QWZ, n = 2": lambda: js.anomalous_hall(QWZ, SQUARE, ONE, progress=False),
     "carrier density, QWZ": lambda: js.carrier_density(QWZ, SQUARE, ONE, progress=False),
-    "density of states, QWZ": lambda: js.density_of_states(QWZ, SQUARE, SCAN, progress=False),
+    "density of states, QWZ": lambda: js.density_of_states(QWZ, LARGE_SQUARE, SCAN, progress=False),
     "spin Hall, conventional, n = 4": spin_hall("conventional", ONE),
     "spin Hall, proper published, n = 4": spin_hall("proper_published", ONE),
     "spin Hall, proper corrected, n = 4": spin_hall("proper_corrected", ONE),
     "spin Hall, kubo, n = 4": spin_hall("kubo", ONE),
-    "spin Hall, 201 levels, T = 0": spin_hall("conventional", SCAN),
-    "spin Hall, 201 levels, 300 K": spin_hall("conventional", WARM_SCAN),
+    "spin Hall, 201 levels, T = 0": spin_hall("conventional", SCAN, LARGE_SPACE),
+    "spin Hall, 201 levels, 300 K": spin_hall("conventional", WARM_SCAN, LARGE_SPACE),
+    "anomalous Hall, QWZ, 201 levels, T = 0": lambda: js.anomalous_hall(
+        QWZ, LARGE_SQUARE, SCAN, progress=False
+    ),
     "equilibrium spin current": lambda: js.equilibrium_spin_current(
         BI2SE3, SPACE, ONE, progress=False
     ),
@@ -287,10 +296,34 @@ SUMS = {
     "anomalous Hall, 81 hoppings, n = 18": hall(18),
 }
 
+LEVELS_ALONE = "201 levels of 9 components, n = 4, alone"
+
+
+def measure_levels() -> Cost:
+    """The additions of a segment to the bins of 201 levels at T = 0, the weights being given."""
+    scan, tiles, points = StepSum(np.linspace(-0.5, 0.5, 201), np.arange(201), 1), 256, 2**18
+    start = jnp.zeros(scan.shape(9, 1))
+
+    def add_all(energies, weights):
+        def add_tile(i, opened):
+            return scan.add(opened, energies[i], energies[i], weights[i])
+
+        opened = scan.open(start, points, sizes_for(4, False).owned)
+        return scan.close(start, jax.lax.fori_loop(0, tiles, add_tile, opened))
+
+    shapes = (tiles, 4, points), (tiles, 9, 4, points)
+    arrays = tuple(jax.ShapeDtypeStruct(shape, float) for shape in shapes)
+    return measure_cost(add_all, arrays, tiles * points, tiles)
+
+
 #: Limits of what is compiled for an H200. Launches are those of a program of one tile, with what is
 #: done once a segment; of 4 bands 16 sweeps of the eigensolver are made.
 LIMITS = {
     "anomalous Hall, QWZ, n = 2": Limits(25, 300, 9_000, atomics=0),
+    LEVELS_ALONE: Limits(11, 2_000, 1_000, 0, atomics=0),
+    "density of states, QWZ": Limits(40, 2_500, 2_000, atomics=0),
+    "spin Hall, 201 levels, T = 0": Limits(700, 52_000, 50_000, atomics=0),
+    "spin Hall, 201 levels, 300 K": Limits(520, 43_000, 50_000, atomics=0),
     "spin Hall, conventional, n = 4": Limits(40, 5_000, 16_000, atomics=0),
     "spin Hall, proper corrected, n = 4": Limits(60, 18_000, 21_000, atomics=0),
     "anomalous Hall, 81 hoppings, n = 8": Limits(450, 110_000, 130_000, 256, atomics=0),
@@ -325,10 +358,10 @@ def find_excess(name: str, cost: Cost) -> Iterator[str]:
 def main() -> None:
     names = [name for name in sys.argv[1:] if name != "--check"]
     if not names:
-        names = list(LIMITS if "--check" in sys.argv else SUMS)
+        names = list(LIMITS if "--check" in sys.argv else {**SUMS, **LIMITS})
     rows, excess = [], []
     for name in names:
-        cost = measure_sum(SUMS[name])
+        cost = measure_levels() if name == LEVELS_ALONE else measure_sum(SUMS[name])
         rows.append({"program": name, **cost.as_row()})
         excess += find_excess(name, cost)
     if "--check" not in sys.argv:

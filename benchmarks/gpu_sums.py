@@ -39,7 +39,9 @@ def capture_sum(call: Callable[[], Any]) -> tuple[Callable, tuple]:
 
 
 def split_arrays(function: Callable, arguments: tuple) -> tuple[Callable, Any]:
-    """A function of its arrays alone, for `jax.jit`, and these; the rest are constants."""
+    """A function of its arrays alone, for `jax.jit`, and these or their shapes; the rest are
+    constants."""
+    is_array = lambda x: eqx.is_array(x) or isinstance(x, jax.ShapeDtypeStruct)  # noqa: E731
     as_array = lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x  # noqa: E731
-    arrays, rest = eqx.partition(jax.tree.map(as_array, arguments), eqx.is_array)
+    arrays, rest = eqx.partition(jax.tree.map(as_array, arguments), is_array)
     return lambda arrays: eqx.filter(function(*eqx.combine(arrays, rest)), eqx.is_array), arrays

@@ -4,7 +4,9 @@ XLA on CPU adds each number of a scatter by itself, and makes no one kernel of a
 one. Here all components of a weight, which lie side by side in a bin, are added at once where they
 stand; the loop over the weights is one kernel, and adds only what there is to add. It stays so
 under `vmap` and for derivatives, because the primitive takes a batch of histograms as it is. On a
-GPU the first bin, which most weights share, is a plain sum, and the others take atomic additions.
+GPU the first bin, which most weights share, is a plain sum, and the others take atomic additions,
+whose order and last bits are not fixed. `add_to_own_bins` has neither atomic additions nor sums:
+each lane has bins of its own, which are summed over lanes in the end.
 """
 
 from functools import partial
@@ -31,6 +33,63 @@ def add_to_bins(
     """
     bins, parts = (jnp.asarray(x, int) for x in (bins, parts))
     return _add.bind(*(x[None] for x in (sums, values, bins, shares, parts)))[0]
+
+
+def find_bins(edges: Float[Array, " e"], values: Float[Array, "*s"]) -> Int[Array, "*s"]:
+    """Number of edges below each value; they are in ascending order."""
+    on_cpu = jax.default_backend() == "cpu"
+    how = "scan" if on_cpu else "scan_unrolled"  # a GPU launches each turn of a loop
+    return jnp.searchsorted(edges, values, method=how)
+
+
+# Parts of a tile that are written one after the other in a program; more are a loop.
+_FEW_PARTS = 8
+
+
+def add_to_own_bins(
+    sums: Float[Array, "l b c"],
+    values: Float[Array, "c s"],
+    bins: Int[Array, "p s"],
+    shares: Float[Array, "p q s"],
+    parts: Int[Array, " s"],
+) -> Float[Array, "l b c"]:
+    """The same, where value s belongs to lane s % l, which alone adds to the bins sums[l]."""
+    lanes, values = len(sums), jnp.swapaxes(values, 0, 1)
+
+    def add_row(i, sums):
+        def cut(x, axis=-1):
+            return jax.lax.dynamic_slice_in_dim(x, i * lanes, lanes, axis)
+
+        own = cut(values, 0), *map(cut, (bins, shares, parts))
+        for p in range(len(bins)):
+            sums = _add_windows(sums, own[0], own[1][p], own[2][p], p < own[3])
+        return sums
+
+    rows = len(values) // lanes
+    if rows > _FEW_PARTS:
+        return jax.lax.fori_loop(0, rows, add_row, sums)
+    for i in range(rows):
+        sums = add_row(i, sums)
+    return sums
+
+
+def _add_windows(sums, values, bins, shares, wanted):
+    """One addition of each lane, to neighbouring bins."""
+    windows = jnp.swapaxes(shares, 0, 1)[:, :, None] * values[:, None]
+    at = jnp.where(wanted, bins, sums.shape[1])  # beyond: dropped
+    return jax.lax.scatter_add(
+        sums,
+        jnp.stack([jnp.arange(len(sums)), at], axis=-1),
+        windows,
+        jax.lax.ScatterDimensionNumbers(
+            update_window_dims=(1, 2),
+            inserted_window_dims=(0,),
+            scatter_dims_to_operand_dims=(0, 1),
+        ),
+        indices_are_sorted=True,
+        unique_indices=True,
+        mode=jax.lax.GatherScatterMode.FILL_OR_DROP,
+    )
 
 
 def _add_one_by_one(sums, values, bins, shares, parts):

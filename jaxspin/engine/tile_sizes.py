@@ -30,12 +30,17 @@ class Sizes(NamedTuple):
     batch: int
     #: Whether each element of a small matrix has a lane of its own (see `lanes`).
     scalars: bool
+    #: Numbers in the bins of a scan, of all lanes of a tile that have their own; 0 where the lanes
+    #: share theirs.
+    owned: int
 
 
 _SMALL = 8  # bands; above it tiles of 64 are faster than those of 128 on a CPU (measured at 18)
 _CPU_ELEMENTS = 2**17  # numbers in one matrix of a tile, 2 MB
 _CPU_BATCH = 2**14  # numbers in one matrix of all points of a batch (measured at n = 2 and 4)
 _GPU_ELEMENTS = 2**23  # the same on a GPU, 128 MB
+_OWNED = 2**29  # 4 GB; with 2^27 a tile has 16 additions one after the other, at 1,800 a lane
+_LEAST_LANES = 2**10  # that fill a GPU at all
 _FEW_BANDS = 4  # a matrix of a thread fits into its registers
 
 
@@ -64,6 +69,7 @@ def _on_cpu(bands: int, periodic: bool) -> Sizes:
         apart=True,
         batch=_CPU_BATCH // bands**2,
         scalars=False,
+        owned=0,
     )
 
 
@@ -72,7 +78,23 @@ def _on_gpu(bands: int) -> Sizes:
     tile = 2**18 if bands <= _FEW_BANDS else _power_of_two_below(_GPU_ELEMENTS / bands**2)
     segment = _power_of_two_below(2**26 / max(1, bands / _FEW_BANDS) ** 4)
     few = bands <= _FEW_BANDS
-    return Sizes(tile, max(tile, segment), fixed=True, apart=False, batch=tile, scalars=few)
+    return Sizes(
+        tile,
+        max(tile, segment),
+        fixed=True,
+        apart=False,
+        batch=tile,
+        scalars=few,
+        owned=_OWNED,
+    )
+
+
+def lanes_with_bins(owned: int, bins: int, tile: int) -> int:
+    """How many lanes have bins of their own, so many numbers each; 0 where too few could."""
+    if owned < bins * min(_LEAST_LANES, tile):
+        return 0
+    lanes = _power_of_two_below(min(owned / bins, tile))
+    return lanes if tile % lanes == 0 else 0
 
 
 def _power_of_two_below(number: float) -> int:

@@ -251,6 +251,7 @@ def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> Task:
         axes=mesh.axes,
         check=layout.check,
         scalars=layout.sizes.scalars,
+        owned=0 if traced else layout.sizes.owned,  # `vmap` would have them for each of a batch
     )
     lanes = math.prod(layout.box) if layout.sizes.apart else 1
     totals = tuple(

@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxspin.engine.derivative_rules import with_derivative
-from jaxspin.engine.histograms import add_to_bins
+from jaxspin.engine.histograms import add_to_bins, add_to_own_bins, find_bins
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import as_arrays, is_traced, matmul, on_device
-from jaxspin.engine.tile_sizes import round_up
+from jaxspin.engine.tile_sizes import lanes_with_bins, round_up
 from jaxspin.engine.xla import add_rows
 from jaxspin.integration.levels import REACH_IN_KT, Levels, fermi
 from jaxspin.units import BOLTZMANN
@@ -40,6 +40,14 @@ class OccupationSum(eqx.Module):
     def start_known(self, size: int, lanes: int) -> np.ndarray:
         """The same where nothing is traced."""
         return np.zeros(self.shape(size, lanes), jnp.result_type(float))
+
+    def open(self, sums: Array, tile: int, owned: int) -> Array:
+        """Sums to which the tiles of a segment, of so many k-points, add."""
+        return sums
+
+    def close(self, sums: Array, opened: Array) -> Array:
+        """The sums with those of a segment."""
+        return opened
 
     @abstractmethod
     def add(
@@ -143,7 +151,19 @@ def _sort_levels(mu: Float[Array, " e"]) -> tuple[Float[Array, " e"], Int[Array,
     return mu[order], xp.argsort(order, stable=True)
 
 
-class StepSum(OccupationSum):
+class Histogram(OccupationSum):
+    """Accumulation in bins: (bins, components), of a segment (lanes, bins, components) where lanes
+    have bins of their own (`add_to_own_bins`)."""
+
+    def open(self, sums, tile, owned):
+        lanes = lanes_with_bins(owned, sums.size, tile)
+        return jnp.zeros((lanes, *sums.shape), sums.dtype) if lanes else sums
+
+    def close(self, sums, opened):
+        return sums + jnp.sum(opened, axis=0) if opened.ndim > sums.ndim else opened
+
+
+class StepSum(Histogram):
     """T = 0, points: a histogram over the requested Fermi energies themselves, hence exact."""
 
     #: Fermi energies in ascending order, and the place of each requested one there.
@@ -155,7 +175,7 @@ class StepSum(OccupationSum):
         return (self.mu.size + 1, size)
 
     def add(self, sums, energies, spread, values):
-        bins = jnp.searchsorted(_no_derivative(self.mu), _no_derivative(energies)).reshape(1, -1)
+        bins = find_bins(_no_derivative(self.mu), _no_derivative(energies)).reshape(1, -1)
         shares = jnp.ones((1, *bins.shape), values.dtype)
         return _add_bands(sums, values, bins, shares, bins[0] < self.mu.size)
 
@@ -164,7 +184,7 @@ class StepSum(OccupationSum):
         return xp.repeat(xp.cumsum(sums, axis=0)[order][None], self.copies, axis=0)
 
 
-class LinearCellSum(OccupationSum):
+class LinearCellSum(Histogram):
     """T = 0, cells: each point fills gradually while mu passes the energies in its cell.
 
     Over its cell an energy varies by `spread` (to first order, from the velocity), so that a point
@@ -189,7 +209,7 @@ class LinearCellSum(OccupationSum):
         energies, spread = _no_derivative(energies), _no_derivative(spread)
         middle = jnp.mean(self.mu)
         low, high = energies - spread / 2, energies + spread / 2
-        first, last = jnp.searchsorted(self.mu, low), jnp.searchsorted(self.mu, high)
+        first, last = find_bins(self.mu, low), find_bins(self.mu, high)
         partly = first < last  # a requested level lies inside the cell
         slope = jnp.where(partly, 1 / jnp.where(partly, spread, 1), 0)
         starts = slope, jnp.where(partly, slope * (low - middle), -1)  # of the whole band if not
@@ -273,7 +293,7 @@ _NODES_PER_KT = 16
 _FILLED = 4
 
 
-class EnergyHistogram(OccupationSum):
+class EnergyHistogram(Histogram):
     """T > 0, many levels: weights are laid on the nodes of a fine energy mesh, and f acts there.
 
     A weight at ε goes to the four nodes around it with the coefficients of cubic interpolation,
@@ -357,7 +377,8 @@ def _cubic_coefficients(x: Float[Array, "*n"]) -> Float[Array, "4 *n"]:
 def _add_bands(sums, values: Float[Array, "c n K"], bins, shares, parts) -> Array:
     """The sums with the weights of the bands of a tile added to bins (see `add_to_bins`)."""
     flat = values.reshape(len(values), -1)
-    return add_to_bins(sums, flat, bins, shares, parts.reshape(-1))
+    add = add_to_own_bins if sums.ndim == 3 else add_to_bins
+    return add(sums, flat, bins, shares, parts.reshape(-1))
 
 
 def _no_derivative_jvp(primals, tangents):

@@ -52,6 +52,8 @@ class TileSum(eqx.Module):
     check: Callable[[Array, Array], Array] = eqx.field(static=True)
     #: Whether each element of a matrix has a lane of its own (`Sizes`).
     scalars: bool = eqx.field(static=True)
+    #: Numbers in the bins of lanes that have their own (`Sizes`).
+    owned: int = eqx.field(static=True)
 
     @property
     def few(self) -> FermiSum | None:
@@ -64,14 +66,18 @@ class TileSum(eqx.Module):
 
 def add_tiles(job: TileSum, totals, first, count):
     """`totals` with the tiles first, ..., first + count - 1 added; those beyond weigh nothing."""
-    job = prepare_model(job)
+    job, (sums, met) = prepare_model(job), totals
 
     def add_tile(number, carry):
-        totals, met = carry
+        opened, met = carry
         tile, extremes = evaluate_tile(job, first + number)
-        return add_weights(job, totals, tile), met.merge(extremes)
+        return add_weights(job, opened, tile), met.merge(extremes)
 
-    return jax.lax.fori_loop(0, count, add_tile, totals)
+    points = math.prod(job.box)
+    opened = [scan.open(x, points, job.owned) for scan, x in zip(job.plan, sums, strict=True)]
+    opened, met = jax.lax.fori_loop(0, count, add_tile, (tuple(opened), met))
+    closed = (scan.close(*pair) for scan, *pair in zip(job.plan, sums, opened, strict=True))
+    return tuple(closed), met
 
 
 def prepare_model(job: TileSum) -> TileSum:

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxspin.engine.small_matrices import as_arrays, on_device
+from jaxspin.engine.small_matrices import as_arrays, invert_in_loop, is_traced, on_device
 
 #: High-symmetry points in reduced coordinates, k = u b_1 + v b_2 (+ w b_3), by lattice.
 #: `hexagonal` (triangular, honeycomb) is for direct vectors 60° apart, as in `models.Haldane`;
@@ -44,7 +44,9 @@ def reciprocal_vectors(lattice: Float[Array, "d d"]) -> Float[Array, "d d"]:
     [1.0, 2.0]
     """
     xp, (rows,) = as_arrays(lattice)
-    return on_device(2 * np.pi * xp.linalg.inv(rows.astype(jnp.result_type(float))).T)
+    rows = rows.astype(jnp.result_type(float))
+    invert = invert_in_loop if is_traced(rows) else xp.linalg.inv
+    return on_device(2 * np.pi * invert(rows).T)
 
 
 def cell_volume(lattice: Float[Array, "d d"]) -> Float[Array, ""]:

@@ -29,7 +29,9 @@ LEVELS = js.Levels(np.linspace(-1, 1, 11), 100.0)
 @pytest.fixture(autouse=True)
 def _small_segments(monkeypatch):
     """256 k-points a segment: 4 on the coarser mesh, 16 on the mesh, 2 or 3 on the others."""
-    monkeypatch.setattr(tiles, "sizes_for", lambda *model: Sizes(128, 256, False, True, False))
+    monkeypatch.setattr(
+        tiles, "sizes_for", lambda *model: Sizes(128, 256, False, True, 64, False, 0)
+    )
 
 
 def hall(model=MODEL, mesh=MESH, levels=LEVELS, **keywords):
@@ -199,7 +201,9 @@ def test_another_version_or_layout_is_refused(tmp_path, monkeypatch, field):
 
 def test_other_segments_are_refused(tmp_path, monkeypatch):
     path = interrupted(tmp_path / "sums.npz", monkeypatch)
-    monkeypatch.setattr(tiles, "sizes_for", lambda *model: Sizes(128, 512, False, True, False))
+    monkeypatch.setattr(
+        tiles, "sizes_for", lambda *model: Sizes(128, 512, False, True, 64, False, 0)
+    )
     with pytest.raises(ValueError, match="`tiles in a segment` is 2, and here it is 4"):
         hall(checkpoint=path)
 

@@ -117,6 +117,15 @@ def test_sizes_on_a_gpu(bands, on_gpu):
     assert not sizes.apart
 
 
+def test_lanes_with_bins_of_their_own():
+    """A whole part of the tile, as many as the memory holds; none where they would be few."""
+    assert tile_sizes.lanes_with_bins(2**29, 202 * 9, 2**18) == 2**18
+    assert tile_sizes.lanes_with_bins(2**29, 2048 * 27, 2**18) == 2**13
+    assert tile_sizes.lanes_with_bins(2**29, 2**20, 2**18) == 0
+    assert tile_sizes.lanes_with_bins(2**29, 10, 16) == 16
+    assert tile_sizes.lanes_with_bins(0, 10, 16) == 0
+
+
 def test_sizes_on_a_cpu_fit_its_cache():
     assert tile_sizes.sizes_for(4, periodic=False).tile == 64
     assert not tile_sizes.sizes_for(4, periodic=False).fixed

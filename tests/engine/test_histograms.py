@@ -10,7 +10,7 @@ import pytest
 from jax.test_util import check_grads
 
 from jaxspin.engine import histograms
-from jaxspin.engine.histograms import add_to_bins
+from jaxspin.engine.histograms import add_to_bins, add_to_own_bins, find_bins
 
 BINS, COMPONENTS, VALUES, PARTS, WIDTH = 11, 5, 40, 3, 2
 RNG = np.random.default_rng(7)
@@ -44,12 +44,32 @@ def add_on_gpu(*arguments):
     return histograms._add_at_once(*(jnp.asarray(x)[None] for x in arguments))[0]
 
 
-@pytest.mark.parametrize("add", [add_to_bins, jax.jit(add_to_bins), add_on_gpu])
+def add_on_lanes(lanes):
+    """Bins that each lane owns, in the end added to the sums."""
+
+    def add(sums, *arguments):
+        own = jnp.zeros((lanes, *sums.shape))
+        return sums + np.sum(add_to_own_bins(own, *map(jnp.asarray, arguments)), axis=0)
+
+    return add
+
+
+EIGHT, FOUR = add_on_lanes(8), add_on_lanes(4)  # five additions of all lanes; ten, in a loop
+
+
+@pytest.mark.parametrize("add", [add_to_bins, jax.jit(add_to_bins), add_on_gpu, EIGHT, FOUR])
 def test_against_a_loop_in_python(add):
     near(add(*ONE), add_plainly(*ONE))
 
 
-@pytest.mark.parametrize("add", [add_to_bins, add_on_gpu])
+def test_bins_are_found_as_numpy_does(monkeypatch):
+    edges = np.array([-1.0, 0.0, 0.0, 2.0])
+    values = np.array([-3.0, -1.0, -0.5, 0.0, 1.0, 2.0, 5.0, np.inf])
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    np.testing.assert_array_equal(find_bins(edges, values), np.searchsorted(edges, values))
+
+
+@pytest.mark.parametrize("add", [add_to_bins, add_on_gpu, EIGHT])
 def test_parts_that_are_left_out_add_nothing(add):
     """Whatever their shares, NaN included."""
     *arguments, parts = ONE

@@ -10,7 +10,7 @@ import pytest
 import jaxspin as js
 from jaxspin import models
 from jaxspin.band_structure.degeneracy_lifting import require_unlifted
-from jaxspin.engine import lanes, programs
+from jaxspin.engine import lanes, programs, tile_sizes
 from jaxspin.engine.lanes import count_scalars, in_lanes
 from jaxspin.engine.small_matrices import dagger, matmul, spin_matrices
 from jaxspin.integration import tile_weights
@@ -152,6 +152,8 @@ def test_nothing_is_computed_in_arrays(on_gpu, monkeypatch):
 def test_a_sum_as_a_gpu_does_it(on_gpu, monkeypatch, number, temperature):
     """Tiles larger than the mesh, segments of fixed length, lanes: other roundings alone."""
     levels = js.Levels(np.linspace(-0.5, 1.5, number), temperature)
+    monkeypatch.setattr(tile_sizes, "_OWNED", 2**16)
+    monkeypatch.setattr(tile_sizes, "_LEAST_LANES", 1)
     monkeypatch.setattr(programs, "_programs", programs._Programs())
     found = js.anomalous_hall(QWZ, js.Grid((24, 24)), levels)
     with mock.patch.object(jax, "default_backend", return_value="cpu"):

@@ -1,5 +1,6 @@
 """Spin matrices and small-matrix products."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from jaxspin.engine.small_matrices import (
     commutator,
     dagger,
     diagonal_of_product,
+    invert_in_loop,
     matmul,
     spin_matrices,
     transpose,
@@ -59,3 +61,12 @@ def test_dagger_and_transpose(rng):
     a = jnp.asarray(rng.normal(size=(2, 3, 4)) + 1j * rng.normal(size=(2, 3, 4)))
     np.testing.assert_array_equal(transpose(a)[..., 1], a[..., 1].T)
     np.testing.assert_array_equal(dagger(a)[..., 1], a[..., 1].conj().T)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_the_inverse_on_a_gpu_is_that_of_numpy(size, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    matrix = np.random.default_rng(size).normal(size=(size, size))
+    np.testing.assert_allclose(
+        invert_in_loop(jnp.asarray(matrix)), np.linalg.inv(matrix), rtol=1e-12
+    )

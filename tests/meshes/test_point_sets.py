@@ -200,7 +200,7 @@ def test_jit_and_derivatives():
 
 
 def test_goes_on_after_an_interruption(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiles, "sizes_for", lambda *model: Sizes(8, 16, False, True, False))
+    monkeypatch.setattr(tiles, "sizes_for", lambda *model: Sizes(8, 16, False, True, 64, False, 0))
     mesh, levels, path = square(16), js.Levels([0.0, 0.657], 900.0), tmp_path / "sums.npz"
     expected = js.anomalous_hall(QWZ, mesh, levels)
     track, count = engine_segments.track, itertools.count()

@@ -130,7 +130,7 @@ def test_order_of_the_fermi_energies(order):
 
 def test_tiles_and_segments(monkeypatch):
     """How a mesh is cut does not matter: 90 points in tiles of at most 16, four at a time."""
-    monkeypatch.setattr(tiles, "sizes_for", lambda *model: Sizes(16, 64, False, True, False))
+    monkeypatch.setattr(tiles, "sizes_for", lambda *model: Sizes(16, 64, False, True, 64, False, 0))
     assert_equal(responses(CRYSTAL), original())
 
 
