@@ -28,10 +28,13 @@ from jaxspin.engine import files
 from jaxspin.engine.terminal import printable
 from jaxspin.interop import wannier90, wannierberri
 from jaxspin.meshes.lattice import reciprocal_vectors
+from jaxspin.meshes.mesh import Grid
 from jaxspin.meshes.path import Path as KPath
 from jaxspin.models.tight_binding import HoppingModel
 from jaxspin.responses import at_k
 from jaxspin.responses.response import Response, write
+from jaxspin.symmetry.crystals import of_lattice
+from jaxspin.symmetry.detect import find
 
 app = typer.Typer(
     help="Spin and charge transport of electrons in crystals, from a Hamiltonian H(k).",
@@ -136,7 +139,8 @@ def check(
     """Read Wannier90 files, report their contents and quality, and draw the bands.
 
     The bands are compared with those of Wannier90 (_band.dat), and the Berry curvatures with those
-    of WannierBerri, where these are there.
+    of WannierBerri, where these are there. A table says by how much the model breaks the symmetries
+    of its crystal.
     """
     with _report_problems():
         model, report = wannier90.examine(seedname, spin_order=cast(Any, spin_order))
@@ -148,6 +152,7 @@ def check(
         if axes is not None:
             _save_figure(axes, picture, record)
             _print_text(f"wrote {picture}")
+        _print_broken_symmetries(model, report)
         _compare_with_wannierberri(model)
 
 
@@ -230,6 +235,22 @@ def _draw_bands(model: HoppingModel, report: wannier90.Report) -> Axes | None:
         points += [start, end] if start != points[-1] else [end]
     path = KPath([point.k for point in points], [point.label for point in points])
     return plot.bands(model, path)
+
+
+def _print_broken_symmetries(model: HoppingModel, report: wannier90.Report) -> None:
+    """Print by how much the model breaks the group of its crystal, or of its lattice."""
+    try:
+        group = wannier90.crystal_group(report)
+    except ImportError:  # spglib
+        group = None
+    of_crystal = group is not None
+    group = group if of_crystal else of_lattice(model.lattice)
+    grid = None if report.mesh is None else Grid(report.mesh)
+    if grid is not None and len(group.subgroup_of(grid, model.lattice)) < len(group):
+        grid = None
+    found = find(model, candidates=group, mesh=grid)
+    origin = "crystal without magnetic moments" if of_crystal else "lattice"
+    _print_text(f"symmetries of the {origin} that the model has: {found}")
 
 
 def _compare_with_wannierberri(model: HoppingModel) -> None:

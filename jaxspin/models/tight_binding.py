@@ -131,7 +131,7 @@ class HoppingModel(Model):
 
     def without_external_terms(self) -> "HoppingModel":
         """The same model with a position operator that is diagonal in the orbitals."""
-        return eqx.tree_at(lambda m: m.position, self, None)
+        return eqx.tree_at(lambda m: m.position, self, None, is_leaf=lambda x: x is None)
 
     def __call__(self, k: Float[Array, " d"]) -> Complex[Array, "n n"]:
         angles = bloch_sums.dot(jnp.array(self.cells, float), bloch_sums.dot(self.vectors, k))

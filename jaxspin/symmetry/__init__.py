@@ -19,4 +19,5 @@ from jaxspin.symmetry.operations import (
     mirror as mirror,
     rotation as rotation,
 )
+from jaxspin.symmetry.sites import move_centres as move_centres
 from jaxspin.symmetry.symmetric import Symmetric as Symmetric

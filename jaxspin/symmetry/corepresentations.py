@@ -12,7 +12,7 @@ phase, which does not matter (Schur).
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Complex
+from jaxtyping import Complex, Int
 from scipy.linalg import eigh
 
 from jaxspin.models.bloch_sums import Cells
@@ -31,6 +31,12 @@ class SiteBlocks(NamedTuple):
     spin: Complex[np.ndarray, "r s n n"]
     #: r − τ δ_mn δ_R0 (r, d, n, n), Å.
     position: Complex[np.ndarray, "r d n n"]
+    #: Numbers of cells of a torus, modulo which R is meant; None for the lattice.
+    mesh: tuple[int, ...] | None = None
+
+    def find_cells(self, cells: Int[np.ndarray, "r d"]) -> Int[np.ndarray, " r"]:
+        """The index of each of some cells; −1 where there is none."""
+        return index_cells(cells if self.mesh is None else cells % self.mesh, self.cells)
 
 
 class Fitted(NamedTuple):
@@ -61,7 +67,7 @@ def fit_representation(blocks: SiteBlocks, sites: Sites, one: SiteMap) -> Fitted
     normal = np.zeros((start[-1],) * 2, complex)
     originals, images = _pair_blocks(blocks, one)
     for a, b in np.ndindex(len(sizes), len(sizes)):
-        to = index_cells(one.move_cells(np.array(blocks.cells), a, b), blocks.cells)
+        to = blocks.find_cells(one.move_cells(np.array(blocks.cells), a, b))
         x = _select(originals, sites, a, b).swapaxes(0, 1)
         y = _select(images, sites, int(one.images[a]), int(one.images[b])).swapaxes(0, 1)
         y = np.where((to >= 0)[:, None, None], y[:, to], 0)

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import ArrayLike, Float, Int
 
-from jaxspin.engine.validate import as_numbers, check_finite, check_shape
+from jaxspin.engine.validate import as_numbers, check_finite, check_shape, check_type
 from jaxspin.models.tight_binding import HoppingModel
 from jaxspin.symmetry.operations import Operation
 from jaxspin.symmetry.orbits import reduced_matrix
@@ -67,6 +67,29 @@ def find_sites(model: HoppingModel, positions) -> Sites:
                 f"site {i} has {'none' if len(orbitals) == 0 else 'orbitals in several cells'}."
             )
     return Sites(np.array([chosen[orbitals[0]] for orbitals in members]), members, lattice)
+
+
+def move_centres(model: HoppingModel, positions: ArrayLike) -> HoppingModel:
+    """A symmetric model without external terms that keeps its symmetry: each centre at its atom.
+
+    The slopes of H(k) alone, without r(R), depend on the centres of the orbitals. Those of Wannier
+    functions lie between the atoms, and `model.without_external_terms()` keeps them, so that it
+    does not have the group of the crystal.
+
+    Args:
+        positions: of the atoms, in units of the lattice vectors, (n, d); each orbital belongs to
+            the one next to its centre.
+
+    Raises:
+        ValueError: an atom has no orbital, or some in several cells.
+
+    >>> model = HoppingModel([[1.0]], [[0]], [[[0.5]]], [[0.1]], spin=None)
+    >>> move_centres(model, [[0.0]]).centres
+    Array([[0.]], dtype=float64)
+    """
+    check_type("model", model, HoppingModel, "a HoppingModel")
+    places = find_sites(model, positions).of_orbitals
+    return HoppingModel(model.vectors, model.cells, model.blocks, places, model.spin_operator)
 
 
 _APART = 1e-3  # Å: two centres farther apart are two sites

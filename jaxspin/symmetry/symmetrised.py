@@ -1,5 +1,6 @@
 """Lattice models made symmetric: the average of H, S and r over a group."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,9 @@ from jaxspin.symmetry.corepresentations import (
 )
 from jaxspin.symmetry.groups import PointGroup
 from jaxspin.symmetry.operations import Operation, identify
+from jaxspin.symmetry.projections import AtomicOrbitals, Projection, read_projections
 from jaxspin.symmetry.sites import Sites, find_sites, map_sites
+from jaxspin.symmetry.torus import check_mesh, fold_blocks, unfold_blocks
 
 
 class SymmetryReport(NamedTuple):
@@ -35,19 +38,24 @@ class SymmetryReport(NamedTuple):
     #: Largest and root-mean-square change of the bands at random k, eV.
     bands: float
     bands_rms: float
-    #: λ₁/λ₀ of the least certain generator: how unique the found representation is.
-    uniqueness: float
+    #: λ₁/λ₀ of the least certain generator: how unique the found representation is; None where
+    #: projections gave it.
+    uniqueness: float | None
     #: Number of cells before and after.
     cells: tuple[int, int]
 
     def __str__(self) -> str:
         """A few lines."""
+        origin = "representation of the projections"
+        if self.uniqueness is not None:
+            origin = (
+                f"representation found from the model, next best {self.uniqueness:.3g} times worse"
+            )
         return (
             f"{self.group!r}: H(R) changed by {self.hamiltonian:.2%} (at most "
             f"{1e3 * self.largest:.3g} meV), S(R) by {self.spin:.2%}, r(R) by {self.position:.2%}\n"
             f"bands moved by at most {1e3 * self.bands:.3g} meV, {1e3 * self.bands_rms:.3g} meV rms"
-            f"; {self.cells[0]} cells became {self.cells[1]}\n"
-            f"representation found from the model, next best {self.uniqueness:.3g} times worse"
+            f"; {self.cells[0]} cells became {self.cells[1]}\n{origin}"
         )
 
 
@@ -60,7 +68,12 @@ class Symmetrised(NamedTuple):
 
 @evaluate_eagerly()
 def symmetrised(
-    model: HoppingModel, group: PointGroup, positions: ArrayLike | None = None
+    model: HoppingModel,
+    group: PointGroup,
+    positions: ArrayLike | None = None,
+    *,
+    projections: Sequence[Projection] | None = None,
+    mesh: Sequence[int] | None = None,
 ) -> Symmetrised:
     """A lattice model averaged over a group: X(WR + L_b − L_a) <- T_g D^a X_ab(R)^(*) D^b†.
 
@@ -74,10 +87,16 @@ def symmetrised(
         group: as `symmetry.of_crystal` gives it, with the translations of the crystal.
         positions: of the atoms, in units of the lattice vectors, (n, d); each orbital belongs to
             the one next to its centre. None where every centre is at its atom.
+        projections: atomic orbitals that the model consists of, in their order, as pairs of a
+            position and names of Wannier90, ([0, 0, 0], "s;p;d"), in place of what H(R) says.
+            Maximally localised functions are none of these, whatever their files say.
+        mesh: the ab initio mesh, (4, 4, 4), for files whose R are not shifted to the closest
+            images (`_wsvec.dat`): their blocks are given the images by centres before the average.
 
     Raises:
         ValueError: the group does not take the atoms to each other; no representation fits the
-            model, or several do; the model would change by more than a tenth.
+            model, or several do; projections that the group does not take into each other; a mesh
+            that is not that of the model; the model would change by more than a tenth.
 
     >>> import jaxspin as js
     >>> graphene = js.models.HoppingModel(
@@ -91,15 +110,34 @@ def symmetrised(
     check_type("group", group, PointGroup, "a group of jaxspin.symmetry")
     if is_traced(model):
         raise ValueError("Argument `model` must have numbers that are known, but is being traced.")
-    sites = find_sites(model, positions)
-    blocks = _measure_from_sites(model, sites)
-    elements = list(group)
-    matrices, uniqueness = _find_representation(blocks, sites, group)
-    averaged = _average_blocks(blocks, sites, elements, matrices)
-    result = _as_model(model, averaged, sites)
+    if positions is not None and projections is not None:
+        raise ValueError("Argument `positions` must be None where `projections` have positions.")
+    orbitals = None if projections is None else read_projections(model, projections)
+    sites = find_sites(model, positions) if orbitals is None else orbitals.sites
+    return _average_model(model, group, sites, orbitals, mesh)
+
+
+def _average_model(
+    model: HoppingModel,
+    group: PointGroup,
+    sites: Sites,
+    orbitals: AtomicOrbitals | None,
+    mesh: Sequence[int] | None,
+) -> Symmetrised:
+    """The average over the group, with the report on it."""
+    raw = _measure_from_sites(model, sites)
+    torus = None if mesh is None else fold_blocks(raw, check_mesh(mesh, raw.cells))
+    if orbitals is None:
+        matrices, uniqueness = _find_representation(torus or raw, sites, group)
+    else:
+        matrices = np.array([orbitals.represent(map_sites(one, sites)) for one in group])
+        uniqueness = None
+    centres = np.asarray(model.centres)
+    blocks = raw if torus is None else unfold_blocks(torus, centres, sites.lattice)
+    averaged = _average_blocks(blocks, sites, list(group), matrices)
     report = _compare(blocks, averaged, group, uniqueness)
     _judge(report)
-    return Symmetrised(result, report)
+    return Symmetrised(_as_model(model, averaged, sites), report)
 
 
 def _measure_from_sites(model: HoppingModel, sites: Sites) -> SiteBlocks:
@@ -179,7 +217,8 @@ def _average_blocks(
                     image_rows[:, None],
                     image_columns,
                 ] += moved / len(elements)
-    return SiteBlocks(tuple(map(tuple, reached.tolist())), *means)
+    h, spin, position = means
+    return SiteBlocks(tuple(map(tuple, reached.tolist())), h, spin, position)
 
 
 def _turn_parts(parts, operation: Operation) -> list[np.ndarray]:
@@ -213,12 +252,13 @@ _NOTHING = 1e-10  # Å: elements of r(R) that are rounding
 
 
 def _compare(
-    before: SiteBlocks, after: SiteBlocks, group: PointGroup, uniqueness: float
+    before: SiteBlocks, after: SiteBlocks, group: PointGroup, uniqueness: float | None
 ) -> SymmetryReport:
     energies = [_energies_at_random_k(blocks) for blocks in (before, after)]
     moved = np.abs(energies[0] - energies[1])
     changes = [
-        _change(before.cells, x, after.cells, y) for x, y in zip(before[1:], after[1:], strict=True)
+        _change(before.cells, x, after.cells, y)
+        for x, y in zip(before[1:4], after[1:4], strict=True)
     ]
     return SymmetryReport(
         group=group,
@@ -261,7 +301,8 @@ def _judge(report: SymmetryReport) -> None:
     if report.hamiltonian > _TOO_LARGE:
         raise ValueError(
             f"Argument `group` must be that of the model, nearly, but its average changes {text}: "
-            f"{report.group!r} is not its group, or orbitals lie between the atoms."
+            f"{report.group!r} is not its group, orbitals lie between the atoms, or are not those "
+            "of `projections`."
         )
     if report.hamiltonian > _SIZEABLE:
         warn_user(f"Symmetrising the model changes {text}.")

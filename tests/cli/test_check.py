@@ -38,6 +38,8 @@ def test_says_what_was_found_and_draws_the_bands():
         "spin operator",
         "bands: largest difference from _band.dat",
         "wrote made_bands.png",
+        "symmetries of the lattice that the model has: <1, 1 element> of 4 operations",
+        "broken | energies, meV: largest",
         "WannierBerri: not compared, for it is not installed",
     ):
         assert part in result.output
@@ -45,6 +47,38 @@ def test_says_what_was_found_and_draws_the_bands():
     assert difference < 1e-6
     assert Path("made_bands.png").stat().st_size > 10_000
     assert run("check", "made").exit_code == 0  # its own picture may be overwritten
+
+
+ATOMS = {
+    "frac": ("begin atoms_frac\nSi 0 0 0\nC 0.25, 0.25 0.5\nend atoms_frac\n", True),
+    "cart": ("begin atoms_cart\nang\nSi 0 0 0\nC {} {} {}\nend atoms_cart\n", True),
+    "bohr": ("begin atoms_cart\nbohr\nSi 0 0 0\nC {} {} {}\nend atoms_cart\n", True),
+    "unit": ("begin atoms_cart\nmile\nSi 0 0 0\nend atoms_cart\n", False),
+    "words": ("begin atoms_frac\nSi 0 zero 0\nend atoms_frac\n", False),
+    "none": ("", False),
+}
+
+
+@pytest.mark.parametrize("form", ATOMS)
+def test_atoms_of_the_input(form):
+    """What is not understood is left out, and "auto" is refused without atoms."""
+    text, known = ATOMS[form]
+    content = files(random_crystal())
+    lattice = wannier90.examine(written()).report.lattice
+    unit = {"bohr": 0.529177210903}.get(form, 1.0)
+    text = text.format(*(np.array([0.25, 0.25, 0.5]) @ lattice / unit))
+    Path("made.win").write_bytes(content[".win"] + text.encode())
+    report = wannier90.examine("made").report
+    assert (report.atoms is not None) == known
+    if report.atoms is not None:
+        assert report.atoms.species == ("Si", "C")
+        np.testing.assert_allclose(report.atoms.positions[1], [0.25, 0.25, 0.5], atol=1e-12)
+        assert len(wannier90.crystal_group(report)) >= 2
+    else:
+        with pytest.raises(ValueError, match=r"where \.win has no atoms, but is 'auto'"):
+            wannier90.read("made", symmetrise="auto")
+    with pytest.raises(ValueError, match=r"`symmetrise` must be a group of jaxspin\.symmetry or"):
+        wannier90.read("made", symmetrise="yes")
 
 
 @pytest.mark.usefixtures("_without_wannierberri")

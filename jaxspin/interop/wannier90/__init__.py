@@ -1,14 +1,21 @@
 """Wannier90: real materials as `HoppingModel`, and models as Wannier90 files.
 
-`read(seedname)` gives the model, `examine(seedname)` also the report on the files it is from, and
-`write(model, seedname)` the `_tb.dat` file of a model.
+`read(seedname)` gives the model, `examine(seedname)` also the report on the files it is from,
+`write(model, seedname)` the `_tb.dat` file of a model, and `crystal_group(report)` the group of its
+crystal.
 """
 
+from dataclasses import replace
 from os import PathLike
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from jaxspin.engine.terminal import warn_user
-from jaxspin.interop.wannier90.geometry import PathBands as PathBands, PathPoint as PathPoint
+from jaxspin.engine.validate import check_type
+from jaxspin.interop.wannier90.geometry import (
+    Atoms as Atoms,
+    PathBands as PathBands,
+    PathPoint as PathPoint,
+)
 from jaxspin.interop.wannier90.report import Report as Report
 from jaxspin.interop.wannier90.seed import (
     ModelArrays as _ModelArrays,
@@ -17,6 +24,9 @@ from jaxspin.interop.wannier90.seed import (
 )
 from jaxspin.interop.wannier90.write import write as write
 from jaxspin.models.tight_binding import HoppingModel
+from jaxspin.symmetry.crystals import of_crystal
+from jaxspin.symmetry.groups import PointGroup
+from jaxspin.symmetry.symmetrised import symmetrised
 
 
 class Examined(NamedTuple):
@@ -30,16 +40,18 @@ def read(
     seedname: str | PathLike[str],
     *,
     spin_order: SpinOrder | None = None,
+    symmetrise: PointGroup | Literal["auto"] | None = None,
     progress: bool | None = None,
 ) -> HoppingModel:
     """The model of the Wannier90 files of a seedname; `examine` without its report."""
-    return _examine_with_warnings(seedname, spin_order, progress).model
+    return _examine_with_warnings(seedname, spin_order, symmetrise, progress).model
 
 
 def examine(
     seedname: str | PathLike[str],
     *,
     spin_order: SpinOrder | None = None,
+    symmetrise: PointGroup | Literal["auto"] | None = None,
     progress: bool | None = None,
 ) -> Examined:
     """The model of the Wannier90 files of a seedname, and what was found in them.
@@ -58,24 +70,62 @@ def examine(
         spin_order: "interlaced" (up, down, up, down, ...) or "block" (up, up, ..., down, down,
             ...) for pure-spin Wannier functions, even where there is a `.spn` file; "unknown" for
             a model without spin operator; None for what the files say.
+        symmetrise: a group that the model is averaged over (`js.symmetrised`, with the atoms of
+            `.win`), or "auto" for that of the crystal without magnetic moments, which no file
+            holds; None for the model as it is.
         progress: whether to show a progress bar; None for "only where standard error is a
             terminal".
     Raises:
         FileNotFoundError: there is neither `_tb.dat` nor `_hr.dat`.
+        ImportError: "auto" without spglib.
         ValueError: a file is damaged, or files contradict each other; the message names them. Or
-            the order of the spins is not clear.
+            the order of the spins is not clear. Or the model cannot be symmetrised.
     """
-    return _examine_with_warnings(seedname, spin_order, progress)
+    return _examine_with_warnings(seedname, spin_order, symmetrise, progress)
+
+
+def crystal_group(report: Report) -> PointGroup | None:
+    """The point group of the crystal without magnetic moments; None where `.win` has no atoms.
+
+    Raises:
+        ImportError: spglib is not installed.
+    """
+    if report.atoms is None:
+        return None
+    return of_crystal(report.lattice, report.atoms.positions, report.atoms.species)
 
 
 def _examine_with_warnings(
-    seedname: str | PathLike[str], spin_order: SpinOrder | None, progress: bool | None
+    seedname: str | PathLike[str],
+    spin_order: SpinOrder | None,
+    symmetrise: PointGroup | Literal["auto"] | None,
+    progress: bool | None,
 ) -> Examined:
     """Run `examine` with warnings at the line of the user's code."""
+    if symmetrise is not None and symmetrise != "auto":
+        check_type("symmetrise", symmetrise, PointGroup, "a group of jaxspin.symmetry or 'auto'")
     arrays, report = read_tables(seedname, spin_order, progress)
     for text in report.warnings:
         warn_user(text)
-    return Examined(_make_model(arrays), report)
+    found = Examined(_make_model(arrays), report)
+    return found if symmetrise is None else _symmetrise_model(found, symmetrise)
+
+
+def _symmetrise_model(found: Examined, group: PointGroup | Literal["auto"]) -> Examined:
+    """The model averaged over a group, where the files have no shifts with images by centres."""
+    model, report = found
+    chosen = crystal_group(report) if isinstance(group, str) else group
+    if chosen is None:
+        raise ValueError(
+            "Argument `symmetrise` must be a group of jaxspin.symmetry where .win has no atoms, "
+            "but is 'auto'."
+        )
+    shifted = any(name.endswith("_wsvec.dat") for name, _ in report.used)
+    mesh = None if shifted else report.mesh
+    positions = None if report.atoms is None else report.atoms.positions
+    done = symmetrised(model, chosen, positions, mesh=mesh)
+    notes = (*report.notes, *str(done.report).splitlines())
+    return Examined(done.model, replace(report, notes=notes))
 
 
 def _make_model(arrays: _ModelArrays) -> HoppingModel:

@@ -11,11 +11,12 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from jaxspin.engine.validate import is_finite
 from jaxspin.interop.wannier90.text import Lines, file_error, parse_integer, parse_real, split_lines
 
 #: Å in a bohr, CODATA 2018.
@@ -46,6 +47,15 @@ class Win(NamedTuple):
     spinors: bool | None = None
     home_cell: bool | None = None  # whether `_centres.xyz` has the centres moved into it
     path: tuple[tuple[PathPoint, PathPoint], ...] | None = None
+    atoms: "Atoms | None" = None
+
+
+class Atoms(NamedTuple):
+    """The atoms of a crystal."""
+
+    #: In units of the lattice vectors.
+    positions: Float[np.ndarray, "a 3"]
+    species: tuple[str, ...]
 
 
 class _Line(NamedTuple):
@@ -58,14 +68,33 @@ def read_win(path: Path) -> Win:
     keywords, blocks = _sort_win_lines(path)
     size = _find_integers(path, keywords, "num_wann", 1)
     mesh = _find_integers(path, keywords, "mp_grid", 3)
+    lattice = _unit_cell(path, blocks.get("unit_cell_cart"))
     return Win(
-        _unit_cell(path, blocks.get("unit_cell_cart")),
+        lattice,
         None if size is None else size[0],
         None if mesh is None else (mesh[0], mesh[1], mesh[2]),
         _find_logical(path, keywords, "spinors"),
         _find_logical(path, keywords, "translate_home_cell"),
         _parse_path(path, blocks.get("kpoint_path")),
+        _find_atoms(blocks, lattice),
     )
+
+
+def _find_atoms(blocks: dict[str, list[_Line]], lattice) -> Atoms | None:
+    """The atoms of the block atoms_frac or atoms_cart; None where it is not as it should be, for
+    no more than the search for symmetries needs them."""
+    lines = [line.words for line in blocks.get("atoms_frac", [])]
+    to_reduced: Any = np.eye(3)
+    if not lines and lattice is not None:
+        lines, unit = [line.words for line in blocks.get("atoms_cart", [])], "ang"
+        if lines and len(lines[0]) == 1:
+            unit = lines.pop(0)[0].lower().strip("()")
+        to_reduced = _LENGTHS.get(unit, np.nan) * np.linalg.inv(lattice)
+    numbers = [[parse_real(word) for word in words[1:]] for words in lines]
+    if not lines or any(len(row) != 3 or None in row for row in numbers):
+        return None
+    positions = np.array(numbers, float) @ to_reduced
+    return Atoms(positions, tuple(words[0] for words in lines)) if is_finite(positions) else None
 
 
 def wout_lattice(path: Path) -> Float[np.ndarray, "3 3"] | None:
@@ -214,9 +243,11 @@ def _unit_cell(path: Path, lines: list[_Line] | None) -> Float[np.ndarray, "3 3"
     )
 
 
+_LENGTHS = {"ang": 1.0, "angstrom": 1.0, "bohr": BOHR}
+
+
 def _length_unit(path: Path, number: int, name: list[str]) -> float:
-    known = {"ang": 1.0, "angstrom": 1.0, "bohr": BOHR}
-    unit = known.get("".join(name).lower().strip("()"))
+    unit = _LENGTHS.get("".join(name).lower().strip("()"))
     if unit is None:
         raise file_error(path, number, "the unit ang or bohr", repr("".join(name)))
     return unit

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxspin.engine.terminal import printable
-from jaxspin.interop.wannier90.geometry import PathBands, PathPoint
+from jaxspin.interop.wannier90.geometry import Atoms, PathBands, PathPoint
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Report:
         mesh_mismatch: largest difference of H(k) on the mesh from `.eig` and `.chk`, eV, or None.
         path: pieces of the k-path of `.win`, two labelled points each, or None.
         bands: the band structure that Wannier90 wrote along it, or None.
+        atoms: those of `.win`, or None.
         notes, warnings: what else is worth knowing; `examine` also warns of the latter.
     """
 
@@ -50,6 +51,7 @@ class Report:
     mesh_mismatch: float | None
     path: tuple[tuple[PathPoint, PathPoint], ...] | None
     bands: PathBands | None
+    atoms: Atoms | None
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 

@@ -203,6 +203,7 @@ def _make_report(
         points=float(np.sum(1 / operators.header.degeneracies)),
         path=win.path,
         bands=bands,
+        atoms=win.atoms,
         notes=tuple(found.notes),
         warnings=tuple(found.warnings),
         **quality._asdict(),
