@@ -1,6 +1,7 @@
 """Responses against the Fermi energy or the temperature."""
 
 import itertools
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,13 @@ from matplotlib.lines import Line2D
 
 from jaxspin.plot.checks import check_response
 from jaxspin.plot.style import GUIDE, PALETTE, SAME, axes_or_new, figure_style, largest_magnitude
-from jaxspin.plot.texts import ENERGY, component_labels, component_tex, typeset_unit
+from jaxspin.plot.texts import (
+    ENERGY,
+    component_label,
+    component_labels,
+    component_tex,
+    typeset_unit,
+)
 from jaxspin.responses.response import Response
 
 
@@ -25,9 +32,9 @@ def scan(
 
     Args:
         components: labels "flow field ^ spin", such as ["zx^y", "xy^z"] for a spin Hall
-            conductivity, ["yx"] for an anomalous Hall conductivity. None draws those that do not
-            vanish, at most seven, one of each set that is equal up to the sign; the legend names
-            the others of the set.
+            conductivity, ["yx"] for an anomalous Hall conductivity. None draws those that neither
+            vanish nor are forbidden by the group of a reduced mesh, at most seven, one of each set
+            that is equal up to the sign; the legend names the others of the set.
         axes: matplotlib axes to draw on; None makes a figure.
     Returns:
         The axes.
@@ -36,9 +43,10 @@ def scan(
     """
     check_response(response)
     curves = _all_curves(response)
-    chosen = (
-        _select_independent(curves) if components is None else _select_named(curves, components)
-    )
+    if components is None:
+        chosen = _select_independent(_leave_out_forbidden(response, curves))
+    else:
+        chosen = _select_named(curves, components)
     with figure_style(axes):
         axes = axes_or_new(axes)
         _draw_curves(axes, response, chosen)
@@ -62,13 +70,29 @@ def _all_curves(response: Response) -> dict[str, _ComponentCurve]:
     """Every component by its plain label."""
     shape = (response.levels.temperatures.size, response.levels.mu.size, -1)
     value, error = (np.asarray(a).reshape(shape) for a in (response.value, response.error))
-    fixed = dict(part.split() for part in response.selected.split(", ") if part)
+    fixed = _selected_letters(response)
     return {
         plain: _ComponentCurve(
             component_tex(response.symbol, fixed | letters), value[..., i], error[..., i]
         )
         for i, (plain, letters) in enumerate(component_labels(*_component_axes(response)).items())
     }
+
+
+def _selected_letters(response: Response) -> dict[str, str]:
+    return dict(part.split() for part in response.selected.split(", ") if part)
+
+
+def _leave_out_forbidden(
+    response: Response, curves: dict[str, _ComponentCurve]
+) -> dict[str, _ComponentCurve]:
+    """The components that the group of a reduced mesh allows; all where it allows none."""
+    if not response.allowed:
+        return curves
+    allowed = set(re.findall(r"[xyz]+(?:\^[xyz]+)?", response.allowed))
+    letters = component_labels(*_component_axes(response))
+    whole = {name: component_label(_selected_letters(response) | letters[name]) for name in curves}
+    return {name: curve for name, curve in curves.items() if whole[name] in allowed} or curves
 
 
 def _component_axes(response: Response) -> tuple[tuple[str, ...], int]:

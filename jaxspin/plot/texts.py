@@ -25,10 +25,11 @@ def component_labels(axes: Sequence[str], dimension: int) -> dict[str, dict[str,
     present = [axis for axis in axes if axis in AXES]
     choices = itertools.product(*("xyz"[: AXES[axis].size(dimension)] for axis in present))
     every: list[dict[str, str]] = [dict(zip(present, one, strict=True)) for one in choices]
-    return {_component_label(letters): letters for letters in every}
+    return {component_label(letters): letters for letters in every}
 
 
-def _component_label(letters: dict[str, str]) -> str:
+def component_label(letters: dict[str, str]) -> str:
+    """Label of one component, "zx^y" of {"flow": "z", "field": "x", "spin": "y"}."""
     below, above = _component_indices(letters)
     return below + (f"^{above}" if above else "")
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from jaxtyping import Array
 from jaxspin import units
 from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.identity import code_is_fixed
+from jaxspin.engine.programs import known_by_value
 from jaxspin.engine.small_matrices import as_arrays, on_device
 from jaxspin.integration.checks import check_splitting
 from jaxspin.integration.error_estimates import COARSER_MESHES
@@ -19,6 +21,9 @@ from jaxspin.integration.resolution import compare_groups, include_unresolved
 from jaxspin.quantities.quantity import Quantity
 from jaxspin.responses.origin import Origin, record_origin
 from jaxspin.responses.response import Response
+from jaxspin.symmetry.groups import group
+from jaxspin.symmetry.operations import Operation
+from jaxspin.symmetry.symmetric import Symmetric
 
 
 def compute(problem: Problem, run: Run = Run()) -> tuple[Response, ...]:  # noqa: B008  (immutable)
@@ -88,8 +93,21 @@ def _build_response(
         symbol=quantity.symbol,
         formula=quantity.formula,
         source=quantity.source,
+        allowed=_describe_form(quantity, problem.mesh, dimension),
         origin=origin,
     )
+
+
+def _describe_form(quantity: Quantity, mesh, dimension: int) -> str:
+    """The components that the group of a reduced mesh allows; empty for any other mesh."""
+    if not isinstance(mesh, Symmetric) or not quantity.axes:
+        return ""
+    return _find_form(quantity, mesh.operations, dimension)
+
+
+@partial(known_by_value, capacity=32)
+def _find_form(quantity: Quantity, operations: tuple[Operation, ...], dimension: int) -> str:
+    return str(group(operations).allowed(quantity, dimension))
 
 
 def _origin_of_error(sums: Sums) -> dict[str, Any]:

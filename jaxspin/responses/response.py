@@ -61,6 +61,9 @@ class Response(eqx.Module):
     source: str = eqx.field(static=True)
     #: Symbol of the quantity in figures, in LaTeX.
     symbol: str = eqx.field(static=True, default="R")
+    #: Components that the group of a reduced mesh allows, "xy^z = -yx^z; ...", as
+    #: `PointGroup.allowed` prints them: "0" where all vanish, empty where no group is known.
+    allowed: str = eqx.field(static=True, default="")
     #: Labels of components already selected, e.g. "z x y".
     selected: str = eqx.field(static=True, default="")
     #: Model, mesh, levels, degeneracy, versions and date, as texts.
@@ -198,6 +201,7 @@ class Response(eqx.Module):
             "source": self.source,
             "symbol": self.symbol,
             "selected": self.selected,
+            "allowed": self.allowed,
             "axes": json.dumps(self.axes),
             "info": json.dumps(info),
             "origin": json.dumps(self.origin.texts),
@@ -220,6 +224,8 @@ class Response(eqx.Module):
             f"  largest  {_find_largest(self)}",
             f"  error    {_describe_error(self.error, self.units, self.error_rule)}",
         ]
+        if self.allowed:
+            lines += [f"  allowed  {_shorten_form(self.allowed)}"]
         lines += [f"  {key}  {shown(value)}" for key, value in self.info.items()]
         return printable("\n".join(lines))
 
@@ -311,6 +317,16 @@ def _describe_error(error, suffix: str, rule: str) -> str:
         return "not estimated"
     source = f"estimated from {rule}" if rule else "estimated"
     return f"at most {shown(np.nanmax(error))} {suffix} ({source})"
+
+
+def _shorten_form(allowed: str) -> str:
+    """The components that a group allows, or their number where they are many."""
+    if len(allowed) <= _WIDTH:
+        return allowed
+    return f"{len(allowed.split(';'))} relations among components, in `allowed`"
+
+
+_WIDTH = 90  # characters
 
 
 def _describe_range(values, suffix: str) -> str:

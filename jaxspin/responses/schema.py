@@ -27,11 +27,13 @@ TEXTS = (
     "source",
     "symbol",
     "selected",
+    "allowed",
     "axes",  # this and the next three in JSON
     "info",
     "origin",
     "temperature_is_scalar",
 )
+_PLAIN = ("units", "formula", "source", "symbol", "selected", "allowed")
 STAMPS = ("created_by", files.HASH)
 
 _ENDINGS = (".nc", ".nc4", ".h5", ".hdf5")
@@ -90,7 +92,7 @@ def response_fields(contents: files.Contents) -> dict[str, Any]:
         "origin": _checked_origin(origin),
         "axes": axes,
         "name": texts["quantity"],
-        **{name: texts[name] for name in ("units", "formula", "source", "symbol", "selected")},
+        **{name: texts[name] for name in _PLAIN},
     }
 
 

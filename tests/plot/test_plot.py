@@ -1,5 +1,7 @@
 """Figures: what is on the axes, and what is refused."""
 
+import re
+
 import matplotlib
 
 matplotlib.use("agg")
@@ -156,6 +158,27 @@ def test_equal_and_opposite_components_are_drawn_once():
     shown = response(value=jnp.asarray(value), error=jnp.zeros(value.shape))
     axes = plot.scan(shown)
     assert legend(axes) == [r"$\sigma^{z}_{xy}$", r"$\sigma^{y}_{xz}=-\sigma^{y}_{zx}$"]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "expected"),
+    [
+        ("zx^y = -xz^y; xy^z", [r"$\sigma^{y}_{xz}$", r"$\sigma^{z}_{xy}$"]),
+        ("0.5 zx^y; xy^z = zx^y + xx^x", [r"$\sigma^{x}_{xx}$", r"$\sigma^{z}_{xy}$"]),
+        ("xy^z", [r"$\sigma^{z}_{xy}$"]),
+    ],
+)
+def test_components_that_a_group_forbids_are_left_out(allowed, expected):
+    """Noise in all components; negative control: without a group seven of them are drawn."""
+    value = np.random.default_rng(0).normal(size=(7, 3, 3, 3))
+    noisy = response(value=jnp.asarray(value), error=jnp.zeros(value.shape))
+    found = legend(plot.scan(noisy.replace(allowed=allowed)))
+    assert set(expected) <= set(found)
+    assert len(found) == len(set(re.findall(r"\w\w\^\w", allowed)))
+    assert len(legend(plot.scan(noisy))) == 7
+    one = noisy.replace(allowed=allowed).component(spin="z", field="y")
+    assert legend(plot.scan(one)) == [r"$\sigma^{z}_{xy}$"]
+    assert legend(plot.scan(noisy.replace(allowed=allowed), components=["yy^y"]))
 
 
 def test_nothing_but_zero():

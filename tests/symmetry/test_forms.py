@@ -110,3 +110,29 @@ def test_what_has_no_form():
         cubic.allowed("spin hall", 0)
     with pytest.raises(ValueError, match=r"`dimension` .* order 3 about \[1 1 1\] takes"):
         cubic.allowed("spin hall", 2)
+
+
+def test_results_on_reduced_meshes_carry_their_form(tmp_path):
+    """Printed, saved and read again; none on a full mesh."""
+    model = js.models.QiWuZhang(A=1.0, m=-1.0)
+    mesh, levels = js.Grid((4, 4)), js.Levels(0.0)
+    turned = js.Symmetric(mesh, js.symmetry.INVERSION)
+    hall = js.anomalous_hall(model, turned, levels)
+    assert hall.allowed == "xy = -yx"
+    assert str(js.symmetry.group(turned.operations).allowed(ANOMALOUS_HALL, 2)) == hall.allowed
+    assert js.anomalous_hall(model, mesh, levels).allowed == ""
+    hall.save(tmp_path / "hall.nc")
+    again = js.load(tmp_path / "hall.nc")
+    assert again.allowed == hall.allowed
+    assert "  allowed  xy = -yx\n" in repr(again)
+    many = "; ".join(f"{a}{b}^{c}" for a in "xyz" for b in "xyz" for c in "xyz")
+    assert "27 relations among components, in `allowed`" in repr(hall.replace(allowed=many))
+
+
+def test_what_time_reversal_forbids():
+    """An anomalous Hall conductivity, of which nothing is left."""
+    model = js.models.KaneMele(onsite=0.0, hopping=1.0, spin_orbit=0.1)
+    mesh = js.Symmetric(js.Grid((4, 4)), js.symmetry.TIME_REVERSAL)
+    hall = js.anomalous_hall(model, mesh, js.Levels(0.0))
+    assert hall.allowed == "0"
+    assert not np.any(hall.value)
