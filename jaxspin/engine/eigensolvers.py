@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Complex, Float
 
+from jaxspin.engine.lanes import is_for_kernel
 from jaxspin.engine.looped_ql import solve_looped
 from jaxspin.engine.unrolled_ql import (
     negligible_square,
@@ -20,6 +21,7 @@ from jaxspin.engine.unrolled_ql import (
     scaled_hermitian_part,
     solve_unrolled,
     sweep_fixed_times,
+    sweep_together,
     sweep_until_diagonal,
 )
 from jaxspin.engine.xla import separate_kernel, single_kernel, stored_kernel
@@ -117,7 +119,8 @@ def _two_levels(hr, hi, scale):
 def householder_ql(hamiltonian: Complex[Array, "n n K"]) -> Eigensystem:
     """Householder tridiagonalisation and implicit QL, all matrices of a tile at once."""
     if jax.default_backend() != "cpu":
-        return stored_kernel(solve_unrolled)(hamiltonian, sweep_fixed_times)
+        sweep = sweep_together if is_for_kernel() else sweep_fixed_times
+        return stored_kernel(solve_unrolled)(hamiltonian, sweep)
     return _in_parts(_UNROLLED, hamiltonian, _LANES)
 
 

@@ -10,6 +10,7 @@ Physics is written once, in arrays.
 
 import math
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -53,6 +54,40 @@ def in_lanes(function: Callable, most: int) -> Callable:
             return function(fixed, tile)
 
     return lambda fixed, tile: compute(fixed, jax.tree.map(_keep_known, tile))
+
+
+# Whether what is traced or carried out is for a kernel, and not for XLA.
+_for_kernel = ContextVar("for_kernel", default=False)
+
+
+def is_for_kernel() -> bool:
+    """Tell if what is traced now is to be one kernel of a GPU (`fused`)."""
+    return _for_kernel.get()
+
+
+def evaluate_in_kernel(function: Callable, fixed, tile) -> tuple[Callable, list[Array], Any]:
+    """A function (see `in_lanes`) of lanes, to be carried out inside a kernel.
+
+    Returns:
+        (fixed lanes, lanes of the tile) -> lanes of the results, all in the order of their leaves
+        and without an axis of k; the fixed arrays; and the shapes of the results.
+    """
+    token = _for_kernel.set(True)
+    try:
+        program, shapes, arrays = _trace_at_one(function, fixed, tile)
+    finally:
+        _for_kernel.reset(token)
+
+    def evaluate(fixed: list[Objects], tile: list[Objects]) -> list[Objects]:
+        token = _for_kernel.set(True)
+        try:
+            arguments = [*fixed, *(x[..., None] for x in tile)]
+            results = _run(program.jaxpr, program.consts, arguments)
+        finally:
+            _for_kernel.reset(token)
+        return [result[..., 0] for result in results]
+
+    return evaluate, jax.tree.leaves(arrays), shapes
 
 
 def count_scalars(function: Callable, fixed, tile) -> int:
@@ -246,8 +281,8 @@ def _run(jaxpr, constants, arguments) -> list[Objects]:
 def _carry_out(equation, operands: list[Objects]) -> list[Objects]:
     name, parameters = equation.primitive.name, equation.params
     inner = _inner_program(equation)
-    if name == "scan":
-        return _repeat(parameters, operands)
+    if name in ("scan", "while"):
+        return (_repeat if name == "scan" else _repeat_while)(parameters, operands)
     if name in _CALLS and inner is not None and not parameters.get("batches"):
         return _run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), operands)
     if name in _RULES:
@@ -273,39 +308,66 @@ _CALLS |= {"with_derivative", "remat", "checkpoint", "core_call"}
 def _repeat(parameters, operands: list[Objects]) -> list[Objects]:
     """A loop of known count without inputs and outputs of its own for each turn."""
     first, carried = parameters["num_consts"], parameters["num_carry"]
-    if len(operands) != first + carried or parameters["reverse"]:
+    closed = parameters["jaxpr"]
+    alone = len(operands) == first + carried and len(closed.out_avals) == carried
+    if not alone or parameters["reverse"]:
         raise NotInLanes("scan")
-    closed, constants, start = parameters["jaxpr"], operands[:first], operands[first:]
-    if len(closed.out_avals) != carried:
-        raise NotInLanes("scan")
-    types = [aval.dtype for aval in closed.out_avals]
-    shapes = [objects.shape for objects in start]
-    lanes = [lane for objects in start for lane in objects.ravel()]
-    length = next((lane.real.shape for lane in lanes if _is_array(lane.real)), ())
-
-    def flatten(state: list[Objects]) -> list[Array]:
-        return [
-            jnp.broadcast_to(jnp.asarray(x, _part_type(kind)), length)
-            for objects, kind in zip(state, types, strict=True)
-            for lane in objects.ravel()
-            for x in ((lane.real, lane.imag) if _is_complex(kind) else (lane.real,))
-        ]
-
-    def restore(numbers: list[Array]) -> list[Objects]:
-        rest, state = iter(numbers), []
-        for shape, kind in zip(shapes, types, strict=True):
-            lanes = [
-                Lane(next(rest), next(rest)) if _is_complex(kind) else Lane(next(rest))
-                for _ in range(math.prod(shape))
-            ]
-            state.append(_fill(shape, lanes))
-        return state
+    constants, state = operands[:first], _Carried(closed.out_avals, operands[first:])
 
     def step(_, numbers):
-        state = [*constants, *restore(numbers)]
-        return flatten(_run(closed.jaxpr, closed.consts, state))
+        return state.flatten(_run(closed.jaxpr, closed.consts, [*constants, *state.fill(numbers)]))
 
-    return restore(jax.lax.fori_loop(0, parameters["length"], step, flatten(start)))
+    turns = parameters["length"]
+    return state.fill(jax.lax.fori_loop(0, turns, step, state.flatten(state.start)))
+
+
+def _repeat_while(parameters, operands: list[Objects]) -> list[Objects]:
+    """A loop until its condition holds for no lane of a block."""
+    if not is_for_kernel():
+        raise NotInLanes("while")
+    body, condition = parameters["body_jaxpr"], parameters["cond_jaxpr"]
+    of_condition, rest = np.split(np.arange(len(operands)), [parameters["cond_nconsts"]])
+    of_body, start = np.split(rest, [parameters["body_nconsts"]])
+    take = lambda numbers: [operands[i] for i in numbers]  # noqa: E731
+    state = _Carried(body.out_avals, take(start))
+
+    def is_unfinished(numbers):
+        arguments = [*take(of_condition), *state.fill(numbers)]
+        (flag,) = _run(condition.jaxpr, condition.consts, arguments)
+        return jnp.max(flag.item().real.astype(jnp.int32)) > 0
+
+    def step(numbers):
+        arguments = [*take(of_body), *state.fill(numbers)]
+        return state.flatten(_run(body.jaxpr, body.consts, arguments))
+
+    return state.fill(jax.lax.while_loop(is_unfinished, step, state.flatten(state.start)))
+
+
+class _Carried:
+    """What a loop carries: arrays of lanes, and the numbers (K,) that they are made of."""
+
+    def __init__(self, types, start: list[Objects]):
+        self.start, self.types = start, [aval.dtype for aval in types]
+        lanes = (lane.real for objects in start for lane in objects.ravel())
+        self.length = jnp.broadcast_shapes(*(x.shape for x in lanes if _is_array(x)))
+
+    def flatten(self, state: list[Objects]) -> list[Array]:
+        """The numbers of arrays of lanes."""
+        return [
+            jnp.broadcast_to(jnp.asarray(x, _part_type(kind)), self.length)
+            for objects, kind in zip(state, self.types, strict=True)
+            for lane in objects.ravel()
+            for x in _parts(lane, kind)
+        ]
+
+    def fill(self, numbers: list[Array]) -> list[Objects]:
+        """The arrays of lanes of numbers."""
+        rest, state = iter(numbers), []
+        for objects, kind in zip(self.start, self.types, strict=True):
+            width = 2 if _is_complex(kind) else 1
+            lanes = [Lane(*(next(rest) for _ in range(width))) for _ in range(objects.size)]
+            state.append(_fill(objects.shape, lanes))
+        return state
 
 
 def _is_complex(dtype) -> bool:
@@ -489,7 +551,9 @@ def _mirror_triangle(_, x: Objects) -> Objects:
 
 
 def _store(operands: Sequence[Objects]) -> list[Objects]:
-    """Have the lanes stand in memory."""
+    """Have the lanes stand in memory, but for those of a kernel."""
+    if is_for_kernel():
+        return list(operands)
     lanes = [lane for objects in operands for lane in objects.ravel()]
     numbers = [x for lane in lanes for x in (lane.real, lane.imag)]
     stored = iter(jax.lax.optimization_barrier([x for x in numbers if _is_array(x)]))

@@ -10,6 +10,8 @@ normalised (a reflector from a cancelled column, a rotation from a cancelled bul
 have nothing in common, and the basis would not be orthogonal.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -61,7 +63,7 @@ def negligible_square(dtype) -> float:
 # --------------------------------------------------------------------------- Householder
 
 
-def sum_terms(terms):
+def sum_terms(terms) -> Any:
     """Sum of a few terms, written out in the program."""
     terms = list(terms)
     return sum(terms[1:], start=terms[0])
@@ -265,6 +267,21 @@ def sweep_fixed_times(d, e, z):
 
     start = sweep_several_times(0, (d, e, z))  # apart: of a Z that is known to be the identity
     return jax.lax.fori_loop(1, trips, sweep_several_times, start)
+
+
+def sweep_together(d, e, z):
+    """The same, until all lanes of a block are done: in a kernel, where nobody has to be asked."""
+    most = 3 * len(d) + 4
+
+    def is_unfinished(state):
+        sweeps, _, e, _ = state
+        return (sweeps < most) & jnp.any(sum_terms(abs(x) for x in e) != 0)
+
+    def sweep(state):
+        sweeps, *rest = state
+        return sweeps + 1, *_ql_sweep(*rest)
+
+    return jax.lax.while_loop(is_unfinished, sweep, (0, d, e, z))[1:]
 
 
 # --------------------------------------------------------------------------- back to the basis

@@ -24,6 +24,7 @@ from jaxspin.band_structure.degeneracy_lifting import (
     nan_if_lifted,
     require_finite_derivative,
 )
+from jaxspin.engine import fused
 from jaxspin.engine.batches import in_batches
 from jaxspin.engine.checkpoint import describe
 from jaxspin.engine.derivative_rules import with_derivative
@@ -251,6 +252,7 @@ def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> Task:
         axes=mesh.axes,
         check=layout.check,
         scalars=layout.sizes.scalars,
+        fused=fused.ENABLED and not traced,
         owned=0 if traced else layout.sizes.owned,  # `vmap` would have them for each of a batch
     )
     lanes = math.prod(layout.box) if layout.sizes.apart else 1

@@ -13,7 +13,14 @@ from jaxspin.band_structure.degeneracy import Degeneracy
 from jaxspin.engine.xla import separate_kernel
 from jaxspin.integration.error_estimates import Extremes
 from jaxspin.integration.occupation_sums import FermiSum, OccupationSum
-from jaxspin.integration.tile_weights import Observed, Weighed, weigh_in_lanes, weigh_points
+from jaxspin.integration.tile_weights import (
+    Observed,
+    Reduced,
+    Weighed,
+    reduce_in_one_kernel,
+    weigh_in_lanes,
+    weigh_points,
+)
 from jaxspin.meshes.coordinates import Coordinates
 from jaxspin.models.base import Model
 from jaxspin.models.lifted import Points
@@ -52,6 +59,8 @@ class TileSum(eqx.Module):
     check: Callable[[Array, Array], Array] = eqx.field(static=True)
     #: Whether each element of a matrix has a lane of its own (`Sizes`).
     scalars: bool = eqx.field(static=True)
+    #: Whether means at few levels are one kernel (see `fused`).
+    fused: bool = eqx.field(static=True)
     #: Numbers in the bins of lanes that have their own (`Sizes`).
     owned: int = eqx.field(static=True)
 
@@ -100,9 +109,20 @@ def evaluate_tile(job: TileSum, number) -> tuple[Weighed, Extremes]:
     """Levels, spreads and weights of the bands on one tile, and the extremes there."""
     points, nodes = _place_tile(job, number)
     observed = Observed(job.observable, job.model, job.degeneracy, job.window, job.few)
+    if job.fused and job.few is not None:
+        reduced = reduce_in_one_kernel(observed, points, nodes, job.check)
+        if reduced is not None:
+            return _as_one_point(reduced)
     weigh = weigh_in_lanes if job.scalars else weigh_points
     weighed = weigh(observed, points, nodes, job.check)
     return weighed, jax.lax.stop_gradient(_find_extremes(weighed, nodes[0] != 0))
+
+
+def _as_one_point(tile: Reduced) -> tuple[Weighed, Extremes]:
+    """What is summed over a tile already."""
+    levels, weights = tile.lowest[:, None], {"levels": tile.means[..., None]}
+    weighed = Weighed(levels, jnp.zeros_like(levels), weights, tile.splitting[None])
+    return weighed, Extremes(tile.splitting, tile.lowest, tile.highest)
 
 
 def _place_tile(job: TileSum, number):

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float
 from jaxspin.band_structure.bands import Bands, solve_lifted
 from jaxspin.band_structure.degeneracy import Degeneracy, group_mean
 from jaxspin.band_structure.driven_states import field_states, model_matrices
-from jaxspin.engine.lanes import count_scalars, in_lanes
+from jaxspin.engine.fused import reduce_in_kernel
+from jaxspin.engine.lanes import NotInLanes, count_scalars, in_lanes
 from jaxspin.engine.xla import separate_kernel, stored_kernel
 from jaxspin.integration.levels import fermi_difference
 from jaxspin.integration.occupation_sums import FermiSum
@@ -66,9 +67,48 @@ _MANY = 40_000
 
 
 def weigh_in_lanes(observed: Observed, points: Points, nodes, check) -> Weighed:
-    """The same with a lane for each element of a matrix (see `lanes`).
+    """The same with a lane for each element of a matrix (see `lanes`)."""
+    function, tile = _choose_lift(observed, points, nodes, check)
+    return in_lanes(function, _MANY if _is_mean(function, observed, tile) else _FEW)(observed, tile)
 
-    A model that is a long sum of large products is lifted in arrays.
+
+class Reduced(NamedTuple):
+    """What a tile adds to the sums at few levels, and extremes on its nodes inside the mesh."""
+
+    means: Float[Array, "l c"]
+    splitting: Float[Array, ""]
+    lowest: Float[Array, " n"]
+    highest: Float[Array, " n"]
+
+
+_KINDS = Reduced("sum", "min", "min", "max")  # type: ignore[arg-type]  (of each field)
+
+
+def reduce_in_one_kernel(observed: Observed, points: Points, nodes, check) -> Reduced | None:
+    """The same in one kernel (see `fused`); None where it is no mean, or cannot be one kernel."""
+    function, tile = _choose_lift(observed, points, nodes, check)
+    if not _is_mean(function, observed, tile):
+        return None
+
+    def weigh_inside(observed, tile):
+        found, inside = function(observed, tile), tile[1][0] != 0
+        return Reduced(
+            found.weights["levels"],
+            jnp.where(inside, found.splitting, jnp.inf),
+            jnp.where(inside, found.levels, jnp.inf),
+            jnp.where(inside, found.levels, -jnp.inf),
+        )
+
+    try:
+        return reduce_in_kernel(weigh_inside, _KINDS)(observed, tile)
+    except NotInLanes:
+        return None
+
+
+def _choose_lift(observed: Observed, points: Points, nodes, check):
+    """The function of (observed, tile), and its tile.
+
+    A model that is a long sum of large products is lifted in arrays before.
     """
 
     def lift(observed, k):
@@ -82,11 +122,13 @@ def weigh_in_lanes(observed: Observed, points: Points, nodes, check) -> Weighed:
         lifted, nodes = tile
         return _weigh_lifted(observed, lifted, nodes, check)
 
-    function, tile = weigh, (points.k, nodes)
-    if count_scalars(lift, observed, points.k) > _SHORT:
-        function, tile = weigh_lifted, (observed.model.lift(points, observed.needs), nodes)
-    means = "levels" in eqx.filter_eval_shape(function, observed, tile).weights
-    return in_lanes(function, _MANY if means else _FEW)(observed, tile)
+    if count_scalars(lift, observed, points.k) <= _SHORT:
+        return weigh, (points.k, nodes)
+    return weigh_lifted, (observed.model.lift(points, observed.needs), nodes)
+
+
+def _is_mean(function, observed: Observed, tile) -> bool:
+    return "levels" in eqx.filter_eval_shape(function, observed, tile).weights
 
 
 def _weigh_lifted(observed: Observed, lifted: Lifted, nodes, check) -> Weighed:

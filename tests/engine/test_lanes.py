@@ -1,5 +1,6 @@
 """Functions rewritten with a lane for each element of their matrices, against the arrays."""
 
+from functools import partial
 from unittest import mock
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 import jaxspin as js
 from jaxspin import models
 from jaxspin.band_structure.degeneracy_lifting import require_unlifted
-from jaxspin.engine import lanes, programs, tile_sizes
+from jaxspin.engine import fused, lanes, programs, tile_sizes
 from jaxspin.engine.lanes import count_scalars, in_lanes
 from jaxspin.engine.small_matrices import dagger, matmul, spin_matrices
 from jaxspin.integration import tile_weights
@@ -37,16 +38,17 @@ def on_gpu():
         yield
 
 
-def weigh(model, quantity, mesh, k, how, few=None, temperature=0.0):
+def weigh(model, quantity, mesh, k, how, few=None, temperature=0.0, nodes=None):
     """Levels, weights and splittings at k (d, K)."""
     problem = Problem(quantity, model, mesh, js.Levels([-0.1, 0.2], temperature)).check()
     observed = tile_weights.Observed(
         problem.observable, model, problem.degeneracy, problem.levels.window, few
     )
-    nodes = jnp.linspace(0.5, 1.5, k.shape[-1]), None
+    nodes = nodes or (jnp.linspace(0.5, 1.5, k.shape[-1]), None)
     return how(observed, Points(k), nodes, require_unlifted)
 
 
+LEVEL = js.Levels(0.1, 300.0)
 SPACE, DISK = js.Space((0.1, 0.1, 0.1), 4, 4, 4), js.Disk(0.9, 4, 4)
 CASES = [
     (BI2SE3, DEFINITIONS["proper_corrected"], SPACE),
@@ -125,6 +127,74 @@ def test_means_at_few_levels_are_sums_over_bands(on_gpu, model, quantity, mesh, 
     sums, size = largest_terms(expected.weights["sea"], expected.levels, TWO_LEVELS)
     np.testing.assert_allclose(found.weights["levels"], sums, atol=1e-12 * float(size), rtol=0)
     np.testing.assert_allclose(found.splitting, expected.splitting, atol=1e-12)
+
+
+BLOCKS = np.array(
+    [
+        [[0.5, 0.1j, 0.2], [-0.1j, 0.0, 0.3], [0.2, 0.3, -0.4]],
+        *2 * [[[0.3, 0.2, 0.0], [0.2, -0.3, 0.1], [0.0, 0.1, 0.2]]],
+        *2 * [[[0.2, 0.0, 0.1j], [0.0, 0.1, 0.3], [-0.1j, 0.3, -0.2]]],
+    ]
+)
+CELLS = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]
+HOPPING = js.HoppingModel(np.eye(2), CELLS, BLOCKS, np.zeros((3, 2)), spin_matrices(2))
+KERNELS = [
+    (RASHBA, DEFINITIONS["conventional"], DISK),
+    *(
+        pytest.param(*case, marks=pytest.mark.study)
+        for case in (
+            (ThreeBands(), DEFINITIONS["conventional"], DISK),
+            (HOPPING, DEFINITIONS["conventional"], js.Grid((4, 4))),
+            (BI2SE3, DEFINITIONS["conventional"], SPACE),
+            (BI2SE3, ANOMALOUS_HALL, js.Ball(0.3, 4, 4, 4)),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "quantity", "mesh"), KERNELS)
+def test_the_kernel_sums_the_means(on_gpu, monkeypatch, model, quantity, mesh):
+    """Interpreted on a processor; two blocks of k-points, and some beyond the mesh."""
+    monkeypatch.setattr(fused, "_INTERPRETED", True)
+    monkeypatch.setattr(fused, "_BLOCK", 32)
+    k = jnp.asarray(RANDOM.normal(size=(model.dimension, 64)) * 0.3)
+    nodes = jnp.linspace(0.5, 1.5, 64).at[50:].set(0.0), None
+    kernel = partial(weigh, model, quantity, mesh, k, temperature=300.0, nodes=nodes)
+    found = kernel(tile_weights.reduce_in_one_kernel, TWO_LEVELS)
+    with mock.patch.object(jax, "default_backend", return_value="cpu"):
+        expected = kernel(tile_weights.weigh_points)
+    sums, size = largest_terms(expected.weights["sea"], expected.levels, TWO_LEVELS)
+    tolerance = 1e-12 * float(size)
+    np.testing.assert_allclose(found.means, jnp.sum(sums, axis=-1), atol=tolerance, rtol=0)
+    levels = expected.levels[:, :50]
+    np.testing.assert_allclose(found.lowest, jnp.min(levels, axis=-1), atol=1e-13)
+    np.testing.assert_allclose(found.highest, jnp.max(levels, axis=-1), atol=1e-13)
+    np.testing.assert_allclose(found.splitting, jnp.min(expected.splitting[:50]), rtol=1e-12)
+
+
+@pytest.mark.study
+def test_a_sum_in_kernels(on_gpu, monkeypatch):
+    """Of a mesh, with the setting, and with what the segments do around it."""
+    for name, value in (("ENABLED", True), ("_INTERPRETED", True), ("_BLOCK", 2**15)):
+        monkeypatch.setattr(fused, name, value)
+    monkeypatch.setattr(programs, "_programs", programs._Programs())
+    kernels = mock.Mock(side_effect=fused._run_kernel)
+    monkeypatch.setattr(fused, "_run_kernel", kernels)
+    found = js.anomalous_hall(QWZ, js.Grid((24, 24)), LEVEL)
+    assert kernels.called
+    with mock.patch.object(jax, "default_backend", return_value="cpu"):
+        monkeypatch.setattr(programs, "_programs", programs._Programs())
+        expected = js.anomalous_hall(QWZ, js.Grid((24, 24)), LEVEL)
+    np.testing.assert_allclose(found.value, expected.value, atol=1e-12)
+    np.testing.assert_allclose(found.error, expected.error, atol=1e-12)
+
+
+def test_what_is_no_kernel_is_none(on_gpu):
+    """Not a mean, or points that are no blocks."""
+    k = jnp.asarray(RANDOM.normal(size=(2, 64)))
+    for name, points in (("proper_corrected", 64), ("conventional", 50)):
+        how = k[:, :points], tile_weights.reduce_in_one_kernel, TWO_LEVELS
+        assert weigh(RASHBA, DEFINITIONS[name], DISK, *how) is None
 
 
 def test_what_is_no_mean_keeps_its_weights(on_gpu):
