@@ -414,6 +414,9 @@ def test_centres_at_the_atoms_keep_the_symmetry():
     moved = js.symmetry.move_centres(off, [HOME])
     assert len(js.symmetry.find(moved, candidates=group).group) == len(group)
     assert len(js.symmetry.find(off, candidates=group).group) < len(group)
+    mesh = js.Symmetric(js.Grid((4, 4, 4)), group)
+    with pytest.raises(ValueError, match="must be reduced by symmetries of the model only"):
+        js.anomalous_hall(off, mesh, js.Levels(0.0))
     for text, positions in {"has none": [HOME, [0.5, 0, 0]], "must have shape": HOME}.items():
         with pytest.raises(ValueError, match=text):
             js.symmetry.move_centres(off, positions)
