@@ -2,17 +2,17 @@
 
 from abc import abstractmethod
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
+from jaxspin.engine.record import Record
 from jaxspin.engine.small_matrices import as_arrays, is_traced, on_device
 from jaxspin.engine.validate import check_number
 
 
-class Degeneracy(eqx.Module):
+class Degeneracy(Record):
     """Rule that makes groups of degenerate bands."""
 
     @abstractmethod

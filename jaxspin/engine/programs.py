@@ -60,7 +60,7 @@ class Program:
 
     def _find_compiled(self, fresh: "_Compiled", arguments, arrays, code) -> "_Compiled":
         """Find the program of an earlier call that does the same."""
-        kinds = tuple(map(jax.typeof, arrays))
+        kinds = tuple(map(_kind_of, arrays))
         try:
             code = code_of(arguments) if code is None else code
             key = (self, fresh.structure, fresh.constants, kinds, code)
@@ -86,6 +86,11 @@ def _split_arrays(arguments) -> tuple[Any, list, list]:
     flags = list(map(eqx.is_array, leaves))
     arrays = [leaf for leaf, is_array in zip(leaves, flags, strict=True) if is_array]
     return structure, arrays, [None if x else leaf for leaf, x in zip(leaves, flags, strict=True)]
+
+
+def _kind_of(array: Any) -> tuple:
+    """What a program is compiled for; of an array of NumPy without making a type of JAX."""
+    return array.shape, array.dtype, getattr(array, "weak_type", False)
 
 
 def _typed_constants(rest: list) -> tuple:

@@ -39,6 +39,7 @@ from jaxspin.engine.forward_mode import (
 )
 from jaxspin.engine.programs import wide_program
 from jaxspin.engine.progress import Bar
+from jaxspin.engine.record import Record
 from jaxspin.engine.segments import SegmentedRun, Segments
 from jaxspin.engine.small_matrices import as_arrays, is_traced
 from jaxspin.integration.adaptive import Refinement, refine, require_known
@@ -69,7 +70,7 @@ from jaxspin.symmetry.tensors import average_components, mean_over_group
 from jaxspin.symmetry.wedge import Wedge, whole_cube
 
 
-class Sums(eqx.Module):
+class Sums(Record):
     """A response summed over a mesh, and what was met on the way."""
 
     #: The sums at each level, (*levels.shape, components).
@@ -272,7 +273,7 @@ def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> Task:
     return Task(job, start, tiles, finish)
 
 
-class _Held(eqx.Module):
+class _Held(Record):
     """A problem for a custom derivative, which traces all arrays that it is given: levels and
     meshes whose numbers are known are hidden in functions, so that they stay known."""
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,12 +9,13 @@ from jaxtyping import Array, Float
 
 from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.descriptions import describe_fields
+from jaxspin.engine.record import Record
 from jaxspin.engine.small_matrices import as_arrays, is_traced
 from jaxspin.engine.validate import as_numbers, check_finite, is_not_negative, shortened
 from jaxspin.units import BOLTZMANN
 
 
-class Levels(eqx.Module):
+class Levels(Record):
     """Fermi energies `mu` (eV; any number, order and spacing) and temperatures (K).
 
     `temperature` is a number, or an array for a scan over temperatures too, which adds a leading

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 from jaxspin.engine.derivative_rules import with_derivative
 from jaxspin.engine.histograms import add_to_bins, add_to_own_bins, find_bins
 from jaxspin.engine.programs import program
+from jaxspin.engine.record import Record
 from jaxspin.engine.small_matrices import as_arrays, is_traced, matmul, on_device
 from jaxspin.engine.tile_sizes import lanes_with_bins, round_up
 from jaxspin.engine.xla import add_rows
@@ -23,7 +24,7 @@ from jaxspin.integration.levels import REACH_IN_KT, Levels, fermi
 from jaxspin.units import BOLTZMANN
 
 
-class OccupationSum(eqx.Module):
+class OccupationSum(Record):
     """Accumulation of Σ_m f(ε_m) W_m over the mesh for a set of levels."""
 
     #: Whether a point stands for the energies in its cell, or for its own alone.

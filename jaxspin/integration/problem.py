@@ -11,6 +11,7 @@ from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
 from jaxspin.engine.checkpoint import Checkpoint, CheckpointLike, as_checkpoint
 from jaxspin.engine.programs import known_by_shape
+from jaxspin.engine.record import Record
 from jaxspin.integration import checks, symmetry_checks
 from jaxspin.integration.levels import Levels
 from jaxspin.models import checks as model_checks
@@ -25,7 +26,7 @@ def _as_tuple(quantities: "Quantity | tuple[Quantity, ...]") -> "tuple[Quantity,
     return (quantities,) if isinstance(quantities, Quantity) else tuple(quantities)
 
 
-class Problem(eqx.Module):
+class Problem(Record):
     """Quantities of a model, summed over a mesh at some levels, in one pass.
 
     >>> import jaxspin as js

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxspin.engine.descriptions import describe_fields
+from jaxspin.engine.record import Record
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import ALIKE
 from jaxspin.meshes.lattice import cell_volume, reciprocal_vectors
@@ -19,7 +20,7 @@ from jaxspin.meshes.lattice import cell_volume, reciprocal_vectors
 Reflection = tuple[int, float]
 
 
-class Nodes(eqx.Module):
+class Nodes(Record):
     """k-points of a mesh."""
 
     #: Wave vectors, 1/Å, Cartesian.
@@ -30,7 +31,7 @@ class Nodes(eqx.Module):
     edges: Float[Array, "c d *K"]
 
 
-class Coordinates(eqx.Module):
+class Coordinates(Record):
     """A map from the unit cube to k."""
 
     #: Whether k = Σ_i u_i b_i, with the reciprocal vectors b_i of the model.

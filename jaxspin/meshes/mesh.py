@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.descriptions import describe_fields
 from jaxspin.engine.eager import evaluate_eagerly
+from jaxspin.engine.record import Record
 from jaxspin.engine.small_matrices import as_arrays, is_traced, on_device
 from jaxspin.engine.validate import (
     check_integer,
@@ -45,7 +46,7 @@ else:
     from equinox import AbstractVar
 
 
-class Mesh(eqx.Module):
+class Mesh(Record):
     """A domain of k and a quadrature rule on it: points and weights."""
 
     #: Whether the points are all combinations of the nodes along each coordinate, or a list.
@@ -380,7 +381,7 @@ class Space(Mesh):
         return tuple(Space(self.scale, *_parts_of_counts(self.shape, x)) for x in _MUCH_COARSER)
 
 
-class Adaptive(eqx.Module):
+class Adaptive(Record):
     """A mesh that is refined where the error is, until a tolerance is met.
 
     The cells of the domain of `mesh` are halved until, at every level and for every component, the

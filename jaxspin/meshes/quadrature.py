@@ -2,12 +2,13 @@
 
 import functools
 
-import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
+from jaxspin.engine.record import Record
 
-class Rule(eqx.Module):
+
+class Rule(Record):
     """A quadrature rule on the unit interval: nodes, and the width of the cell of each.
 
     Widths and times that all nodes share may be one number.

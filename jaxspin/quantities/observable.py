@@ -23,11 +23,12 @@ from jaxtyping import Array, Complex, Float
 from jaxspin.band_structure.bands import Bands
 from jaxspin.band_structure.driven_states import ModelMatrices
 from jaxspin.engine.hermitian import hermitian, trace_of_product
+from jaxspin.engine.record import Record
 from jaxspin.engine.small_matrices import dagger, diagonal_of_product, matmul
 from jaxspin.engine.xla import materialize, separate_kernel
 
 
-class Weights(eqx.Module):
+class Weights(Record):
     """Contributions of each band: `sea` goes with f(ε_m), `surface` with ∂f/∂ε at ε_m."""
 
     sea: Float[Array, "*c n K"]
@@ -50,7 +51,7 @@ class Weights(eqx.Module):
         return jnp.moveaxis(self.complete(jnp.moveaxis(independent, 0, -1)), -1, 0)
 
 
-class Observable(eqx.Module):
+class Observable(Record):
     """A function from the bands at k to `Weights`."""
 
     #: Names of the operators of the model that the observable needs, such as "spin".

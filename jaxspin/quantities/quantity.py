@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import equinox as eqx
 
+from jaxspin.engine.record import Record
 from jaxspin.quantities.axes import Axis
 from jaxspin.quantities.observable import Observable
 
 
-class Quantity(eqx.Module):
+class Quantity(Record):
     """A response: its observable, axes, unit, symbol, formula, source and parity.
 
     Printing, files, figures, input files and the check of symmetries read this record; nothing

@@ -52,14 +52,15 @@ def _compute_responses(problem: Problem, run: Run) -> tuple[Response, ...]:
     sums = include_unresolved(integrate(problem, run), problem)
     check_splitting(sums.smallest_splitting, problem.degeneracy)
     info = {
-        "smallest_splitting": _as_number(sums.smallest_splitting),
-        "degeneracy_tolerance": _as_number(getattr(problem.degeneracy, "tolerance", 0.0)),
+        "smallest_splitting": sums.smallest_splitting,
+        "degeneracy_tolerance": getattr(problem.degeneracy, "tolerance", 0.0),
         **compare_groups(sums.smallest_splitting, problem),
-        "precision": _as_number(8 * sums.value.dtype.itemsize),
+        "precision": 8 * sums.value.dtype.itemsize,
         **_origin_of_error(sums),
     }
     if problem.model.lattice is not None:
-        info["external_terms"] = _as_number(problem.model.external_terms)
+        info["external_terms"] = problem.model.external_terms
+    info = _as_numbers(info)
     origin = record_origin(
         model=problem.model,
         mesh=problem.mesh,
@@ -81,9 +82,10 @@ def _build_response(
     xp, (value, error) = as_arrays(sums.value, sums.error)
     # The error of the worst component stands for all: that of one alone can be small by chance.
     error = xp.broadcast_to(xp.max(error, axis=-1, keepdims=True), error.shape)
+    value, error = on_device([x.reshape(shape) * factor for x in (value, error)])
     return Response(
-        value=on_device(value.reshape(shape) * factor),
-        error=on_device(error.reshape(shape) * factor),
+        value=value,
+        error=error,
         levels=levels,
         info=dict(info),
         axes=(*levels.axes, *(axis.name for axis in quantity.axes)),
@@ -113,14 +115,13 @@ def _find_form(quantity: Quantity, operations: tuple[Operation, ...], dimension:
 def _origin_of_error(sums: Sums) -> dict[str, Any]:
     """Number of coarser meshes that were compared, or how far an adaptive mesh went."""
     if sums.refinement is None:
-        return {COARSER_MESHES: _as_number(sums.compared)}
-    points, converged = sums.refinement.points, sums.refinement.converged
-    return {"points": _as_number(points), "converged": _as_number(converged)}
+        return {COARSER_MESHES: sums.compared}
+    return {"points": sums.refinement.points, "converged": sums.refinement.converged}
 
 
-def _as_number(value: object) -> Array:
-    """An entry of `info`, without a compiled program."""
-    return on_device(as_arrays(value)[1][0])
+def _as_numbers(info: dict[str, Any]) -> dict[str, Array]:
+    """The entries of `info` as arrays, without a compiled program."""
+    return on_device({name: as_arrays(value)[1][0] for name, value in info.items()})
 
 
 def _check_components(problem: Problem) -> None:

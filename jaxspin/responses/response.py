@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from jaxspin import units as unit
 from jaxspin.engine import files
 from jaxspin.engine.deferred import defer_import
+from jaxspin.engine.record import Record
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import printable
 from jaxspin.engine.validate import as_path, check_choice
@@ -34,7 +35,7 @@ _CARTESIAN = ("x", "y", "z")
 Label = Literal["x", "y", "z"]
 
 
-class Response(eqx.Module):
+class Response(Record):
     """A response at each level, with what is needed to read it.
 
     It is a pytree: it passes through jit, vmap and derivatives, and `value` is differentiable.

@@ -13,6 +13,7 @@ from jaxtyping import Array
 from jaxspin import units as unit
 from jaxspin.engine import files
 from jaxspin.engine.deferred import defer_import
+from jaxspin.engine.record import Record
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import printable
 from jaxspin.engine.validate import as_path
@@ -46,7 +47,7 @@ class Components(TypedDict, total=False):
     magnetization: Label
 
 
-class ResponseSet(eqx.Module):
+class ResponseSet(Record):
     """Responses that belong together, by name.
 
     Each is an attribute and an item, `found.skew` is `found["skew"]`, and may be a set itself.
