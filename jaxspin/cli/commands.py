@@ -101,7 +101,8 @@ def scan(
             _save_response(response, numbers, job.record)
             axes = plot.scan(response, components=job.components)
             _save_figure(axes, picture, job.record)
-            _print_summary(response, job.points, seconds, (numbers, picture))
+            points = int(response.info.get("points", job.points))
+            _print_summary(response, points, seconds, (numbers, picture))
 
 
 @app.command()

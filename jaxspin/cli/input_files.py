@@ -15,6 +15,7 @@ radial = 192
 polar = 96
 azimuthal = 8
 # or type = "PointSet" and file = "points.txt": a line of coordinates and weight for each point
+# rtol = 1e-3                          # refined to it, as by `Adaptive`; also atol, max_points
 # operations = ["inversion", "rotation 3 z", "mirror x with time reversal"]   # as of `Symmetric`
 # or operations = "group m-3m1'": a magnetic point group, its axis of highest order along z
 
@@ -64,7 +65,7 @@ from jaxspin.engine.validate import check_integer, is_integer
 from jaxspin.integration.levels import Levels
 from jaxspin.interop import wannier90
 from jaxspin.meshes import mesh as meshes
-from jaxspin.meshes.mesh import Mesh
+from jaxspin.meshes.mesh import Adaptive, Mesh
 from jaxspin.meshes.path import Path as KPath
 from jaxspin.meshes.point_set import PointSet
 from jaxspin.models.base import Model
@@ -74,7 +75,7 @@ from jaxspin.responses.fermi_sea import RESPONSES, Listed
 from jaxspin.responses.response import Response
 from jaxspin.symmetry.groups import point_group, point_groups
 from jaxspin.symmetry.operations import INVERSION, TIME_REVERSAL, Operation, mirror, rotation
-from jaxspin.symmetry.symmetric import Symmetric
+from jaxspin.symmetry.symmetric import AnyMesh, Symmetric
 
 #: The built-in examples, by name.
 EXAMPLES = {
@@ -136,8 +137,8 @@ class Job:
     """A scan that is ready to run."""
 
     model: Model
-    mesh: Mesh | Symmetric
-    #: Number of k-points of the mesh.
+    mesh: AnyMesh
+    #: Number of k-points of the mesh; the most that an `Adaptive` takes.
     points: int
     levels: Levels
     #: The function of jaxspin to call.
@@ -204,7 +205,7 @@ def prepare_scan(source: Source) -> Job:
     return Job(
         model=model,
         mesh=mesh,
-        points=_rename_errors("mesh", lambda: _reduce_mesh(mesh, model).size),
+        points=_rename_errors("mesh", lambda: _count_points(mesh, model)),
         levels=_read_levels(_require_table(tables, "levels")),
         function=lambda *inputs, **keywords: listed.part(listed.function(*inputs, **keywords)),
         runs=runs,
@@ -348,11 +349,15 @@ def _own_models(module: ModuleType, path: FilePath) -> dict[str, type[Model]]:
     return found
 
 
-def _read_mesh(entries: Mapping[str, Any], folder: FilePath) -> Mesh | Symmetric:
-    """Mesh, reduced by the operations that the table names."""
+def _read_mesh(entries: Mapping[str, Any], folder: FilePath) -> AnyMesh:
+    """Mesh, refined to the tolerance and reduced by the operations that the table names."""
     rest = dict(entries)
     names = rest.pop("operations", None)
+    tolerance = {key: rest.pop(key) for key in _TOLERANCE if key in rest}
     whole = _read_whole_mesh(rest, folder)
+    if tolerance:
+        tolerance = {"rtol": 0.0, **tolerance}
+        whole = _rename_errors("mesh", lambda: Adaptive(whole, **tolerance))
     if names is None:
         return whole
     listed = names if isinstance(names, list) else [names]
@@ -360,9 +365,20 @@ def _read_mesh(entries: Mapping[str, Any], folder: FilePath) -> Mesh | Symmetric
     return _rename_errors("mesh", lambda: Symmetric(whole, operations))
 
 
-def _reduce_mesh(mesh: Mesh | Symmetric, model: Model) -> Mesh:
-    """The mesh that is summed."""
-    return mesh.folded(model.lattice) if isinstance(mesh, Symmetric) else mesh
+# Keys of a mesh that is refined: the arguments of `Adaptive`.
+_TOLERANCE = ("rtol", "atol", "max_points")
+
+
+def _count_points(mesh: AnyMesh, model: Model) -> int:
+    """The number of points that are summed, of an `Adaptive` at most."""
+    if isinstance(mesh, Adaptive):
+        return mesh.max_points
+    if not isinstance(mesh, Symmetric):
+        return mesh.size
+    if isinstance(mesh.mesh, Adaptive):
+        mesh.wedge(model.lattice)  # refuses what cannot be reduced
+        return mesh.mesh.max_points
+    return mesh.folded(model.lattice).size
 
 
 def _parse_operations(name: Any) -> tuple[Operation, ...]:

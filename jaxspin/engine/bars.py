@@ -77,6 +77,20 @@ def show_steps(label: str) -> Iterator[Callable[[int, float, float], None]]:
         yield report_step
 
 
+@contextmanager
+def show_rounds() -> Iterator[Callable[[int, float], None]]:
+    """Yield a function to call after each round of a refinement."""
+    console = Console(stderr=True)
+    with Progress(TextColumn("{task.description}"), console=console, transient=True) as line:
+        task = line.add_task("refining: compiling", total=None)
+
+        def report_round(points: int, error: float) -> None:
+            text = f"refining: {points:,} k-points, error {error:.3g} times the tolerance"
+            line.update(task, description=printable(text, sys.stderr))
+
+        yield report_round
+
+
 def _abbreviate_number(number: float) -> str:
     for unit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= unit:

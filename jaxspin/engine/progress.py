@@ -66,5 +66,20 @@ def count_steps(label: str, show: bool | None) -> Iterator[Callable[[int, float,
         yield report_step
 
 
+@contextmanager
+def count_rounds(show: bool | None) -> Iterator[Callable[[int, float], None]]:
+    """Yield a function to call after each round of a refinement: its k-points, and its error in
+    units of the tolerance.
+
+    Args:
+        show: True, False, or None for "only where standard error is a terminal".
+    """
+    if not _is_shown(show):
+        yield lambda points, error: None
+        return
+    with bars.show_rounds() as report_round:
+        yield report_round
+
+
 def _is_shown(show: bool | None) -> bool:
     return sys.stderr.isatty() if show is None else show

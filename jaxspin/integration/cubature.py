@@ -6,39 +6,22 @@ polynomials through the nodes, and the weights are integrated exactly between th
 energy passes mu. What is left to the other coordinates is continuous.
 """
 
-import itertools
-from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
-from numpy.polynomial import legendre, polynomial
 
 from jaxspin.band_structure.bands import Bands, solve_bands
 from jaxspin.band_structure.degeneracy import Degeneracy
 from jaxspin.engine.programs import program
-from jaxspin.engine.roots import newton_or_bisect
 from jaxspin.engine.xla import materialize
+from jaxspin.integration.cut_cells import NULL, ORDER, UNIT_NODES, UNIT_WIDTHS, CutCells
 from jaxspin.integration.levels import fermi
 from jaxspin.meshes.coordinates import Coordinates
 from jaxspin.models.base import Model
 from jaxspin.quantities.observable import Observable
-
-#: Nodes of a cell along each axis. Odd, so that the null rule below is even and sees the part of
-#: an integrand that the integral over the cell sees.
-ORDER = 5
-
-_X, _W = legendre.leggauss(ORDER)  # on [-1, 1]; the weights add to 2
-_NODES, _WIDTHS = (_X + 1) / 2, _W / 2
-#: Nodes of a cell along each axis, in units of its width.
-UNIT_NODES = _NODES
-# The null rule: zero for polynomials below degree ORDER - 1, and of the same 2-norm as the rule.
-_NULL = _WIDTHS * legendre.legval(_X, np.eye(ORDER)[-1])
-_NULL *= np.linalg.norm(_WIDTHS) / np.linalg.norm(_NULL)
 
 
 class Boxes(eqx.Module):
@@ -118,7 +101,8 @@ def integrals(job: CellSum, boxes: Boxes) -> Integrals:
     stretch, towards = _stretch_energies(boxes, nodes, axes, job.infinite)
     bands = _deactivate_settled(bands, energies, job.occupations, stretch)
     weights = job.observable(bands)
-    filling = _Filling(energies, bands.degenerate, weight, ratios, stretch, towards)
+    turned = boxes.turn >= 0
+    filling = _Filling(energies, bands.degenerate, weight, ratios, stretch, turned, towards)
     value, cut = _sum_levels(weights.sea, filling, job.occupations, derivative=False)
     if weights.surface is not None:
         more, cut = _sum_levels(weights.surface, filling, job.occupations, derivative=True)
@@ -129,7 +113,7 @@ def integrals(job: CellSum, boxes: Boxes) -> Integrals:
 def _choose_rules(boxes: Boxes):
     """Nodes, widths and null rule on the unit interval for each axis and cell, (B or 1, q)."""
     axes = boxes.lower.shape[1]
-    nodes, widths, null = ([jnp.asarray(x)[None]] * axes for x in (_NODES, _WIDTHS, _NULL))
+    nodes, widths, null = ([jnp.asarray(x)[None]] * axes for x in (UNIT_NODES, UNIT_WIDTHS, NULL))
     nodes, widths, null = list(nodes), list(widths), list(null)
     turned = boxes.turn[:, None] >= 0
     uniform = (jnp.arange(ORDER) + boxes.turn[:, None]) / ORDER
@@ -189,6 +173,8 @@ class _Filling(NamedTuple):
     ratios: Float[Array, "rule B node"]
     #: As `_stretch_energies` gives them.
     stretch: Float[Array, "B node"]
+    #: Whether the last axis of a cell spans the full turn.
+    turned: Bool[Array, " B"]
     towards: tuple[Float[Array, " B"], Float[Array, " B"]] | None
 
 
@@ -199,7 +185,8 @@ def _sum_levels(tensor, filling: _Filling, occupations: Occupations, *, derivati
     tensor = tensor.reshape(-1, n, cells * number)
     parts = []
     if occupations.cold:
-        parts.append(_fill_cold(filling, occupations.mu, derivative))
+        cuts = CutCells(len(ratios) - 1, derivative, filling.turned, filling.towards)
+        parts.append(_fill_cold(filling, cuts, occupations.mu))
         # Members of a degenerate group share their occupation, and only their sum is the same in
         # every basis: a polynomial goes through the mean.
         mean = filling.degenerate / jnp.sum(filling.degenerate, axis=0)
@@ -225,167 +212,33 @@ def _weigh_occupations(occupied, weight):
     return occupied * weight
 
 
-def _fill_cold(filling: _Filling, mu, derivative: bool):
+def _fill_cold(filling: _Filling, cuts: CutCells, mu):
     """T = 0: what each node stands for in every rule, relative to its weight, (rule, e, n, B, q).
 
-    A null rule sees the weights alone: the step itself is integrated exactly. What the first axis
-    has to fear besides is that energies are not polynomials: the step moves when their highest
-    coefficient is dropped. What the others have to fear is a Fermi surface that enters a cell by
-    less than its outermost line of nodes.
+    A null rule sees the weights of the filled part alone: the step itself is integrated where the
+    energies, as polynomials, have it. What it has to fear is that energies are none: the step moves
+    when their highest coefficient is dropped.
     """
-    ratios, towards = filling.ratios, filling.towards
     g = (filling.energies - mu[:, None, None, None]) * filling.stretch  # (e, n, B, node)
-    low, high = _bound_values(g)
-    crossed = (low < 0) & (high > 0)
+    bands = g.reshape(-1, *g.shape[2:])
 
     def fill_whole(g):
-        filled = jnp.where(derivative, 0.0, jnp.where(g < 0, 1.0, 0.0))
-        return filled, jnp.zeros_like(g), jnp.zeros((axes - 1, *g.shape))
+        filled = jnp.where(cuts.derivative, 0.0, jnp.where(g < 0, 1.0, 0.0))
+        return jnp.stack([filled, *[jnp.zeros_like(g)] * cuts.axes])
 
-    def by_line(g):
-        lines = jnp.moveaxis(g.reshape(*g.shape[:-1], ORDER, -1), -2, 0)  # (q, e, n, B, line)
-        exact = _fill_line(lines, derivative, towards)
-        lowered = _fill_line(jnp.einsum("ij,j...->i...", _LOWERED, lines), derivative, towards)
-        back = lambda x: jnp.moveaxis(x, 0, -2).reshape(g.shape)  # noqa: E731
-        moved = back(exact - jnp.einsum("ij,i...->j...", _LOWERED_T, lowered))
-        missed = [_estimate_missed(g, i, axes) for i in range(1, axes)]
-        return back(exact), moved, jnp.stack(missed) if missed else jnp.zeros((0, *g.shape))
+    def fill_band(g):
+        low, high = _bound_values(g)
+        return jax.lax.cond(jnp.any((low < 0) & (high > 0)), lambda g: cuts.fill(g), fill_whole, g)
 
-    axes = ratios.shape[0] - 1
-    filled, moved, missed = jax.lax.cond(jnp.any(crossed), by_line, fill_whole, g)
-    if derivative:
-        first = moved
-    else:
-        lines = filled.reshape(*filled.shape[:-1], ORDER, -1)
-        mean = jnp.einsum("i,...ij->...j", _WIDTHS, lines)
-        mean = jnp.broadcast_to(mean[..., None, :], lines.shape).reshape(filled.shape)
-        first = moved + ratios[1] * mean
-    # (The null rule of a full turn is zero, and it has no sides.)
-    others = [
-        ratios[i] * filled + jnp.where(ratios[i] == 0, 0, missed[i - 2])
-        for i in range(2, ratios.shape[0])
-    ]
-    return jnp.stack([filled, first, *others])
+    filled = jax.lax.map(fill_band, bands)
+    filled = jnp.moveaxis(filled, 1, 0).reshape(-1, *g.shape)
+    means = jnp.stack([_mean_along(filled[0], i, cuts.axes) for i in range(cuts.axes)])
+    changes = filled[1:] + filling.ratios[1:, None, None] * means
+    return jnp.concatenate([filled[:1], changes])
 
 
-def _estimate_missed(g, axis, axes):
-    """Estimate of the occupied area between a cell face and its nearest line of nodes.
-
-    Where a line of nodes along the first axis has no level in it but the line in the side has, the
-    area between the level and the side, the level taken to be straight between the two lines; for
-    the nodes of the outermost lines, relative to their weight.
-    """
-    shape = g.shape[:3]
-    box = jnp.moveaxis(g.reshape(*shape, *[ORDER] * axes), 3 + axis, 3)
-    extend = lambda x: jnp.einsum("ij,enbj...->ienb...", _WITH_ENDS, x)  # noqa: E731
-    result = jnp.zeros_like(box)
-    for end, extrapolated in ((0, _SIDES[0]), (-1, _SIDES[1])):
-        side = extend(jnp.einsum("j,enbj...->enb...", extrapolated, box))
-        line = extend(box[:, :, :, end])
-        uniform = jnp.all(line < 0, axis=0) | jnp.all(line >= 0, axis=0)
-        other = (side < 0) != (line < 0)
-        depth = jnp.where(other, jnp.abs(side) / (jnp.abs(side) + jnp.abs(line) + _TINY), 0)
-        part = jnp.where(uniform, jnp.einsum("i,i...->...", _AREA, depth), 0)
-        result = result.at[:, :, :, end].set(part[:, :, :, None] * (_NODES[0] / _WIDTHS[0]))
-    return jnp.moveaxis(result, 3, 3 + axis).reshape(g.shape)
-
-
-# --- polynomials through the nodes of a line, y in [-1, 1] ----------------------------------------
-
-_VANDERMONDE = polynomial.polyvander(_X, ORDER - 1)
-_COEFFICIENTS = np.linalg.inv(_VANDERMONDE)  # values at the nodes -> coefficients of powers
-# Values at the nodes with the highest Legendre coefficient dropped, and what that does to the
-# weights of the nodes: a rule exact for the lowered polynomials.
-_TOP = legendre.legval(_X, np.eye(ORDER)[-1])
-_LOWERED = np.eye(ORDER) - np.outer(_TOP, _TOP * _W) / np.sum(_W * _TOP**2)
-_LOWERED_T = _W[:, None] * _LOWERED / _W[None, :]  # acts on weights relative to those of Gauss
-# Values at the nodes -> at the two ends, and at nodes and ends.
-_SIDES = polynomial.polyvander([-1.0, 1.0], ORDER - 1) @ _COEFFICIENTS
-_WITH_ENDS = np.concatenate([np.eye(ORDER), _SIDES])
-_AREA = np.concatenate([_WIDTHS, [_NODES[0] / 2] * 2])
-_TINY = 1e-30
-_PIECES = ORDER
-_EDGES = np.linspace(-1, 1, _PIECES + 1)
-_POWERS = ORDER + 1
-# Coefficients of powers of the antiderivatives of the Lagrange polynomials, (q, power).
-_PRIMITIVES = np.array([polynomial.polyint(c) for c in _COEFFICIENTS.T])
-_NEWTON = 6
-_SLACK = 1e-9  # a converged step may leave its bracket by a rounding error
-
-
-def _fill_line(g: Float[Array, "q *s"], derivative: bool, towards) -> Float[Array, "q *s"]:
-    """∫ θ(-g) ℓ_j dy over [-1, 1] for the polynomial g through the values, divided by the weight
-    of node j; or the integral of -δ(energy - mu) ℓ_j."""
-    c = list(jnp.einsum("pj,j...->p...", _COEFFICIENTS, g))
-    edges = [jnp.full_like(c[0], y) for y in _EDGES]
-    turns = [_find_turn(c, a, b) for a, b in itertools.pairwise(edges)]
-    points = [edges[0]]
-    for turn, edge in zip(turns, edges[1:], strict=True):
-        points += [turn, edge]
-    inside = [_evaluate_polynomial(c, y)[0] < 0 for y in points]
-    if towards is not None:  # beyond the last node before infinity no energy passes a level
-        last = g[-1] < 0
-        outer = (towards[0] + towards[1] < 1e-12)[:, None]
-        pairs = zip(points, inside, strict=True)
-        inside = [jnp.where(outer & (y > _X[-1]), last, below) for y, below in pairs]
-    moments = [jnp.zeros_like(c[0]) for _ in range(_POWERS)]
-
-    # Between two points the polynomial is monotonic.
-    def add_powers(moments, y, factor):
-        power, result = factor, []
-        for moment in moments:
-            result.append(moment + power)
-            power = power * y
-        return result
-
-    def add_piece(moments, ends):
-        left, right, first, last = ends
-        root = _find_root(c, left, right, first)
-        crossing = first != last
-        if derivative:
-            slope = jnp.abs(_evaluate_polynomial(c, root)[1])
-            factor = jnp.where(
-                crossing, -_stretch_at(towards, root) / jnp.where(crossing, slope, 1), 0
-            )
-        else:
-            factor = jnp.where(crossing, jnp.where(first, 1.0, -1.0), 0.0)
-        return add_powers(moments, root, factor), None
-
-    ends = [jnp.stack(x) for x in (points[:-1], points[1:], inside[:-1], inside[1:])]
-    moments, _ = jax.lax.scan(add_piece, moments, tuple(ends))
-    if derivative:
-        coefficients = jnp.asarray(_COEFFICIENTS.T)
-    else:
-        moments = add_powers(moments, 1.0, jnp.where(inside[-1], 1.0, 0.0))
-        moments = add_powers(moments, -1.0, jnp.where(inside[0], -1.0, 0.0))
-        coefficients = jnp.asarray(_PRIMITIVES)
-    used = jnp.stack(moments[: coefficients.shape[1]])
-    return jnp.einsum("jp,p...->j...", coefficients / _W[:, None], used)
-
-
-def _stretch_at(towards, y):
-    """Factor of `_stretch_energies` at y of each cell; y is (*s, B, line)."""
-    return 1.0 if towards is None else (towards[0][:, None] + towards[1][:, None] * y) ** 2
-
-
-def _evaluate_polynomial(c: Sequence[Array], y: Array) -> tuple[Array, Array]:
-    """Value and slope."""
-    value, slope = c[-1], jnp.zeros_like(c[-1])
-    for coefficient in c[-2::-1]:
-        slope = slope * y + value
-        value = value * y + coefficient
-    return value, slope
-
-
-def _find_turn(c, a, b):
-    """Extremum of the polynomial in [a, b]; the middle where there is none."""
-    slopes = [p * c[p] for p in range(1, len(c))]
-    rising, falling = _evaluate_polynomial(slopes, a)[0] > 0, _evaluate_polynomial(slopes, b)[0] > 0
-    return jnp.where(rising != falling, _find_root(slopes, a, b, ~rising), (a + b) / 2)
-
-
-def _find_root(c, left, right, rising: Bool[Array, "..."]):
-    """Zero of the polynomial in [left, right]; `rising` where it is negative at the left."""
-    refine = partial(newton_or_bisect, partial(_evaluate_polynomial, c), rising, slack=_SLACK)
-    start = (left + right) / 2, left, right
-    return jax.lax.scan(lambda x, _: (refine(x), None), start, None, length=_NEWTON)[0][0]
+def _mean_along(filled: Float[Array, "e n B node"], axis: int, axes: int):
+    """The mean of each line of nodes along an axis, at its nodes."""
+    box = filled.reshape(*filled.shape[:3], *[ORDER] * axes)
+    mean = jnp.tensordot(box, UNIT_WIDTHS, (3 + axis, 0))
+    return jnp.broadcast_to(jnp.expand_dims(mean, 3 + axis), box.shape).reshape(filled.shape)

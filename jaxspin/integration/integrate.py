@@ -58,6 +58,7 @@ from jaxspin.integration.error_estimates import (
 from jaxspin.integration.integrand import describe_code, describe_values, integrand_code
 from jaxspin.integration.occupation_sums import pad_levels, scans
 from jaxspin.integration.problem import Problem, Run
+from jaxspin.integration.rounds import follow_rounds
 from jaxspin.integration.sum_derivatives import Task, differentiate_sum
 from jaxspin.integration.symmetry_checks import has_symmetry
 from jaxspin.integration.tile_sum import TileSum, add_tiles
@@ -65,7 +66,7 @@ from jaxspin.integration.tiles import Layout, lay_out, tables_of_rules
 from jaxspin.meshes.mesh import Adaptive, Mesh
 from jaxspin.quantities.combine import Averaged, Differentiated
 from jaxspin.quantities.observable import Weights
-from jaxspin.symmetry.symmetric import Symmetric
+from jaxspin.symmetry.symmetric import Symmetric, fixed_mesh
 from jaxspin.symmetry.tensors import average_components, mean_over_group
 from jaxspin.symmetry.wedge import Wedge, whole_cube
 
@@ -183,11 +184,10 @@ def _estimate_errors(
 
 
 def _sum_refined(problem: Problem, run: Run) -> Sums:
-    if run.checkpoint is not None:
-        raise ValueError("Argument `checkpoint` must be None for an Adaptive mesh.")
     require_known(problem)
     problem, wedge = _reduce_domain(problem)
-    value, error, splitting, refinement = refine(problem, wedge)
+    with follow_rounds(run, partial(_describe_refinement, problem, wedge)) as rounds:
+        value, error, splitting, refinement = refine(problem, wedge, rounds)
     weights, shape = problem.weights, problem.levels.shape
     value, error = (weights.complete(jnp.asarray(x).reshape(*shape, -1)) for x in (value, error))
     return Sums(value, jnp.abs(error), jnp.asarray(splitting), refinement=refinement)
@@ -206,6 +206,19 @@ def _reduce_domain(problem: Problem) -> tuple[Problem, Wedge]:
 
 def _describe_run(problem: Problem, layout: Layout) -> dict[str, str]:
     """Description of a run, in which a checkpoint and other processes must agree."""
+    return {
+        **_describe_problem(problem),
+        "tile": " x ".join(map(str, layout.box)),
+        "tiles in a segment": str(layout.segment),
+    }
+
+
+def _describe_refinement(problem: Problem, wedge: Wedge) -> dict[str, str]:
+    """The same of a refinement; the wedge follows from a symmetric mesh."""
+    return {**_describe_problem(problem), "part of the domain": f"{wedge.lower}, {wedge.width}"}
+
+
+def _describe_problem(problem: Problem) -> dict[str, str]:
     observable, model, mesh = problem.observable, problem.model, problem.mesh
     levels, degeneracy = problem.levels, problem.degeneracy
     return {
@@ -213,10 +226,8 @@ def _describe_run(problem: Problem, layout: Layout) -> dict[str, str]:
         **describe(
             quantity=observable, model=model, mesh=mesh, levels=levels, degeneracy=degeneracy
         ),
-        **describe_code(observable, model, mesh, degeneracy),
+        **describe_code(observable, model, fixed_mesh(mesh), degeneracy),
         **describe_values(observable, model),
-        "tile": " x ".join(map(str, layout.box)),
-        "tiles in a segment": str(layout.segment),
     }
 
 

@@ -290,6 +290,29 @@ def test_a_grid_reduced_by_a_point_group():
     assert job.points == 15
 
 
+def test_a_mesh_refined_to_a_tolerance():
+    lines = POINTS.replace("temperature = 300", "temperature = 0").splitlines()
+    first, last = lines.index("[mesh]"), lines.index("[levels]")
+    mesh = ["[mesh]", 'type = "Grid"', "shape = [8, 8]", "rtol = 1e-2", "max_points = 50000"]
+
+    def write(more):
+        text = "\n".join([*lines[:first], *mesh, *more, *lines[last:]])
+        Path("refined.toml").write_text(text, encoding="utf-8")
+
+    write(['operations = ["inversion"]'])
+    result = run("scan", "refined.toml")
+    assert result.exit_code == 0, result.output
+    points = int(js.load("refined.nc").info["points"])
+    assert points < 50000
+    assert f"{points:,} k-points" in result.output
+    for more, parts in (
+        (["atol = -1.0"], ("`atol`", "[mesh]", "-1.0")),
+        (['operations = ["rotation 4 z"]'], ("`operations`", "[mesh]", "coordinate")),
+    ):
+        write(more)
+        refused(run("scan", "refined.toml"), *parts)
+
+
 def test_bands():
     result = run("bands", tiny())
     assert result.exit_code == 0, result.output
