@@ -84,6 +84,7 @@ from jaxspin.responses.at_k import (
     quantum_metric as quantum_metric,
     spin_berry_curvature as spin_berry_curvature,
 )
+from jaxspin.responses.converge import Convergence as Convergence, converge as converge
 from jaxspin.responses.fermi_energy import fermi_energy as fermi_energy
 from jaxspin.responses.fermi_sea import (
     anomalous_hall as anomalous_hall,

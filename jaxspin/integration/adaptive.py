@@ -103,7 +103,8 @@ def refine(problem: Problem, wedge: Wedge, rounds: Rounds) -> Refined:
     cells = _to_tolerance(cells, adaptive, evaluate)
     search = GapSearch(observable, model, adaptive.mesh, levels, degeneracy, wedge=wedge)
     cells, near, resolved = _resolve_gaps(search, cells, adaptive, evaluate)
-    value, error, tolerance = (x[evaluate.order] for x in _sum_cells(cells, adaptive))
+    sums = _sum_cells(cells, adaptive, evaluate.cold)
+    value, error, tolerance = (x[evaluate.order] for x in sums)
     merged = np.zeros((1, 1, 1)) if near is None else search.content_of_groups(near)
     hidden = np.sum(merged, axis=0)
     converged = resolved and bool(np.all((error <= tolerance) & (hidden <= tolerance / 2)))
@@ -129,7 +130,7 @@ def _resolve_gaps(search: GapSearch, cells: "_Cells", adaptive: Adaptive, evalua
     if search.observable.smooth or not np.all(np.isfinite(cells.value)):
         return cells, None, True
     near, resolved = search.find(), True
-    while resolved and _is_reached(cells, adaptive):
+    while resolved and _is_reached(cells, adaptive, evaluate):
         left = (adaptive.max_points - evaluate.points) // evaluate.nodes
         chosen, boxes = grade(search, near, cells.boxes, left)
         if not len(chosen):
@@ -141,14 +142,14 @@ def _resolve_gaps(search: GapSearch, cells: "_Cells", adaptive: Adaptive, evalua
     return cells, near, resolved
 
 
-def _is_reached(cells: "_Cells", adaptive: Adaptive) -> bool:
-    _, error, tolerance = _sum_cells(cells, adaptive)
+def _is_reached(cells: "_Cells", adaptive: Adaptive, evaluate: "_Evaluate") -> bool:
+    _, error, tolerance = _sum_cells(cells, adaptive, evaluate.cold)
     return bool(np.all(error <= tolerance))
 
 
 def _to_tolerance(cells: "_Cells", adaptive: Adaptive, evaluate: "_Evaluate") -> "_Cells":
     """The cells, halved where their error is until the tolerance or the end of points is met."""
-    _, error, tolerance = _sum_cells(cells, adaptive)
+    _, error, tolerance = _sum_cells(cells, adaptive, evaluate.cold)
     while np.all(np.isfinite(error)) and np.any(error > tolerance):
         chosen, axes = _choose_worst(cells, np.any(error > tolerance, axis=1), tolerance)
         number = _count_affordable(
@@ -158,7 +159,7 @@ def _to_tolerance(cells: "_Cells", adaptive: Adaptive, evaluate: "_Evaluate") ->
         if number == 0:
             break
         cells = _halve_cells(cells, chosen, axes, evaluate)
-        _, error, tolerance = _sum_cells(cells, adaptive)
+        _, error, tolerance = _sum_cells(cells, adaptive, evaluate.cold)
         evaluate.end_round(cells, float(np.max(error / tolerance)))
     return cells
 
@@ -215,6 +216,8 @@ class _Evaluate:
         block = np.where(temperatures == 0, 0, np.cumsum(temperatures > 0) - 1 + cold)
         #: Where the levels of a result are among those that are summed.
         self.order = (block[:, None] * levels.mu.size + np.arange(levels.mu.size)).ravel()
+        #: Which of the levels that are summed are of T = 0.
+        self.cold = np.arange(occupations.number) < cold * levels.mu.size
         self.nodes = ORDER**mesh.dimension
         self.points, self.splitting, self.wedge = 0, np.inf, wedge
         self.rounds: Rounds | None = None
@@ -307,9 +310,9 @@ def _judge_cells(boxes, value, null, worth, drift) -> _Cells:
     return _Cells(boxes.lower, boxes.width, boxes.turn, exact, value, error, drift, null, worth)
 
 
-def _sum_cells(cells: _Cells, adaptive: Adaptive):
+def _sum_cells(cells: _Cells, adaptive: Adaptive, cold: np.ndarray):
     """Value and error (level, component), and the tolerance of each level, (level, 1)."""
-    value, error = np.sum(cells.value, axis=0), _sum_errors(cells)
+    value, error = np.sum(cells.value, axis=0), _sum_errors(cells, cold)
     gross = np.max(np.sum(np.abs(cells.value), axis=0), axis=1)
     scale = np.maximum(np.max(np.abs(value), axis=1), _CANCELLED * gross)
     tolerance = np.maximum(adaptive.atol, adaptive.rtol * scale)
@@ -317,15 +320,17 @@ def _sum_cells(cells: _Cells, adaptive: Adaptive):
     return value, error, np.maximum(tolerance, _smallest_number(value))[:, None]
 
 
-def _sum_errors(cells: _Cells):
+def _sum_errors(cells: _Cells, cold: np.ndarray):
     """Error of the sum over the cells, (level, component).
 
-    The errors of cells have either sign, and add up in quadrature; what they have in common shows
-    in the sum of what the last halving of each of them changed.
+    At T = 0 the errors of cells have either sign, and add up in quadrature; what they have in
+    common shows in the sum of what the last halving of each of them changed. At T > 0 the few cells
+    that hold the error may all miss the same.
     """
     together = _TOGETHER * np.abs(np.sum(cells.drift, axis=0))
     random = _DEVIATIONS * np.sqrt(np.sum(cells.error**2, axis=0))
-    return np.minimum(np.sum(cells.error, axis=0), random + together)
+    plain = np.sum(cells.error, axis=0)
+    return np.where(cold[:, None], np.minimum(plain, random + together), plain)
 
 
 # Of 18 random metals (benchmarks/metals_tolerance.py, seeds 0 to 11), to 1e-2 and 1e-3, the true
@@ -383,7 +388,8 @@ def _halve_cells(cells: _Cells, chosen, axes, evaluate) -> _Cells:
     shrunk = null.max(axis=3) / np.maximum(before, _smallest_number(value))
     doubt = np.where(axes[family][:, :, None], np.clip(_SMOOTH * shrunk, 1.0, 1e6) ** 2, 1.0)
     worth = np.where(worth < 1, np.minimum(1.0, worth * doubt), worth)
-    worth = np.where(cut[:, None], np.maximum(worth, _CUT), worth)
+    least = np.where(evaluate.cold, _CUT, _CUT_WARM)
+    worth = np.where(cut[:, None], np.maximum(worth, least), worth)
     # Part of the change is kept, where the halves are not resolved exactly.
     size = null.max(axis=(1, 3))
     share = size / np.maximum(np.add.reduceat(size, start, axis=0)[family], _smallest_number(size))
@@ -396,11 +402,14 @@ def _halve_cells(cells: _Cells, chosen, axes, evaluate) -> _Cells:
 # it has shrunk to 1/16 (a smooth integrand: 1/32 at each halving); if not, it is worth more, up to
 # its whole. In a cell that a Fermi surface of T = 0 cuts it is worth at least a tenth: of the cells
 # of random metals the change by the next halving was below 0.4 of the null rules in 90 %, and below
-# a hundredth in half of them. A tenth of what a halving changed is always left over.
+# a hundredth in half of them. Of a thermal step too sharp for the nodes it is worth itself: nothing
+# is known of where between the nodes the step is. A tenth of what a halving changed is always left
+# over.
 _SAFETY = 2.0
 _WORTH = (1e-4, 10.0)
 _SMOOTH = 16.0
 _CUT = 0.1
+_CUT_WARM = 1.0
 _REMAINS = 0.1
 
 

@@ -66,7 +66,7 @@ class Integrals(eqx.Module):
     value: Float[Array, "B e c"]
     #: The null rule of each axis applied to the integrand.
     null: Float[Array, "B d e c"]
-    #: Whether a Fermi surface of T = 0 passes through the cell.
+    #: Whether a Fermi surface passes through the cell, of T = 0 or too sharp for its nodes.
     cut: Bool[Array, "B e"]
     #: Smallest splitting between two degenerate groups met, eV.
     splitting: Float[Array, ""]
@@ -196,15 +196,32 @@ def _sum_levels(tensor, filling: _Filling, occupations: Occupations, *, derivati
         f = fermi(energies, mu, occupations.thermal[i], derivative)
         parts.append(ratios[:, None, None] * f)
     occupied = jnp.concatenate(parts, axis=1)
-    whole = jnp.all(occupied[0] == occupied[0, ..., :1], axis=-1)
-    cut = ~jnp.all(whole & (occupied[0, ..., 0] % 1 == 0), axis=1).T
-    cut = cut & (jnp.arange(cut.shape[1]) < occupations.mu.size * occupations.cold)
+    cut = _find_cut_cells(occupied[0], energies, occupations)
     occupied = _weigh_occupations(occupied, filling.weight)  # (rule, e, n, B, q)
     rules, levels = occupied.shape[:2]
     left = jnp.moveaxis(occupied, 3, 0).reshape(cells, rules * levels, n * number)
     right = jnp.moveaxis(tensor.reshape(-1, n, cells, number), (2, 0), (0, 3))
     value = left @ right.reshape(cells, n * number, -1)
     return value.reshape(cells, rules, levels, -1), cut
+
+
+# A thermal step across a cell whose energies span more kT than this is no polynomial: five nodes
+# of a cell of 20 kT are 4 kT apart.
+_STEEP = 20.0
+
+
+def _find_cut_cells(occupied, energies, occupations: Occupations) -> Bool[Array, "B e"]:
+    """Cells through which a Fermi surface passes: of T = 0, or too sharp for the nodes."""
+    whole = jnp.all(occupied == occupied[..., :1], axis=-1)
+    cut = ~jnp.all(whole & (occupied[..., 0] % 1 == 0), axis=1)  # (e, B)
+    low, high = _bound_values(energies)
+    mu = occupations.mu[:, None, None]
+    passed = (low < mu) & (mu < high)  # (e, n, B)
+    parts = [cut[: occupations.mu.size]] if occupations.cold else []
+    for i in range(occupations.thermal.size):
+        steep = high - low > _STEEP * occupations.thermal[i]
+        parts.append(jnp.any(passed & steep, axis=1))
+    return jnp.concatenate(parts).T
 
 
 @materialize

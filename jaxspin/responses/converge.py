@@ -1,0 +1,245 @@
+"""Convergence of a response with its mesh: finer meshes until a tolerance is met."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jaxspin.engine.eager import evaluate_eagerly
+from jaxspin.engine.small_matrices import is_traced
+from jaxspin.engine.terminal import warn_user
+from jaxspin.engine.validate import check_integer, check_type, is_positive, shortened
+from jaxspin.integration.levels import Levels
+from jaxspin.meshes.mesh import Ball, Disk, Grid, Mesh, Plane, Space
+from jaxspin.models.base import Model
+from jaxspin.responses.response import Response
+from jaxspin.symmetry.symmetric import Symmetric, fixed_mesh
+
+
+class Convergence(eqx.Module):
+    """A response on meshes that grow, and what they say of its limit."""
+
+    #: The response on the finest mesh, or its limit where `order` is not None, with its error.
+    response: Response
+    #: The response on each mesh, in one unit.
+    steps: tuple[Response, ...]
+    #: Number of k-points of each mesh that the sum over all of the domain has.
+    points: tuple[int, ...] = eqx.field(static=True)
+    #: Power of the spacing by which the differences fall, where all meshes agree in it.
+    order: float | None = eqx.field(static=True)
+    tolerance: float = eqx.field(static=True)
+    converged: bool = eqx.field(static=True)
+
+    def __repr__(self) -> str:
+        met = "converged" if self.converged else "not converged"
+        rate = (
+            "no rate, the value is that of the finest mesh"
+            if self.order is None
+            else f"order {self.order:.2f} in the spacing, the value is extrapolated"
+        )
+        return (
+            f"Convergence of the {self.response.name}: {met} to {self.tolerance:g} with "
+            f"{len(self.steps)} meshes of {self.points[0]:,} to {self.points[-1]:,} points, "
+            f"error {self.relative_error:.2g} of the largest component; {rate}"
+        )
+
+    @property
+    def relative_error(self) -> float:
+        """The error in units of the largest component of its level, that of the worst level."""
+        return float(np.max(_relative(self.response.error, self.response)))
+
+
+@evaluate_eagerly()
+def converge(
+    function: Callable[..., Any],
+    model: Model,
+    mesh: Mesh | Symmetric,
+    levels: Levels,
+    *,
+    tolerance: float,
+    max_points: int = 2_000_000,
+    **keywords: Any,
+) -> Convergence:
+    """Compute a response on finer and finer meshes, until its error is below a tolerance.
+
+    The numbers of nodes along each axis are 1, 2, 3, 4, 6, 8, 12, ... times those of `mesh`, so
+    that every symmetry of the mesh is kept. The error is the larger of the estimate of the finest
+    mesh and its difference from the one before. Where five meshes or more show one order p, the
+    same to a tenth for the last four differences, which have one sign, the value is the limit
+
+        R = R_N + (R_N - R_M) / ((N/M)^p - 1),
+
+    N, M being nodes along an axis, and its error its distance from R_N, or what the last mesh
+    changed in it if that is more. A metal at T = 0 on a grid shows no order: its differences are
+    noise. `Adaptive` is for it.
+
+    Args:
+        function: a response, such as `js.spin_hall`, which is given `keywords` too.
+        mesh: the coarsest mesh: Grid, Disk, Ball, Plane, Space, or a Symmetric of one.
+        tolerance: relative to the largest component of each level.
+        max_points: no mesh has more points (before a reduction by symmetry).
+    Raises:
+        ValueError: a mesh that cannot grow, a tolerance that is not positive, numbers that are
+            traced, a function that gives several responses.
+
+    >>> import jaxspin as js
+    >>> model = js.models.QiWuZhang(A=1.0, m=-1.0)
+    >>> found = js.converge(js.anomalous_hall, model, js.Grid((6, 6)), js.Levels(0.0),
+    ...                     tolerance=1e-6)
+    >>> found.converged, found.points
+    (True, (36, 144, 324, 576))
+    """
+    _check_arguments(function, model, mesh, levels, tolerance)
+    check_integer("max_points", max_points, 1)
+    steps: list[Response] = []
+    sizes: list[int] = []
+    meshes = [_multiply_mesh(mesh, times) for times in _MULTIPLES]
+    allowed = [one for one in meshes if _count_nodes(one) <= max_points]
+    if not allowed:
+        raise ValueError(
+            f"Argument `max_points` must be at least the {_count_nodes(mesh):,} points of `mesh`, "
+            f"but is {max_points}."
+        )
+    limit = None
+    for one in allowed:
+        steps.append(_compute(function, model, one, levels, keywords))
+        sizes.append(_count_nodes(one))
+        limit = _find_limit(steps, _MULTIPLES[: len(steps)], tolerance)
+        if limit[2]:
+            break
+    assert limit is not None  # for the type checker: one mesh is allowed
+    found = Convergence(limit[0], tuple(steps), tuple(sizes), limit[1], tolerance, limit[2])
+    if not found.converged:
+        warn_user(
+            f"The tolerance {tolerance:g} was not met with {sizes[-1]:,} points, of at most "
+            f"{max_points:,}: the error is {found.relative_error:.2g}. A larger `max_points` or a "
+            "positive temperature helps, or Adaptive(mesh, rtol)."
+        )
+    return found
+
+
+_MULTIPLES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+# Orders of the last differences that agree to this part are one order.
+_ALIKE = 0.1
+_COUNTS = ("shape", "radial", "polar", "angular", "azimuthal")
+
+
+def _check_arguments(function, model, mesh, levels, tolerance) -> None:
+    if not callable(function):
+        raise ValueError(
+            "Argument `function` must be a response such as js.spin_hall, but is "
+            f"{shortened(function)}."
+        )
+    inside = mesh.mesh if isinstance(mesh, Symmetric) else mesh
+    growing = Grid | Disk | Ball | Plane | Space
+    wanted = "a mesh (Grid, Disk, Ball, Plane, Space or a Symmetric of one)"
+    check_type("mesh", inside, growing, wanted, "Adaptive(mesh, rtol) has a tolerance of its own.")
+    if is_traced(model, mesh, levels):
+        raise ValueError(
+            "Argument `mesh` must be a fixed mesh inside jit, grad and vmap, but grows here with "
+            "numbers that are not known there. Call converge outside, and differentiate on the "
+            "mesh that it finds."
+        )
+    if not is_positive(tolerance):
+        raise ValueError(
+            f"Argument `tolerance` must be a positive number, but is {shortened(tolerance)}."
+        )
+
+
+def _multiply_mesh(mesh: Any, times: int) -> Any:
+    """The mesh with so many times as many nodes along each axis."""
+    if isinstance(mesh, Symmetric):
+        return Symmetric(_multiply_mesh(mesh.mesh, times), mesh.operations)
+    if isinstance(mesh, Grid):
+        return Grid([times * n for n in mesh.shape], mesh.shift)
+    names = {field.name for field in dataclasses.fields(mesh)} & set(_COUNTS)
+    return dataclasses.replace(mesh, **{name: times * getattr(mesh, name) for name in names})
+
+
+def _count_nodes(mesh: Any) -> int:
+    return fixed_mesh(mesh).size
+
+
+def _compute(function, model, mesh, levels, keywords) -> Response:
+    response = function(model, mesh, levels, **keywords)
+    check_type(
+        "function", response, Response, "one that returns a single Response", "Choose a component."
+    )
+    return response
+
+
+def _find_limit(
+    steps: Sequence[Response], times: Sequence[int], tolerance: float
+) -> tuple[Response, float | None, bool]:
+    """The response that the meshes say, the order they show, and whether it meets the tolerance."""
+    last = steps[-1]
+    values = [np.asarray(step.value) for step in steps]
+    if len(steps) == 1:
+        return last, None, False
+    change = np.abs(values[-1] - values[-2])
+    error = np.maximum(np.asarray(last.error), np.max(change, axis=_of_level(last), keepdims=True))
+    plain = last.replace(error=jnp.asarray(np.broadcast_to(error, values[-1].shape)))
+    if np.max(_relative(plain.error, last)) <= tolerance:
+        return plain, None, True
+    order = _find_order(values, times)
+    if order is None:
+        return plain, None, False
+    limits = [
+        b + (b - a) / ((n / m) ** order - 1)
+        for (a, b), (m, n) in zip(
+            zip(values[-3:-1], values[-2:], strict=True),
+            zip(times[-3:-1], times[-2:], strict=True),
+            strict=True,
+        )
+    ]
+    error = np.maximum(np.abs(limits[1] - values[-1]), np.abs(limits[1] - limits[0]))
+    error = np.broadcast_to(np.max(error, axis=_of_level(last), keepdims=True), error.shape)
+    found = last.replace(value=jnp.asarray(limits[1]), error=jnp.asarray(error))
+    return found, order, bool(np.max(_relative(found.error, found)) <= tolerance)
+
+
+def _find_order(values: Sequence[Float[np.ndarray, "..."]], times: Sequence[int]) -> float | None:
+    """The power of the spacing by which the last four differences fall; None if not one."""
+    if len(values) < 5:
+        return None
+    changes = [b - a for a, b in zip(values[-5:-1], values[-4:], strict=True)]
+    worst = np.unravel_index(int(np.argmax(np.abs(changes[-1]))), changes[-1].shape)
+    some = np.array([change[worst] for change in changes])
+    if np.any(some == 0) or np.ptp(np.sign(some)) != 0:
+        return None
+    last = times[-5:]
+    found = [_solve_order(some[i] / some[i + 1], last[i : i + 3]) for i in range(3)]
+    orders = [order for order in found if order is not None]
+    if len(orders) < 3 or np.ptp(orders) > _ALIKE * orders[-1]:
+        return None
+    return orders[-1]
+
+
+def _solve_order(ratio: float, times: Sequence[int]) -> float | None:
+    """p of (m^-p - n^-p)/(n^-p - o^-p) = ratio for three meshes m < n < o, by bisection."""
+    m, n, o = times[:3]
+    excess = lambda p: (m**-p - n**-p) / (n**-p - o**-p) - ratio  # noqa: E731
+    low, high = 0.05, 40.0
+    if excess(low) > 0 or excess(high) < 0:
+        return None
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) < 0 else (low, middle)
+    return (low + high) / 2
+
+
+def _of_level(response: Response) -> tuple[int, ...]:
+    """The axes of the components, behind those of the levels."""
+    return tuple(range(len(response.levels.shape), response.value.ndim))
+
+
+def _relative(error, response: Response) -> np.ndarray:
+    """The error in units of the largest component of its level."""
+    axes = _of_level(response)
+    size = np.max(np.abs(np.asarray(response.value)), axis=axes, keepdims=True)
+    tiny = np.finfo(size.dtype).tiny
+    return np.asarray(error) / np.maximum(size, tiny)
