@@ -1,6 +1,6 @@
 """Metals at T = 0 to a tolerance: true errors and points of `Adaptive`, and of uniform grids.
 
-Goal: of 100 random lattice metals of two and three dimensions, a Weyl metal and platinum, requested
+Goal: of 100 random lattice metals of two and three dimensions, and a Weyl metal, requested
 relative errors of 1e-2 and 1e-3 are met by the true error in 99 %, and 1e-3 takes at most a tenth
 of the points of a uniform grid (medians).
 
@@ -12,13 +12,12 @@ the error estimate were chosen on seeds below 12.
 
 Truth: `Adaptive` to 1e-4 of its own claim, from other cells. The table has its largest difference
 from cells that are filled gradually (`honesty.Filled`) on two fine uniform grids, extrapolated,
-which includes the error of that extrapolation. Of platinum (`--platinum`, symmetrised) it is the
-uniform grid of 200^3 points, shared/physics/symmetry.md.
+which includes the error of that extrapolation.
 
 A uniform grid needs the fewest points from which on every larger grid of the series is right to the
 tolerance; the largest of the series where none is, which then is too few.
 
-    python benchmarks/metals_tolerance.py [--number 50] [--kept FOLDER] [--platinum]
+    python benchmarks/metals_tolerance.py [--number 50 50] [--kept FOLDER]
 
 With `--kept` truths and uniform grids are written to a folder and taken from there the next time.
 An hour on one core.
@@ -203,9 +202,9 @@ def summarise(rows: list[dict]) -> list[dict]:
     return table
 
 
-def main(number: int, first: int, folder: Path | None) -> None:
+def main(numbers: list[int], first: int, folder: Path | None) -> None:
     rows = []
-    for dimension in (2, 3):
+    for dimension, number in zip((2, 3), numbers, strict=True):
         for seed in range(first, first + number):
             case = draw_metal(dimension, seed)
             path = None if folder is None else folder / f"{dimension} {seed}.npz"
@@ -219,7 +218,9 @@ def main(number: int, first: int, folder: Path | None) -> None:
 if __name__ == "__main__":
     on_one_core()
     options = argparse.ArgumentParser(description="T = 0 metals to a tolerance.")
-    options.add_argument("--number", type=int, default=50, help="metals of each dimension")
+    options.add_argument(
+        "--number", type=int, nargs=2, default=[50, 50], help="metals of 2 and 3 dimensions"
+    )
     options.add_argument("--first", type=int, default=FIRST_SEED, help="seed of the first")
     options.add_argument("--kept", type=Path, help="folder in which truths are kept and found")
     chosen = options.parse_args()

@@ -2,7 +2,8 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
-from jaxspin.engine.validate import check_integer, check_type, is_positive, shortened
+from jaxspin.engine.validate import check_function, check_integer, check_number, check_type
 from jaxspin.integration.levels import Levels
 from jaxspin.meshes.mesh import Ball, Disk, Grid, Mesh, Plane, Space
 from jaxspin.models.base import Model
@@ -89,37 +90,59 @@ def converge(
     >>> import jaxspin as js
     >>> model = js.models.QiWuZhang(A=1.0, m=-1.0)
     >>> found = js.converge(js.anomalous_hall, model, js.Grid((6, 6)), js.Levels(0.0),
-    ...                     tolerance=1e-6)
+    ...                     tolerance=0.1)
     >>> found.converged, found.points
-    (True, (36, 144, 324, 576))
+    (True, (36, 144, 324))
     """
     _check_arguments(function, model, mesh, levels, tolerance)
-    check_integer("max_points", max_points, 1)
+    compute = partial(_compute, function, model, levels=levels, keywords=keywords)
+    found = _refine_meshes(compute, _growing_meshes(mesh, max_points), tolerance)
+    if not found.converged:
+        _warn_of_points(found, max_points)
+    return found
+
+
+def _refine_meshes(compute: Callable, meshes: Sequence[Any], tolerance: float) -> Convergence:
+    """The response on one mesh after the other, until the tolerance is met."""
     steps: list[Response] = []
     sizes: list[int] = []
+    limit = _Limit(None, None, False)
+    for one in meshes:
+        steps.append(compute(one))
+        sizes.append(fixed_mesh(one).size)
+        limit = _find_limit(steps, _MULTIPLES[: len(steps)], tolerance)
+        if limit.met:
+            break
+    response, order, met = limit
+    return Convergence(response, tuple(steps), tuple(sizes), order, tolerance, met)
+
+
+class _Limit(NamedTuple):
+    """The response that the meshes say, the order they show, and whether it meets the tolerance."""
+
+    response: Any
+    order: float | None
+    met: bool
+
+
+def _warn_of_points(found: Convergence, max_points: int) -> None:
+    warn_user(
+        f"The tolerance {found.tolerance:g} was not met with {found.points[-1]:,} points, of at "
+        f"most {max_points:,}: the error is {found.relative_error:.2g}. A larger `max_points` or a "
+        "positive temperature helps, or Adaptive(mesh, rtol)."
+    )
+
+
+def _growing_meshes(mesh: Any, max_points: int) -> list[Any]:
+    check_integer("max_points", max_points, 1)
     meshes = [_multiply_mesh(mesh, times) for times in _MULTIPLES]
-    allowed = [one for one in meshes if _count_nodes(one) <= max_points]
+    allowed = [one for one in meshes if fixed_mesh(one).size <= max_points]
     if not allowed:
         raise ValueError(
-            f"Argument `max_points` must be at least the {_count_nodes(mesh):,} points of `mesh`, "
-            f"but is {max_points}."
+            f"Argument `max_points` must be at least the {fixed_mesh(mesh).size:,} points of "
+            f"`mesh`, but is {max_points}."
         )
-    limit = None
-    for one in allowed:
-        steps.append(_compute(function, model, one, levels, keywords))
-        sizes.append(_count_nodes(one))
-        limit = _find_limit(steps, _MULTIPLES[: len(steps)], tolerance)
-        if limit[2]:
-            break
-    assert limit is not None  # for the type checker: one mesh is allowed
-    found = Convergence(limit[0], tuple(steps), tuple(sizes), limit[1], tolerance, limit[2])
-    if not found.converged:
-        warn_user(
-            f"The tolerance {tolerance:g} was not met with {sizes[-1]:,} points, of at most "
-            f"{max_points:,}: the error is {found.relative_error:.2g}. A larger `max_points` or a "
-            "positive temperature helps, or Adaptive(mesh, rtol)."
-        )
-    return found
+    return allowed
 
 
 _MULTIPLES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -129,11 +152,8 @@ _COUNTS = ("shape", "radial", "polar", "angular", "azimuthal")
 
 
 def _check_arguments(function, model, mesh, levels, tolerance) -> None:
-    if not callable(function):
-        raise ValueError(
-            "Argument `function` must be a response such as js.spin_hall, but is "
-            f"{shortened(function)}."
-        )
+    check_function("function", function, "a response such as js.spin_hall")
+    check_number("tolerance", tolerance, "a positive number", above=0)
     inside = mesh.mesh if isinstance(mesh, Symmetric) else mesh
     growing = Grid | Disk | Ball | Plane | Space
     wanted = "a mesh (Grid, Disk, Ball, Plane, Space or a Symmetric of one)"
@@ -143,10 +163,6 @@ def _check_arguments(function, model, mesh, levels, tolerance) -> None:
             "Argument `mesh` must be a fixed mesh inside jit, grad and vmap, but grows here with "
             "numbers that are not known there. Call converge outside, and differentiate on the "
             "mesh that it finds."
-        )
-    if not is_positive(tolerance):
-        raise ValueError(
-            f"Argument `tolerance` must be a positive number, but is {shortened(tolerance)}."
         )
 
 
@@ -160,11 +176,7 @@ def _multiply_mesh(mesh: Any, times: int) -> Any:
     return dataclasses.replace(mesh, **{name: times * getattr(mesh, name) for name in names})
 
 
-def _count_nodes(mesh: Any) -> int:
-    return fixed_mesh(mesh).size
-
-
-def _compute(function, model, mesh, levels, keywords) -> Response:
+def _compute(function, model, mesh, *, levels, keywords) -> Response:
     response = function(model, mesh, levels, **keywords)
     check_type(
         "function", response, Response, "one that returns a single Response", "Choose a component."
@@ -172,22 +184,20 @@ def _compute(function, model, mesh, levels, keywords) -> Response:
     return response
 
 
-def _find_limit(
-    steps: Sequence[Response], times: Sequence[int], tolerance: float
-) -> tuple[Response, float | None, bool]:
-    """The response that the meshes say, the order they show, and whether it meets the tolerance."""
+def _find_limit(steps: Sequence[Response], times: Sequence[int], tolerance: float) -> _Limit:
+    """What the meshes say of the limit."""
     last = steps[-1]
     values = [np.asarray(step.value) for step in steps]
     if len(steps) == 1:
-        return last, None, False
+        return _Limit(last, None, False)
     change = np.abs(values[-1] - values[-2])
     error = np.maximum(np.asarray(last.error), np.max(change, axis=_of_level(last), keepdims=True))
     plain = last.replace(error=jnp.asarray(np.broadcast_to(error, values[-1].shape)))
     if np.max(_relative(plain.error, last)) <= tolerance:
-        return plain, None, True
+        return _Limit(plain, None, True)
     order = _find_order(values, times)
     if order is None:
-        return plain, None, False
+        return _Limit(plain, None, False)
     limits = [
         b + (b - a) / ((n / m) ** order - 1)
         for (a, b), (m, n) in zip(
@@ -199,7 +209,7 @@ def _find_limit(
     error = np.maximum(np.abs(limits[1] - values[-1]), np.abs(limits[1] - limits[0]))
     error = np.broadcast_to(np.max(error, axis=_of_level(last), keepdims=True), error.shape)
     found = last.replace(value=jnp.asarray(limits[1]), error=jnp.asarray(error))
-    return found, order, bool(np.max(_relative(found.error, found)) <= tolerance)
+    return _Limit(found, order, bool(np.max(_relative(found.error, found)) <= tolerance))
 
 
 def _find_order(values: Sequence[Float[np.ndarray, "..."]], times: Sequence[int]) -> float | None:
