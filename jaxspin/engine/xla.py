@@ -124,7 +124,7 @@ def map_in_batches(function: Callable, xs, most: int, loop: Callable = map_in_pi
     a smaller one, and round differently there.
     """
     number = len(jax.tree.leaves(xs)[0])
-    batches = -(-number // most)
+    batches = max(1, -(-number // most))
     size = -(-number // batches)
 
     def cut_batches(x):
@@ -132,7 +132,7 @@ def map_in_batches(function: Callable, xs, most: int, loop: Callable = map_in_pi
         return jnp.concatenate([x, rest]).reshape(batches, size, *x.shape[1:])
 
     results = loop(jax.vmap(function), jax.tree.map(cut_batches, xs))
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:number], results)
+    return jax.tree.map(lambda x: x.reshape(batches * size, *x.shape[2:])[:number], results)
 
 
 # XLA shares long results (found from 390 KB on), and where there is more than one operation a byte

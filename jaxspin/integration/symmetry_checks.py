@@ -51,7 +51,9 @@ def has_symmetry(
 ) -> Bool[Array, ""]:
     """Tell the same where the model or the mesh is traced: numbers are known in the program."""
     model = jax.tree.map(jax.lax.stop_gradient, model)
-    weights, place = (observable, tensors, degeneracy), _place_images(mesh, model.lattice)
+    with evaluate_eagerly():  # a lattice that depends on nothing traced stays known
+        place = _place_images(mesh, model.lattice)
+    weights = observable, tensors, degeneracy
     kept = [jnp.asarray(True)]
     for image in _compare_images(weights, model, mesh.operations, place):
         kept.append(jnp.all(image.energies <= image.allowed))

@@ -26,6 +26,12 @@ def test_batch_of_any_axes(most, axes):
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
+def test_empty_batch():
+    """As JAX has it: no members, and the shapes of theirs."""
+    assert jax.vmap(in_batches(jnp.sinh, 3))(jnp.ones((0, 2))).shape == (0, 2)
+    assert jax.vmap(jax.vmap(in_batches(jnp.sinh, 3)))(jnp.ones((4, 0, 2))).shape == (4, 0, 2)
+
+
 @pytest.mark.parametrize("outer", [(0, None), (None, 0), (0, 0)])
 def test_batch_of_batches(outer):
     """Whose members are counted together: at most 4 of 21 at once."""

@@ -313,6 +313,23 @@ def test_traced_model_without_the_operation_is_nan():
         value(0.1)
 
 
+def test_traced_model_whose_lattice_is_known():
+    """All operations of the group: the lattice is known though the parameters are not."""
+    group = js.symmetry.find(QWZ).group
+    mesh = Symmetric(js.Grid((8, 8)), group)
+
+    def hall(mass, mesh):
+        model = js.models.QiWuZhang(A=1.0, m=mass)
+        response = js.anomalous_hall(model, mesh, js.Levels(0.5, 300.0), progress=False)
+        return response.component(flow="y", field="x").value[0]
+
+    masses = jnp.array([-1.0, -0.8])
+    reduced, whole = (jax.jit(jax.vmap(lambda m, mesh=x: hall(m, mesh))) for x in (mesh, mesh.mesh))
+    np.testing.assert_allclose(reduced(masses), whole(masses), rtol=1e-10)
+    slopes = [jax.grad(hall)(masses[0], x) for x in (mesh, mesh.mesh)]
+    np.testing.assert_allclose(*slopes, rtol=1e-8)
+
+
 def test_traced_mesh_with_a_false_operation_is_nan():
     def hall(cutoff, operation):
         mesh = Symmetric(js.Disk(cutoff, 4, 8), operation)
