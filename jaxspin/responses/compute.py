@@ -121,7 +121,8 @@ def _origin_of_error(sums: Sums) -> dict[str, Any]:
 
 def _as_numbers(info: dict[str, Any]) -> dict[str, Array]:
     """The entries of `info` as arrays, without a compiled program."""
-    return on_device({name: as_arrays(value)[1][0] for name, value in info.items()})
+    numbers = on_device([as_arrays(value)[1][0] for value in info.values()])
+    return dict(zip(info, numbers, strict=True))
 
 
 def _check_components(problem: Problem) -> None:
