@@ -21,11 +21,12 @@ def as_on_gpu():
     return mock.patch.object(jax, "default_backend", return_value="gpu")
 
 
-def capture_sum(call: Callable[[], Any]) -> tuple[Callable, tuple]:
-    """The loop over the tiles of a mesh that a call runs, and its arguments."""
+def capture_program(call: Callable[[], Any], name: str = "add_tiles") -> tuple[Callable, tuple]:
+    """A program that a call runs, the loop over the tiles of a mesh if none is named, and its
+    arguments."""
 
     def run(program, *arguments, code=None):
-        if program.__name__ != "add_tiles":
+        if program.__name__ != name:
             return original(program, *arguments, code=code)
         raise Found(program.__wrapped__, arguments)
 
@@ -35,7 +36,7 @@ def capture_sum(call: Callable[[], Any]) -> tuple[Callable, tuple]:
             call()
         except Found as found:
             return found.args
-    raise ValueError("The call runs no loop over the tiles of a mesh.")
+    raise ValueError(f"The call runs no program {name}.")
 
 
 def split_arrays(function: Callable, arguments: tuple) -> tuple[Callable, Any]:

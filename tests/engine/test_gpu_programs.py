@@ -15,7 +15,7 @@ from jaxspin.engine import tile_sizes
 from jaxspin.engine.refusals import refuse_if
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from gpu_sums import as_on_gpu, capture_sum, split_arrays
+from gpu_sums import as_on_gpu, capture_program, split_arrays
 
 LEVELS, SCAN = js.Levels(0.1, 300.0), js.Levels(np.linspace(-1, 1, 201))
 QWZ, RASHBA = models.QiWuZhang(1.0, -1.0), models.Rashba(4.0, 1.0, 0.1)
@@ -30,7 +30,7 @@ def on_gpu():
 
 def lower_sum(call) -> str:
     """StableHLO of the loop over the tiles that a call runs, for CUDA."""
-    function, arrays = split_arrays(*capture_sum(call))
+    function, arrays = split_arrays(*capture_program(call))
     return export.export(jax.jit(function), platforms=["cuda"])(arrays).mlir_module()
 
 
