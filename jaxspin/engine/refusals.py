@@ -6,6 +6,7 @@ are that are refused inside a user's jit. Outside of jit the error is raised in 
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
@@ -51,3 +52,56 @@ mlir.register_lowering(_refuse, _on_cpu, platform="cpu")
 ad.primitive_jvps[_refuse] = _jvp_rule
 ad.primitive_transposes[_refuse] = _transpose_rule
 batching.primitive_batchers[_refuse] = _batching_rule
+
+
+def refuse_tangent(
+    moved: Array, watched: Array, scale: Array, numbers: Array, kept: Array
+) -> Array:
+    """The tangent `moved` unaltered, linear in all tangents; NaN where it must not be asked for.
+
+    Forwards that is where `watched`, a tangent that must vanish, is more than 10⁻⁷ of `scale`.
+    Backwards the cotangent of each of the tangents `numbers` is NaN that is not `kept`, because
+    the direction is not known there.
+    """
+    return _refuse_tangent.bind(moved, watched, scale, numbers, kept)
+
+
+def _forward(moved, watched, scale, numbers, kept):
+    del numbers, kept
+    largest = [jnp.max(jnp.abs(one), axis=-1) for one in (watched, scale)]
+    refused = largest[0] > _ROUNDING * largest[1]
+    whole = refused.reshape(refused.shape + (1,) * (moved.ndim - refused.ndim))
+    return jnp.where(whole, jnp.nan, moved)
+
+
+_ROUNDING = 1e-7
+
+
+def _jvp_of_tangent(primals, tangents):
+    changes = [*map(ad.instantiate_zeros, tangents[:4]), primals[4]]
+    return _refuse_tangent.bind(*primals), _refuse_tangent.bind(*changes)
+
+
+def _transpose_tangent(cotangent, *arguments):
+    _, watched, scale, numbers, kept = arguments
+    none = [ad.Zero(one.aval) if ad.is_undefined_primal(one) else None for one in (watched, scale)]
+    found = None
+    if ad.is_undefined_primal(numbers):
+        found = jnp.where(kept, 0.0, jnp.nan).astype(numbers.aval.dtype)
+    return cotangent, *none, found, None
+
+
+def _batch_tangent(arrays, axes):
+    size = next(x.shape[a] for x, a in zip(arrays, axes, strict=True) if a is not None)
+    fronted = (batching.bdim_at_front(x, a, size) for x, a in zip(arrays, axes, strict=True))
+    return _refuse_tangent.bind(*fronted), 0
+
+
+#: The axes of a batch come first in all arguments, which have one axis more, but for `moved`.
+_refuse_tangent = Primitive("refuse_tangent")
+_refuse_tangent.def_impl(jax.jit(_forward))
+_refuse_tangent.def_abstract_eval(lambda moved, *_: moved)
+mlir.register_lowering(_refuse_tangent, mlir.lower_fun(_forward, multiple_results=False))
+ad.primitive_jvps[_refuse_tangent] = _jvp_of_tangent
+ad.primitive_transposes[_refuse_tangent] = _transpose_tangent
+batching.primitive_batchers[_refuse_tangent] = _batch_tangent

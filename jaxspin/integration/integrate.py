@@ -60,7 +60,7 @@ from jaxspin.integration.occupation_sums import pad_levels, scans
 from jaxspin.integration.problem import Problem, Run
 from jaxspin.integration.rounds import follow_rounds
 from jaxspin.integration.sum_derivatives import Task, differentiate_sum
-from jaxspin.integration.symmetry_checks import has_symmetry
+from jaxspin.integration.symmetry_checks import has_symmetry, refuse_broken_derivative
 from jaxspin.integration.tile_sum import TileSum, add_tiles
 from jaxspin.integration.tiles import Layout, lay_out, tables_of_rules
 from jaxspin.meshes.mesh import Adaptive, Mesh
@@ -106,6 +106,8 @@ def integrate(problem: Problem, run: Run = Run()) -> Sums:  # noqa: B008  (immut
     elif is_traced(problem):
         run.refuse_checkpoint()
         sums = _estimate_errors(problem, problem.weights, complete, _sum_at_once(problem))
+        value = refuse_broken_derivative(sums.value, problem.model, mesh)
+        sums = eqx.tree_at(lambda sums: sums.value, sums, value)
     else:
         layout = lay_out(problem, (problem.mesh, *coarser_meshes(problem.mesh)))
         sums = _estimate_errors(

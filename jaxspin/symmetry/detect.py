@@ -199,7 +199,7 @@ class _Sample:
         self.here = self.measure(self.k)
 
     def _lift(self, k):
-        return _lift_matrices(self.model, jnp.asarray(k))
+        return lift_matrices(self.model, jnp.asarray(k))
 
     def measure(self, k: Float[np.ndarray, "d K"]) -> _Traces:
         """Energies and traces at some k."""
@@ -255,7 +255,7 @@ def _differ(one, other) -> float:
 
 
 @program
-def _lift_matrices(model, k):
+def lift_matrices(model, k):
     """H (n, n, K), V (d, n, n, K) and S (3, n, n, K), or none (0, n, n, K)."""
     has_spin = "spin" in named_operators(model)
     lifted = model.lift(Points(k), Needs(operators=("spin",) if has_spin else ()))
@@ -281,7 +281,7 @@ def _compare_on_grid(model, mesh: Grid | None) -> Callable[[Operation], float]:
         )
     index = jnp.arange(mesh.size)
     k = mesh.points(index, model.lattice).k
-    hamiltonian = np.moveaxis(np.asarray(_lift_matrices(model, k)[0]), -1, 0)
+    hamiltonian = np.moveaxis(np.asarray(lift_matrices(model, k)[0]), -1, 0)
     energies, nodes = (
         np.linalg.eigvalsh(hamiltonian),
         np.unravel_index(np.arange(mesh.size), mesh.shape),

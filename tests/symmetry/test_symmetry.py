@@ -10,6 +10,8 @@ import jaxspin as js
 from jaxspin.integration import symmetry_checks
 from jaxspin.integration.integrate import integrate
 from jaxspin.integration.problem import Problem, Run
+from jaxspin.integration.symmetry_checks import refuse_broken_derivative
+from jaxspin.models.base import parameter
 from jaxspin.quantities.charge import ANOMALOUS_HALL, DENSITY_OF_STATES
 from jaxspin.quantities.spin import TORQUE_DENSITY
 from jaxspin.quantities.spin_hall import DEFINITIONS
@@ -328,6 +330,59 @@ def test_traced_model_whose_lattice_is_known():
     np.testing.assert_allclose(reduced(masses), whole(masses), rtol=1e-10)
     slopes = [jax.grad(hall)(masses[0], x) for x in (mesh, mesh.mesh)]
     np.testing.assert_allclose(*slopes, rtol=1e-8)
+
+
+class Stretched(js.Model):
+    """A Chern insulator whose mass grows along x and y, alike with fourfold symmetry."""
+
+    mass: jax.Array = parameter()
+    x: jax.Array = parameter()
+    y: jax.Array = parameter()
+    dimension = property(lambda self: 2)
+    lattice = property(lambda self: np.eye(2))
+
+    def __call__(self, k):
+        mass = self.mass + self.x * jnp.cos(k[0]) + self.y * jnp.cos(k[1])
+        return jnp.sin(k[0]) * js.PAULI[1] + jnp.sin(k[1]) * js.PAULI[2] + mass * js.PAULI[3]
+
+
+def check_broken_derivatives(function):
+    """Of (mass, x, y), forwards and backwards: what keeps the symmetry is right, and two numbers
+    that keep it together are; returns the derivatives on both ways."""
+    both = lambda mass, x: function(mass, x, x)  # noqa: E731
+    found = [way(both, (0, 1))(-1.0, 1.0) for way in (jax.jacfwd, jax.grad)]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-10)
+    for way in (jax.jacfwd, jax.grad):
+        mass, x = way(lambda mass, x: function(mass, x, 1.0), (0, 1))(-1.0, 1.0)
+        np.testing.assert_allclose(mass, found[0][0], rtol=1e-10)
+        assert np.isnan(x)
+    assert np.isfinite(jax.jit(function)(-1.0, 1.0, 1.0))
+    return found[0]
+
+
+FOURFOLD = Symmetric(js.Grid((6, 6)), rotation(4))
+
+
+def test_derivatives_by_what_breaks_an_operation_are_nan():
+    """Of any value that stands for a sum on the mesh, at a point where the model has the group."""
+
+    def value(mass, x, y):
+        model = Stretched(mass, x, y)
+        return refuse_broken_derivative(model.mass * model.x**2 * model.y**3, model, FOURFOLD)
+
+    np.testing.assert_allclose(check_broken_derivatives(value), [1, -5], rtol=1e-12)
+
+
+@pytest.mark.study
+def test_derivatives_of_a_sum_by_what_breaks_an_operation_are_nan():
+    levels = js.Levels(-0.6, 900.0)
+
+    def hall(mass, x, y, mesh=FOURFOLD):
+        return js.anomalous_hall(Stretched(mass, x, y), mesh, levels).value[0, 0, 1]
+
+    found = check_broken_derivatives(hall)
+    whole = lambda mass, x: hall(mass, x, x, FOURFOLD.mesh)  # noqa: E731
+    np.testing.assert_allclose(found, jax.jacfwd(whole, (0, 1))(-1.0, 1.0), rtol=1e-10)
 
 
 def test_traced_mesh_with_a_false_operation_is_nan():
