@@ -220,6 +220,34 @@ def test_jit_and_vmap_over_a_parameter():
     np.testing.assert_allclose(many, [float(hall(phase)) for phase in phases], rtol=1e-11)
 
 
+class PlainFields(js.Model):
+    """A model whose parameters are whatever it is given."""
+
+    mass: jax.Array
+    along_x: jax.Array
+    along_y: jax.Array
+    dimension = property(lambda self: 2)
+    lattice = property(lambda self: np.eye(2))
+
+    def __call__(self, k):
+        mass = self.mass + self.along_x * jnp.cos(k[0]) + self.along_y * jnp.cos(k[1])
+        x, y, z = js.PAULI[1:]
+        return jnp.sin(k[0]) * x + jnp.sin(k[1]) * y + mass * z
+
+
+def test_reverse_mode_by_plain_floats():
+    """Three numbers that are floats of Python: their gradients were 0."""
+
+    def of(mass, along):
+        model = PlainFields(mass, along, along)
+        response = js.anomalous_hall(model, js.Grid((6, 6)), js.Levels(-0.6, 900.0))
+        return response.value[0, 0, 1]
+
+    backwards = jax.grad(of, (0, 1))(-1.0, 1.0)
+    np.testing.assert_allclose(backwards, jax.jacfwd(of, (0, 1))(-1.0, 1.0), rtol=1e-10)
+    assert np.all(np.abs(backwards) > 1e-6)
+
+
 @pytest.mark.parametrize("function", [hall, jax.grad(hall)])
 def test_memory_of_a_batch_does_not_grow_with_its_members(function):
     """Less than 1 kB for each, where the tile of one takes 29 kB, and 56 kB with its gradient."""
