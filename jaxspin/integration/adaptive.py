@@ -3,8 +3,7 @@
 A null rule (see `cubature`) says how well a cell is resolved along each axis. Halving a cell along
 an axis shows what that number was worth, parent against children, and the children inherit this
 calibration. The cells with the largest errors are halved along their worst axes, a batch at a
-time, for all levels and components at once; the errors of the cells of an integral add up in
-quadrature.
+time, for all levels and components at once.
 """
 
 from dataclasses import dataclass
@@ -103,7 +102,7 @@ def refine(problem: Problem, wedge: Wedge, rounds: Rounds) -> Refined:
     cells = _to_tolerance(cells, adaptive, evaluate)
     search = GapSearch(observable, model, adaptive.mesh, levels, degeneracy, wedge=wedge)
     cells, near, resolved = _resolve_gaps(search, cells, adaptive, evaluate)
-    sums = _sum_cells(cells, adaptive, evaluate.cold)
+    sums = _sum_cells(cells, adaptive, evaluate.random)
     value, error, tolerance = (x[evaluate.order] for x in sums)
     merged = np.zeros((1, 1, 1)) if near is None else search.content_of_groups(near)
     hidden = np.sum(merged, axis=0)
@@ -143,13 +142,13 @@ def _resolve_gaps(search: GapSearch, cells: "_Cells", adaptive: Adaptive, evalua
 
 
 def _is_reached(cells: "_Cells", adaptive: Adaptive, evaluate: "_Evaluate") -> bool:
-    _, error, tolerance = _sum_cells(cells, adaptive, evaluate.cold)
+    _, error, tolerance = _sum_cells(cells, adaptive, evaluate.random)
     return bool(np.all(error <= tolerance))
 
 
 def _to_tolerance(cells: "_Cells", adaptive: Adaptive, evaluate: "_Evaluate") -> "_Cells":
     """The cells, halved where their error is until the tolerance or the end of points is met."""
-    _, error, tolerance = _sum_cells(cells, adaptive, evaluate.cold)
+    _, error, tolerance = _sum_cells(cells, adaptive, evaluate.random)
     while np.all(np.isfinite(error)) and np.any(error > tolerance):
         chosen, axes = _choose_worst(cells, np.any(error > tolerance, axis=1), tolerance)
         number = _count_affordable(
@@ -159,7 +158,7 @@ def _to_tolerance(cells: "_Cells", adaptive: Adaptive, evaluate: "_Evaluate") ->
         if number == 0:
             break
         cells = _halve_cells(cells, chosen, axes, evaluate)
-        _, error, tolerance = _sum_cells(cells, adaptive, evaluate.cold)
+        _, error, tolerance = _sum_cells(cells, adaptive, evaluate.random)
         evaluate.end_round(cells, float(np.max(error / tolerance)))
     return cells
 
@@ -218,6 +217,8 @@ class _Evaluate:
         self.order = (block[:, None] * levels.mu.size + np.arange(levels.mu.size)).ravel()
         #: Which of the levels that are summed are of T = 0.
         self.cold = np.arange(occupations.number) < cold * levels.mu.size
+        #: Which of them have cells whose errors are of either sign (`_sum_errors`).
+        self.random = self.cold & (mesh.domain == "periodic")
         self.nodes = ORDER**mesh.dimension
         self.points, self.splitting, self.wedge = 0, np.inf, wedge
         self.rounds: Rounds | None = None
@@ -310,9 +311,9 @@ def _judge_cells(boxes, value, null, worth, drift) -> _Cells:
     return _Cells(boxes.lower, boxes.width, boxes.turn, exact, value, error, drift, null, worth)
 
 
-def _sum_cells(cells: _Cells, adaptive: Adaptive, cold: np.ndarray):
+def _sum_cells(cells: _Cells, adaptive: Adaptive, random: np.ndarray):
     """Value and error (level, component), and the tolerance of each level, (level, 1)."""
-    value, error = np.sum(cells.value, axis=0), _sum_errors(cells, cold)
+    value, error = np.sum(cells.value, axis=0), _sum_errors(cells, random)
     gross = np.max(np.sum(np.abs(cells.value), axis=0), axis=1)
     scale = np.maximum(np.max(np.abs(value), axis=1), _CANCELLED * gross)
     tolerance = np.maximum(adaptive.atol, adaptive.rtol * scale)
@@ -320,17 +321,18 @@ def _sum_cells(cells: _Cells, adaptive: Adaptive, cold: np.ndarray):
     return value, error, np.maximum(tolerance, _smallest_number(value))[:, None]
 
 
-def _sum_errors(cells: _Cells, cold: np.ndarray):
+def _sum_errors(cells: _Cells, random: np.ndarray):
     """Error of the sum over the cells, (level, component).
 
-    At T = 0 the errors of cells have either sign, and add up in quadrature; what they have in
-    common shows in the sum of what the last halving of each of them changed. At T > 0 the few cells
-    that hold the error may all miss the same.
+    At T = 0 the errors of the cells of a Brillouin zone have either sign, and add up in quadrature;
+    what they have in common shows in the sum of what the last halving of each of them changed. At
+    T > 0 the few cells that hold the error may all miss the same, and so do all cells around an
+    axis of a continuum model, at any temperature.
     """
     together = _TOGETHER * np.abs(np.sum(cells.drift, axis=0))
-    random = _DEVIATIONS * np.sqrt(np.sum(cells.error**2, axis=0))
+    quadrature = _DEVIATIONS * np.sqrt(np.sum(cells.error**2, axis=0))
     plain = np.sum(cells.error, axis=0)
-    return np.where(cold[:, None], np.minimum(plain, random + together), plain)
+    return np.where(random[:, None], np.minimum(plain, quadrature + together), plain)
 
 
 # Of 18 random metals (benchmarks/metals_tolerance.py, seeds 0 to 11), to 1e-2 and 1e-3, the true
