@@ -187,6 +187,7 @@ def test_splitting_to_second_order_is_refused(hall):
         jax.block_until_ready(jax.jit(jax.jacrev(jax.jacfwd(hall)))(0.0))
 
 
+@pytest.mark.study
 def test_second_derivatives():
     """Also by what would split pairs, where they are split already."""
 

@@ -654,7 +654,7 @@ def test_array_of_mu_and_vmap_are_loops():
                 np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("unit", [1.0, 1e-7])
+@pytest.mark.parametrize("unit", [pytest.param(1.0, marks=pytest.mark.study), 1e-7])
 def test_derivative_in_any_unit_of_energy(unit):
     """Bands 1e-7 eV apart are no degenerate group: derivatives mix them, as those of 1 eV."""
 
@@ -707,6 +707,7 @@ def test_temperature_averages_over_energies():
 EIGHT = js.FermiContour(8)  # exact for isotropic bands
 
 
+@pytest.mark.study
 def test_temperatures_are_an_axis():
     """T = 0 and 300 K in one call are the two calls, bit by bit."""
     both = respond(dirac(), EIGHT, [0.8, 1.0], temperature=[0.0, 300.0])
@@ -936,6 +937,7 @@ def test_crossing_above_the_fermi_energy():
     assert np.abs(expected).max() > 0.05
 
 
+@pytest.mark.study
 @pytest.mark.filterwarnings("ignore:bands at the Fermi energy are closer")
 def test_crossing_near_the_fermi_energy_is_warned_of():
     """At 0.211 eV, 9 meV below mu: the spin is off by more than a hundredth, and says so.
@@ -1023,6 +1025,7 @@ class Interlaced(SquareLattice):
         return jnp.asarray(PAULI[1:])
 
 
+@pytest.mark.study
 def test_surface_without_a_plane_for_the_sea_is_nan_inside_jit():
     """It was a number, with an error of its size; outside of jit it is refused."""
     pockets = js.MarchingSquares((40, 40))

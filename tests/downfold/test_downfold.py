@@ -437,7 +437,7 @@ def test_reverse_mode_at_a_degenerate_point():
     assert float(slope) == pytest.approx(float(difference), rel=1e-6)
 
 
-@pytest.mark.parametrize("order", [None, 2])
+@pytest.mark.parametrize("order", [None, pytest.param(2, marks=pytest.mark.study)])
 def test_second_derivatives_in_both_modes(order):
     """Forward over reverse differentiates the transposed linear equations too."""
     model = js.downfold(
@@ -453,6 +453,7 @@ def test_second_derivatives_in_both_modes(order):
         np.testing.assert_allclose(mixed[:, i], difference, atol=1e-7)
 
 
+@pytest.mark.study
 def test_reverse_mode_of_a_response():
     """What the lower two bands give to the spin Hall effect, by b, at a k without degeneracy."""
 

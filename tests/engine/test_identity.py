@@ -343,7 +343,7 @@ ENTRIES = {
 }
 
 
-LONG = ("sensitivity", "jvp")
+LONG = ("sensitivity", "jvp", "disorder")
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,7 @@ def test_traced_numbers_take_one_program(tmp_path, monkeypatch):
     np.testing.assert_allclose(traced, known, atol=1e-12 * np.max(np.abs(known)))
 
 
+@pytest.mark.study
 def test_known_numbers_are_known_inside_jit(monkeypatch):
     """Of another traced number: the response is computed once, in segments, or refused."""
     segments = count_segments(monkeypatch)

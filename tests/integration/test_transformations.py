@@ -58,7 +58,17 @@ COMPOSITIONS = {
 }
 
 
-@pytest.mark.parametrize("name", COMPOSITIONS)
+LONG = (
+    "jit of vmap of grad by two numbers",
+    "jit of jacfwd of vmap of vmap",
+    "jit of grad of vmap",
+    "jacrev of jacrev",
+)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(x, marks=pytest.mark.study) if x in LONG else x for x in COMPOSITIONS]
+)
 def test_of_model_mu_and_temperature(name):
     composed = COMPOSITIONS[name]
     pairs = zip(*map(jax.tree.leaves, (composed(hall), composed(hall_by_hand))), strict=True)

@@ -144,7 +144,7 @@ def test_anomalous_hall_does_not_depend_on_the_basis(form):
         pytest.param("conventional", marks=pytest.mark.study),
         pytest.param("proper_published", marks=pytest.mark.study),
         "proper_corrected",
-        "kubo",
+        pytest.param("kubo", marks=pytest.mark.study),
     ],
 )
 def test_spin_hall_does_not_depend_on_the_basis(definition):
@@ -194,6 +194,7 @@ def test_half_of_the_basis_knows_the_curvature_of_the_other_half(form):
     assert np.max(np.abs(inner - outer)) > 0.1 * np.max(np.abs(outer))
 
 
+@pytest.mark.study
 def test_corrected_spin_hall_knows_the_curvature_of_the_other_half():
     """s_mm Ω_m: spin of the band and curvature of the crystal are both known in a part."""
     keywords = {"definition": "proper_corrected"}
@@ -213,6 +214,7 @@ def test_identities_of_the_pieces_hold_in_the_space_of_the_bands():
     assert all(value < 1e-10 * largest(pieces.J1) for value in pieces.residuals.values())
 
 
+@pytest.mark.study
 def test_covariant_derivative_has_the_external_terms():
     k = jnp.array([0.3, -0.7])
     velocity = js.covariant_derivative(TURNED, TURNED)(k)

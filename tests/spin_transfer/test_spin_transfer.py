@@ -349,6 +349,7 @@ def test_several_levels(warm):
     assert "slowest_relaxation" in repr(warm)
 
 
+@pytest.mark.study
 def test_temperatures_are_an_axis(warm):
     """T = 0 and 2 K in one call are the two calls, bit by bit."""
     mu = [MU, MU - 0.001]

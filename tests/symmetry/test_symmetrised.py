@@ -262,6 +262,7 @@ GAAS = platinum.SEED.parents[1] / "gaas_wannier90" / "GaAs"
 ATOMS = [[0, 0, 0], [0.25, 0.25, 0.25]]
 
 
+@pytest.mark.study
 @pytest.mark.skipif(not GAAS.parent.is_dir(), reason="JAXSPIN_TEST_DATA is not there")
 def test_gaas_on_the_torus():
     """Of 2³ points, without `_wsvec.dat`: the images of the files break T_d by 2.6 eV, those by
