@@ -66,29 +66,28 @@ def show_bytes(total: int, label: str) -> Iterator[Callable[[int], None]]:
 @contextmanager
 def show_steps(label: str) -> Iterator[Callable[[int, float, float], None]]:
     """Yield a function to call after each step of a fit."""
-    console = Console(stderr=True)
-    with Progress(TextColumn("{task.description}"), console=console, transient=True) as line:
-        task = line.add_task(f"{label}: compiling", total=None)
-
-        def report_step(step: int, misfit: float, distance: float) -> None:
-            text = f"{label}: step {step}, χ² {misfit:.6g}, distance {distance:.1g}"
-            line.update(task, description=printable(text, sys.stderr))
-
-        yield report_step
+    with _show_line(label) as write:
+        yield lambda step, misfit, distance: write(
+            f"step {step}, χ² {misfit:.6g}, distance {distance:.1g}"
+        )
 
 
 @contextmanager
 def show_rounds() -> Iterator[Callable[[int, float], None]]:
     """Yield a function to call after each round of a refinement."""
+    with _show_line("refining") as write:
+        yield lambda points, error: write(
+            f"{points:,} k-points, error {error:.3g} times the tolerance"
+        )
+
+
+@contextmanager
+def _show_line(label: str) -> Iterator[Callable[[str], None]]:
+    """Yield a function that writes a text behind the label, over the one before."""
     console = Console(stderr=True)
     with Progress(TextColumn("{task.description}"), console=console, transient=True) as line:
-        task = line.add_task("refining: compiling", total=None)
-
-        def report_round(points: int, error: float) -> None:
-            text = f"refining: {points:,} k-points, error {error:.3g} times the tolerance"
-            line.update(task, description=printable(text, sys.stderr))
-
-        yield report_round
+        task = line.add_task(f"{label}: compiling", total=None)
+        yield lambda text: line.update(task, description=printable(f"{label}: {text}", sys.stderr))
 
 
 def _abbreviate_number(number: float) -> str:

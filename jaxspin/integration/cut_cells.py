@@ -90,8 +90,7 @@ class CutCells(eqx.Module):
             lines = self._contract(lines, self._sampling(axis), axis)
         shape = lines.shape
         flat = lines.reshape(*shape[:2], -1)
-        towards = None if self.towards is None else self.towards
-        filled = _fill_line(flat, self.derivative, towards).reshape(shape)
+        filled = _fill_line(flat, self.derivative, self.towards).reshape(shape)
         sums = [jnp.moveaxis(self._collect(filled, null), 0, 1) for null in range(self.axes)]
         return sums[0], [jnp.zeros_like(sums[0]), *sums[1:]]
 

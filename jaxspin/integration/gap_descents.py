@@ -137,7 +137,7 @@ _STATIONARY = 1e-3
 _KEPT = 48
 
 
-def in_batches(function, k: Float[np.ndarray, "*L d"]):
+def evaluate_in_batches(function, k: Float[np.ndarray, "*L d"]):
     """Arrays of function(k), whose k axis is last there and first here, _BATCH k at a time."""
     found, flat = [], k.reshape(-1, k.shape[-1])
     for first in range(0, len(flat), _BATCH):
@@ -151,12 +151,12 @@ def in_batches(function, k: Float[np.ndarray, "*L d"]):
 
 def evaluate_matrices(model, k: Float[np.ndarray, "*L d"], code: str | None):
     """H(k) and its slopes, k first."""
-    return in_batches(partial(_lift_matrices, model, code=code), k)
+    return evaluate_in_batches(partial(_lift_matrices, model, code=code), k)
 
 
 def map_cube(coordinates, lattice, u: Float[np.ndarray, "*L d"], code: str | None):
     """k and the weight of volume at coordinates in the unit cube."""
-    return in_batches(partial(_map_points, coordinates, lattice, code=code), u)
+    return evaluate_in_batches(partial(_map_points, coordinates, lattice, code=code), u)
 
 
 @program

@@ -19,10 +19,10 @@ from jaxspin.engine.programs import known_by_identity, program
 from jaxspin.integration.gap_descents import (
     NearDegeneracies,
     clip_to_cube,
+    evaluate_in_batches,
     evaluate_matrices,
     find_periodic_axes,
     follow_starts,
-    in_batches,
     longest_edges,
     map_cube,
     rounding_gap,
@@ -187,7 +187,7 @@ class GapSearch:
     def _sample_density(self, degeneracy: Degeneracy, k):
         """Σ_m f W_m of each independent component at k, (..., level, c)."""
         weigh = partial(_weigh_levels, *self._prepare_weights(degeneracy), code=self.code)
-        return self._drop_padding(in_batches(weigh, k)[0])
+        return self._drop_padding(evaluate_in_batches(weigh, k)[0])
 
     def _prepare_weights(self, degeneracy: Degeneracy):
         """The arguments of `_weigh_levels` but k."""
@@ -238,7 +238,7 @@ def _sample_starts(fixed, coordinates, code: str | None) -> Float[np.ndarray, "e
     """
     model = fixed[1]
     k, weight = map_cube(coordinates, model.lattice, start_nodes(model, model.dimension)[0], code)
-    density = in_batches(partial(_weigh_levels, *fixed, code=code), k)[0]
+    density = evaluate_in_batches(partial(_weigh_levels, *fixed, code=code), k)[0]
     return np.einsum("Kec,K->ec", density, weight) / len(k)
 
 

@@ -40,7 +40,7 @@ def check_symmetry(
     """
     if not is_traced(model, mesh):
         weights = observable, tensors, degeneracy
-        _check_images(weights, model, mesh.operations, _place_images(mesh, model.lattice))
+        _check_images(weights, model, mesh.operations, _place_images(mesh, model))
 
 
 @partial(known_by_identity, capacity=8)
@@ -55,9 +55,7 @@ def has_symmetry(
 ) -> Bool[Array, ""]:
     """Tell the same where the model or the mesh is traced: numbers are known in the program."""
     model = jax.tree.map(jax.lax.stop_gradient, model)
-    with evaluate_eagerly():  # a lattice that depends on nothing traced stays known
-        place = _place_images(mesh, model.lattice)
-    weights = observable, tensors, degeneracy
+    weights, place = (observable, tensors, degeneracy), _place_images(mesh, model)
     kept = [jnp.asarray(True)]
     for image in _compare_images(weights, model, mesh.operations, place):
         kept.append(jnp.all(image.energies <= image.allowed))
@@ -76,9 +74,7 @@ def refuse_broken_derivative(value: Array, model, mesh) -> Array:
     """
     if not isinstance(mesh, Symmetric) or not is_traced(model):
         return value
-    with evaluate_eagerly():  # as above
-        place = _place_images(mesh, model.lattice)
-    return _watch_derivative(value, model, mesh.operations, place)
+    return _watch_derivative(value, model, mesh.operations, _place_images(mesh, model))
 
 
 @eqx.filter_custom_jvp
@@ -192,8 +188,10 @@ class _Image(NamedTuple):
     tensors: list[tuple[Array, Array]]
 
 
-def _place_images(mesh: Symmetric, lattice) -> tuple[Array, Array]:
+@evaluate_eagerly()  # a lattice that depends on nothing traced stays known
+def _place_images(mesh: Symmetric, model) -> tuple[Array, Array]:
     """Random k inside the domain of a mesh, (d, K), and at their images, (operation, d, K)."""
+    lattice = model.lattice
     here, maps = _random_k(mesh, lattice), mesh.maps_of_k(lattice)
     return jnp.asarray(here), jnp.stack([jnp.asarray(one @ here) for one in maps])
 

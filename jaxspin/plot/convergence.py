@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 
 from jaxspin.engine.validate import check_type
 from jaxspin.plot.style import PALETTE, axes_or_new, figure_style
-from jaxspin.responses.converge import Convergence
+from jaxspin.responses.converge import Convergence, relative_to_largest
 
 
 def convergence(found: Convergence, *, axes: Axes | None = None) -> Axes:
@@ -20,12 +20,8 @@ def convergence(found: Convergence, *, axes: Axes | None = None) -> Axes:
         ValueError: `found` is not of `js.converge`.
     """
     check_type("found", found, Convergence, "a result of js.converge")
-    shape = len(found.response.levels.shape)
-    final = np.asarray(found.response.value)
-    over = tuple(range(shape, final.ndim))
-    size = np.maximum(np.max(np.abs(final), axis=over, keepdims=True), np.finfo(float).tiny)
-    worst = lambda x: float(np.max(np.abs(np.asarray(x)) / size))  # noqa: E731
-    away = [worst(np.asarray(step.value) - final) for step in found.steps]
+    worst = lambda x: float(np.max(np.abs(relative_to_largest(x, found.response))))  # noqa: E731
+    away = [worst(step.value - found.response.value) for step in found.steps]
     claimed = [worst(step.error) for step in found.steps]
     points = np.array(found.points)
     shown = np.array(away) > 0

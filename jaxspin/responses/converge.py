@@ -51,7 +51,7 @@ class Convergence(eqx.Module):
     @property
     def relative_error(self) -> float:
         """The error in units of the largest component of its level, that of the worst level."""
-        return float(np.max(_relative(self.response.error, self.response)))
+        return float(np.max(relative_to_largest(self.response.error, self.response)))
 
 
 @evaluate_eagerly()
@@ -193,7 +193,7 @@ def _find_limit(steps: Sequence[Response], times: Sequence[int], tolerance: floa
     change = np.abs(values[-1] - values[-2])
     error = np.maximum(np.asarray(last.error), np.max(change, axis=_of_level(last), keepdims=True))
     plain = last.replace(error=jnp.asarray(np.broadcast_to(error, values[-1].shape)))
-    if np.max(_relative(plain.error, last)) <= tolerance:
+    if np.max(relative_to_largest(plain.error, last)) <= tolerance:
         return _Limit(plain, None, True)
     order = _find_order(values, times)
     if order is None:
@@ -209,7 +209,7 @@ def _find_limit(steps: Sequence[Response], times: Sequence[int], tolerance: floa
     error = np.maximum(np.abs(limits[1] - values[-1]), np.abs(limits[1] - limits[0]))
     error = np.broadcast_to(np.max(error, axis=_of_level(last), keepdims=True), error.shape)
     found = last.replace(value=jnp.asarray(limits[1]), error=jnp.asarray(error))
-    return _Limit(found, order, bool(np.max(_relative(found.error, found)) <= tolerance))
+    return _Limit(found, order, bool(np.max(relative_to_largest(found.error, found)) <= tolerance))
 
 
 def _find_order(values: Sequence[Float[np.ndarray, "..."]], times: Sequence[int]) -> float | None:
@@ -247,9 +247,9 @@ def _of_level(response: Response) -> tuple[int, ...]:
     return tuple(range(len(response.levels.shape), response.value.ndim))
 
 
-def _relative(error, response: Response) -> np.ndarray:
-    """The error in units of the largest component of its level."""
+def relative_to_largest(distance, response: Response) -> np.ndarray:
+    """A distance, such as an error, in units of the largest component of its level."""
     axes = _of_level(response)
     size = np.max(np.abs(np.asarray(response.value)), axis=axes, keepdims=True)
     tiny = np.finfo(size.dtype).tiny
-    return np.asarray(error) / np.maximum(size, tiny)
+    return np.asarray(distance) / np.maximum(size, tiny)
