@@ -1,5 +1,7 @@
 """Immutable objects of the package, which JAX takes apart and puts together."""
 
+from typing import TYPE_CHECKING
+
 import equinox as eqx
 
 
@@ -11,4 +13,5 @@ class Record(eqx.Module):
     a warm call on 256 k-points.
     """
 
-    __getattribute__ = object.__getattribute__
+    if not TYPE_CHECKING:  # a type checker would take every attribute for one of any type
+        __getattribute__ = object.__getattribute__
