@@ -47,6 +47,11 @@ def eigh(hamiltonian: Complex[Array, "n n K"]) -> Eigensystem:
     return solver(len(hamiltonian), backend)(hamiltonian)
 
 
+def eigh_of_few(hamiltonian: Complex[Array, "n n K"]) -> Eigensystem:
+    """Energies and eigenvectors of some hundred matrices, by what compiles at once."""
+    return closed_form(hamiltonian) if len(hamiltonian) <= 2 else library(hamiltonian)
+
+
 @eigh.def_vmap
 def _eigh_of_batch(size, in_batched, hamiltonian):
     """Eigensystems of a batch, which joins the k axis: more matrices are more lanes."""

@@ -239,7 +239,14 @@ class _KnownCode:
     """The code of the arguments that one call has met."""
 
     def __init__(self):
+        self._trusted: dict[type, bool] = {}
         self._codes: dict[int, tuple[object, str]] = {}  # with the argument, so that its id is its
+
+    def is_trusted_class(self, kind: type) -> bool:
+        """Tell if a class and all of its present methods are of trusted packages."""
+        if kind not in self._trusted:
+            self._trusted[kind] = is_trusted_class(kind)
+        return self._trusted[kind]
 
     def find_code(self, argument) -> str:
         """Return the digest of the user's code in an argument, computed once."""
@@ -313,11 +320,17 @@ def _foreign_parts(value) -> Iterator[Any]:
         raise Unidentified
 
 
+def is_trusted_now(kind: type) -> bool:
+    """Tell if a class is trusted, asked once in a call of the user's."""
+    known = _KNOWN.get()
+    return is_trusted_class(kind) if known is None else known.is_trusted_class(kind)
+
+
 def _foreign_parts_of_module(module) -> Iterator[Any]:
     """Yield a module where its class is foreign or the trace of its fields is not known."""
     inner, traceable = [], is_traceable(module)
     fields = [getattr(module, field.name, None) for field in dataclasses.fields(module)]
-    foreign = not is_trusted_class(type(module))
+    foreign = not is_trusted_now(type(module))
     for field in fields:
         try:
             inner.extend(_foreign_parts(field))

@@ -19,7 +19,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from jaxspin.engine.identity import code_of, digest, is_tracing
+from jaxspin.engine.identity import code_of, digest, is_tracing, is_trusted_now
 from jaxspin.engine.recent import Recent
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.trusted import Unidentified
@@ -227,6 +227,22 @@ def _value_of(array) -> Hashable:
 _SHORT = 16
 
 
+def known_by_object(function: Callable, capacity: int = 64) -> Callable:
+    """Decorate a function of one immutable object of the package, such as a mesh, which is known
+    again by being the same object, and of arguments that can be hashed.
+    """
+    results = Recent(capacity)
+
+    @wraps(function)
+    def call(thing, *rest):
+        if is_traced(thing) or not is_trusted_now(type(thing)):
+            return function(thing, *rest)
+        key = id(thing), rest, jax.config.read("jax_enable_x64")
+        return results.find(key, lambda: (function(thing, *rest), thing))[0]  # the id stays its
+
+    return call
+
+
 def known_by_identity(function: Callable, capacity: int) -> Callable:
     """Decorate a function of the numbers of its arguments, where a long array is known again by
     being the same object: nothing changes an array of JAX. Those of some calls are kept alive.
@@ -237,7 +253,11 @@ def known_by_identity(function: Callable, capacity: int) -> Callable:
 def _identity_or_value(array) -> Hashable:
     if is_traced(array):
         raise Unidentified
-    return _ArrayItself(array) if array.size > _LONG else _value_of(array)
+    if array.size <= _LONG:
+        return _value_of(array)
+    if isinstance(array, np.ndarray):  # its numbers may change
+        raise Unidentified
+    return _ArrayItself(array)
 
 
 _LONG = 256  # numbers: those of a model of a few bands are compared

@@ -12,12 +12,13 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Complex
 
 from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy, Strict
 from jaxspin.engine import tolerances
 from jaxspin.engine.eager import evaluate_eagerly
-from jaxspin.engine.programs import plain_program, program
+from jaxspin.engine.programs import known_by_identity, plain_program, program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.validate import check_type, is_integer, shortened
@@ -105,11 +106,8 @@ def check_levels(levels) -> None:
     check_type("levels", levels, Levels, "a jaxspin.Levels(mu, temperature)")
 
 
-def choose_degeneracy(hamiltonians, degeneracy) -> Degeneracy:
+def choose_degeneracy(model, degeneracy) -> Degeneracy:
     """`degeneracy` with a tolerance that fits the bands, where none was given.
-
-    Args:
-        hamiltonians: as `sample_hamiltonians` gives them.
 
     Raises:
         ValueError: it is no `Covariant` or `Strict`.
@@ -119,30 +117,48 @@ def choose_degeneracy(hamiltonians, degeneracy) -> Degeneracy:
         return degeneracy
     if degeneracy.tolerance is not None:  # an array, for which another number compiles nothing
         return Covariant(as_float(degeneracy.tolerance))
-    if is_traced(hamiltonians):
-        return degeneracy.for_bands(hamiltonians)
+    if is_traced(model):
+        return degeneracy.for_bands(sample_hamiltonians(model))
     with evaluate_eagerly():
-        return degeneracy.for_bands(hamiltonians)
+        return _usual_degeneracy(model)[0]
+
+
+@partial(known_by_identity, capacity=64)
+def _usual_degeneracy(model) -> tuple[Covariant, str]:
+    """The tolerance that is taken where none is given, and the warning of it."""
+    hamiltonians = sample_hamiltonians(model)
+    usual = Covariant().for_bands(hamiltonians)
+    return usual, _judge_tolerance(hamiltonians, usual)
 
 
 @evaluate_eagerly()
-def check_tolerance(hamiltonians, degeneracy) -> None:
+def check_tolerance(model, degeneracy) -> None:
     """Warn of a tolerance that is a sizeable part of the energies that the bands span."""
-    traced = is_traced(hamiltonians, degeneracy)
-    if traced or not isinstance(degeneracy, Covariant) or hamiltonians.shape[-1] == 1:
+    if is_traced(model, degeneracy) or not isinstance(degeneracy, Covariant):
         return
-    energies = np.linalg.eigvalsh(np.asarray(hamiltonians))
+    usual, advice = _usual_degeneracy(model)
+    if degeneracy is not usual:
+        advice = _judge_tolerance(sample_hamiltonians(model), degeneracy)
+    if advice:
+        warn_user(advice)
+
+
+def _judge_tolerance(hamiltonians: Complex[np.ndarray, "K n n"], degeneracy: Covariant) -> str:
+    """The warning of a tolerance; empty if there is none."""
+    if hamiltonians.shape[-1] == 1:
+        return ""
+    energies = np.linalg.eigvalsh(hamiltonians)
     tolerance, width = float(cast(float, degeneracy.tolerance)), float(np.ptp(energies))
     splittings = np.diff(energies)
     if np.all(splittings <= tolerances.DEGENERATE.of(energies) * np.max(np.abs(energies))):
-        return  # one band, degenerate by symmetry: there is nothing to take apart
+        return ""  # one band, degenerate by symmetry: there is nothing to take apart
     if np.all(splittings <= tolerance):
         what = "all bands for one group, and nothing runs between them"
     elif tolerance > _SIZEABLE * width:
         what = f"bands for one group that are {tolerance / width:.0%} of their whole width apart"
     else:
-        return
-    warn_user(
+        return ""
+    return (
         f"Argument `degeneracy` has a tolerance of {tolerance:.3g} eV, which takes {what} "
         f"(the bands span {width:.3g} eV). Give Covariant(...) a smaller one."
     )

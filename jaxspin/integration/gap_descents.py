@@ -12,14 +12,16 @@ kept, for the sums over other meshes ask for it again.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Complex, Float, Int
+from jaxtyping import Array, Bool, Complex, Float, Int
 
+from jaxspin.engine.eigensolvers import eigh_of_few
 from jaxspin.engine.programs import known_by_identity, plain_program, program
+from jaxspin.engine.small_matrices import dagger, diagonal_of_product, matmul
 from jaxspin.engine.tolerances import NO_GAP
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.lifted import Points
@@ -62,7 +64,7 @@ def follow_starts(
         lanes: node of `solve_starts` and band of each descent.
     """
     start, (node, band) = solve_starts(model, coordinates, lattice), np.array(lanes).T
-    zero = rounding_gap(start.energies)
+    zero = start.zero
     solve = lambda k: _diagonalize(*evaluate_matrices(model, k, code))  # noqa: E731
     reach = _STRIDE * longest_edges(start.edges)[node]
     k, *pair = _descend_gaps(solve, start.k[node], band, reach, zero=zero)
@@ -71,11 +73,6 @@ def follow_starts(
     k = map_cube(coordinates, lattice, u, code)[0]
     found = NearDegeneracies(k, u, band, *pair).select(inside)
     return _keep_distinct(found, lattice, zero)
-
-
-def rounding_gap(energies: Float[np.ndarray, "L n"]) -> float:
-    """The gap below which two bands are degenerate to rounding, eV."""
-    return NO_GAP.of(energies) * float(np.nanmax(np.abs(energies)))
 
 
 def longest_edges(edges: Float[np.ndarray, "L d d"]) -> Float[np.ndarray, " L"]:
@@ -177,11 +174,21 @@ def _map_cube(coordinates, lattice, u):
 
 
 @plain_program
-def _evaluate_nodes(model, coordinates, lattice, u):
-    """k of places (d, p, L) in the unit cube; H and its slopes at the first of them."""
+def _solve_places(model, coordinates, lattice, u):
+    """k, edges, energies, spread and change of `Starts`, from places (d, 1 + 2d, L) in the unit
+    cube: the nodes, and the upper and then the lower ends of the cells along each axis.
+    """
     k = _map_cube(coordinates, lattice, u.reshape(len(u), -1))[0].reshape(u.shape)
+    upper, lower = jnp.split(k[:, 1:], 2, axis=1)  # (a, i, L)
+    edges = jnp.swapaxes(upper - lower, 0, 1)
     lifted = model.prepared().lift(Points(k[:, 0]))
-    return k, lifted.hamiltonian, lifted.slopes
+    finite = jnp.all(jnp.isfinite(lifted.hamiltonian), axis=(0, 1))
+    energies, basis = eigh_of_few(jnp.where(finite, lifted.hamiltonian, 0))
+    velocity = diagonal_of_product(dagger(basis), matmul(lifted.slopes, basis)).real
+    spread = jnp.sum(jnp.abs(jnp.sum(edges[:, :, None] * velocity, axis=1)), axis=0)
+    change = _bound_changes(lifted.slopes, edges)
+    found = k[:, 0], edges, jnp.where(finite, energies, jnp.nan), spread, change
+    return [jnp.moveaxis(x, -1, 0) for x in found]
 
 
 @np.errstate(invalid="ignore")  # slopes need not be finite where bands meet
@@ -223,43 +230,45 @@ class Starts(NamedTuple):
     spread: Float[np.ndarray, "L n"]
     #: By how much the splitting of two bands changes over each edge, at most.
     change: Float[np.ndarray, "L d"]
+    #: The gap below which two bands are degenerate to rounding, eV.
+    zero: float
 
 
 @partial(known_by_identity, capacity=4)
 @np.errstate(invalid="ignore")
 def solve_starts(model, coordinates, lattice) -> Starts:
     """The bands at the nodes from which the search starts, H of all in one program."""
-    u, counts = start_nodes(model, model.dimension)
+    u, counts = start_nodes(model.dimension, model.matrix_size)
     wraps = find_periodic_axes(coordinates, model.dimension)
     steps = np.diag(0.5 / counts)[:, None]
     ends = [clip_to_cube(u + sign * steps, wraps) for sign in (1, -1)]
     places = np.concatenate([u[None], *ends])  # (1 + 2 axes, L, d)
-    arrays = _evaluate_nodes(model, coordinates, lattice, np.moveaxis(places, -1, 0))
-    k, *matrices = map(np.asarray, arrays)
-    k, plus, minus = np.split(np.moveaxis(k, 0, -1), [1, 1 + len(counts)])
-    edges = np.moveaxis(plus - minus, 0, 1)
-    hamiltonian, slopes = (np.moveaxis(x, -1, 0) for x in matrices)
-    energies, basis = _solve_finite(hamiltonian)
-    velocity = np.sum(basis.conj() * (slopes @ basis), axis=2).real
-    spread = np.sum(np.abs(np.einsum("Lia,Lam->Lim", edges, velocity)), axis=1)
-    return Starts(u, k[0], counts, edges, energies, spread, _bound_changes(slopes, edges))
+    k, *found = map(
+        np.asarray, _solve_places(model, coordinates, lattice, np.moveaxis(places, -1, 0))
+    )
+    edges, energies, spread, change = found
+    zero = NO_GAP.of(energies) * float(np.nanmax(np.abs(energies)))
+    return Starts(u, k, counts, edges, energies, spread, change, zero)
 
 
-def _bound_changes(slopes, edges) -> Float[np.ndarray, "L d"]:
+def _bound_changes(
+    slopes: Complex[Array, "d n n L"], edges: Float[Array, "d d L"]
+) -> Float[Array, "d L"]:
     """By how much the splitting of two bands changes along each edge, at most.
 
     That is the spread of the eigenvalues of edge·∂H, which is at most √2 times its norm without
     the trace; twice that, as ∂H changes too.
     """
-    along = np.einsum("Lia,Lamn->Limn", edges, slopes)
-    trace = np.einsum("Limm->Li", along)
-    squares = np.sum(np.abs(along) ** 2, axis=(2, 3)) - np.abs(trace) ** 2 / along.shape[-1]
-    return 2 * np.sqrt(2 * np.maximum(squares, 0))
+    along = jnp.sum(edges[:, :, None, None] * slopes, axis=1)
+    trace = jnp.trace(along, axis1=1, axis2=2)
+    squares = jnp.sum(jnp.abs(along) ** 2, axis=(1, 2)) - jnp.abs(trace) ** 2 / along.shape[1]
+    return 2 * jnp.sqrt(2 * jnp.maximum(squares, 0))
 
 
-def start_nodes(model, dimension: int):
+@cache
+def start_nodes(dimension: int, bands: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes in the unit cube, at no place that symmetry distinguishes, and counts by axis."""
-    few = model.matrix_size > _SMALL
+    few = bands > _SMALL
     counts = np.full(dimension, (_COUNTS_OF_LARGE if few else _COUNTS)[dimension])
     axes = [(np.arange(n) + s) / n for n, s in zip(counts, _SHIFTS, strict=False)]
     u = np.stack([x.ravel() for x in np.meshgrid(*axes, indexing="ij")], axis=1)

@@ -8,6 +8,7 @@ added in their order, so that it does not matter which device computed which, or
 interrupted in between.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -39,7 +40,7 @@ from jaxspin.engine.forward_mode import (
 )
 from jaxspin.engine.programs import wide_program
 from jaxspin.engine.progress import Bar
-from jaxspin.engine.record import Record
+from jaxspin.engine.record import plain_record
 from jaxspin.engine.segments import SegmentedRun, Segments
 from jaxspin.engine.small_matrices import as_arrays, is_traced
 from jaxspin.integration.adaptive import Refinement, refine, require_known
@@ -62,7 +63,7 @@ from jaxspin.integration.rounds import follow_rounds
 from jaxspin.integration.sum_derivatives import Task, differentiate_sum
 from jaxspin.integration.symmetry_checks import has_symmetry, refuse_broken_derivative
 from jaxspin.integration.tile_sum import TileSum, add_tiles
-from jaxspin.integration.tiles import Layout, lay_out, tables_of_rules
+from jaxspin.integration.tiles import Layout, lay_out, place_nodes
 from jaxspin.meshes.mesh import Adaptive, Mesh
 from jaxspin.quantities.combine import Averaged, Differentiated
 from jaxspin.quantities.observable import Weights
@@ -71,7 +72,8 @@ from jaxspin.symmetry.tensors import average_components, mean_over_group
 from jaxspin.symmetry.wedge import Wedge, whole_cube
 
 
-class Sums(Record):
+@plain_record
+class Sums:
     """A response summed over a mesh, and what was met on the way."""
 
     #: The sums at each level, (*levels.shape, components).
@@ -148,18 +150,22 @@ def _sum_in_segments(problem: Problem, layout: Layout, run: Run) -> MeshSums:
     about = cache(partial(_describe_run, problem, layout))
     segmented = SegmentedRun(Bar(run.progress, mesh.size), run.checkpoint, about)
     code = integrand_code(problem.observable, problem.model, mesh, problem.degeneracy)
-    quietly = lambda stage, other, levels=levels: _sum(  # noqa: E731
-        problem.replace(levels=levels), layout, other, _SegmentedSum(stage, segmented, code, layout)
-    )
-    first, edges = quietly("coarser", meshes[0])
-    shown = _SegmentedSum("mesh", segmented, code, layout, points=mesh.size)
-    fine, extremes = _sum(problem, layout, mesh, shown)
+    task_of = _prepare_tasks(problem, layout, mesh)
+
+    def add(stage, task, points=0):
+        return _sum(task, _SegmentedSum(stage, segmented, code, layout, points))
+
+    first, edges = add("coarser", task_of(meshes[0]))
+    fine, extremes = add("mesh", task_of(mesh), mesh.size)
     metal = has_fermi_surface(extremes, edges, levels, not mesh.fills_cells)
     noisy, coarse = is_noisy(fine, first, metal, levels), [first]
     if np.any(noisy):
-        coarse += [quietly(f"coarser {i}", x)[0] for i, x in enumerate(meshes[1:], 1)]
+        coarse += [add(f"coarser {i}", task_of(x))[0] for i, x in enumerate(meshes[1:], 1)]
     moved = levels_at_edges(mesh, extremes, edges, levels)
-    at_edges = None if moved is None else quietly("edges", meshes[0], moved)[0]
+    at_edges = None
+    if moved is not None:
+        task_of = _prepare_tasks(problem.replace(levels=moved), layout, mesh)
+        at_edges = add("edges", task_of(meshes[0]))[0]
     segmented.finish()
     return MeshSums(fine, coarse, noisy, len(coarse), extremes, edges, at_edges)
 
@@ -169,7 +175,7 @@ def sum_over_meshes(problem: Problem, meshes: Sequence[Mesh]) -> list[tuple[Arra
     layout = lay_out(problem, tuple(meshes))
     code = integrand_code(problem.observable, problem.model, meshes[0], problem.degeneracy)
     quiet = _SegmentedSum("", SegmentedRun(Bar(False, 0), None, dict), code, layout)
-    return [_sum(problem, layout, mesh, quiet) for mesh in meshes]
+    return [_sum(task, quiet) for task in map(_prepare_tasks(problem, layout, meshes[0]), meshes)]
 
 
 @evaluate_eagerly()
@@ -233,37 +239,31 @@ def _describe_problem(problem: Problem) -> dict[str, str]:
     }
 
 
-def _sum(problem: Problem, layout: Layout, mesh: Mesh, add):
-    """The sum over `mesh`, and what was met on it; `add` makes the totals of all tiles."""
-    task = _prepare_task(problem, layout, mesh)
+def _sum(task: Task, add):
+    """The sum over a mesh, and what was met on it; `add` makes the totals of all tiles."""
     totals, extremes = add(task.job, task.start, task.tiles)
     return task.finish(totals), extremes
 
 
-def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> Task:
+def _prepare_tasks(problem: Problem, layout: Layout, mesh: Mesh) -> Callable[[Mesh], Task]:
+    """The task of each of `mesh` and the coarser ones, which differ in their nodes alone."""
     levels, shape = problem.levels, layout.weights
-    traced, number = is_traced(problem, mesh), levels.mu.size
+    traced, number = is_traced(problem), levels.mu.size
     padded = levels if traced else pad_levels(levels)  # the user's jit compiles for its own number
     size = math.prod(shape.sea.shape[:-2])
     sea = scans(padded, mesh.fills_cells)
     surface = () if shape.surface is None else scans(padded, mesh.fills_cells, derivative=True)
     plan = tuple(scan for _, scan in (*sea, *surface))
-    (nodes, widths, times), counts = tables_of_rules(mesh, layout)
-    job = TileSum(
+    common = TileSum(
         observable=problem.observable,
         model=problem.model,
         degeneracy=problem.degeneracy,
         window=levels.window,
         plan=plan,
         seas=len(sea),
-        coordinates=mesh.coordinates,
-        nodes=nodes,
-        widths=widths,
-        times=times,
-        counts=np.asarray(counts),
+        **place_nodes(mesh, layout),
         box=layout.box,
         rows=layout.rows,
-        axes=mesh.axes,
         check=layout.check,
         scalars=layout.sizes.scalars,
         fused=fused.ENABLED and not traced,
@@ -273,6 +273,7 @@ def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> Task:
     totals = tuple(
         scan.start(size, lanes) if traced else scan.start_known(size, lanes) for scan in plan
     )
+    start = totals, no_extremes(shape.sea.shape[-2])
 
     def finish(totals):
         finished = [scan.finish(total) for scan, total in zip(plan, totals, strict=True)]
@@ -281,12 +282,16 @@ def _prepare_task(problem: Problem, layout: Layout, mesh: Mesh) -> Task:
             value = value + _in_order(surface, finished[len(sea) :])
         return shape.complete(value[:, :number]).reshape(*levels.shape, -1)
 
-    start = totals, no_extremes(shape.sea.shape[-2])
-    tiles = -(-mesh.size // layout.box[0]) if layout.rows else math.prod(counts)
-    return Task(job, start, tiles, finish)
+    def task_of(other: Mesh) -> Task:
+        job = dataclasses.replace(common, **place_nodes(other, layout))
+        tiles = -(-other.size // layout.box[0]) if layout.rows else math.prod(job.counts)
+        return Task(job, start, int(tiles), finish)
+
+    return task_of
 
 
-class _Held(Record):
+@plain_record
+class _Held:
     """A problem for a custom derivative, which traces all arrays that it is given: levels and
     meshes whose numbers are known are hidden in functions, so that they stay known."""
 
@@ -313,7 +318,7 @@ def _hide_known(tree) -> Callable:
 def _plainly_both(held: _Held, layout: Layout) -> MeshSums:
     """The sums over a mesh and coarser ones, in one computation."""
     problem = held.release()
-    fine, extremes = _sum(problem, layout, problem.mesh, _at_once)
+    fine, extremes = _sum(_prepare_tasks(problem, layout, problem.mesh)(problem.mesh), _at_once)
     frozen = jax.tree.map(_stop_gradient, (problem, fine, extremes))
     return _compare_at_once(layout, *frozen)._replace(fine=fine)
 
@@ -329,7 +334,7 @@ def _compare_at_once(layout: Layout, problem: Problem, fine, extremes: Extremes)
     """
     mesh, levels = problem.mesh, problem.levels
     meshes = coarser_meshes(mesh)
-    tasks = [_prepare_task(problem, layout, other) for other in meshes]
+    tasks = list(map(_prepare_tasks(problem, layout, mesh), meshes))
     where = lambda job: (job.nodes, job.widths, job.times, job.counts)  # noqa: E731
     tables = jax.tree.map(lambda *rows: jnp.stack(rows), *(where(task.job) for task in tasks))
     tiles = jnp.asarray([task.tiles for task in tasks])
@@ -422,7 +427,7 @@ def _task_to_differentiate(held: _Held, check: Callable[[Array, Array], Array]) 
     problem = held.release()
     meshes = problem.mesh, *coarser_meshes(problem.mesh)
     layout = lay_out(problem, meshes, check=check)
-    return _prepare_task(problem, layout, problem.mesh)
+    return _prepare_tasks(problem, layout, problem.mesh)(problem.mesh)
 
 
 def _at_once(job: TileSum, start, tiles: int):

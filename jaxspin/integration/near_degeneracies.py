@@ -6,8 +6,8 @@ where it is smaller than at the neighbours a descent begins (`gap_descents`).
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +25,6 @@ from jaxspin.integration.gap_descents import (
     follow_starts,
     longest_edges,
     map_cube,
-    rounding_gap,
     solve_starts,
     start_nodes,
 )
@@ -65,23 +64,27 @@ class GapSearch:
         self.observable, self.model, self.levels = observable, model, levels
         self.degeneracy = degeneracy
         self.coordinates, self.lattice = mesh.coordinates, model.lattice
-        #: Digest of the user's code, which all of the search runs.
-        self.code = integrand_code(observable, model, mesh, degeneracy)
+        self._mesh = mesh
         self.wraps = find_periodic_axes(self.coordinates, mesh.dimension)
         #: The part of the domain whose cells are refined.
         self.wedge = whole_cube(mesh.dimension) if wedge is None else wedge
 
-    def find(self, cell_widths: Callable | None = None) -> NearDegeneracies:
+    @cached_property
+    def code(self) -> str:
+        """Digest of the user's code, which all of the search runs."""
+        return integrand_code(self.observable, self.model, self._mesh, self.degeneracy)
+
+    def find(self, cell_widths: Callable[[int], Any] | None = None) -> NearDegeneracies:
         """Local minima of the gaps of pairs of bands whose occupations can differ.
 
         Args:
-            cell_widths: the widths of the cells of a mesh at points of the unit cube, where minima
-                that such cells resolve need not be found.
+            cell_widths: from the number of bands, the widths (L, d) of the cells of a mesh at
+                `start_nodes`, where minima that such cells resolve need not be found.
         """
         start = solve_starts(self.model, self.coordinates, self.lattice)
         energies, counts = start.energies, start.counts
         #: Gaps below these energies are zero to rounding, and to the sum.
-        self.zero = rounding_gap(energies)
+        self.zero = start.zero
         self.floor = max(self.zero, float(np.nanmax(self.degeneracy.threshold(energies.T))))
         spread = start.spread
         matters = self._can_matter(
@@ -89,15 +92,18 @@ class GapSearch:
         )
         gap = np.diff(energies)
         gap = np.where(matters & (gap > self.floor), gap, np.inf)
-        place = _find_minima(gap.reshape(*counts, -1), self.wraps)
+        followed = np.isfinite(gap)
         if cell_widths is not None:
-            at = np.ravel_multi_index(place[:, :-1].T, counts)
-            widest = cell_widths(start.u[at]) * counts
-            change = start.change[at]
-            place = place[~_is_resolved(gap[at, place[:, -1]], change, widest)]
-        lanes = _choose_starts(place, counts, self.wraps)
-        if not lanes:
+            at, _ = np.nonzero(followed)
+            widest = cell_widths(self.model.matrix_size)[at] * counts
+            followed[followed] = ~_is_resolved(gap[followed], start.change[at], widest)
+        if not np.any(followed):
             return NearDegeneracies.none(len(counts))
+        place = _find_minima(gap.reshape(*counts, -1), self.wraps)
+        place = place[followed.reshape(*counts, -1)[tuple(place.T)]]
+        if not len(place):
+            return NearDegeneracies.none(len(counts))
+        lanes = _choose_starts(place, counts, self.wraps)
         #: Typical distance between the nodes from which the search starts, 1/Å.
         self.spacing = float(np.median(longest_edges(start.edges)))
         return follow_starts(self.model, self.coordinates, self.lattice, self.code, lanes)
@@ -237,7 +243,9 @@ def _sample_starts(fixed, coordinates, code: str | None) -> Float[np.ndarray, "e
         fixed: the arguments of `_weigh_levels` but k.
     """
     model = fixed[1]
-    k, weight = map_cube(coordinates, model.lattice, start_nodes(model, model.dimension)[0], code)
+    k, weight = map_cube(
+        coordinates, model.lattice, start_nodes(model.dimension, model.matrix_size)[0], code
+    )
     density = evaluate_in_batches(partial(_weigh_levels, *fixed, code=code), k)[0]
     return np.einsum("Kec,K->ec", density, weight) / len(k)
 

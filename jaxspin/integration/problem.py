@@ -1,6 +1,7 @@
 """The problem, with its checks at the door, and the run."""
 
 import dataclasses
+from functools import cached_property
 from typing import Any
 
 import equinox as eqx
@@ -11,7 +12,7 @@ from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
 from jaxspin.engine.checkpoint import Checkpoint, CheckpointLike, as_checkpoint
 from jaxspin.engine.programs import known_by_shape
-from jaxspin.engine.record import Record
+from jaxspin.engine.record import plain_record
 from jaxspin.integration import checks, symmetry_checks
 from jaxspin.integration.levels import Levels
 from jaxspin.models import checks as model_checks
@@ -23,10 +24,11 @@ from jaxspin.symmetry.symmetric import Symmetric
 
 
 def _as_tuple(quantities: "Quantity | tuple[Quantity, ...]") -> "tuple[Quantity, ...]":
-    return (quantities,) if isinstance(quantities, Quantity) else tuple(quantities)
+    return (quantities,) if isinstance(quantities, Quantity) else quantities
 
 
-class Problem(Record):
+@plain_record
+class Problem:
     """Quantities of a model, summed over a mesh at some levels, in one pass.
 
     >>> import jaxspin as js
@@ -47,17 +49,20 @@ class Problem(Record):
     #: The tolerance of degeneracy that the model has where none is given; `check` finds it.
     usual: Covariant = Covariant()
 
+    def __post_init__(self):
+        object.__setattr__(self, "quantities", _as_tuple(self.quantities))
+
     @property
     def all_quantities(self) -> tuple[Quantity, ...]:
         """Those asked for, then those beside: the order of the components of the sums."""
         return self.quantities + self.beside
 
-    @property
+    @cached_property
     def observable(self) -> Observable:
         """The weights of all quantities, laid end to end."""
         return stack(quantity.observable for quantity in self.all_quantities)
 
-    @property
+    @cached_property
     def observable_asked_for(self) -> Observable:
         """The weights of the quantities that are asked for."""
         return stack(quantity.observable for quantity in self.quantities)
@@ -69,9 +74,9 @@ class Problem(Record):
     def observe(self, observable: Observable) -> "Problem":
         """The problem with one quantity, of another observable."""
         quantity = self.quantities[0].replace(observable=observable)
-        return self.replace(quantities=quantity, beside=())
+        return self.replace(quantities=(quantity,), beside=())
 
-    @property
+    @cached_property
     def weights(self) -> Weights:
         """Shapes of the weights, without computing them."""
         return _trace_weights(self.observable, self.model, self.degeneracy)
@@ -88,12 +93,11 @@ class Problem(Record):
         checks.check_levels(self.levels)
         self._check_quantities()
         model_checks.check_operators(model, observable.operators)
-        hamiltonians = model_checks.sample_hamiltonians(model)
-        usual = checks.choose_degeneracy(hamiltonians, Covariant())
+        usual = checks.choose_degeneracy(model, Covariant())
         own = not isinstance(self.degeneracy, Covariant) or self.degeneracy.tolerance is not None
-        degeneracy = checks.choose_degeneracy(hamiltonians, self.degeneracy) if own else usual
+        degeneracy = checks.choose_degeneracy(model, self.degeneracy) if own else usual
         checks.check_degeneracy(model, degeneracy)
-        checks.check_tolerance(hamiltonians, degeneracy)
+        checks.check_tolerance(model, degeneracy)
         checks.check_tail(self.observable_asked_for, model, mesh, self.levels, degeneracy)
         checks.check_point_set(self.replace(degeneracy=degeneracy))
         if isinstance(mesh, Symmetric):

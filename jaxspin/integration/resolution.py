@@ -9,8 +9,10 @@ from jaxtyping import Array, Float
 
 from jaxspin.band_structure.degeneracy import Covariant
 from jaxspin.engine.eager import evaluate_eagerly
+from jaxspin.engine.programs import known_by_object
 from jaxspin.engine.small_matrices import is_traced, on_device
 from jaxspin.engine.terminal import warn_user
+from jaxspin.integration.gap_descents import start_nodes
 from jaxspin.integration.integrate import Sums, average_over_group
 from jaxspin.integration.near_degeneracies import WIDE, GapSearch, NearDegeneracies
 from jaxspin.integration.problem import Problem
@@ -92,7 +94,7 @@ def _find_unresolved(problem: Problem, mesh: Mesh) -> tuple[Any, Any]:
     """
     observable, degeneracy = problem.observable, problem.degeneracy
     search = GapSearch(observable, problem.model, mesh, problem.levels, degeneracy)
-    near, nothing = search.find(partial(_cell_widths, mesh)), np.zeros((0, 1, 1))
+    near, nothing = search.find(partial(_widths_at_starts, mesh)), np.zeros((0, 1, 1))
     if not len(near.gap):
         return near, nothing
     found = search.neighbours(near, _cell_widths(mesh, near.u), search.zero)
@@ -105,6 +107,11 @@ def _find_unresolved(problem: Problem, mesh: Mesh) -> tuple[Any, Any]:
     with np.errstate(divide="ignore"):
         missed = np.sum(np.exp(-2 * np.pi / ratio[narrow]), axis=1)
     return near, content * missed[:, None, None]
+
+
+@known_by_object
+def _widths_at_starts(mesh: Mesh, bands: int) -> Float[np.ndarray, "L d"]:
+    return _cell_widths(mesh, start_nodes(mesh.dimension, bands)[0])
 
 
 def _cell_widths(mesh: Mesh, u: Float[np.ndarray, "L d"]) -> Float[np.ndarray, "L d"]:

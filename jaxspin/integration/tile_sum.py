@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxspin.band_structure.degeneracy import Degeneracy
-from jaxspin.engine.record import Record
+from jaxspin.engine.record import plain_record
 from jaxspin.engine.xla import separate_kernel
 from jaxspin.integration.error_estimates import Extremes
 from jaxspin.integration.occupation_sums import FermiSum, OccupationSum
@@ -31,7 +31,8 @@ from jaxspin.quantities.observable import Observable
 _FEW_LEVELS = 2
 
 
-class TileSum(Record):
+@plain_record
+class TileSum:
     """Everything that is fixed while the tiles of a mesh are summed."""
 
     observable: Observable

@@ -1,14 +1,17 @@
 """Cutting a mesh into boxes, tiles and segments."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 from jaxtyping import Array
 
 from jaxspin.band_structure.degeneracy_lifting import require_unlifted
-from jaxspin.engine.small_matrices import as_arrays, is_traced
+from jaxspin.engine.eager import evaluate_eagerly
+from jaxspin.engine.programs import known_by_object
+from jaxspin.engine.small_matrices import as_arrays, is_traced, on_device
 from jaxspin.engine.tile_sizes import Sizes, round_up, sizes_for
 from jaxspin.integration.problem import Problem
 from jaxspin.meshes.mesh import Mesh
@@ -101,20 +104,36 @@ def _iterate_boxes(shape: tuple[int, ...], tile: int) -> Iterator[tuple[int, ...
                 yield (side, *rest)
 
 
-def tables_of_rules(mesh: Mesh, layout: Layout):
-    """Nodes, widths and times along each coordinate, and what numbers the tiles.
+def place_nodes(mesh: Mesh, layout: Layout) -> Mapping[str, Any]:
+    """The fields of a `TileSum` that say where the nodes of a mesh are.
 
-    That is the number of boxes along each axis, or of points where tiles are rows of them.
+    The tiles are numbered by boxes along each axis, or by points where they are rows of them.
     """
+    sides = (1,) * len(mesh.shape) if layout.rows else layout.box
+    place = _known_tables if mesh.is_product else _fill_tables  # a list may be long
+    return place(mesh, layout.room, sides)
+
+
+def _fill_tables(mesh: Mesh, room: tuple[int, ...], sides: tuple[int, ...]) -> Mapping[str, Any]:
     rows = []
     for rule, axis in zip(mesh.rules, mesh.axes, strict=True):
-        length = layout.room[axis]
         beyond = 0.5 if mesh.is_product else rule.nodes[0]
         pairs = (rule.nodes, beyond), (rule.widths, 0.0), (rule.times, 0.0)
-        rows.append([_fill_up(x, length, value) for x, value in pairs])
-    sides = (1,) * len(mesh.shape) if layout.rows else layout.box
-    counts = [-(-n // side) for n, side in zip(mesh.shape, sides, strict=True)]
-    return tuple(map(tuple, zip(*rows, strict=True))), counts
+        rows.append([_fill_up(x, room[axis], value) for x, value in pairs])
+    with evaluate_eagerly():
+        nodes, widths, times = map(tuple, zip(*on_device(rows), strict=True))
+    counts = np.array([-(-n // side) for n, side in zip(mesh.shape, sides, strict=True)])
+    return {
+        "coordinates": mesh.coordinates,
+        "nodes": nodes,
+        "widths": widths,
+        "times": times,
+        "counts": counts,
+        "axes": mesh.axes,
+    }
+
+
+_known_tables = known_by_object(_fill_tables)
 
 
 def _fill_up(table, length: int, value) -> Array:

@@ -132,6 +132,9 @@ class Mesh(Record):
         return Nodes(nodes.k, nodes.weight * math.prod(times), nodes.edges)
 
 
+_RECIPROCAL = Reciprocal()
+
+
 class Grid(Mesh):
     """A uniform grid over the Brillouin zone of a lattice model: k = Σ_i (n_i + shift_i)/N_i b_i.
 
@@ -170,7 +173,7 @@ class Grid(Mesh):
 
     @property
     def coordinates(self):
-        return Reciprocal()
+        return _RECIPROCAL
 
     def coarser(self) -> "Grid":
         return Grid([max(1, n // 2) for n in self.shape], self.shift)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Collection, Iterable
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from jaxtyping import Array, Complex, Float
 
 from jaxspin.engine import tolerances
 from jaxspin.engine.eager import evaluate_eagerly
-from jaxspin.engine.programs import known_by_shape, known_by_value, plain_program
+from jaxspin.engine.programs import known_by_identity, known_by_shape, plain_program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.tracing import look_at
@@ -47,15 +48,18 @@ def check_model(model) -> None:
         ValueError: naming what is wrong and at which k.
     """
     check_is_model(model)
+    if is_traced(model):
+        _check_lattice(model)
+        _trace_hamiltonian(model)
+    else:
+        _check_known_model(model)
+
+
+@partial(known_by_identity, capacity=64)
+def _check_known_model(model) -> None:
+    """Check lattice and shape, and that H is finite and Hermitian at a few k."""
     _check_lattice(model)
     _trace_hamiltonian(model)
-    if not is_traced(model):
-        _check_samples(model)
-
-
-@known_by_value
-def _check_samples(model) -> None:
-    """Check that H is finite and Hermitian at a few k."""
     k, hamiltonians = _evaluate_samples(model)
     for one, hamiltonian in zip(k, hamiltonians, strict=True):
         _check_hamiltonian(hamiltonian, one)
@@ -128,7 +132,7 @@ def _trace_operator(model, name: str) -> None:
         )
 
 
-@known_by_value
+@partial(known_by_identity, capacity=64)
 def _evaluate_operator(model, name: str) -> Complex[np.ndarray, "c n n K"]:
     """Matrices of an operator at the few k of the checks."""
     return np.asarray(_operator_at(model, name, np.transpose(sample_points(model))))
@@ -282,7 +286,7 @@ def sample_hamiltonians(model) -> Complex[Any, "K n n"]:
     return _evaluate_samples(model)[1][1:]
 
 
-@known_by_value
+@partial(known_by_identity, capacity=64)
 def _evaluate_samples(model) -> tuple[Float[np.ndarray, "K d"], Complex[np.ndarray, "K n n"]]:
     """Return k = 0 and the few k of the checks, and H there."""
     k = np.stack([np.zeros(model.dimension), *sample_points(model)])
@@ -350,7 +354,7 @@ def _check_hamiltonian(h, k) -> None:
         )
 
 
-@known_by_value
+@partial(known_by_identity, capacity=64)
 def check_periodic(model) -> None:
     """Bands repeat with the reciprocal lattice."""
     k, vectors = sample_points(model)[0], np.asarray(reciprocal_vectors(model.lattice))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from jaxspin.engine.small_matrices import PAULI
+from jaxspin.engine.small_matrices import PAULI, Constant
 from jaxspin.engine.validate import check_number
 from jaxspin.models.base import Model, copy_as_float
 
@@ -23,6 +23,7 @@ _SQUARE = np.eye(2)
 _HONEYCOMB = np.array([[1, 0], [1 / 2, np.sqrt(3) / 2]])
 # The three bonds from A to its neighbours B, and of the six second neighbours ±d three 120° apart.
 _BONDS = np.array([_HONEYCOMB.sum(axis=0) / 3 - cell for cell in (0, _HONEYCOMB[0], _HONEYCOMB[1])])
+_SQUARE_LATTICE, _HONEYCOMB_LATTICE = Constant(_SQUARE), Constant(_HONEYCOMB)
 _SECOND = np.array([_HONEYCOMB[0], _HONEYCOMB[1] - _HONEYCOMB[0], -_HONEYCOMB[1]])
 _TWO_ORBITAL_SPIN = np.array([np.kron(np.eye(2), sigma) for sigma in PAULI[1:]])
 
@@ -55,7 +56,7 @@ class QiWuZhang(Model):
 
     @property
     def lattice(self) -> Float[Array, "2 2"]:
-        return jnp.asarray(_SQUARE)
+        return _SQUARE_LATTICE.array
 
     def __call__(self, k: Float[Array, "2"]) -> Complex[Array, "2 2"]:
         identity, x, y, z = PAULI
@@ -102,7 +103,7 @@ class Haldane(Model):
 
     @property
     def lattice(self) -> Float[Array, "2 2"]:
-        return jnp.asarray(_HONEYCOMB)
+        return _HONEYCOMB_LATTICE.array
 
     def __call__(self, k: Float[Array, "2"]) -> Complex[Array, "2 2"]:
         bond = self.hopping * jnp.sum(jnp.exp(1j * _dot(_BONDS, k)))
@@ -158,7 +159,7 @@ class KaneMele(Model):
 
     @property
     def lattice(self) -> Float[Array, "2 2"]:
-        return jnp.asarray(_HONEYCOMB)
+        return _HONEYCOMB_LATTICE.array
 
     def __call__(self, k: Float[Array, "2"]) -> Complex[Array, "4 4"]:
         identity, x, y, z = PAULI
@@ -214,7 +215,7 @@ class BernevigHughesZhang(Model):
 
     @property
     def lattice(self) -> Float[Array, "2 2"]:
-        return jnp.asarray(_SQUARE)
+        return _SQUARE_LATTICE.array
 
     def __call__(self, k: Float[Array, "2"]) -> Complex[Array, "4 4"]:
         identity, x, y, z = PAULI

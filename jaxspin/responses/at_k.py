@@ -170,7 +170,7 @@ def _apply_at(
     batch = k.shape[:-1]
     wanted = {"operators": operators, **needs}
     flat = k.reshape(-1, k.shape[-1]).T
-    degeneracy = checks.choose_degeneracy(model_checks.sample_hamiltonians(model), degeneracy)
+    degeneracy = checks.choose_degeneracy(model, degeneracy)
     checks.check_degeneracy(model, degeneracy)
     result = _solve_and_apply(function, model, flat, degeneracy, wanted)
     checks.check_finite_bands(result, model, flat)

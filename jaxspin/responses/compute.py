@@ -60,7 +60,6 @@ def _compute_responses(problem: Problem, run: Run) -> tuple[Response, ...]:
     }
     if problem.model.lattice is not None:
         info["external_terms"] = problem.model.external_terms
-    info = _as_numbers(info)
     origin = record_origin(
         model=problem.model,
         mesh=problem.mesh,
@@ -68,21 +67,38 @@ def _compute_responses(problem: Problem, run: Run) -> tuple[Response, ...]:
         degeneracy=problem.degeneracy,
     )
     pairs = zip(problem.all_quantities, _split_sums(sums, problem), strict=True)
-    return tuple(_build_response(quantity, part, problem, info, origin) for quantity, part in pairs)
+    numbers = [_in_unit(quantity, part, problem) for quantity, part in pairs]
+    known = {name: as_arrays(value)[1][0] for name, value in info.items()}
+    numbers, known = on_device((numbers, known))
+    info = {name: known[name] for name in info}  # JAX sorts the keys
+    build = partial(_build_response, problem, info=info, origin=origin, sums=sums)
+    return tuple(map(build, problem.all_quantities, numbers))
 
 
-def _build_response(
-    quantity: Quantity, sums: Sums, problem: Problem, info: Mapping, origin: Origin
-) -> Response:
-    """The sums of one quantity with its axes, unit and texts."""
-    dimension, levels = problem.model.dimension, problem.levels
-    shape = (*levels.shape, *quantity.shape(dimension))
-    unit: Any = quantity.unit(dimension)  # a user's quantity may have its own
-    factor = units.per_natural(unit)
+def _in_unit(quantity: Quantity, sums: Sums, problem: Problem) -> tuple[Array, Array]:
+    """Value and error of one quantity, of its shape and in its unit."""
+    dimension = problem.model.dimension
+    shape = (*problem.levels.shape, *quantity.shape(dimension))
+    factor = units.per_natural(quantity.unit(dimension))
     xp, (value, error) = as_arrays(sums.value, sums.error)
     # The error of the worst component stands for all: that of one alone can be small by chance.
     error = xp.broadcast_to(xp.max(error, axis=-1, keepdims=True), error.shape)
-    value, error = on_device([x.reshape(shape) * factor for x in (value, error)])
+    return value.reshape(shape) * factor, error.reshape(shape) * factor
+
+
+def _build_response(
+    problem: Problem,
+    quantity: Quantity,
+    numbers: tuple[Array, Array],
+    *,
+    info: Mapping,
+    origin: Origin,
+    sums: Sums,
+) -> Response:
+    """Value and error of one quantity with its axes, unit and texts."""
+    dimension, levels = problem.model.dimension, problem.levels
+    unit: Any = quantity.unit(dimension)  # a user's quantity may have its own
+    value, error = numbers
     return Response(
         value=value,
         error=error,
@@ -117,12 +133,6 @@ def _origin_of_error(sums: Sums) -> dict[str, Any]:
     if sums.refinement is None:
         return {COARSER_MESHES: sums.compared}
     return {"points": sums.refinement.points, "converged": sums.refinement.converged}
-
-
-def _as_numbers(info: dict[str, Any]) -> dict[str, Array]:
-    """The entries of `info` as arrays, without a compiled program."""
-    numbers = on_device([as_arrays(value)[1][0] for value in info.values()])
-    return dict(zip(info, numbers, strict=True))
 
 
 def _check_components(problem: Problem) -> None:

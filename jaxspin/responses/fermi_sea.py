@@ -261,7 +261,7 @@ def equilibrium_spin_current(
         ValueError: `bands` out of range or cutting a degenerate group; other bad input.
     """
     model_checks.check_model(model)
-    degeneracy = checks.choose_degeneracy(model_checks.sample_hamiltonians(model), degeneracy)
+    degeneracy = checks.choose_degeneracy(model, degeneracy)
     chosen = checks.check_bands(model, bands, degeneracy)
     quantities = tuple(EQUILIBRIUM_SPIN_CURRENT.values())
     if chosen is not None:

@@ -173,3 +173,37 @@ def test_a_long_array_is_known_again_by_itself():
     assert size(long, 2) == 1000  # no longer kept
     assert jax.jit(lambda array: programs.known_by_identity(jax.numpy.sum, 2)(array))(long) == 1000
     assert len(calls) == 5
+
+
+def test_a_long_array_of_numpy_is_not_known_again():
+    """Its numbers may change: a result that was kept would be that of others, without a word."""
+    total = programs.known_by_identity(lambda array: float(array.sum()), 2)
+    array = np.ones(1000)
+    assert total(array) == 1000
+    array *= 2
+    assert total(array) == 2000
+
+
+def test_what_depends_on_a_mesh_is_found_once_for_the_same_object():
+    """Negative controls: another object, another argument, and a class outside of the package."""
+    calls = []
+
+    def count(mesh, times):
+        calls.append(mesh)
+        return times * mesh.size
+
+    known = programs.known_by_object(count, capacity=4)
+    mesh = js.Grid((3, 4))
+    assert [known(mesh, 1), known(mesh, 1), known(mesh, 2)] == [12, 12, 24]
+    assert known(js.Grid((3, 4)), 1) == 12
+    assert len(calls) == 3
+
+    class Own(js.Grid):
+        pass
+
+    own = Own((2, 2))
+    assert [known(own, 1), known(own, 1)] == [4, 4]
+    assert len(calls) == 5
+    disk = jax.jit(lambda cutoff: known(js.Disk(cutoff, 2, 5), 1) * cutoff)
+    assert disk(1.0) == 10  # a mesh of traced numbers is kept by nobody
+    assert len(calls) == 6

@@ -8,12 +8,15 @@ from systems import random_hermitian
 
 from jaxspin.engine.small_matrices import (
     PAULI,
+    Constant,
     anticommutator,
     commutator,
     dagger,
     diagonal_of_product,
     invert_in_loop,
+    is_traced,
     matmul,
+    on_device,
     spin_matrices,
     transpose,
 )
@@ -70,3 +73,25 @@ def test_the_inverse_on_a_gpu_is_that_of_numpy(size, monkeypatch):
     np.testing.assert_allclose(
         invert_in_loop(jnp.asarray(matrix)), np.linalg.inv(matrix), rtol=1e-12
     )
+
+
+def test_numbers_on_the_device_are_copies():
+    """One number takes another way than arrays; neither shares the memory of the user's."""
+    number, array = np.array(1.5), np.ones(3)
+    placed = on_device({"number": number, "array": array})
+    number[...], array[...] = 7.0, 7.0
+    assert placed["number"] == 1.5
+    assert placed["number"].shape == ()
+    assert not placed["number"].weak_type
+    assert placed["array"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_constant_is_known_inside_a_users_jit():
+    constant = Constant(np.eye(2))
+
+    def trace_of(x):
+        assert not is_traced(constant.array)
+        return x * np.trace(np.asarray(constant.array))
+
+    assert jax.jit(trace_of)(3.0) == 6.0
+    assert constant.array is constant.array
