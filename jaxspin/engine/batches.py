@@ -59,7 +59,8 @@ def replace_where(
 
     @choose.def_vmap
     def choose_for_batch(size, in_batch, wanted, arguments, value):
-        fill = lambda x, b: x if b else jnp.broadcast_to(x, (size, *x.shape))  # noqa: E731
+        # JAX hands over plain numbers too, which have no shape of their own.
+        fill = lambda x, b: x if b else jnp.broadcast_to(x, (size, *jnp.shape(x)))  # noqa: E731
         whole = jax.tree.map(fill, (wanted, arguments, value), tuple(in_batch))
         return _replace_some(function, *whole), jax.tree.map(lambda _: True, value)
 

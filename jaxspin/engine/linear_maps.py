@@ -100,7 +100,8 @@ def _output_types(*arrays, moving, linear_map, reverse, batches):
 
 def _jvp_rule(primals, tangents, *, moving, linear_map, reverse, batches):
     moved, known = primals[:moving], primals[moving:]
-    bind = partial(_bind, known=known, linear_map=linear_map, reverse=reverse, batches=batches)
+    options = {"linear_map": linear_map, "reverse": reverse, "batches": batches}
+    bind = partial(_bind, known=known, **options)
     found, changes = bind(moved), []
     if any(not isinstance(t, ad.Zero) for t in tangents[:moving]):
         changes.append(bind(list(map(ad.instantiate_zeros, tangents[:moving]))))
@@ -111,7 +112,6 @@ def _jvp_rule(primals, tangents, *, moving, linear_map, reverse, batches):
             arrays = list(primals)
             for i, x in zip(places, numbers, strict=True):
                 arrays[i] = x
-            options = {"linear_map": linear_map, "reverse": reverse, "batches": batches}
             return _evaluate(*arrays, moving=moving, differentiable=True, **options)
 
         here, along = ([x[i] for i in places] for x in (primals, tangents))

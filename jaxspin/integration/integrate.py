@@ -378,7 +378,8 @@ _FEW = 2
 def _both_jvp(primals, tangents):
     (held, layout), (moved, _) = primals, tangents
     moving, rest = eqx.partition(held, which_move(moved))  # plain floats are no arrays yet
-    held = eqx.combine(jax.tree.map(jnp.asarray, moving), rest)
+    moving, moved = jax.tree.map(jnp.asarray, (moving, moved))
+    held = eqx.combine(moving, rest)
     if count_numbers(moved) <= _FEW:
         traced, known = eqx.partition(held, is_traced)
         sums, slopes = _both_with_slopes(traced, lambda: known, which_move(moved), layout)

@@ -248,6 +248,24 @@ def test_reverse_mode_by_plain_floats():
     assert np.all(np.abs(backwards) > 1e-6)
 
 
+def test_plain_floats_in_batches_and_along_one():
+    """They failed: a tangent that is a plain number, and numbers that a batch shares."""
+
+    def of(mass, along):
+        model = PlainFields(mass, along, along)
+        response = js.anomalous_hall(model, js.Grid((6, 6)), js.Levels(-0.6, 900.0))
+        return response.value[0, 0, 1]
+
+    by_mass = jax.jvp(lambda mass: of(mass, 1.0), (-1.0,), (1.0,))[1]
+    wanted = [jax.grad(of, (0, 1))(mass, 1.0) for mass in (-1.0, -0.8)]
+    assert float(by_mass) == pytest.approx(float(wanted[0][0]), rel=1e-10)
+    together = lambda along: jax.vmap(lambda mass: of(mass, along))(jnp.array([-1.0, -0.8]))  # noqa: E731
+    summed = jax.grad(lambda along: jnp.sum(together(along)))(1.0)
+    assert float(summed) == pytest.approx(float(wanted[0][1] + wanted[1][1]), rel=1e-10)
+    backwards = jax.jacrev(lambda along: jnp.stack([of(-1.0, along), of(-0.8, along)]))(1.0)
+    np.testing.assert_allclose(backwards, [wanted[0][1], wanted[1][1]], rtol=1e-10)
+
+
 @pytest.mark.parametrize("function", [hall, jax.grad(hall)])
 def test_memory_of_a_batch_does_not_grow_with_its_members(function):
     """Less than 1 kB for each, where the tile of one takes 29 kB, and 56 kB with its gradient."""
