@@ -1,9 +1,8 @@
 """Metals at T = 0 to a tolerance: true errors and points of `Adaptive`, and of uniform grids.
 
-Goal: of 100 random lattice metals of two and three dimensions, and a Weyl metal, requested
+Goal: of 100 random lattice metals of two and three dimensions, a Weyl metal and platinum, requested
 relative errors of 1e-2 and 1e-3 are met by the true error in 99 %, and 1e-3 takes at most a tenth
-of the points of a uniform grid (medians). The results in the folder are of 50 metals of two and 17
-of three dimensions (`--number 50 17`), without the Weyl metal.
+of the points of a uniform grid (medians).
 
 Models: random hopping of 2 and 4 bands (`honesty.random_lattice`), with the level at the energy of
 a band at a random k; a quarter of those of two dimensions are Haldane models with a gap of 1e-1 to
@@ -18,13 +17,19 @@ which includes the error of that extrapolation.
 A uniform grid needs the fewest points from which on every larger grid of the series is right to the
 tolerance; the largest of the series where none is, which then is too few.
 
-    python benchmarks/metals_tolerance.py [--number 50 50] [--kept FOLDER]
+Platinum is that of `symmetric_platinum.py`, at one level, both on irreducible zones: its uniform
+grids are reduced by the group, and their points are the irreducible ones. Its truth is to 2e-4,
+and is checked by the finest of these grids (60³ to 200³ points).
+
+    JAXSPIN_TEST_DATA=/path/to/data \
+        python benchmarks/metals_tolerance.py [--number 75 25] [--kept FOLDER]
 
 With `--kept` truths and uniform grids are written to a folder and taken from there the next time.
-Some hours on one core.
+Without JAXSPIN_TEST_DATA there is no platinum. An hour on one core, two thirds of it compilation.
 """
 
 import argparse
+import os
 import time
 import warnings
 from pathlib import Path
@@ -38,7 +43,12 @@ from record import on_one_core, three, write
 import jaxspin as js
 from jaxspin import models
 from jaxspin.engine.small_matrices import PAULI
-from jaxspin.integration.integrate import Sums, integrate, sum_over_meshes
+from jaxspin.integration.integrate import (
+    Sums,
+    average_over_group,
+    integrate,
+    sum_over_meshes,
+)
 from jaxspin.integration.problem import Problem, Run
 from jaxspin.quantities.charge import ANOMALOUS_HALL
 from jaxspin.quantities.spin_hall import DEFINITIONS
@@ -51,6 +61,7 @@ UNIFORM = {
     2: (20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640, 896, 1280),
     3: (10, 14, 20, 28, 40, 56, 80, 112, 160),
 }
+UNIFORM_PLATINUM = (24, 36, 48, 60, 80, 100, 128, 160, 200)
 OTHERS = {2: 35, 3: 15}
 FINE = {2: (600, 1200), 3: (64, 96)}
 
@@ -62,12 +73,17 @@ class Case(NamedTuple):
     model: js.Model
     mu: float
     spins: bool
+    group: js.symmetry.PointGroup | None = None
 
     @property
     def problem(self) -> Problem:
         quantity = DEFINITIONS["conventional"] if self.spins else ANOMALOUS_HALL
         mesh = js.Grid((8,) * self.model.dimension)
         return Problem(quantity, self.model, mesh, js.Levels(self.mu)).check()
+
+    def reduce(self, mesh):
+        """The mesh, reduced by the group."""
+        return mesh if self.group is None else js.symmetry.Symmetric(mesh, self.group)
 
 
 def draw_metal(dimension: int, seed: int) -> Case:
@@ -92,6 +108,17 @@ def draw_narrow_gap(random: np.random.Generator) -> Case:
     return Case("narrow gap", model, gap * random.uniform(0.5, 3), spins=False)
 
 
+def read_platinum() -> list[Case]:
+    """Symmetrised platinum, where its files are there."""
+    data = os.environ.get("JAXSPIN_TEST_DATA")
+    if not data:
+        return []
+    raw = js.interop.wannier90.read(Path(data) / "pt_wannier90" / "Pt")
+    group = js.symmetry.of_crystal(np.asarray(raw.vectors), [[0, 0, 0]], ["Pt"])
+    model, _ = js.symmetrised(raw, group, [[0, 0, 0]])
+    return [Case("platinum", model, 17.8823, spins=True, group=group)]
+
+
 class WeylMetal(js.Model):
     """A pair of Weyl nodes, tilted so that each has an electron pocket."""
 
@@ -107,7 +134,7 @@ class WeylMetal(js.Model):
 
 def refine(case: Case, first: int, rtol: float, most: int = 3_000_000) -> tuple[Sums, float]:
     """The sums by `Adaptive`, and the processor seconds."""
-    mesh = js.Adaptive(js.Grid((first,) * case.model.dimension), rtol, max_points=most)
+    mesh = case.reduce(js.Adaptive(js.Grid((first,) * case.model.dimension), rtol, max_points=most))
     start = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -128,7 +155,10 @@ class Known(NamedTuple):
 def sum_grids(case: Case, meshes: list) -> list[np.ndarray]:
     problem = pose(case.problem.observable, case.model, meshes[0], js.Levels(case.mu))
     problem = problem.replace(degeneracy=case.problem.degeneracy)
-    return [np.asarray(value)[0] for value, _ in sum_over_meshes(problem, meshes)]
+    average = average_over_group(problem.replace(mesh=case.reduce(meshes[0])))
+    if case.group is not None:
+        meshes = [case.reduce(mesh).folded(case.model.lattice) for mesh in meshes]
+    return [np.asarray(average(value))[0] for value, _ in sum_over_meshes(problem, meshes)]
 
 
 def find_known(case: Case, path: Path | None) -> Known:
@@ -136,14 +166,24 @@ def find_known(case: Case, path: Path | None) -> Known:
     if path is not None and path.exists():
         return Known(**np.load(path))
     d = case.model.dimension
-    truth, _ = refine(case, OTHERS[d], 1e-4, 4_000_000)
-    coarse, fine = sum_grids(case, [Filled(js.Grid((n,) * d, 0.37)) for n in FINE[d]])
-    ratio = (FINE[d][1] / FINE[d][0]) ** 2
-    uniform = np.stack(sum_grids(case, [js.Grid((n,) * d) for n in UNIFORM[d]]))
-    known = Known(np.asarray(truth.value)[0], fine + (fine - coarse) / (ratio - 1), uniform)
+    truth, _ = refine(case, OTHERS[d], 1e-4 if case.group is None else 2e-4, 4_000_000)
+    uniform = np.stack(sum_grids(case, [js.Grid((n,) * d) for n in uniform_counts(case)]))
+    check = check_by_filling(case) if case.group is None else uniform[-1]
+    known = Known(np.asarray(truth.value)[0], check, uniform)
     if path is not None:
         np.savez(path, **known._asdict())
     return known
+
+
+def check_by_filling(case: Case) -> np.ndarray:
+    """The sum by gradually filled cells of two grids, extrapolated."""
+    d = case.model.dimension
+    coarse, fine = sum_grids(case, [Filled(js.Grid((n,) * d, 0.37)) for n in FINE[d]])
+    return fine + (fine - coarse) / ((FINE[d][1] / FINE[d][0]) ** 2 - 1)
+
+
+def uniform_counts(case: Case) -> tuple[int, ...]:
+    return UNIFORM[case.model.dimension] if case.group is None else UNIFORM_PLATINUM
 
 
 def points_of_uniform(case: Case, known: Known, tolerance: float) -> int:
@@ -151,7 +191,8 @@ def points_of_uniform(case: Case, known: Known, tolerance: float) -> int:
     size = np.max(np.abs(known.truth))
     wrong = np.max(np.abs(known.uniform - known.truth), axis=1) > tolerance * size
     first = np.flatnonzero(wrong)[-1] + 1 if np.any(wrong) else 0
-    return UNIFORM[d][min(first, len(wrong) - 1)] ** d
+    grid = js.Grid((uniform_counts(case)[min(first, len(wrong) - 1)],) * d)
+    return (grid if case.group is None else case.reduce(grid).folded(case.model.lattice)).size
 
 
 def judge(case: Case, path: Path | None, seed: int) -> list[dict]:
@@ -211,8 +252,9 @@ def main(numbers: list[int], first: int, folder: Path | None) -> None:
             path = None if folder is None else folder / f"{dimension} {seed}.npz"
             rows += judge(case, path, seed)
             print(*(tuple(row.values()) for row in rows[-2:]), flush=True)
-    weyl = Case("Weyl", WeylMetal(), 0.15, spins=False)
-    rows += judge(weyl, None if folder is None else folder / "weyl.npz", 0)
+    for case in (Case("Weyl", WeylMetal(), 0.15, spins=False), *read_platinum()):
+        rows += judge(case, None if folder is None else folder / f"{case.name}.npz", 0)
+        print(*(tuple(row.values()) for row in rows[-2:]), flush=True)
     write("metals_tolerance", summarise(rows))
 
 
@@ -220,7 +262,7 @@ if __name__ == "__main__":
     on_one_core()
     options = argparse.ArgumentParser(description="T = 0 metals to a tolerance.")
     options.add_argument(
-        "--number", type=int, nargs=2, default=[50, 50], help="metals of 2 and 3 dimensions"
+        "--number", type=int, nargs=2, default=[75, 25], help="metals of 2 and 3 dimensions"
     )
     options.add_argument("--first", type=int, default=FIRST_SEED, help="seed of the first")
     options.add_argument("--kept", type=Path, help="folder in which truths are kept and found")

@@ -33,6 +33,7 @@ from jaxspin.integration.problem import Problem
 from jaxspin.integration.rounds import Rounds, RoundState
 from jaxspin.meshes.coordinates import Coordinates
 from jaxspin.meshes.mesh import Adaptive
+from jaxspin.symmetry.irreducible_zone import IrreducibleZone, ZonePieces
 from jaxspin.symmetry.wedge import Wedge
 from jaxspin.units import BOLTZMANN
 
@@ -46,7 +47,7 @@ class Refinement(eqx.Module):
     #: Error of each cell in units of the tolerance, that of the worst level and component.
     error: Float[np.ndarray, " L"]
     #: The map from the unit cube to k, and the lattice it refers to.
-    coordinates: Coordinates
+    coordinates: Coordinates | ZonePieces
     lattice: Float[Array, "d d"] | None
     #: "periodic", "bounded" or "infinite", as that of a mesh.
     domain: str = eqx.field(static=True)
@@ -89,7 +90,7 @@ def require_known(problem: Problem) -> None:
         )
 
 
-def refine(problem: Problem, wedge: Wedge, rounds: Rounds) -> Refined:
+def refine(problem: Problem, wedge: Wedge | IrreducibleZone, rounds: Rounds) -> Refined:
     """Σ_k Σ_m [f(ε_m) W_m + f'(ε_m) W'_m] for every level, cells refined to the tolerance.
 
     Args:
@@ -115,7 +116,7 @@ def refine(problem: Problem, wedge: Wedge, rounds: Rounds) -> Refined:
         cells.lower,
         cells.width,
         np.max(cells.error[:, evaluate.order] / tolerance, axis=(1, 2), initial=0.0),
-        adaptive.mesh.coordinates,
+        evaluate.job.coordinates,
         model.lattice,
         adaptive.domain,
         evaluate.points,
@@ -196,7 +197,7 @@ class _Cells:
 class _Evaluate:
     """Integrals over any number of cells, in compiled batches of one size; counts the points."""
 
-    def __init__(self, observable, model, adaptive, levels, degeneracy, *, wedge: Wedge):
+    def __init__(self, observable, model, adaptive, levels, degeneracy, *, wedge):
         temperatures, mesh = levels.temperatures, adaptive.mesh
         cold = bool(np.any(temperatures == 0))
         warm = np.flatnonzero(temperatures > 0)
@@ -206,7 +207,7 @@ class _Evaluate:
         self.job = CellSum(
             observable=observable,
             model=model,
-            coordinates=mesh.coordinates,
+            coordinates=wedge.choose_coordinates(mesh.coordinates),
             infinite=mesh.domain == "infinite",
             occupations=occupations,
             degeneracy=degeneracy,
@@ -277,13 +278,10 @@ def _first_cells(mesh, evaluate) -> _Cells:
     """Cells of about as many nodes as the mesh has. An angle starts as one cell of the full turn,
     on which a uniform rule is exact for few harmonics."""
     angle = mesh.coordinates.angular
-    part = np.array(evaluate.wedge.width)
-    counts = [max(1, round(n * x / ORDER)) for n, x in zip(mesh.shape, part, strict=True)]
+    counts = [n / ORDER for n in mesh.shape]
     if angle:
         counts[-1] = 1
-    corners = np.meshgrid(*(np.arange(n) / n for n in counts), indexing="ij")
-    lower = evaluate.wedge.lower + part * np.stack([x.ravel() for x in corners], axis=1)
-    width = np.broadcast_to(part / np.array(counts), lower.shape).copy()
+    lower, width = evaluate.wedge.first_cells(counts)
     turn = np.full(len(lower), angle)
     boxes = BoxSet(lower, width, turn, np.zeros_like(turn))
     return _make_cells(boxes, evaluate)

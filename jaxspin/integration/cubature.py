@@ -22,6 +22,7 @@ from jaxspin.integration.levels import fermi
 from jaxspin.meshes.coordinates import Coordinates
 from jaxspin.models.base import Model
 from jaxspin.quantities.observable import Observable
+from jaxspin.symmetry.irreducible_zone import ZonePieces
 
 
 class Boxes(eqx.Module):
@@ -53,7 +54,7 @@ class CellSum(eqx.Module):
 
     observable: Observable
     model: Model
-    coordinates: Coordinates
+    coordinates: Coordinates | ZonePieces
     #: Whether the first coordinate is the radius u/(1-u), in which energies have a pole at 1.
     infinite: bool = eqx.field(static=True)
     occupations: Occupations

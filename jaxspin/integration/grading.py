@@ -81,18 +81,13 @@ def grade(
 def _unresolved_axes(search: GapSearch, near, boxes: BoxSet) -> Bool[np.ndarray, "L d"]:
     """Axes along which each box is too wide for a near degeneracy that lies in it."""
     axes = np.zeros(boxes.lower.shape, bool)
-    images = search.wedge.all_images(near.u)  # equivalent points, of which one is in the boxes
-    away = np.abs(images.reshape(-1, 1, near.u.shape[1]) - boxes.lower - boxes.width / 2)
-    away = np.where(search.wraps, np.minimum(away, 1 - away), away)
-    which, box = np.nonzero(np.all(away <= (0.5 + _MARGIN) * boxes.width, axis=2))
-    if not len(which):
+    close = search.wedge.find_close(near.u, boxes, _MARGIN, search.wraps)
+    if not len(close.point):
         return axes
-    which = which % len(near.u)
-    pairs = np.column_stack([which, boxes.width[box]])
-    unique, back = np.unique(pairs, axis=0, return_inverse=True)
-    found = search.neighbours(
-        near.select(unique[:, 0].astype(int)), unique[:, 1:] / 2, search.floor
-    )
+    pairs = np.column_stack([close.point, close.edges.reshape(len(close.point), -1)])
+    _, first, back = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
+    steps = close.edges[first] / 2
+    found = search.neighbours(near.select(close.point[first]), steps, search.floor)
     narrow = (found.growth > _RESOLVED) & found.matters[:, None]
-    np.logical_or.at(axes, box, narrow[back.ravel()])
+    np.logical_or.at(axes, close.box, narrow[back.ravel()])
     return axes & (boxes.width > NARROWEST)

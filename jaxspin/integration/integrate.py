@@ -67,6 +67,7 @@ from jaxspin.integration.tiles import Layout, lay_out, place_nodes
 from jaxspin.meshes.mesh import Adaptive, Mesh
 from jaxspin.quantities.combine import Averaged, Differentiated
 from jaxspin.quantities.observable import Weights
+from jaxspin.symmetry.irreducible_zone import IrreducibleZone
 from jaxspin.symmetry.symmetric import Symmetric, fixed_mesh
 from jaxspin.symmetry.tensors import average_components, mean_over_group
 from jaxspin.symmetry.wedge import Wedge, whole_cube
@@ -201,7 +202,7 @@ def _sum_refined(problem: Problem, run: Run) -> Sums:
     return Sums(value, jnp.abs(error), jnp.asarray(splitting), refinement=refinement)
 
 
-def _reduce_domain(problem: Problem) -> tuple[Problem, Wedge]:
+def _reduce_domain(problem: Problem) -> tuple[Problem, Wedge | IrreducibleZone]:
     """The problem on an adaptive mesh, and the part of its domain to sum: by symmetry, for the
     average over the group, whose integral over each image is the same."""
     mesh, model = problem.mesh, problem.model
@@ -221,9 +222,9 @@ def _describe_run(problem: Problem, layout: Layout) -> dict[str, str]:
     }
 
 
-def _describe_refinement(problem: Problem, wedge: Wedge) -> dict[str, str]:
+def _describe_refinement(problem: Problem, wedge: Wedge | IrreducibleZone) -> dict[str, str]:
     """The same of a refinement; the wedge follows from a symmetric mesh."""
-    return {**_describe_problem(problem), "part of the domain": f"{wedge.lower}, {wedge.width}"}
+    return {**_describe_problem(problem), "part of the domain": wedge.describe()}
 
 
 def _describe_problem(problem: Problem) -> dict[str, str]:

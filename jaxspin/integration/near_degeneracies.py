@@ -32,6 +32,7 @@ from jaxspin.integration.integrand import integrand_code
 from jaxspin.integration.levels import Levels, fermi
 from jaxspin.integration.occupation_sums import pad_levels
 from jaxspin.meshes.mesh import Mesh
+from jaxspin.symmetry.irreducible_zone import IrreducibleZone
 from jaxspin.symmetry.wedge import Wedge, whole_cube
 from jaxspin.units import BOLTZMANN
 
@@ -59,7 +60,7 @@ class GapSearch:
         levels: Levels,
         degeneracy: Degeneracy,
         *,
-        wedge: Wedge | None = None,
+        wedge: Wedge | IrreducibleZone | None = None,
     ):
         self.observable, self.model, self.levels = observable, model, levels
         self.degeneracy = degeneracy
@@ -108,14 +109,16 @@ class GapSearch:
         self.spacing = float(np.median(longest_edges(start.edges)))
         return follow_starts(self.model, self.coordinates, self.lattice, self.code, lanes)
 
-    def neighbours(self, near: NearDegeneracies, widths, floor: float) -> Neighbours:
-        """The pairs at distances of `widths` (L, d) in the unit cube.
+    def neighbours(
+        self, near: NearDegeneracies, steps: Float[np.ndarray, "L a d"], floor: float
+    ) -> Neighbours:
+        """The pairs at a distance in the unit cube, along each of several axes and against it.
 
         Args:
             floor: gaps below this energy (eV) count as zero.
         """
-        steps = np.array([-1, 1])[:, None, None, None] * widths * np.eye(near.u.shape[1])[:, None]
-        k = self.wave_vectors(self._in_cube(near.u + steps))
+        away = np.array([-1, 1])[:, None, None, None] * np.moveaxis(steps, 1, 0)
+        k = self.wave_vectors(self._in_cube(near.u + away))
         energies = self._solve_energies(k.reshape(-1, k.shape[-1])).reshape(*k.shape[:-1], -1)
         bands = np.broadcast_to(near.band[:, None], (*k.shape[:-1], 1))
         lower, upper = (np.take_along_axis(energies, bands + i, -1)[..., 0] for i in (0, 1))

@@ -97,7 +97,8 @@ def _find_unresolved(problem: Problem, mesh: Mesh) -> tuple[Any, Any]:
     near, nothing = search.find(partial(_widths_at_starts, mesh)), np.zeros((0, 1, 1))
     if not len(near.gap):
         return near, nothing
-    found = search.neighbours(near, _cell_widths(mesh, near.u), search.zero)
+    steps = _cell_widths(mesh, near.u)[:, :, None] * np.eye(near.u.shape[1])
+    found = search.neighbours(near, steps, search.zero)
     ratio = np.sqrt(np.maximum(found.growth**2 - 1, 0))  # h/w
     narrow = found.matters & np.any(ratio > WIDE, axis=1)
     if not np.any(narrow):

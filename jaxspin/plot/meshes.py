@@ -11,6 +11,7 @@ from jaxspin.plot.checks import check_response
 from jaxspin.plot.style import axes_or_new, colour_bar, figure_style
 from jaxspin.plot.texts import K_X, K_Y
 from jaxspin.responses.response import Response
+from jaxspin.symmetry.irreducible_zone import ZonePieces
 
 
 def refinement(response: Response, *, axes: Axes | None = None) -> Axes:
@@ -26,7 +27,8 @@ def refinement(response: Response, *, axes: Axes | None = None) -> Axes:
     Returns:
         The axes, with a colour bar next to them.
     Raises:
-        ValueError: the response was not computed with `Adaptive`, or is one-dimensional.
+        ValueError: the response was not computed with `Adaptive`, or is one-dimensional; or it is
+            three-dimensional, on an irreducible zone.
     """
     check_response(response)
     cells = response.refinement
@@ -34,6 +36,11 @@ def refinement(response: Response, *, axes: Axes | None = None) -> Axes:
         raise ValueError(
             "Argument `response` must come from an Adaptive mesh of two or three dimensions, "
             "but does not (a file does not keep the cells)."
+        )
+    if isinstance(cells.coordinates, ZonePieces) and cells.lower.shape[1] == 3:
+        raise ValueError(
+            "Argument `response` must have cells along the axes of its mesh, but has those of an "
+            "irreducible zone of three dimensions, which no plane cuts in cells."
         )
     shown, labels = _cells_in_plane(cells)
     outlines = _cell_outlines(cells, shown)
@@ -75,6 +82,7 @@ def _plane_height(cells: Refinement) -> float:
 
 
 _SIDE = 48  # points along each side of a cell, which is curved in polar coordinates
+_INSIDE = 1e-9  # beyond a side of a cell another piece of an irreducible zone begins
 _INFINITY = 0.999  # where the coordinate 1 is at infinite k
 
 
@@ -83,6 +91,7 @@ def _cell_outlines(cells: Refinement, shown: np.ndarray) -> Float[np.ndarray, "L
     t = np.linspace(0, 1, _SIDE, endpoint=False)
     x = np.concatenate([t, np.ones(_SIDE), 1 - t, np.zeros(_SIDE)])
     y = np.concatenate([np.zeros(_SIDE), t, np.ones(_SIDE), 1 - t])
+    x, y = (np.clip(side, _INSIDE, 1 - _INSIDE) for side in (x, y))
     lower, width = cells.lower[shown], cells.width[shown]
     u = [lower[:, i, None] + width[:, i, None] * side for i, side in enumerate((x, y))]
     u[0] = np.minimum(u[0], _INFINITY) if cells.domain == "infinite" else u[0]

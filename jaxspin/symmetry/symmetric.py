@@ -23,6 +23,7 @@ from jaxspin.symmetry.closure import as_operations, close_group
 from jaxspin.symmetry.folded import Folded, can_fold
 from jaxspin.symmetry.groups import PointGroup, group
 from jaxspin.symmetry.irreducible import Irreducible, generate_matrices
+from jaxspin.symmetry.irreducible_zone import IrreducibleZone, find_irreducible_zone
 from jaxspin.symmetry.operations import Operation
 from jaxspin.symmetry.orbits import (
     Matrix,
@@ -46,7 +47,8 @@ class Symmetric(eqx.Module):
     says which do.
 
     An `Adaptive` mesh refines the irreducible part of its domain, on which it integrates the
-    average over the group: its tolerance and its error are those of the averaged response.
+    average over the group: its tolerance and its error are those of the averaged response. On a
+    `Grid` it takes any operation of the lattice (see `irreducible_zone`).
 
     The points of a `PointSet` are taken for representatives already: none is left out, and the
     result is averaged over the group. Any operation of the lattice will do; where the set has a
@@ -90,13 +92,19 @@ class Symmetric(eqx.Module):
         """That of the mesh."""
         return self.mesh.domain
 
-    def wedge(self, lattice: Float[Array, "d d"] | None = None) -> Wedge:
-        """The part of the domain that an `Adaptive` mesh refines, for a model of this lattice.
+    def wedge(self, lattice: Float[Array, "d d"] | None = None) -> Wedge | IrreducibleZone:
+        """The part of the domain that an `Adaptive` mesh refines, for a model of this lattice: a
+        box of the coordinates, or a polytope where a `Grid` has operations that mix them.
 
         Raises:
-            ValueError: naming the operation that mixes coordinates.
+            ValueError: naming the operation that the lattice does not have, or that mixes
+                coordinates of another mesh.
         """
         mesh = fixed_mesh(self.mesh)
+        if isinstance(mesh, Grid):
+            matrices = self._find_matrices(lattice)
+            if not all(map(_is_diagonal, matrices)):
+                return find_irreducible_zone(generate_matrices(matrices), np.asarray(lattice))
         actions = self._find_actions(mesh, lattice)
         return find_wedge(actions, mesh.dimension, mesh.coordinates.angular)
 
@@ -154,16 +162,24 @@ class Symmetric(eqx.Module):
                 )
         return Folded(mesh, tuple(actions))
 
+    def _find_matrices(self, lattice) -> tuple[Matrix, ...]:
+        """The matrix of each operation on the reduced coordinates of k."""
+        return tuple(reduced_matrix(one, self.dimension, lattice) for one in self.operations)
+
     def _reduce_grid(self, grid: Grid, lattice) -> Folded | Irreducible:
         """A product of rules where each coordinate is reflected alone, which is faster to sum."""
-        matrices = tuple(reduced_matrix(one, self.dimension, lattice) for one in self.operations)
+        matrices = self._find_matrices(lattice)
         for operation, matrix in zip(self.operations, matrices, strict=True):
             if find_map(matrix, grid) is None:
                 _refuse_grid(operation, grid, matrices, group(self.operations), lattice)
-        if all(np.array_equal(one, np.diag(np.diag(one))) for one in matrices):
+        if all(map(_is_diagonal, matrices)):
             actions = (tuple((sign, 0.0) for sign in np.diag(one).tolist()) for one in matrices)
             return Folded(grid, tuple(actions))
         return Irreducible(grid, generate_matrices(matrices))
+
+
+def _is_diagonal(matrix: Matrix) -> bool:
+    return np.array_equal(matrix, np.diag(np.diag(matrix)))
 
 
 def _refuse_grid(

@@ -1,16 +1,36 @@
 """Irreducible part of the unit cube under maps that act on each coordinate alone."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
-from jaxspin.meshes.coordinates import Reflection
+from jaxspin.meshes.coordinates import Coordinates, Reflection
 from jaxspin.symmetry.operations import generate_group
+
+
+class BoxArrays(Protocol):
+    """Boxes in the unit cube of the coordinates of some cells."""
+
+    @property
+    def lower(self) -> Float[np.ndarray, "L d"]: ...
+
+    @property
+    def width(self) -> Float[np.ndarray, "L d"]: ...
+
 
 #: How a map acts on each coordinate.
 Action = tuple[Reflection, ...]
+
+
+class CloseBoxes(NamedTuple):
+    """Pairs of a point and a box that holds an image of it, or nearly so."""
+
+    point: Int[np.ndarray, " P"]
+    box: Int[np.ndarray, " P"]
+    #: Edges of the box, carried back to the point: steps in the unit cube, (pair, axis, d).
+    edges: Float[np.ndarray, "P a d"]
 
 
 class Wedge(NamedTuple):
@@ -27,6 +47,41 @@ class Wedge(NamedTuple):
         """Points of the unit cube under each map."""
         sign, offset = self.maps[:, None, :, 0], self.maps[:, None, :, 1]
         return (sign * u + offset) % 1
+
+    def describe(self) -> str:
+        """What tells it from other parts, for a checkpoint."""
+        return f"{self.lower}, {self.width}"
+
+    def choose_coordinates(self, coordinates: Coordinates) -> Coordinates:
+        """The map from the unit cube of the cells to k: that of the mesh."""
+        return coordinates
+
+    def first_cells(self, counts: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """Corners and widths of cells, about as many along each axis of the whole cube as given."""
+        part = np.array(self.width)
+        numbers = [max(1, round(n * x)) for n, x in zip(counts, part, strict=True)]
+        corners = np.meshgrid(*(np.arange(n) / n for n in numbers), indexing="ij")
+        lower = self.lower + part * np.stack([x.ravel() for x in corners], axis=1)
+        return lower, np.broadcast_to(part / np.array(numbers), lower.shape).copy()
+
+    def find_close(
+        self,
+        u: Float[np.ndarray, "L d"],
+        boxes: BoxArrays,
+        margin: float,
+        wraps: Bool[np.ndarray, " d"],
+    ) -> CloseBoxes:
+        """Boxes that have an image of a point inside or at most `margin` of a width away.
+
+        Args:
+            wraps: axes along which the unit cube is periodic.
+        """
+        d = u.shape[1]
+        images = self.all_images(u).reshape(-1, 1, d)
+        away = np.abs(images - boxes.lower - boxes.width / 2)
+        away = np.where(wraps, np.minimum(away, 1 - away), away)
+        which, box = np.nonzero(np.all(away <= (0.5 + margin) * boxes.width, axis=2))
+        return CloseBoxes(which % len(u), box, boxes.width[box, :, None] * np.eye(d))
 
 
 def whole_cube(dimension: int) -> Wedge:

@@ -307,7 +307,7 @@ def test_a_mesh_refined_to_a_tolerance():
     assert f"{points:,} k-points" in result.output
     for more, parts in (
         (["atol = -1.0"], ("`atol`", "[mesh]", "-1.0")),
-        (['operations = ["rotation 4 z"]'], ("`operations`", "[mesh]", "coordinate")),
+        (['operations = ["rotation 3 z"]'], ("`operations`", "[mesh]", "lattice")),
     ):
         write(more)
         refused(run("scan", "refined.toml"), *parts)

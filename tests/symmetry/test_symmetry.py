@@ -454,8 +454,11 @@ def test_adaptive_spin_hall_by_symmetry_is_that_of_the_whole(kelvin):
 
 def test_adaptive_refuses_what_it_cannot_use():
     refined = js.Adaptive(SQUARE, 1e-3)
-    with pytest.raises(ValueError, match="must act on each coordinate of the Grid alone, but rot"):
-        js.anomalous_hall(QWZ, Symmetric(refined, rotation(4)), LEVELS)
+    with pytest.raises(ValueError, match="must take the lattice of the model to itself, but rot"):
+        js.anomalous_hall(QWZ, Symmetric(refined, rotation(3)), LEVELS)
+    tilted = Symmetric(js.Adaptive(js.Ball(0.1, 5, 5, 5), 1e-3), rotation(4, "x"))
+    with pytest.raises(ValueError, match="must act on each coordinate of the Ball alone, but rot"):
+        tilted.wedge()
     with pytest.raises(ValueError, match=r"time reversal does not carry|time reversal changes"):
         js.anomalous_hall(QWZ, Symmetric(refined, TIME_REVERSAL), LEVELS)
     with pytest.raises(ValueError, match="must have fixed points to be folded, but is an Adaptive"):
