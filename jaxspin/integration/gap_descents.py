@@ -25,6 +25,7 @@ from jaxspin.engine.small_matrices import dagger, diagonal_of_product, matmul
 from jaxspin.engine.tolerances import NO_GAP
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.lifted import Points
+from jaxspin.symmetry.orbits import Matrix
 
 _SolveBands = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -41,38 +42,50 @@ class NearDegeneracies(NamedTuple):
     gap: Float[np.ndarray, " L"]
     #: gap² grows by q·stiffness·q at a small distance q, eV² Å².
     stiffness: Float[np.ndarray, "L d d"]
+    #: Number of equivalent places, of which this is one.
+    images: Int[np.ndarray, " L"]
 
     @classmethod
     def none(cls, dimension: int) -> "NearDegeneracies":
         """No near degeneracy."""
         k, one = np.zeros((0, dimension)), np.zeros(0)
-        return cls(k, k, np.zeros(0, int), one, one, np.zeros((0, dimension, dimension)))
+        count, stiffness = np.zeros(0, int), np.zeros((0, dimension, dimension))
+        return cls(k, k, count, one, one, stiffness, count)
 
     def select(self, index) -> "NearDegeneracies":
         """Those of the given indices."""
         return NearDegeneracies(*(x[index] for x in self))
 
 
+class DescentLanes(NamedTuple):
+    """Where descents begin, and which of their ends are equivalent."""
+
+    #: Node of `solve_starts` and band of each descent.
+    starts: tuple[tuple[int, int], ...]
+    #: A group of the model, as matrices on the reduced coordinates of k.
+    maps: tuple[Matrix, ...]
+
+
 @partial(known_by_identity, capacity=8)
 def follow_starts(
-    model, coordinates, lattice, code: str | None, lanes: tuple[tuple[int, int], ...]
+    model, coordinates, lattice, code: str | None, lanes: DescentLanes
 ) -> NearDegeneracies:
     """Local minima of the gaps that descents from some nodes and bands find.
 
     Args:
         code: digest of the user's code that the model and the mesh run.
-        lanes: node of `solve_starts` and band of each descent.
     """
-    start, (node, band) = solve_starts(model, coordinates, lattice), np.array(lanes).T
+    start, (node, band) = solve_starts(model, coordinates, lattice), np.array(lanes.starts).T
     zero = start.zero
     solve = lambda k: _diagonalize(*evaluate_matrices(model, k, code))  # noqa: E731
     reach = _STRIDE * longest_edges(start.edges)[node]
-    k, *pair = _descend_gaps(solve, start.k[node], band, reach, zero=zero)
+    k, energy, gap, stiffness = _descend_gaps(solve, start.k[node], band, reach, zero=zero)
     u = np.asarray(coordinates.inverse(k, lattice))
-    inside = np.all((u >= 0) & (u < 1), axis=1) & np.all(np.isfinite(pair[-1]), axis=(1, 2))
+    inside = np.all((u >= 0) & (u < 1), axis=1) & np.all(np.isfinite(stiffness), axis=(1, 2))
     k = map_cube(coordinates, lattice, u, code)[0]
-    found = NearDegeneracies(k, u, band, *pair).select(inside)
-    return _keep_distinct(found, lattice, zero)
+    images = np.ones(len(k), int)
+    found = NearDegeneracies(k, u, band, energy, gap, stiffness, images).select(inside)
+    return _keep_distinct(found, lattice, zero, np.array(lanes.maps))
 
 
 def longest_edges(edges: Float[np.ndarray, "L d d"]) -> Float[np.ndarray, " L"]:
@@ -101,19 +114,28 @@ def _descend_gaps(solve: _SolveBands, k, band, reach, *, zero: float):
     return k, energy, gap, factor[:, None, None] * matrix
 
 
-def _keep_distinct(near: NearDegeneracies, lattice, zero: float) -> NearDegeneracies:
-    """Each near degeneracy once, those of the smallest gaps."""
+def _keep_distinct(near: NearDegeneracies, lattice, zero: float, maps) -> NearDegeneracies:
+    """Each near degeneracy once, and of equivalent ones one, those of the smallest gaps."""
+    reciprocal = None if lattice is None else np.asarray(reciprocal_vectors(lattice))
+    u = near.k if reciprocal is None else near.k @ np.linalg.inv(reciprocal)
     kept: list[int] = []
+    counts: list[int] = []
     for i in np.argsort(near.gap):
-        away = near.k[kept] - near.k[i]
-        if lattice is not None:
-            turns = np.round(away @ np.asarray(lattice).T / (2 * np.pi))
-            away = away - turns @ np.asarray(reciprocal_vectors(lattice))
-        apart = np.einsum("La,Lab,Lb->L", away, near.stiffness[kept], away)
-        same = apart < (0.3 * np.maximum(near.gap[kept], zero)) ** 2
-        if not np.any(same & (near.band[kept] == near.band[i])):
+        others = [*kept, int(i)]
+        away = near.k[others] - near.k[i]
+        if reciprocal is None:
+            away = away[None]
+        else:
+            reduced = u[others] - (maps @ u[i])[:, None]
+            away = (reduced - np.rint(reduced)) @ reciprocal
+        apart = np.einsum("gLa,Lab,gLb->gL", away, near.stiffness[others], away)
+        same = apart < (0.3 * np.maximum(near.gap[others], zero)) ** 2
+        same &= near.band[others] == near.band[i]
+        if not np.any(same[:, :-1]):
             kept.append(int(i))
-    return near.select(np.array(kept[:_KEPT], int))
+            counts.append(round(len(same) / max(1, np.sum(same[:, -1]))))
+    found = near.select(np.array(kept[:_KEPT], int))
+    return found._replace(images=np.array(counts[:_KEPT], int))
 
 
 # Nodes along each axis from which the search starts, by dimension, and their shifts in units of the

@@ -134,6 +134,16 @@ def average_over_group(problem: Problem) -> Callable[[Array], Array]:
     return lambda sums: average(sums) * jnp.where(kept, 1.0, jnp.nan)
 
 
+def average_at_each_k(problem: Problem) -> Problem:
+    """The problem of the average over the group of a `Symmetric` mesh, which is the same at
+    equivalent k. The problem itself for any other mesh."""
+    mesh = problem.mesh
+    if not isinstance(mesh, Symmetric):
+        return problem
+    mean = mean_over_group(mesh.operations, problem.all_quantities, problem.model.dimension)
+    return problem.observe(Averaged(problem.observable, tuple(map(tuple, mean.tolist()))))
+
+
 def _sum_at_once(problem: Problem) -> MeshSums:
     """As `_sum_in_segments`, in one computation that a derivative goes through."""
     observable = problem.observable
@@ -208,9 +218,7 @@ def _reduce_domain(problem: Problem) -> tuple[Problem, Wedge | IrreducibleZone]:
     mesh, model = problem.mesh, problem.model
     if not isinstance(mesh, Symmetric):
         return problem, whole_cube(mesh.dimension)
-    mean = mean_over_group(mesh.operations, problem.all_quantities, model.dimension)
-    averaged_weights = Averaged(problem.observable, tuple(map(tuple, mean.tolist())))
-    return problem.replace(mesh=mesh.mesh).observe(averaged_weights), mesh.wedge(model.lattice)
+    return average_at_each_k(problem).replace(mesh=mesh.mesh), mesh.wedge(model.lattice)
 
 
 def _describe_run(problem: Problem, layout: Layout) -> dict[str, str]:

@@ -17,6 +17,7 @@ from jaxspin.band_structure.bands import solve_bands
 from jaxspin.band_structure.degeneracy import Covariant, Degeneracy
 from jaxspin.engine.programs import known_by_identity, program
 from jaxspin.integration.gap_descents import (
+    DescentLanes,
     NearDegeneracies,
     clip_to_cube,
     evaluate_in_batches,
@@ -32,7 +33,9 @@ from jaxspin.integration.integrand import integrand_code
 from jaxspin.integration.levels import Levels, fermi
 from jaxspin.integration.occupation_sums import pad_levels
 from jaxspin.meshes.mesh import Mesh
+from jaxspin.symmetry.irreducible import identity_matrix
 from jaxspin.symmetry.irreducible_zone import IrreducibleZone
+from jaxspin.symmetry.orbits import Matrix
 from jaxspin.symmetry.wedge import Wedge, whole_cube
 from jaxspin.units import BOLTZMANN
 
@@ -61,6 +64,7 @@ class GapSearch:
         degeneracy: Degeneracy,
         *,
         wedge: Wedge | IrreducibleZone | None = None,
+        maps: tuple[Matrix, ...] | None = None,
     ):
         self.observable, self.model, self.levels = observable, model, levels
         self.degeneracy = degeneracy
@@ -69,6 +73,10 @@ class GapSearch:
         self.wraps = find_periodic_axes(self.coordinates, mesh.dimension)
         #: The part of the domain whose cells are refined.
         self.wedge = whole_cube(mesh.dimension) if wedge is None else wedge
+        #: A group that the model and the observable have, on the reduced coordinates of k.
+        self.maps = (identity_matrix(mesh.dimension),) if maps is None else maps
+        if isinstance(wedge, IrreducibleZone):
+            self.maps = wedge.elements
 
     @cached_property
     def code(self) -> str:
@@ -104,9 +112,11 @@ class GapSearch:
         place = place[followed.reshape(*counts, -1)[tuple(place.T)]]
         if not len(place):
             return NearDegeneracies.none(len(counts))
-        lanes = _choose_starts(place, counts, self.wraps)
+        place = place[: _LANES // (2 * len(counts) + 1)]
+        place = _leave_out_images(place, start.u * counts, counts, np.array(self.maps))
         #: Typical distance between the nodes from which the search starts, 1/Å.
         self.spacing = float(np.median(longest_edges(start.edges)))
+        lanes = DescentLanes(_choose_starts(place, counts, self.wraps), self.maps)
         return follow_starts(self.model, self.coordinates, self.lattice, self.code, lanes)
 
     def neighbours(
@@ -159,7 +169,7 @@ class GapSearch:
         if not np.any(hidden):
             return np.zeros((1, 1, 1))
         content = self.content(near, np.full(len(near.gap), self.spacing), self.floor)
-        return np.where(hidden[:, None, None], content, 0)
+        return np.where(hidden[:, None, None], content * near.images[:, None, None], 0)
 
     def _half_widths(self, near, axes, size, narrow):
         """Distance along each principal axis at which the gap is no longer narrow, (L, d)."""
@@ -286,11 +296,26 @@ def _find_minima(gap: Float[np.ndarray, "*counts p"], wraps) -> Int[np.ndarray, 
     return place[np.argsort(gap[tuple(place.T)])]
 
 
+def _leave_out_images(place, u, counts, maps) -> Int[np.ndarray, "M _"]:
+    """Starts (*node, pair), without those next to an image of an earlier one of the same pair.
+
+    Args:
+        u: reduced coordinates of all nodes, in units of their spacing.
+    """
+    at = u[np.ravel_multi_index(place[:, :-1].T, counts)]
+    kept: list[int] = []
+    for i, pair in enumerate(place[:, -1]):
+        images = at[i] @ (maps * counts[:, None] / counts).swapaxes(1, 2)
+        away = at[kept] - images[:, None]
+        away = np.abs(away - counts * np.rint(away / counts))
+        if not np.any(np.all(away < 0.5, axis=2) & (place[kept, -1] == pair)):
+            kept.append(i)
+    return place[kept]
+
+
 def _choose_starts(place, counts, wraps) -> tuple[tuple[int, int], ...]:
     """Nodes and bands to start from: minima of the gap (node, pair), and the nodes next to them."""
-    dimension = len(counts)
-    place = place[: _LANES // (2 * dimension + 1)]
-    identity = np.eye(dimension, dtype=int)
+    identity = np.eye(len(counts), dtype=int)
     around = place[:, None, :-1] + np.concatenate([0 * identity[:1], identity, -identity])
     around = np.where(wraps, around % counts, np.clip(around, 0, counts - 1))
     node = np.ravel_multi_index(np.moveaxis(around, -1, 0), counts)

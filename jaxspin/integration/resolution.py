@@ -13,7 +13,7 @@ from jaxspin.engine.programs import known_by_object
 from jaxspin.engine.small_matrices import is_traced, on_device
 from jaxspin.engine.terminal import warn_user
 from jaxspin.integration.gap_descents import start_nodes
-from jaxspin.integration.integrate import Sums, average_over_group
+from jaxspin.integration.integrate import Sums, average_at_each_k
 from jaxspin.integration.near_degeneracies import WIDE, GapSearch, NearDegeneracies
 from jaxspin.integration.problem import Problem
 from jaxspin.meshes.mesh import Adaptive, Mesh
@@ -38,8 +38,7 @@ def include_unresolved(sums: Sums, problem: Problem) -> Sums:
     near, missing = _find_unresolved(problem, mesh)
     if not len(missing):
         return sums
-    average = average_over_group(problem)
-    missing = np.abs(np.asarray(average(problem.weights.complete(missing))))
+    missing = np.abs(np.asarray(average_at_each_k(problem).weights.complete(missing)))
     missing = missing.reshape(-1, *sums.value.shape)
     claimed, size = np.max(np.asarray(sums.error)), np.max(np.abs(np.asarray(sums.value)))
     each = np.max(missing.reshape(len(missing), -1), axis=1)
@@ -90,10 +89,14 @@ def _find_unresolved(problem: Problem, mesh: Mesh) -> tuple[Any, Any]:
     """Near degeneracies between the nodes, and their content that the nodes miss, (L, level, c).
 
     By Poisson's formula a grid of spacing h misses exp(-2π w/h) of a peak of width w along each
-    axis, which add up.
+    axis, which add up. Of equivalent ones on a `Symmetric` mesh one stands for all, with the
+    average over the group.
     """
+    symmetric = problem.mesh if isinstance(problem.mesh, Symmetric) else None
+    maps = symmetric and symmetric.elements_on_k(problem.model.lattice)
+    problem = average_at_each_k(problem)
     observable, degeneracy = problem.observable, problem.degeneracy
-    search = GapSearch(observable, problem.model, mesh, problem.levels, degeneracy)
+    search = GapSearch(observable, problem.model, mesh, problem.levels, degeneracy, maps=maps)
     near, nothing = search.find(partial(_widths_at_starts, mesh)), np.zeros((0, 1, 1))
     if not len(near.gap):
         return near, nothing
@@ -107,7 +110,7 @@ def _find_unresolved(problem: Problem, mesh: Mesh) -> tuple[Any, Any]:
     content = search.content(near, found.distance[narrow], 0.0)
     with np.errstate(divide="ignore"):
         missed = np.sum(np.exp(-2 * np.pi / ratio[narrow]), axis=1)
-    return near, content * missed[:, None, None]
+    return near, content * (missed * near.images)[:, None, None]
 
 
 @known_by_object

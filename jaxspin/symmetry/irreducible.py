@@ -80,10 +80,14 @@ def _find_orbits(shape, shift, matrices) -> tuple[np.ndarray, np.ndarray]:
     return find_orbits(shape, [one for one in maps if one is not None])
 
 
+def identity_matrix(dimension: int) -> Matrix:
+    """The matrix that leaves k in place."""
+    return tuple(tuple(int(i == j) for j in range(dimension)) for i in range(dimension))
+
+
 @functools.lru_cache(maxsize=32)
 def generate_matrices(matrices: tuple[Matrix, ...]) -> tuple[Matrix, ...]:
     """All products of some integer matrices."""
-    dimension = len(matrices[0])
-    identity = tuple(tuple(int(i == j) for j in range(dimension)) for i in range(dimension))
+    identity = identity_matrix(len(matrices[0]))
     multiply = lambda a, b: tuple(map(tuple, (np.array(a) @ np.array(b)).tolist()))  # noqa: E731
     return tuple(generate_group(identity, list(matrices), multiply, lambda matrix: matrix))

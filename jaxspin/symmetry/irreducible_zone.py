@@ -81,6 +81,11 @@ class IrreducibleZone(NamedTuple):
         """The number of images that fill the zone."""
         return len(self.maps)
 
+    @property
+    def elements(self) -> tuple[Matrix, ...]:
+        """The group, as matrices that are told apart by value."""
+        return tuple(tuple(map(tuple, one)) for one in self.maps.tolist())
+
     def describe(self) -> str:
         """What tells it from other parts, for a checkpoint."""
         return f"a part of {self.images} of the zone: {self.maps.tolist()}"

@@ -101,10 +101,9 @@ class Symmetric(eqx.Module):
                 coordinates of another mesh.
         """
         mesh = fixed_mesh(self.mesh)
-        if isinstance(mesh, Grid):
-            matrices = self._find_matrices(lattice)
-            if not all(map(_is_diagonal, matrices)):
-                return find_irreducible_zone(generate_matrices(matrices), np.asarray(lattice))
+        elements = self.elements_on_k(lattice)
+        if elements is not None and not all(map(_is_diagonal, elements)):
+            return find_irreducible_zone(elements, np.asarray(lattice))
         actions = self._find_actions(mesh, lattice)
         return find_wedge(actions, mesh.dimension, mesh.coordinates.angular)
 
@@ -131,6 +130,17 @@ class Symmetric(eqx.Module):
         """The matrix of each operation on wave vectors, on a `Grid` one that keeps the lattice."""
         kept = lattice if isinstance(fixed_mesh(self.mesh), Grid) else None
         return [map_of_k(one, self.dimension, kept) for one in self.operations]
+
+    def elements_on_k(self, lattice: Float[Array, "d d"] | None) -> tuple[Matrix, ...] | None:
+        """All elements of the group as matrices on the reduced coordinates of k; None where the
+        mesh is no `Grid`.
+
+        Raises:
+            ValueError: naming the operation that the lattice does not have.
+        """
+        if not isinstance(fixed_mesh(self.mesh), Grid):
+            return None
+        return generate_matrices(self._find_matrices(lattice))
 
     def _find_actions(self, mesh: Mesh, lattice) -> list[Action]:
         """Action of each operation on the coordinates of a mesh."""

@@ -205,3 +205,33 @@ def test_resolved_gaps_are_not_warned_of(model, mesh, mu):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         js.anomalous_hall(model, mesh, js.Levels(mu))
+
+
+# --- meshes reduced by symmetries -----------------------------------------------------------------
+
+
+def test_of_equivalent_gaps_one_is_followed():
+    """The gaps at X and Y of a square lattice, which a quarter turn takes into each other."""
+    mesh = js.Symmetric(js.Grid((16, 16)), js.symmetry.rotation(4))
+    model = models.QiWuZhang(A=1.0, m=0.01)
+    whole, part = (
+        GapSearch(AnomalousHall(), model, mesh.mesh, MIDDLE, js.Covariant(), maps=maps).find()
+        for maps in (None, mesh.elements_on_k(model.lattice))
+    )
+    assert whole.images.tolist() == [1, 1]
+    assert part.images.tolist() == [2]
+    np.testing.assert_allclose(part.gap, whole.gap[:1])
+
+
+def test_a_reduced_mesh_has_the_error_of_the_full_one():
+    """Spin Hall conductivities xy^z = -yx^z of gaps between the nodes: magnitudes do not cancel."""
+    model = models.BernevigHughesZhang(u=0.01, A=1.0, C=0.0)
+    grid = js.Grid((16, 16), 0.5)
+    errors = []
+    for mesh in (grid, js.Symmetric(grid, js.symmetry.rotation(4))):
+        with pytest.warns(UserWarning, match="does not resolve the gap"):
+            hall = js.spin_hall(model, mesh, MIDDLE, definition="conventional", progress=False)
+        errors.append(float(hall.component(flow="x", field="y", spin="z").error[0]))
+    exact = -7.748091709102488e-05  # Adaptive to 1e-6
+    assert errors[1] == pytest.approx(errors[0], rel=0.1)
+    assert abs(hall.component(flow="x", field="y", spin="z").value[0] - exact) < errors[1]
