@@ -155,7 +155,7 @@ class Known(NamedTuple):
 def sum_grids(case: Case, meshes: list) -> list[np.ndarray]:
     problem = pose(case.problem.observable, case.model, meshes[0], js.Levels(case.mu))
     problem = problem.replace(degeneracy=case.problem.degeneracy)
-    average = average_over_group(problem.replace(mesh=case.reduce(meshes[0])))
+    average = average_over_group(case.problem.replace(mesh=case.reduce(meshes[0])))
     if case.group is not None:
         meshes = [case.reduce(mesh).folded(case.model.lattice) for mesh in meshes]
     return [np.asarray(average(value))[0] for value, _ in sum_over_meshes(problem, meshes)]
