@@ -98,6 +98,7 @@ def _unit_families(dimension: int) -> list[dict[str, float]]:
         ),  # spin per eE and gradient
         _product_family(2 - d, {"eV^-1": 1.0}),  # torque per eE and gradient
         _product_family(1 - d, {"eV": 1.0}, joule=True),  # spin current
+        _product_family(1 - d, {"V^-1": 1.0}),  # density of any operator per field
         {_quotient_unit("1", length, d): per**d for length, per in _PER_ANGSTROM.items()},
         {
             _quotient_unit("1/eV", "Angstrom", d): 1.0,
@@ -209,6 +210,11 @@ def natural_conductivity(dimension: int) -> Unit:
 def spin_polarization(dimension: int) -> Unit:
     """Unit of a spin density per field: Pauli-normalised spins per volume and 1 eV/Å."""
     return _product_unit("hbar/2 V^-1", "Angstrom", 1 - dimension)
+
+
+def operator_density(dimension: int) -> Unit:
+    """Unit of the density of an operator per field, in units of the operator itself."""
+    return _product_unit("V^-1", "Angstrom", 1 - dimension)
 
 
 def torque(dimension: int) -> Unit:

@@ -4,10 +4,19 @@ Semiclassical theory of Burgos Atencia, Niu and Culcer (2022), for any number of
 reference to a gauge (docs/disorder.md).
 """
 
+from jaxspin.disorder.operators import (
+    Current as Current,
+    CurrentOf as CurrentOf,
+    Density as Density,
+    MeasuredOperator as MeasuredOperator,
+    OperatorOfK as OperatorOfK,
+    TorqueOn as TorqueOn,
+)
 from jaxspin.disorder.relaxation import Relaxation as Relaxation, relaxation as relaxation
 from jaxspin.disorder.response import (
     Contribution as Contribution,
     DisorderedResponse as DisorderedResponse,
+    OperatorResponse as OperatorResponse,
     disordered_response as disordered_response,
 )
 from jaxspin.disorder.scatterers import (

@@ -32,13 +32,14 @@ import numpy as np
 from jax.scipy.special import erf
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from jaxspin.band_structure.bands import DEGENERATE_TO_ROUNDING, Bands, solve_bands
+from jaxspin.band_structure.bands import DEGENERATE_TO_ROUNDING, Bands, solve_lifted
 from jaxspin.disorder.fermi_states import FermiStates
+from jaxspin.disorder.operators import MeasuredOperator, measure_operators
 from jaxspin.engine.small_matrices import join_tiles
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.meshes.mesh import Ball, Disk, Grid, Mesh, Plane, Space
 from jaxspin.models.base import Model, hamiltonian_at
-from jaxspin.models.lifted import Points
+from jaxspin.models.lifted import LiftedOperator, Needs, Points
 from jaxspin.surfaces import FermiSurface
 
 _TILE = 4096  # points of a mesh at a time
@@ -70,6 +71,7 @@ class FermiSea(eqx.Module):
     #: Distance from k = 0 of the outermost points of the mesh, 1/Å; infinite on a lattice.
     reach: Float[Array, ""]
     mesh: Mesh
+    operators: tuple[MeasuredOperator, ...]
 
     def __call__(
         self, model: Model, on_shell: FermiStates, band: Int[Array, " a"], mu: Float[Array, ""]
@@ -82,8 +84,8 @@ class FermiSea(eqx.Module):
         else:
             filled, fits = self.ends < mu, _surface_size(on_shell) < self.reach
             rays = _Rays(jnp.zeros_like(on_shell.k), on_shell.k, band, on_shell.is_occupied)
-        velocity = on_shell.expectation_values(on_shell.slopes)
-        flux = on_shell.weight * jnp.sum(velocity * rays.step, axis=0)
+        flow = jnp.sum(on_shell.velocity * rays.step, axis=0)
+        flux = on_shell.weight * on_shell.group_size * flow  # of each band of a group
         value, *errors = self._sum_filled(filled, mu)
         along, along_thinned = self._integrate_rays(model, rays, mu) @ flux
         error = sum(map(jnp.abs, errors)) + jnp.abs(along - along_thinned)
@@ -101,11 +103,11 @@ class FermiSea(eqx.Module):
 
         def add_node(total, node):
             t, weights = node
-            value = _weigh_band(model, rays.start + t * rays.step, rays.band, mu)
+            bands = _solve_bands(model, rays.start + t * rays.step, self.operators)
+            value = _weigh_band(bands, rays.band, mu)
             return total + weights[:, None, None] * jnp.where(rays.is_occupied, value, 0), None
 
-        operators = model.dimension + 3
-        zero = jnp.zeros((2, operators, model.dimension, len(rays.band)))
+        zero = jnp.zeros((2, *self.layers.shape[:2], len(rays.band)))
         return jax.lax.scan(add_node, zero, _place_on_rays(self.mesh, rays.step))[0]
 
     def _start_from_planes(self, model, on_shell, band, mu):
@@ -132,15 +134,15 @@ class FermiSea(eqx.Module):
         return filled, _Rays(on_shell.k - ray, ray, band, on_shell.is_occupied), uncrossed
 
 
-def fermi_sea(model: Model, mesh: Mesh) -> FermiSea:
-    """The layers of bands on a mesh."""
+def fermi_sea(model: Model, mesh: Mesh, operators: tuple[MeasuredOperator, ...]) -> FermiSea:
+    """The layers of bands on a mesh, of what is measured."""
     tile = min(_TILE, mesh.size)
     tiles = -(-mesh.size // tile)
     index = np.arange(tiles * tile).reshape(tiles, tile)
 
     def evaluate_tile(index):
         nodes = mesh.points(jnp.minimum(index, mesh.size - 1), model.lattice)
-        bands = solve_bands(model, nodes.k, DEGENERATE_TO_ROUNDING)
+        bands = _solve_bands(model, nodes.k, operators)
         pairs = _weigh_pairs(bands)
         every = [_sum_layer(pairs, bands.energies, j) for j in range(len(bands.energies) - 1)]
         layers = jnp.stack(every, axis=2) if every else jnp.zeros((*pairs.shape[:2], 0, tile))
@@ -155,7 +157,8 @@ def fermi_sea(model: Model, mesh: Mesh) -> FermiSea:
     ends, reach = energies, jnp.asarray(jnp.inf)
     if mesh.domain != "periodic":
         ends, reach = _far_energies(model, mesh)
-    return FermiSea(layers, energies, weights, *jax.lax.stop_gradient((ends, reach)), mesh)
+    far = jax.lax.stop_gradient((ends, reach))
+    return FermiSea(layers, energies, weights, *far, mesh, operators)
 
 
 def default_mesh(model: Model, surface: FermiSurface, mu: Float[Array, "..."]) -> Mesh:
@@ -267,11 +270,22 @@ def _highest_waves(number: int) -> list[np.ndarray]:
     return [2 * np.cos(phase).sum(axis=0), 2 * np.sin(phase).sum(axis=0)]
 
 
+def _solve_bands(model: Model, k, operators: tuple[MeasuredOperator, ...]) -> Bands:
+    """The bands at many k, with the operators that are measured in their basis."""
+    names = tuple(name for operator in operators for name in operator.needs)
+    lifted = model.lift(Points(k), Needs(names))
+    measured = {_MEASURED: LiftedOperator(measure_operators(operators, lifted, k))}
+    return solve_lifted(lifted._replace(operators=measured), DEGENERATE_TO_ROUNDING)
+
+
+_MEASURED = "measured"
+
+
 def _weigh_pairs(bands: Bands) -> Float[Array, "o d n n K"]:
-    """(ε_m − ε_n)² W_mn."""
-    spin = jnp.broadcast_to(bands.spin, (3, *bands.velocity.shape[1:]))
-    operators = jnp.concatenate([-bands.velocity, spin])
-    return -2 * (operators[:, None] * jnp.conj(bands.velocity)).imag
+    """(ε_m − ε_n)² W_mn, 0 in groups of degenerate bands, which a field does not mix."""
+    operators = bands.operator(_MEASURED).matrices
+    pairs = -2 * (operators[:, None] * jnp.conj(bands.velocity)).imag
+    return jnp.where(bands.degenerate, 0, pairs)
 
 
 def _sum_layer(pairs, energies, layer: Int[ArrayLike, "#K"]) -> Float[Array, "o d K"]:
@@ -285,9 +299,8 @@ def _sum_layer(pairs, energies, layer: Int[ArrayLike, "#K"]) -> Float[Array, "o 
     return jnp.sum(jnp.where(across, ratio**2, 0) * pairs, axis=(2, 3))
 
 
-def _weigh_band(model, k, band: Int[Array, " a"], mu) -> Float[Array, "o d a"]:
+def _weigh_band(bands: Bands, band: Int[Array, " a"], mu) -> Float[Array, "o d a"]:
     """W_j of one band j at each k, as far as it counts: U_j − U_(j−1)."""
-    bands = solve_bands(model, k, DEGENERATE_TO_ROUNDING)
     pairs, shares = _weigh_pairs(bands), _regular_factor(bands.energies, mu)
     none = jnp.zeros((1, shares.shape[1]))
     shares = jnp.concatenate([none, shares, none])

@@ -3,10 +3,10 @@
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from jaxspin.disorder.collision import scattering_rate
-from jaxspin.disorder.fermi_states import check_gap, find_states
+from jaxspin.disorder.fermi_states import check_groups, find_states
+from jaxspin.disorder.groups import check_covariance, has_groups
 from jaxspin.disorder.scatterers import Disorder, check_disorder
 from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
@@ -38,24 +38,26 @@ class Relaxation(eqx.Module):
 
 
 @program
-def _find_relaxation(model, nodes, disorder) -> tuple[Relaxation, Float[Array, ""]]:
-    """And the smallest gap at the Fermi energy."""
-    on_shell = find_states(model, nodes)
+def _find_relaxation(model, nodes, disorder, has_groups) -> tuple[Relaxation, Bool[Array, ""]]:
+    """And whether bands touch at the Fermi energy."""
+    on_shell = find_states(model, nodes, has_groups=has_groups)
     scattering = disorder.scattering(on_shell)
-    velocity = on_shell.expectation_values(on_shell.slopes)
-    path = scattering.solve_collisions(velocity)
+    velocity = on_shell.velocity
+    p = scattering.vectors
+    path = jnp.sum(p * scattering.solve_collisions(velocity[:, None] * p), axis=-2)
+    path = path / on_shell.group_size
     square = jnp.sum(velocity**2, axis=0)
     result = Relaxation(
         k=nodes.k,
         band=nodes.band,
         weight=nodes.weight,
         velocity=velocity,
-        scattering_rate=jnp.where(on_shell.is_occupied, scattering_rate(on_shell, scattering), 0),
+        scattering_rate=jnp.where(on_shell.is_occupied, scattering.rate, 0),
         mean_free_path=path,
         transport_time=jnp.sum(path * velocity, axis=0) / jnp.where(square == 0, 1, square),
         spectrum=scattering.relaxation_rates(),
     )
-    return result, jnp.min(on_shell.gap)
+    return result, jnp.any(on_shell.is_split)
 
 
 def relaxation(
@@ -64,18 +66,21 @@ def relaxation(
     """Scattering rates, transport times and relaxation rates of the states at `mu` (eV).
 
     Raises:
-        ValueError: the surface or the disorder does not fit the model; no Fermi surface; exactly
-            degenerate bands on it.
+        ValueError: the surface or the disorder does not fit the model; no Fermi surface; bands
+            that touch on it.
     """
     model_checks.check_model(model)
     model_checks.check_complete(model, "scattering rates")
     check_surface(surface)
     check_disorder(disorder, model)
-    result, gap = _find_relaxation(model, surface.nodes(model, mu), disorder)
+    check_covariance(disorder, model)
+    result, is_split = _find_relaxation(
+        model, surface.nodes(model, mu), disorder, has_groups(model)
+    )
     if not is_traced(result):
         if not np.any(result.weight):
             raise ValueError(
                 f"Argument `mu` must be in a band, but there is no Fermi surface at {mu} eV."
             )
-        check_gap(np.atleast_1d(gap), np.atleast_1d(mu))
+        check_groups(np.atleast_1d(is_split), np.atleast_1d(mu))
     return result

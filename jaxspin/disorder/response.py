@@ -1,6 +1,10 @@
 """Response of a disordered conductor to an electric field, by mechanism."""
 
-from typing import Any, ClassVar, cast
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, cast
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -8,16 +12,37 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxspin import units
-from jaxspin.disorder.fermi_states import check_gap
-from jaxspin.disorder.scatterers import Disorder, check_disorder
-from jaxspin.disorder.solution import MECHANISMS, Conductor, LevelResponse, solve_levels
+from jaxspin.disorder.fermi_states import check_groups
+from jaxspin.disorder.groups import check_covariance, has_groups
+from jaxspin.disorder.operators import (
+    Current,
+    Density,
+    MeasuredOperator,
+    TorqueOn,
+    as_operators,
+    component_shape,
+    evaluate,
+)
+from jaxspin.disorder.scatterers import (
+    Disorder,
+    FiniteRangeDisorder,
+    check_disorder,
+    commutes_with,
+)
+from jaxspin.disorder.solution import (
+    MECHANISMS,
+    Conductor,
+    EnergyResponse,
+    LevelResponse,
+    solve_levels,
+)
 from jaxspin.disorder.torque import SpinOrbitTorque, spin_orbit_torque
 from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.checkpoint import CheckpointLike
 from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
-from jaxspin.engine.tolerances import CONSERVED, DEGENERATE_ON_SHELL, ZERO_BY_SYMMETRY
+from jaxspin.engine.tolerances import CONSERVED, UNSPLIT, ZERO_BY_SYMMETRY
 from jaxspin.engine.validate import is_finite
 from jaxspin.integration import checks
 from jaxspin.integration.levels import Levels
@@ -28,7 +53,7 @@ from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
 from jaxspin.responses.origin import Origin, record_origin
 from jaxspin.responses.response import Response
-from jaxspin.responses.response_set import ResponseSet
+from jaxspin.responses.response_set import NamedResponses, ResponseSet
 from jaxspin.surfaces import FermiSurfaceRule
 from jaxspin.surfaces.base import check_surface
 from jaxspin.surfaces.thermal import (
@@ -61,6 +86,41 @@ class Contribution(ResponseSet):
         return "one mechanism of a disordered conductor"
 
 
+class OperatorResponse(ResponseSet):
+    """The response of one operator by mechanism, axes (temperature?, mu, flow?, field, label?).
+
+    χ_Oj of ⟨O⟩ = χ_Oj E_j is of two parts. `drude`, even in the exchange of the two operators of
+    the correlation function, is of leading order, 1/u0²; what the same sector has at order u0⁰
+    depends on a cutoff and is not given. All others are odd and add up to `order_zero`, which is
+    complete at order u0⁰ but for crossed diagrams. In a field M that breaks time reversal the odd
+    part is ½[χ(M) + χ(−M)] for operators even under time reversal, such as the spin current, and
+    ½[χ(M) − χ(−M)] for odd ones, such as current and spin.
+    """
+
+    #: Leading order, 1/u0².
+    drude: Response
+    intrinsic: Response
+    extrinsic: Response
+    side_jump: Response
+    skew: Response
+    third_cumulant: Response
+    #: The sum of all but `drude`.
+    order_zero: Response
+    #: What the numbers do not contain.
+    not_included: tuple[str, ...] = eqx.field(static=True, default=())
+
+    @property
+    def title(self) -> str:
+        return "response of an operator in a disordered conductor, largest elements"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (
+            "drude: leading order, 1/u0^2; order_zero: the sum of the others, complete at u0^0",
+            *(f"without {text}" for text in self.not_included),
+        )
+
+
 class DisorderedResponse(ResponseSet):
     """The conductivity and the spin density of a disordered conductor, by mechanism."""
 
@@ -79,6 +139,8 @@ class DisorderedResponse(ResponseSet):
     third_cumulant: Contribution
     #: The sum of all.
     total: Contribution
+    #: The response of each operator of `measure=` by its name; None without.
+    measured: NamedResponses | None
     #: Numbers met on the way, see docs/disorder.md.
     info: dict[str, Array]
     #: What the numbers do not contain.
@@ -115,35 +177,44 @@ def disordered_response(
     levels: Levels,
     disorder: Disorder,
     *,
+    measure: Mapping[str, Any] | None = None,
     sea: Mesh | Symmetric | None = None,
     progress: bool | None = None,
     checkpoint: CheckpointLike = None,
 ) -> DisorderedResponse:
     """Conductivity and spin density of a disordered conductor, with every mechanism by itself.
 
-        ⟨O⟩ = Σ_a w_a {O_a (n_D + n_sj + n_sk + n_3)_a + γ_a[O] n_D,a} + Σ_k Σ_m f_m W_m,  O = −v, σ
-        J0 n_D = −eE·v,  J0 n_sj = eE·β,  J0 n_sk = −J_sk,  J0 n_3 = 4π²κ₃ Im Tr(P ρ̂ N̂)
+        ⟨O⟩ = Σ_a w_a Tr O (f_D + f_sj + f_sk + f_3 + S)_a + Σ_k Σ_m f_m W_m,  O = −v, σ, ...
+        J0 f_D = −eE·v P,  J0 f_sj = eE·β,  J0 f_sk = −J_sk,  J0 f_3 = −2π²i κ₃ P[ρ̂, N̂]P
 
     Drude, side jump, non-crossing skew scattering, third cumulant; extrinsic velocity; intrinsic,
-    to the leading orders in the disorder. Burgos Atencia, Niu and Culcer, Phys. Rev. Research 4,
-    013001 (2022), corrected; symbols, limits and `info` in docs/disorder.md.
+    to the leading orders in the disorder. f is a number n_a for each state, and a matrix in a group
+    of degenerate bands such as a Kramers pair. Without a Fermi surface the response is that of the
+    sea. Burgos Atencia, Niu and Culcer, Phys. Rev. Research 4, 013001 (2022), corrected, and for
+    groups and any O by docs/disorder.md, with symbols, limits and `info`.
 
     Args:
         surface: puts nodes on the Fermi surface: `FermiContour`, `FlowContour`, ...
         levels: Fermi energies and temperatures; σ(T) = ∫(−f')σ(ε) dε for elastic scattering.
         disorder: `ScalarDisorder`, `MatrixDisorder` or `FiniteRangeDisorder`.
+        measure: other operators by name: "spin_current", "torque", "current", the name of an
+            operator of the model, one of `disorder.CurrentOf`, `TorqueOn`, `Density`, or a
+            function of k that gives a Hermitian matrix (n, n), or three of them.
         sea: the mesh on which *filled* bands are integrated, whose radial nodes also serve on the
             rays to the Fermi surface; the whole one of a `Symmetric` mesh and of a `PointSet`. None
             takes a `Grid` of 64² or 24³, or a `Plane` or `Space` that is scaled by the model.
         progress, checkpoint: as in `anomalous_hall`.
     Returns:
         `DisorderedResponse`: for each mechanism a conductivity (temperature?, mu, flow, field) in
-        e²/ħ Å^(2−d), and a spin density (temperature?, mu, spin, field) in ħ/2 Å^(1−d)/V.
+        e²/ħ Å^(2−d), and a spin density (temperature?, mu, spin, field) in ħ/2 Å^(1−d)/V. In
+        `measured` an `OperatorResponse` for each operator of `measure`. NaN is the density of a
+        spin that nothing relaxes.
     Raises:
-        ValueError: bad input; no Fermi surface at any mu; exactly degenerate bands on the Fermi
-            surface; a state that is not scattered; a second conserved quantity, such as the spin in
-            a model that conserves it; a lattice without any plane that the Fermi surface does not
-            cross, or a `sea` that ends inside of it. NaN inside jit, grad and vmap.
+        ValueError: bad input; bands that touch on the Fermi surface; disorder that splits
+            degenerate bands; a state that is not scattered; an operator of `measure` with a part
+            that is conserved; anything conserved but the charge with disorder of finite range; a
+            lattice without any plane that the Fermi surface does not cross, or a `sea` that ends
+            inside of it. NaN inside jit, grad and vmap.
 
     >>> import jaxspin as js
     >>> model = js.models.MassiveDirac(velocity=1.0, mass=0.3)
@@ -153,115 +224,183 @@ def disordered_response(
     >>> round(float(hall.value[0]), 11)
     0.03677121568
     """
-    conductor = Conductor(model, surface, disorder, _find_whole_mesh(sea))
+    conductor = Conductor(model, surface, disorder, _find_whole_mesh(sea), ALWAYS_MEASURED, False)
     _check_input(conductor, levels)
+    measured = as_operators(measure, model)
+    operators = (*ALWAYS_MEASURED, *measured.values())
+    conductor = replace(conductor, operators=operators, has_groups=has_groups(model))
     response, findings = solve_levels(conductor, levels, Run.of(progress, checkpoint))
-    _check_result(response, findings, levels, conductor)
-    origin = record_origin(model=model, surface=surface, levels=levels, disorder=disorder, sea=sea)
-    return _assemble_result(response, conductor, levels, origin)
+    places = _place_operators(measured, model)
+    _check_result(response, findings, levels, conductor, places)
+    about = {"model": model, "surface": surface, "levels": levels, "disorder": disorder}
+    origin = record_origin(**about, sea=sea, **({"measure": measured} if measured else {}))
+    return _assemble_result(response, conductor, levels, places, origin)
+
+
+#: What every response has: conductivity and spin density.
+ALWAYS_MEASURED = (Current(), Density())
+
+
+class _Place(NamedTuple):
+    """An operator that a user measures, and where its components are among all."""
+
+    operator: MeasuredOperator
+    shape: tuple[int, ...]
+    rows: slice
+
+
+def _place_operators(measured: dict[str, MeasuredOperator], model: Model) -> dict[str, _Place]:
+    places, first = {}, model.dimension + 3
+    for name, operator in measured.items():
+        shape = component_shape(operator, model)
+        places[name] = _Place(operator, shape, slice(first, first + math.prod(shape)))
+        first += math.prod(shape)
+    return places
 
 
 # --- results --------------------------------------------------------------------------------------
 
 _FORMULAS = {
-    "drude": "Σ w O n_D, J0 n_D = −eE·v",
+    "drude": "Σ w Tr O f_D, J0 f_D = −eE·v P",
     "intrinsic": "Σ_k f_m W_m, W_m = −2 Im Σ_n ⟨m|O|n⟩⟨n|∂H|m⟩/(ε_m − ε_n)²",
-    "extrinsic": "Σ w γ[O] n_D",
-    "side_jump": "Σ w O n_sj, J0 n_sj = eE·β",
-    "skew": "Σ w O n_sk, J0 n_sk = −J_sk (non-crossing)",
-    "third_cumulant": "Σ w O n_3, J0 n_3 = 4π²κ₃ Im Tr(P ρ N_D)",
+    "extrinsic": "Σ w Tr O S = Σ w Tr γ[O] f_D",
+    "side_jump": "Σ w Tr O f_sj, J0 f_sj = eE·β",
+    "skew": "Σ w Tr O f_sk, J0 f_sk = −J_sk (non-crossing)",
+    "third_cumulant": "Σ w Tr O f_3, J0 f_3 = −2π²i κ₃ P[ρ, N_D]P",
     "total": "the sum of all mechanisms",
+    "order_zero": "the sum of all mechanisms but Drude",
 }
 
 
 @evaluate_eagerly()
 def _assemble_result(
-    response: LevelResponse, conductor: Conductor, levels: Levels, origin: Origin
+    response: LevelResponse,
+    conductor: Conductor,
+    levels: Levels,
+    places: dict[str, _Place],
+    origin: Origin,
 ) -> DisorderedResponse:
     known = conductor.surface.companion() is not None
-    response = _nan_if_refused(response)
-    errors = _estimate_errors(response, known)
-    contributions: dict[str, Any] = {
-        name: _build_contribution(name, response, error, levels, origin)
-        for name, error in errors.items()
+    response = _nan_if_refused(response, conductor)
+    build = partial(_build_response, response, _estimate_errors(response, known), levels, origin)
+    d = conductor.model.dimension
+    always = {
+        "conductivity": _Place(ALWAYS_MEASURED[0], (d,), slice(d)),
+        "spin_density": _Place(ALWAYS_MEASURED[1], (3,), slice(d, d + 3)),
     }
-    return DisorderedResponse(**contributions, info=_collect_info(response))
+    contributions: dict[str, Any] = {
+        name: Contribution(**{part: build(name, part, place) for part, place in always.items()})
+        for name in (*MECHANISMS, "total")
+    }
+    measured = {
+        name: OperatorResponse(
+            **{part: build(part, name, place) for part in (*MECHANISMS, "order_zero")},
+            not_included=_describe_missing(place.operator, conductor),
+        )
+        for name, place in places.items()
+    }
+    named = NamedResponses(measured, heading="measured operators") if measured else None
+    return DisorderedResponse(**contributions, measured=named, info=_collect_info(response))
 
 
-def _nan_if_refused(response: LevelResponse) -> LevelResponse:
+def _describe_missing(operator: MeasuredOperator, conductor: Conductor) -> tuple[str, ...]:
+    """What the response of one operator does not contain."""
+    symmetric = "corrections of order u0^0 in the sector of `drude`"
+    missing = ("crossed diagrams (X and Ψ)", "weak localisation", symmetric)
+    if isinstance(operator, TorqueOn):
+        of = evaluate(
+            Density(operator.of), conductor.model, jnp.zeros((conductor.model.dimension, 1))
+        )
+        if not commutes_with(conductor.disorder, of[..., 0]):
+            return (*missing, "the torque on the impurities, <i[U, s]>")
+    return missing
+
+
+def _nan_if_refused(response: LevelResponse, conductor: Conductor) -> LevelResponse:
     """The same levels, NaN where `_check_result` raises: inside jit it cannot."""
     worst = response.worst
-    refused = ~worst.sea_fits | (worst.gap <= DEGENERATE_ON_SHELL.of(worst.gap))
-    refused = refused | ~worst.is_scattered | _is_conserved(worst.slowest_relaxation)
-    values = jnp.where(refused, jnp.nan, response.mechanisms.T).T
+    refused = ~worst.sea_fits | worst.is_split | ~worst.is_scattered
+    refused = refused | _splits_groups(worst.unequal_rates) | _is_not_solved(worst, conductor)
+    not_defined = refused[:, None] | _is_conserved(worst)
+    values = jnp.where(not_defined[:, None, :, None], jnp.nan, response.mechanisms)
     return eqx.tree_at(lambda a: a.mechanisms, response, values)
 
 
-def _is_conserved(slowest: Float[Array, " e"]) -> Bool[Array, " e"]:
-    """Mask of the levels where more than the charge does not relax."""
-    return slowest < CONSERVED.of(slowest)
+def _is_conserved(worst: EnergyResponse) -> Bool[Array, "e o"]:
+    """Mask of the operators with a part that nothing relaxes, beside the charge."""
+    conserved = worst.conserved_part > np.sqrt(CONSERVED.of(worst.conserved_part))
+    return conserved & (worst.conserved > 1)[:, None]
+
+
+def _is_not_solved(worst: EnergyResponse, conductor: Conductor) -> Bool[Array, " e"]:
+    """Mask of the levels where disorder of finite range conserves more than the charge, or meets
+    groups of bands that were not expected, in a model that is not known."""
+    if not isinstance(conductor.disorder, FiniteRangeDisorder):
+        return jnp.zeros(worst.conserved.shape, bool)
+    unexpected = (worst.group_size > 1) & (not conductor.has_groups)
+    return (worst.conserved > 1) | unexpected
+
+
+def _splits_groups(unequal_rates: Float[Array, " e"]) -> Bool[Array, " e"]:
+    """Mask of the levels where the disorder splits degenerate bands."""
+    return unequal_rates > np.sqrt(UNSPLIT.of(unequal_rates))
 
 
 def _select_mechanism(mechanisms: Float[Array, "e m o d"], name: str) -> Float[Array, "e o d"]:
     if name == "total":
         return jnp.sum(mechanisms, axis=1)
-    return mechanisms[:, DisorderedResponse.MECHANISMS.index(name)]
+    if name == "order_zero":
+        return jnp.sum(mechanisms[:, 1:], axis=1)
+    return mechanisms[:, MECHANISMS.index(name)]
 
 
 def _estimate_errors(response: LevelResponse, known: bool) -> dict[str, Float[Array, "e o d"]]:
     """Twice the difference of two rules, the sea's error, rounding; NaN without a second rule."""
     rounding = 64 * jnp.finfo(response.mechanisms.dtype).eps
-    sizes = jnp.sum(jnp.abs(response.mechanisms), axis=1)
+    sizes = jnp.abs(response.mechanisms)
+    summed = {"total": sizes.sum(axis=1), "order_zero": sizes[:, 1:].sum(axis=1)}
     errors = {}
-    for name in (*DisorderedResponse.MECHANISMS, "total"):
+    for name in (*MECHANISMS, *summed):
         both = (response.mechanisms, response.second_rule)
         values, others = (_select_mechanism(rule, name) for rule in both)
         error = 2 * jnp.abs(values - others) if known else jnp.full_like(values, jnp.nan)
-        if name in ("intrinsic", "total"):
+        if name in ("intrinsic", *summed):
             error = error + response.sea_error
-        size = sizes if name == "total" else jnp.abs(values)
-        errors[name] = error + rounding * size
+        errors[name] = error + rounding * summed.get(name, jnp.abs(values))
     return errors
 
 
-def _build_contribution(
-    name: str,
+def _build_response(
     response: LevelResponse,
-    error: Float[Array, "e o d"],
+    errors: dict[str, Float[Array, "e o d"]],
     levels: Levels,
     origin: Origin,
-) -> Contribution:
-    """The responses of one mechanism, with their axes, units and texts."""
-    value = _select_mechanism(response.mechanisms, name)
+    mechanism: str,
+    name: str,
+    place: _Place,
+) -> Response:
+    """One operator by one mechanism, with its axes, unit and texts."""
+    operator = place.operator
+    axes = [axis.name for axis in operator.axes(place.shape)]
+    value, error = _select_mechanism(response.mechanisms, mechanism), errors[mechanism]
     dimension = value.shape[-1]
-    value, error = (x.reshape(*levels.shape, *x.shape[1:]) for x in (value, error))
-    shared = {
-        "levels": levels,
-        "info": {},
-        "formula": _FORMULAS[name],
-        "source": f"{_SOURCE}, corrected (docs/disorder.md)",
-        "origin": origin,
-    }
-    current, spin = slice(dimension), slice(dimension, None)
-    return Contribution(
-        conductivity=Response(
-            value=value[..., current, :],
-            error=_worst_component(error[..., current, :]),
-            axes=(*levels.axes, "flow", "field"),
-            units=units.natural_conductivity(dimension),
-            name=f"conductivity ({name.replace('_', ' ')})",
-            symbol=r"\sigma",
-            **shared,
-        ),
-        spin_density=Response(
-            value=value[..., spin, :],
-            error=_worst_component(error[..., spin, :]),
-            axes=(*levels.axes, "spin", "field"),
-            units=units.spin_polarization(dimension),
-            name=f"spin density ({name.replace('_', ' ')})",
-            symbol="s",
-            **shared,
-        ),
+    value, error = value[:, place.rows], _worst_component(error[:, place.rows])
+    shape = (*levels.shape, *place.shape, dimension)
+    at = len(levels.shape) + (1 if axes[:1] == ["flow"] else len(axes))
+    value, error = (jnp.moveaxis(x.reshape(shape), -1, at) for x in (value, error))
+    axes.insert(at - len(levels.shape), "field")
+    return Response(
+        value=value,
+        error=error,
+        levels=levels,
+        info={},
+        axes=(*levels.axes, *axes),
+        units=cast(units.Unit, operator.unit(dimension)),
+        name=f"{name.replace('_', ' ')} ({mechanism.replace('_', ' ')})",
+        symbol=operator.symbol,
+        formula=f"{_FORMULAS[mechanism]}, O = {operator.formula}",
+        source=f"{_SOURCE}, corrected (docs/disorder.md)",
+        origin=origin,
     )
 
 
@@ -271,15 +410,16 @@ def _worst_component(error: Float[Array, "*e o d"]) -> Float[Array, "*e o d"]:
 
 
 def _collect_info(response: LevelResponse) -> dict[str, Array]:
-    worst = response.worst
+    worst, d = response.worst, response.mechanisms.shape[-1]
     return {
         "gap": jnp.min(worst.gap),
         "level_width": jnp.max(worst.level_width),
         "gap_over_width": jnp.min(worst.gap_over_width),
         "slowest_relaxation": jnp.min(worst.slowest_relaxation),
         "charge_residual": jnp.max(worst.charge),
-        "sea_error": jnp.max(response.sea_error[:, :-3]),
-        "sea_error_spin": jnp.max(response.sea_error[:, -3:]),
+        "conserved": jnp.max(worst.conserved),
+        "sea_error": jnp.max(response.sea_error[:, :d]),
+        "sea_error_spin": jnp.max(response.sea_error[:, d : d + 3]),
         "states": jnp.max(worst.states),
         "levels_without_surface": jnp.sum(worst.states == 0),
     }
@@ -315,6 +455,7 @@ def _check_input(conductor: Conductor, levels: Levels) -> None:
     conductor.surface.check(model)
     checks.check_levels(levels)
     check_disorder(conductor.disorder, model)
+    check_covariance(conductor.disorder, model)
     if sea is not None:
         check_product("sea", sea)
         checks.check_mesh(model, sea)
@@ -327,33 +468,55 @@ def _check_input(conductor: Conductor, levels: Levels) -> None:
 
 @evaluate_eagerly()  # known inside the user's jit of other things
 def _check_result(
-    response: LevelResponse, findings: Findings, levels: Levels, conductor: Conductor
+    response: LevelResponse,
+    findings: Findings,
+    levels: Levels,
+    conductor: Conductor,
+    places: dict[str, _Place],
 ) -> None:
     """Refuse, and warn of, what only the calculation can know."""
     if is_traced(response, findings):
         return
     refuse_findings(findings, levels)
     worst, mu = response.worst, np.tile(levels.mu, levels.temperatures.size)
-    states = np.asarray(worst.states)
-    if not np.any(states):
-        raise ValueError(
-            "Argument `levels` must have a mu in a band, but there is no Fermi surface at "
-            f"{_describe_range(mu)} eV. "
-            "`anomalous_hall` gives the response of an insulator."
-        )
-    check_gap(np.asarray(worst.gap), mu)
+    check_groups(np.asarray(worst.is_split), mu)
     _check_sea(np.asarray(worst.sea_fits), mu, conductor)
     if not (is_finite(response.mechanisms[:, 0]) and np.all(worst.is_scattered)):
         raise ValueError(
             "Argument `disorder` must scatter every state at the Fermi energy, but leaves some "
             "without any rate, and the conductivity is infinite."
         )
-    if np.any(_is_conserved(worst.slowest_relaxation)):
+    if np.any(_splits_groups(worst.unequal_rates)):
         raise ValueError(
-            "Argument `disorder` must relax everything but the charge, but something else is "
-            "conserved, such as the spin or the number of electrons of one band."
+            "Argument `disorder` must scatter degenerate bands alike, but the rates of a group at "
+            f"the Fermi energy differ by {np.max(worst.unequal_rates):.2g} of themselves."
         )
+    if np.any(_is_not_solved(worst, conductor)):
+        raise ValueError(
+            "Argument `disorder` must relax everything but the charge if it has a finite range, "
+            "but something else is conserved, such as the spin or the number of electrons of one "
+            "band. Disorder without range may conserve it."
+        )
+    _check_conserved(np.asarray(_is_conserved(worst)).any(axis=0), conductor, places)
     _warn_of_doubts(response, mu)
+
+
+def _check_conserved(conserved: np.ndarray, conductor: Conductor, places: dict[str, _Place]):
+    """No operator of the user's has a part that is conserved; warn of spins that are."""
+    for name, place in places.items():
+        if np.any(conserved[place.rows]):
+            raise ValueError(
+                f"Argument `measure` must have operators that the disorder relaxes, but {name!r} "
+                "has a part that model and disorder conserve, whose density in a field depends on "
+                "a relaxation that the model does not have."
+            )
+    d = conductor.model.dimension
+    spins = [axis for axis, is_so in zip("xyz", conserved[d : d + 3], strict=True) if is_so]
+    if spins:
+        warn_user(
+            f"the spin density along {' and '.join(spins)} is NaN, for model and disorder conserve "
+            "a part of it and nothing relaxes it"
+        )
 
 
 def _check_sea(fits: Bool[np.ndarray, " e"], mu, conductor: Conductor) -> None:
@@ -410,7 +573,8 @@ def _find_doubt(response: LevelResponse, error: Float[Array, "e o d"], mu, allow
     A part of the largest component of any mechanism of order u0⁰: their sum may vanish.
     """
     values = np.abs(response.mechanisms)
-    for name, part in (("conductivity", slice(None, -3)), ("spin density", slice(-3, None))):
+    d = response.mechanisms.shape[-1]
+    for name, part in (("conductivity", slice(d)), ("spin density", slice(d, d + 3))):
         largest, worst = (np.max(x[..., part, :], axis=(-2, -1)) for x in (values, error))
         limit = (
             allowed * np.max(largest[:, 1:], axis=1) + ZERO_BY_SYMMETRY.of(error) * largest[:, 0]

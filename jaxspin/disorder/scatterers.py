@@ -6,6 +6,8 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -25,7 +27,7 @@ from jaxspin.disorder.fermi_states import FermiStates, as_matrix, as_vector
 from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.identity import run_operations
 from jaxspin.engine.small_matrices import is_traced
-from jaxspin.engine.tolerances import EVEN, PERIODIC_DISORDER
+from jaxspin.engine.tolerances import ALIKE, EVEN, PERIODIC_DISORDER
 from jaxspin.engine.tracing import look_at
 from jaxspin.engine.validate import (
     are_numbers,
@@ -63,6 +65,15 @@ class Disorder(eqx.Module):
     @abstractmethod
     def memory(self, states: int, bands: int) -> int:
         """About how many numbers are in memory for one Fermi energy."""
+
+
+def commutes_with(disorder: Disorder, operators: Complex[Array, "*c n n"]) -> bool:
+    """Whether the random potential commutes with some matrices; True where these are traced."""
+    given = getattr(disorder, "matrices", None)
+    if given is None or is_traced(given, operators):
+        return True
+    a, o = np.asarray(given), np.asarray(operators).reshape(-1, *np.shape(operators)[-2:])[:, None]
+    return bool(np.max(np.abs(a @ o - o @ a)) <= ALIKE.of(a) * np.max(np.abs(a)) * np.max(abs(o)))
 
 
 @evaluate_eagerly()
@@ -110,9 +121,8 @@ class ScalarDisorder(Disorder):
         check_number("third_cumulant", self.third_cumulant, "finite (eV^3 Angstrom^2d)")
 
     def scattering(self, shell):
-        vectors = as_vector(shell.projector)
-        coupling = self.strength * jnp.eye(len(vectors))
-        return LocalScattering(shell.weight, vectors, coupling, self.third_cumulant)
+        coupling = self.strength * jnp.eye(shell.projector.shape[0] ** 2)
+        return LocalScattering(shell, coupling, self.third_cumulant)
 
     def check(self, model):
         _check_zones(model, lambda x: x)
@@ -132,39 +142,17 @@ class MatrixDisorder(Disorder):
     matrices: Complex[Array, "c n n"] = eqx.field(converter=_as_matrices)
 
     def __check_init__(self):
-        a = self.matrices
-        if not are_numbers(a) or np.ndim(a) != 3 or not is_square(a):
-            raise ValueError(
-                "Argument `matrices` must be Hermitian matrices of shape (c, n, n), but "
-                + (f"has shape {a.shape}." if isinstance(a, jax.Array) else f"is {a!r}.")
-            )
-        if not is_finite(a) or is_zero(a):
-            raise ValueError("Argument `matrices` must be finite and not all zero, but is not.")
-        if not is_hermitian(a):
-            raise ValueError("Argument `matrices` must be Hermitian, but is not.")
+        _check_hermitian(self.matrices)
 
     def scattering(self, shell):
-        vectors = as_vector(shell.projector)
-        n = shell.projector.shape[0]
-        averaged = self._average_matrix(as_matrix(jnp.eye(n * n), n))
-        return LocalScattering(shell.weight, vectors, as_vector(averaged), jnp.zeros(()))
+        coupling = _couple_vectors(self.matrices)
+        return LocalScattering(shell, coupling, jnp.zeros(()))
 
     def check(self, model):
-        n = number_of_bands(model)
-        if self.matrices.shape[1] != n:
-            raise ValueError(
-                f"Argument `disorder` must have matrices of shape {(n, n)}, as H(k) has, "
-                f"but they have shape {self.matrices.shape[1:]}."
-            )
-        if not is_traced(self.matrices):
-            _check_zones(model, self._average_matrix)
+        _check_matrices(self.matrices, model)
 
     def memory(self, states, bands):
         return states * bands**2
-
-    def _average_matrix(self, x: Complex[Array, "n n *a"]) -> Complex[Array, "n n *a"]:
-        """𝒲[X]."""
-        return jnp.einsum("cij,jl...,clo->io...", self.matrices, x, self.matrices)
 
 
 #: Fermi-surface states up to which all pairs are kept: two matrices of 128 MB.
@@ -172,7 +160,10 @@ DENSE_STATES = 4096
 
 
 class FiniteRangeDisorder(Disorder):
-    """A random potential, the same for all orbitals, with ⟨U(q) U(−q)⟩ = W(q).
+    """A random potential of finite range, ⟨U(q) U(−q)⟩ = W(q), the same for all orbitals.
+
+    With `matrices` A_c (c, n, n), Hermitian and without unit, it acts on the orbitals by these,
+    independent of each other: 𝒲[X] = W(q) Σ_c A_c X A_c.
 
     `correlator` gives W, real, even and not negative, eV² Å^d, at one q (d,) in 1/Å; W = u0² is
     `ScalarDisorder(u0²)`. `GaussianCorrelator` is one. A module with arrays as fields can be
@@ -181,18 +172,26 @@ class FiniteRangeDisorder(Disorder):
     """
 
     correlator: Callable[[Float[Array, " d"]], Float[Array, ""]]
+    matrices: Complex[Array, "c n n"] | None = eqx.field(converter=_as_matrices, default=None)
 
     def __check_init__(self):
         check_function("correlator", self.correlator, "a function W(q)")
+        if self.matrices is not None:
+            _check_hermitian(self.matrices)
 
     def scattering(self, shell):
-        vectors = as_vector(shell.projector)
+        coupling = jnp.eye(shell.projector.shape[0] ** 2)
+        if self.matrices is not None:
+            coupling = _couple_vectors(self.matrices)
         if len(shell.weight) > DENSE_STATES:
-            return IterativeScattering(shell.k, shell.weight, vectors, self.correlator)
-        return DenseScattering(shell.weight, vectors, correlation_matrix(self.correlator, shell.k))
+            return IterativeScattering(shell, coupling, self.correlator)
+        return DenseScattering(shell, coupling, correlation_matrix(self.correlator, shell.k))
 
     def check(self, model):
-        _check_zones(model, lambda x: x)
+        if self.matrices is None:
+            _check_zones(model, lambda x: x)
+        else:
+            _check_matrices(self.matrices, model)
         look_at(
             lambda correlator, q: correlator(q),
             self.correlator,
@@ -236,6 +235,44 @@ class GaussianCorrelator(eqx.Module):
 
     def __call__(self, q: Float[Array, " d"]) -> Float[Array, ""]:
         return self.strength * jnp.exp(-(q @ q) * self.length**2 / 2)
+
+
+def _check_hermitian(a: Any) -> None:
+    """Raise ValueError where these are no Hermitian matrices."""
+    if not are_numbers(a) or np.ndim(a) != 3 or not is_square(a):
+        raise ValueError(
+            "Argument `matrices` must be Hermitian matrices of shape (c, n, n), but "
+            + (f"has shape {a.shape}." if isinstance(a, jax.Array) else f"is {a!r}.")
+        )
+    if not is_finite(a) or is_zero(a):
+        raise ValueError("Argument `matrices` must be finite and not all zero, but is not.")
+    if not is_hermitian(a):
+        raise ValueError("Argument `matrices` must be Hermitian, but is not.")
+
+
+def _check_matrices(matrices: Complex[Array, "c n n"], model: Model) -> None:
+    """Raise ValueError where the matrices A_c do not fit a model."""
+    n = number_of_bands(model)
+    if matrices.shape[1] != n:
+        raise ValueError(
+            f"Argument `disorder` must have matrices of shape {(n, n)}, as H(k) has, "
+            f"but they have shape {matrices.shape[1:]}."
+        )
+    if not is_traced(matrices):
+        _check_zones(model, partial(_average_matrix, matrices))
+
+
+def _average_matrix(
+    matrices: Complex[Array, "c n n"], x: Complex[Array, "n n *a"]
+) -> Complex[Array, "n n *a"]:
+    """Σ_c A_c X A_c."""
+    return jnp.einsum("cij,jl...,clo->io...", matrices, x, matrices)
+
+
+def _couple_vectors(matrices: Complex[Array, "c n n"]) -> Float[Array, "m m"]:
+    """X -> Σ_c A_c X A_c in the basis of `as_vector`."""
+    n = matrices.shape[1]
+    return as_vector(_average_matrix(matrices, as_matrix(jnp.eye(n * n), n)))
 
 
 def _random_wave_vectors(number: int, model: Model) -> np.ndarray:

@@ -5,7 +5,6 @@ Outside of jit the surfaces and the energies are done in segments (`engine.segme
 """
 
 from functools import partial
-from typing import cast
 
 import equinox as eqx
 import jax
@@ -14,10 +13,11 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from jaxspin.disorder.collision import RangedScattering, Scattering, remove_charge, scattering_rate
+from jaxspin.disorder.collision import RangedScattering, Scattering
 from jaxspin.disorder.contributions import sum_mechanisms
 from jaxspin.disorder.fermi_sea import FermiSea, default_mesh, fermi_sea
-from jaxspin.disorder.fermi_states import find_states
+from jaxspin.disorder.fermi_states import FermiStates, as_vector, find_states
+from jaxspin.disorder.operators import MeasuredOperator
 from jaxspin.disorder.scatterers import DENSE_STATES, Disorder
 from jaxspin.engine.programs import program
 from jaxspin.engine.progress import Bar
@@ -49,12 +49,16 @@ MECHANISMS = ("drude", "intrinsic", "extrinsic", "side_jump", "skew", "third_cum
 
 
 class Conductor(eqx.Module):
-    """A model, a rule for its Fermi surface, its disorder, and the mesh of its filled bands."""
+    """A model, a rule for its Fermi surface, its disorder, the mesh of its filled bands, and what
+    is measured."""
 
     model: Model
     surface: FermiSurfaceRule
     disorder: Disorder
     sea: Mesh | None
+    operators: tuple[MeasuredOperator, ...]
+    #: Whether the model may have groups of degenerate bands.
+    has_groups: bool = eqx.field(static=True)
 
 
 class EnergyResponse(eqx.Module):
@@ -67,8 +71,18 @@ class EnergyResponse(eqx.Module):
     #: The mesh of the sea has room for this surface.
     sea_fits: Array
     states: Array
+    #: Largest number of bands in a group.
+    group_size: Float[Array, ""]
     #: The rates of all states are positive.
     is_scattered: Array
+    #: Bands touch at a state.
+    is_split: Array
+    #: Largest part of P 𝒲[ρ̂] P that is no multiple of P, of its trace.
+    unequal_rates: Float[Array, ""]
+    #: Number of conserved quantities, the charge among them, and the overlap of each operator with
+    #: those beside it.
+    conserved: Array
+    conserved_part: Float[Array, " o"]
     gap: Float[Array, ""]
     level_width: Float[Array, ""]
     gap_over_width: Float[Array, ""]
@@ -110,7 +124,7 @@ def _solve_temperature(
     mesh = conductor.sea
     if mesh is None:
         mesh = _choose_mesh(conductor, surfaces)
-    solve = partial(_respond_at_energies, conductor, _integrate_sea(conductor.model, mesh))
+    solve = partial(_respond_at_energies, conductor, _integrate_sea(conductor, mesh))
     shape = surfaces.energies.energies.shape
     every = (surfaces.energies.energies, surfaces.nodes)
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), every)
@@ -172,8 +186,8 @@ def _choose_mesh(conductor: Conductor, surfaces: _Surfaces) -> Mesh:
 
 
 @program
-def _integrate_sea(model: Model, mesh: Mesh) -> FermiSea:
-    return fermi_sea(model.prepared(), mesh)
+def _integrate_sea(conductor: Conductor, mesh: Mesh) -> FermiSea:
+    return fermi_sea(conductor.model.prepared(), mesh, conductor.operators)
 
 
 @program
@@ -186,9 +200,12 @@ def _respond_at_energies(conductor: Conductor, sea: FermiSea, every) -> EnergyRe
 
 def _respond_at_energy(conductor: Conductor, sea: FermiSea, nodes: FermiSurface, energy):
     """All mechanisms at one energy."""
-    on_shell = find_states(conductor.model, nodes)
+    on_shell = find_states(
+        conductor.model, nodes, conductor.operators, has_groups=conductor.has_groups
+    )
     scattering = conductor.disorder.scattering(on_shell)
-    width = jnp.where(on_shell.is_occupied, scattering_rate(on_shell, scattering), 0)
+    width = jnp.where(on_shell.is_occupied, scattering.rate, 0)
+    conserved, slowest = _find_slowest_rate(scattering, width)
     intrinsic, error, fits = sea(conductor.model, on_shell, nodes.band, energy)
     parts = sum_mechanisms(on_shell, scattering)
     by_name = {"intrinsic": intrinsic, **vars(parts)}
@@ -198,35 +215,64 @@ def _respond_at_energy(conductor: Conductor, sea: FermiSea, nodes: FermiSurface,
         sea_error=error,
         sea_fits=fits,
         states=jnp.sum(on_shell.is_occupied),
+        group_size=jnp.max(jnp.where(on_shell.is_occupied, jnp.round(on_shell.group_size), 1)),
         is_scattered=jnp.all((width > 0) | ~on_shell.is_occupied),
         gap=jnp.min(on_shell.gap),
         level_width=jnp.max(width),
         gap_over_width=jnp.min(on_shell.gap / jnp.where(width > 0, width, 1)),
-        slowest_relaxation=_find_slowest_rate(scattering, width),
+        is_split=jnp.any(on_shell.is_split),
+        unequal_rates=_compare_rates(on_shell, scattering),
+        conserved=conserved,
+        conserved_part=scattering.conserved_part(as_vector(on_shell.operators)),
+        slowest_relaxation=slowest,
     )
 
 
 _EIGENVALUES = 512  # unknowns up to which the relaxation rates cost little
 
 
-def _find_slowest_rate(scattering: Scattering, width: Float[Array, " a"]) -> Float[Array, ""]:
-    """The second eigenvalue of J0/2Γ; the first is the charge. NaN if it is not computed."""
+def _find_slowest_rate(
+    scattering: Scattering, width: Float[Array, " a"]
+) -> tuple[Array, Float[Array, ""]]:
+    """Number of the eigenvalues of J0/2γ that are 0, and the smallest other one, NaN if it is not
+    computed."""
     scattering, width = jax.lax.stop_gradient((scattering, width))
+    if isinstance(scattering, RangedScattering):
+        slowest = _find_slowest_of_range(scattering, width)
+        return 1 + (slowest < CONSERVED.of(slowest)), slowest
+    rates = scattering.relaxation_rates()
+    conserved = rates < CONSERVED.of(rates)
+    return jnp.sum(conserved), jnp.min(jnp.where(conserved, 1.0, rates))
+
+
+def _find_slowest_of_range(
+    scattering: RangedScattering, width: Float[Array, " a"]
+) -> Float[Array, ""]:
+    """The second eigenvalue of J0/2γ; the first is the charge."""
     if scattering.number_of_unknowns > DENSE_STATES:
         return jnp.asarray(jnp.nan)
-    if scattering.number_of_unknowns > _EIGENVALUES:
-        return _detect_conserved(cast(RangedScattering, scattering), width)
+    if scattering.has_groups or scattering.number_of_unknowns > _EIGENVALUES:
+        return _detect_conserved(scattering, width)
     rates = scattering.relaxation_rates()
     return rates[1] if len(rates) > 1 else jnp.asarray(1.0)
 
 
 def _detect_conserved(scattering: RangedScattering, width: Float[Array, " a"]) -> Float[Array, ""]:
     """0 but for rounding if a random source meets something conserved, else NaN."""
-    random = jnp.asarray(np.random.default_rng(20231119).normal(size=(1, width.size)))
-    source = remove_charge(random * width, scattering.weight)
-    n = scattering.solve_collisions(source)
-    longest = jnp.max(jnp.abs(n))  # of the order of 1/(relaxation rate)
+    number = scattering.vectors.shape
+    random = jnp.asarray(np.random.default_rng(20231119).normal(size=(1, *number)))
+    source = scattering.remove_charge(scattering.inside(random) * width)
+    f = scattering.solve_collisions(source)
+    longest = jnp.max(jnp.abs(f))  # of the order of 1/(relaxation rate)
     return jnp.where(longest * CONSERVED.of(longest) > 1, 1 / longest, jnp.nan)
+
+
+def _compare_rates(on_shell: FermiStates, scattering: Scattering) -> Float[Array, ""]:
+    """Largest element of P 𝒲[ρ̂] P − (γ/π) P, of γ/π."""
+    p = scattering.vectors
+    rates = 2 * jnp.pi * scattering.inside(scattering.average_disorder(p))
+    apart = jnp.max(jnp.abs(rates - scattering.rate * p), axis=0)
+    return jnp.max(jnp.where(on_shell.is_occupied, apart / scattering.rate, 0))
 
 
 @program
@@ -250,7 +296,12 @@ def _average_energies(energies: Energies, responses: EnergyResponse) -> LevelRes
         sea_error=most(responses.sea_error, 0),
         sea_fits=find_extreme(jnp.all, responses.sea_fits, True),
         states=most(responses.states, 0),
+        group_size=most(responses.group_size, 1),
         is_scattered=find_extreme(jnp.all, responses.is_scattered, True),
+        is_split=find_extreme(jnp.any, responses.is_split, False),
+        unequal_rates=most(responses.unequal_rates, 0),
+        conserved=most(responses.conserved, 1),
+        conserved_part=most(responses.conserved_part, 0),
         gap=least(responses.gap, jnp.inf),
         level_width=most(responses.level_width, 0),
         gap_over_width=least(responses.gap_over_width, jnp.inf),

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 
 from jaxspin.disorder import Disorder
 from jaxspin.disorder.contributions import mix_interband
 from jaxspin.disorder.fermi_states import find_states
+from jaxspin.disorder.operators import Density
 from jaxspin.engine.validate import check_choice
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
@@ -54,7 +56,8 @@ def fermi_surface(
     if not np.any(there):
         raise ValueError(f"Argument `mu` must be in a band, but is {mu!r}.")
     k, band = np.asarray(nodes.k)[:, there], np.asarray(nodes.band)[there]
-    arrows = np.asarray(_ARROWS[show](find_states(model, nodes), disorder))[:, there]
+    measured = (Density(),) if show == "spin" else ()
+    arrows = np.asarray(_ARROWS[show](find_states(model, nodes, measured), disorder))[:, there]
     longest = max(float(np.max(np.linalg.norm(arrows[:2], axis=0))), 1e-300)
     with figure_style(axes):
         axes = axes_or_new(axes)
@@ -98,15 +101,17 @@ def _draw_arrows(axes: Axes, k: np.ndarray, arrows: np.ndarray, band: np.ndarray
 
 
 def _node_velocity(on_shell, disorder):
-    return on_shell.expectation_values(on_shell.slopes)
+    return on_shell.velocity
 
 
 def _node_spin(on_shell, disorder):
-    return on_shell.expectation_values(on_shell.spin)
+    return on_shell.mean_values(on_shell.operators)
 
 
 def _extrinsic_velocity(on_shell, disorder):
-    return mix_interband(on_shell, disorder.scattering(on_shell), on_shell.slopes)
+    scattering = disorder.scattering(on_shell)
+    matrices = mix_interband(on_shell, scattering, on_shell.slopes)
+    return jnp.sum(scattering.vectors * matrices, axis=-2) / on_shell.group_size
 
 
 _ARROWS = {
