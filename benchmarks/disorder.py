@@ -19,7 +19,8 @@ from record import Timing, alternated, on_one_core, same, three, write
 import jaxspin as js
 from jaxspin.disorder.collision import DenseScattering
 from jaxspin.disorder.contributions import sum_mechanisms
-from jaxspin.disorder.fermi_states import as_vector, find_states
+from jaxspin.disorder.fermi_states import find_states
+from jaxspin.disorder.response import ALWAYS_MEASURED
 
 STATES, SPEEDUP = 4000, 500
 REPEATS = 200
@@ -33,19 +34,20 @@ def circle_of_states(number: int):
     k = np.sqrt(1 - 0.3**2) * np.array([np.cos(theta), np.sin(theta)])
     weight = np.full(number, 1 / (2 * np.pi * number))
     surface = js.FermiSurface(jnp.asarray(k), jnp.ones(number, int), jnp.asarray(weight))
-    return eqx.filter_jit(find_states)(model, surface)
+    find = lambda: find_states(model, surface, ALWAYS_MEASURED, has_groups=False)  # noqa: E731
+    return eqx.filter_jit(find)()
 
 
 def of_pairs(states) -> DenseScattering:
     correlation = jnp.full((states.weight.size,) * 2, DISORDER.strength)
-    return DenseScattering(states.weight, as_vector(states.projector), correlation)
+    return DenseScattering(states, jnp.eye(4), correlation)
 
 
 def collision_operator() -> list[dict]:
     states = circle_of_states(STATES)
-    source = -states.expectation_values(states.slopes)
-    local = eqx.filter_jit(lambda states: DISORDER.scattering(states).solve_collisions(source))
     scattering = of_pairs(states)
+    source = -states.velocity[:, None] * scattering.vectors
+    local = eqx.filter_jit(lambda states: DISORDER.scattering(states).solve_collisions(source))
     pairs = eqx.filter_jit(lambda scattering: scattering.solve_collisions(source))
 
     def repeated():  # one solve is shorter than what a machine does now and then on the side

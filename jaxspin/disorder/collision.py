@@ -82,6 +82,10 @@ class Scattering(eqx.Module):
         """Tr P."""
         return jnp.einsum("iia->a", self.projector).real
 
+    def mean_of_bands(self, f: Float[Array, "*j m a"]) -> Float[Array, "*j a"]:
+        """Tr(P f)/g: n of f = nP."""
+        return jnp.sum(self.vectors * f, axis=-2) / self.group_size
+
     def inside(self, vectors: Float[Array, "*c m #a"]) -> Float[Array, "*c m a"]:
         """P X P."""
         p = self.projector
@@ -90,8 +94,9 @@ class Scattering(eqx.Module):
     def remove_charge(self, f: Float[Array, "j m a"]) -> Float[Array, "j m a"]:
         """f with the multiple of P taken off that makes Σ w Tr f = 0."""
         p = self.vectors
-        total = jnp.sum(self.weight * self.group_size)
-        held = jnp.sum(jnp.sum(p * f, axis=-2) * self.weight, axis=-1)
+        states = self.weight * self.group_size
+        total = jnp.sum(states)
+        held = self.mean_of_bands(f) @ states
         return f - held[:, None, None] / jnp.where(total == 0, 1, total) * p
 
 

@@ -40,21 +40,21 @@ def sum_mechanisms(shell: FermiStates, scattering: Scattering) -> Parts:
     extrinsic_velocity = mix_interband(shell, scattering, shell.slopes)
     skew = skew_source(scattering, coherence)
     third_order = third_cumulant_source(shell, scattering, drude)
-    sources = jnp.concatenate([extrinsic_velocity, -skew, third_order])
-    side_jump, skewed, third = jnp.split(scattering.solve_collisions(sources), 3)
+    driven = scattering.solve_collisions(jnp.concatenate([extrinsic_velocity, -skew, third_order]))
+    side_jump, skewed, third = jnp.split(driven, 3)
     measured = as_vector(shell.operators) * shell.weight
 
     def measure(f: Float[Array, "j m a"]) -> Float[Array, "o j"]:
         return jnp.tensordot(measured, f, axes=((-2, -1), (-2, -1)))
 
-    every = jnp.stack([velocity, extrinsic_velocity, skew, third_order])
+    sources = jnp.stack([velocity, extrinsic_velocity, skew, third_order])
     return Parts(
         drude=measure(drude),
         extrinsic=measure(as_vector(coherence)),
         side_jump=measure(side_jump),
         skew=measure(skewed),
         third_cumulant=measure(third),
-        charge=_find_imbalance(shell.weight, jnp.sum(p * every, axis=-2)),
+        charge=_find_imbalance(scattering, sources),
     )
 
 
@@ -121,7 +121,9 @@ def third_cumulant_source(
     return 2 * jnp.pi**2 * scattering.third_cumulant * scattering.inside(as_vector(commuted))
 
 
-def _find_imbalance(weight, sources: Float[Array, "s d a"]) -> Float[Array, ""]:
+def _find_imbalance(scattering, sources: Float[Array, "s d m a"]) -> Float[Array, ""]:
     # One direction of the field may give nothing by symmetry, so that only rounding is left of it.
-    size = jnp.max(jnp.abs(sources) @ jnp.abs(weight), axis=1, keepdims=True)
-    return jnp.max(jnp.abs(sources @ weight) / jnp.where(size == 0, 1, size))
+    size = jnp.linalg.norm(sources, axis=-2) @ jnp.abs(scattering.weight)
+    size = jnp.max(size, axis=1, keepdims=True)
+    held = scattering.mean_of_bands(sources) @ (scattering.weight * scattering.group_size)
+    return jnp.max(jnp.abs(held) / jnp.where(size == 0, 1, size))

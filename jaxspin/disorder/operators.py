@@ -7,7 +7,7 @@ operators of the model. ħ = 1, the force on an electron is −E and ⟨O⟩ = �
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -29,8 +29,8 @@ class MeasuredOperator(eqx.Module):
     """An operator whose response is measured."""
 
     #: Symbol in figures, in LaTeX, and the operator in formulas.
-    symbol: eqx.AbstractClassVar[str]
-    formula: eqx.AbstractClassVar[str]
+    symbol: ClassVar[str]
+    formula: ClassVar[str]
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -53,8 +53,8 @@ class MeasuredOperator(eqx.Module):
 class Current(MeasuredOperator):
     """The charge current −ev: −∂H/∂k, so that χ is σ_ij of j_i = σ_ij E_j."""
 
-    symbol = r"\sigma"
-    formula = "−∂H"
+    symbol: ClassVar[str] = r"\sigma"
+    formula: ClassVar[str] = "−∂H"
 
     def __call__(self, lifted, k):
         return -lifted.slopes
@@ -85,8 +85,8 @@ class _OfOperator(MeasuredOperator):
 class Density(_OfOperator):
     """An operator of the model itself: the spin, in units of ħ/2, if no other is named by `of`."""
 
-    symbol = "s"
-    formula = "s"
+    symbol: ClassVar[str] = "s"
+    formula: ClassVar[str] = "s"
 
     def __call__(self, lifted, k):
         return self.matrices(lifted)
@@ -103,8 +103,8 @@ class CurrentOf(_OfOperator):
     Its response is the spin conductivity σ^s_ab of J^s_a = σ^s_ab E_b, as that of `js.spin_hall`.
     """
 
-    symbol = r"\sigma"
-    formula = "½{s, ∂H}"
+    symbol: ClassVar[str] = r"\sigma"
+    formula: ClassVar[str] = "½{s, ∂H}"
 
     def __call__(self, lifted, k):
         operator = self.matrices(lifted)
@@ -126,8 +126,8 @@ class TorqueOn(_OfOperator):
     What impurities that do not commute with s add, ⟨i[U, s]⟩, is not in it.
     """
 
-    symbol = r"\tau"
-    formula = "i[H, s]"
+    symbol: ClassVar[str] = r"\tau"
+    formula: ClassVar[str] = "i[H, s]"
 
     def __call__(self, lifted, k):
         return 1j * commutator(lifted.hamiltonian, self.matrices(lifted))
@@ -139,8 +139,8 @@ class TorqueOn(_OfOperator):
 class OperatorOfK(MeasuredOperator):
     """A function of one k that gives a Hermitian matrix (n, n), or three of them."""
 
-    symbol = "O"
-    formula = "O"
+    symbol: ClassVar[str] = "O"
+    formula: ClassVar[str] = "O"
 
     function: Callable[[Float[Array, " d"]], Any]
 

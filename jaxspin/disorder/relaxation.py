@@ -43,9 +43,8 @@ def _find_relaxation(model, nodes, disorder, has_groups) -> tuple[Relaxation, Bo
     on_shell = find_states(model, nodes, has_groups=has_groups)
     scattering = disorder.scattering(on_shell)
     velocity = on_shell.velocity
-    p = scattering.vectors
-    path = jnp.sum(p * scattering.solve_collisions(velocity[:, None] * p), axis=-2)
-    path = path / on_shell.group_size
+    source = velocity[:, None] * scattering.vectors
+    path = scattering.mean_of_bands(scattering.solve_collisions(source))
     square = jnp.sum(velocity**2, axis=0)
     result = Relaxation(
         k=nodes.k,

@@ -292,7 +292,7 @@ def _assemble_result(
         name: Contribution(**{part: build(name, part, place) for part, place in always.items()})
         for name in (*MECHANISMS, "total")
     }
-    measured = {
+    measured: dict[str, Response | ResponseSet] = {
         name: OperatorResponse(
             **{part: build(part, name, place) for part in (*MECHANISMS, "order_zero")},
             not_included=_describe_missing(place.operator, conductor),
@@ -497,11 +497,11 @@ def _check_result(
             "but something else is conserved, such as the spin or the number of electrons of one "
             "band. Disorder without range may conserve it."
         )
-    _check_conserved(np.asarray(_is_conserved(worst)).any(axis=0), conductor, places)
+    _check_conserved(np.any(np.asarray(_is_conserved(worst)), axis=0), conductor, places)
     _warn_of_doubts(response, mu)
 
 
-def _check_conserved(conserved: np.ndarray, conductor: Conductor, places: dict[str, _Place]):
+def _check_conserved(conserved: Any, conductor: Conductor, places: dict[str, _Place]):
     """No operator of the user's has a part that is conserved; warn of spins that are."""
     for name, place in places.items():
         if np.any(conserved[place.rows]):

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -110,8 +109,7 @@ def _node_spin(on_shell, disorder):
 
 def _extrinsic_velocity(on_shell, disorder):
     scattering = disorder.scattering(on_shell)
-    matrices = mix_interband(on_shell, scattering, on_shell.slopes)
-    return jnp.sum(scattering.vectors * matrices, axis=-2) / on_shell.group_size
+    return scattering.mean_of_bands(mix_interband(on_shell, scattering, on_shell.slopes))
 
 
 _ARROWS = {

@@ -15,11 +15,12 @@ import jaxspin as js
 from jaxspin.disorder import GaussianCorrelator, fermi_states as shells, relaxation
 from jaxspin.disorder.collision import DenseScattering, IterativeScattering, correlation_matrix
 from jaxspin.disorder.contributions import (
-    measured_operators,
+    interband_coherence,
     mix_interband,
     skew_source,
     sum_mechanisms,
 )
+from jaxspin.disorder.response import ALWAYS_MEASURED
 from jaxspin.engine.small_matrices import PAULI
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models import MassiveDirac, QiWuZhang, Rashba
@@ -61,7 +62,9 @@ def respond(model, surface, mu, disorder=WEAK, *, temperature=0.0, **more):
 
 
 # Compiled, for their operations one by one take longer.
-states_of = eqx.filter_jit(shells.find_states)
+states_of = eqx.filter_jit(
+    lambda model, nodes: shells.find_states(model, nodes, ALWAYS_MEASURED, has_groups=False)
+)
 parts_of = eqx.filter_jit(
     lambda states, disorder: sum_mechanisms(states, disorder.scattering(states))
 )
@@ -335,13 +338,12 @@ def test_a_constant_correlator_is_scalar_disorder():
     @eqx.filter_jit
     def sources(on_shell, disorder):
         scattering = disorder.scattering(on_shell)
-        return mix_interband(on_shell, scattering, measured_operators(on_shell))
+        return mix_interband(on_shell, scattering, on_shell.operators)
 
     @eqx.filter_jit
     def solution(on_shell, disorder):
-        return disorder.scattering(on_shell).solve_collisions(
-            -on_shell.expectation_values(on_shell.slopes)
-        )
+        scattering = disorder.scattering(on_shell)
+        return scattering.solve_collisions(-on_shell.velocity[:, None] * scattering.vectors)
 
     constant = js.FiniteRangeDisorder(lambda q: jnp.asarray(1e-3))
     for of in (sources, solution):
@@ -381,7 +383,7 @@ def random_states(model, number, seed=1, size=0.1):
     band = jnp.asarray(rng.integers(0, n, number))
     weight = rng.uniform(0.5, 1.5, number)
     states = states_of(model, FermiSurface(k, band, jnp.asarray(weight)))
-    v = np.asarray(states.expectation_values(states.slopes))
+    v = np.asarray(states.velocity)
     weight = weight - v.T @ np.linalg.solve(v @ v.T, v @ weight)
     assert np.all(weight > 0)
     return FermiSurface(k, band, jnp.asarray(weight))
@@ -435,9 +437,8 @@ def test_iteration_is_the_dense_solution():
     model, correlator = dirac(), GaussianCorrelator(1e-3, 2.0)
     states = ANGLES.nodes(model, jnp.array(1.0))
     on_shell = states_of(model, states)
-    vectors = shells.as_vector(on_shell.projector)
-    pairs = DenseScattering(states.weight, vectors, correlation_matrix(correlator, states.k))
-    iterated = IterativeScattering(states.k, states.weight, vectors, correlator)
+    pairs = DenseScattering(on_shell, np.eye(4), correlation_matrix(correlator, states.k))
+    iterated = IterativeScattering(on_shell, np.eye(4), correlator)
     one, other = (
         eqx.filter_jit(sum_mechanisms)(on_shell, scattering) for scattering in (pairs, iterated)
     )
@@ -499,7 +500,7 @@ def test_phases_of_eigenvectors_do_not_matter(rng, monkeypatch):
 
     before = states_of(THREE_DIMENSIONS, states)
     monkeypatch.setattr(shells, "eigh", with_phases)
-    after = shells.find_states(THREE_DIMENSIONS, states)
+    after = shells.find_states(THREE_DIMENSIONS, states, ALWAYS_MEASURED, has_groups=False)
     for x, y in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         np.testing.assert_allclose(
             x, y, rtol=0, atol=1e-13 * max(1, np.max(np.abs(np.asarray(x)[np.isfinite(x)])))
@@ -1061,10 +1062,11 @@ def test_conservation():
     @eqx.filter_jit
     def conserved(on_shell):
         scattering = js.ScalarDisorder(1.0).scattering(on_shell)
-        velocity = on_shell.expectation_values(on_shell.slopes)
-        n = scattering.solve_collisions(-velocity)
-        dressed = mix_interband(on_shell, scattering, measured_operators(on_shell))
-        return n, velocity, dressed, skew_source(on_shell, scattering, n)
+        velocity = on_shell.velocity[:, None] * scattering.vectors
+        f = scattering.solve_collisions(-velocity)
+        dressed = mix_interband(on_shell, scattering, on_shell.operators)
+        skew = skew_source(scattering, interband_coherence(on_shell, scattering, f))
+        return tuple(map(scattering.mean_of_bands, (f, velocity, dressed, skew)))
 
     for values in conserved(on_shell):
         assert np.max(np.abs(values)) > 1e-3
@@ -1155,7 +1157,6 @@ def test_bad_call(change, message):
         ({"surface": js.Grid((4, 4))}, "`surface` must be a Fermi-surface rule"),
         ({"disorder": 1.0}, "`disorder` must be ScalarDisorder"),
         ({"mu": 0.0}, "`mu` must be in a band"),
-        ({"model": Rashba(0.5, velocity=0.0, exchange=0.0)}, "must not have degenerate bands"),
     ],
 )
 @pytest.mark.usefixtures("unchecked_annotations")

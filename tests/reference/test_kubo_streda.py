@@ -14,12 +14,13 @@ import pytest
 import jaxspin as js
 from jaxspin.disorder import GaussianCorrelator
 from jaxspin.disorder.contributions import (
-    measured_operators,
+    interband_coherence,
     mix_interband,
     skew_source,
     sum_mechanisms,
 )
 from jaxspin.disorder.fermi_states import find_states
+from jaxspin.disorder.response import ALWAYS_MEASURED
 from jaxspin.engine.small_matrices import PAULI
 from jaxspin.models import MassiveDirac, QiWuZhang
 from jaxspin.models.lifted import Points
@@ -75,7 +76,9 @@ def on_shell(kinetic, mu):
     return states_of(model, surface)
 
 
-states_of = eqx.filter_jit(find_states)
+states_of = eqx.filter_jit(
+    lambda model, nodes: find_states(model, nodes, ALWAYS_MEASURED, has_groups=False)
+)
 parts_of = eqx.filter_jit(
     lambda states, disorder: sum_mechanisms(states, disorder.scattering(states))
 )
@@ -85,7 +88,7 @@ def of_the_surface(states, disorder=SCALAR):
     """ext + sj + sk and the Fermi-surface part of int, of the current −v and the spin: (o, d)."""
     found = parts_of(states, disorder)
     p, r = (np.moveaxis(np.asarray(a), -1, 0) for a in (states.projector, states.resolvent))
-    operators, slopes = np.asarray(measured_operators(states)), np.asarray(states.slopes)
+    operators, slopes = np.asarray(states.operators), np.asarray(states.slopes)
     intrinsic = np.einsum("a,aij,ojka,akl,xlia->ox", states.weight, p, operators, r, slopes).imag
     return intrinsic + np.asarray(found.extrinsic + found.side_jump + found.skew)
 
@@ -300,8 +303,7 @@ def _off_shell_skew(states, scattering) -> float:
 
     For isotropic contours E' is one energy for each contour, at which J0 n = −J_sk is solved anew.
     """
-    velocity = states.expectation_values(states.slopes)
-    n = np.asarray(scattering.solve_collisions(-velocity))[0]
+    n = np.asarray(_drude(states, scattering))[0]
     p, r = (np.moveaxis(np.asarray(a), -1, 0) for a in (states.projector, states.resolvent))
     w = np.asarray(states.weight)
     density, pushed = np.einsum("a,aij->ij", w, p), np.einsum("a,aij->ij", w * n, p)
@@ -326,8 +328,15 @@ def _of_contour(states, contour, w, coherence) -> float:
     mine = np.isclose(np.linalg.norm(np.asarray(other.k), axis=0), radius)
     out = np.einsum("aij,jk,aki->a", p[mine], density, coherence[here]).real
     source[mine] += 2 * out * w[here] / w_other[mine]
-    n = SCALAR.scattering(other).solve_collisions(jnp.asarray(-np.pi * source)[None])[0]
-    return -float(np.sum(w_other * other.expectation_values(other.slopes)[1] * n))
+    scattering = SCALAR.scattering(other)
+    f = scattering.solve_collisions((-np.pi * source * scattering.vectors)[None])
+    return -float(np.sum(w_other * other.velocity[1] * scattering.mean_of_bands(f)[0]))
+
+
+def _drude(states, scattering):
+    """n_D."""
+    f = scattering.solve_collisions(-states.velocity[:, None] * scattering.vectors)
+    return scattering.mean_of_bands(f)
 
 
 def spinors(k, band, chi):
@@ -365,7 +374,8 @@ def test_anomalous_driving_of_38_as_printed_depends_on_the_gauge(rng):
     states = on_shell(0.3, 1.0)
     band = np.repeat([0, 1], 8)
     none, some = np.zeros((2, 2)), rng.normal(size=(2, 2))
-    beta = mix_interband(states, SCALAR.scattering(states), states.slopes)
+    scattering = SCALAR.scattering(states)
+    beta = scattering.mean_of_bands(mix_interband(states, scattering, states.slopes))
     for chi in (none, some):
         np.testing.assert_allclose(anomalous_driving(states, band, chi, False), beta, atol=1e-8)
     printed = [anomalous_driving(states, band, chi, True) for chi in (none, some)]
@@ -375,5 +385,6 @@ def test_anomalous_driving_of_38_as_printed_depends_on_the_gauge(rng):
 def test_skew_source_holds_no_charge():
     states = on_shell(0.5, -0.35)
     scattering = SCALAR.scattering(states)
-    n = scattering.solve_collisions(-states.expectation_values(states.slopes))
-    assert np.max(np.abs(skew_source(states, scattering, n) @ states.weight)) < 1e-14
+    f = scattering.solve_collisions(-states.velocity[:, None] * scattering.vectors)
+    source = skew_source(scattering, interband_coherence(states, scattering, f))
+    assert np.max(np.abs(scattering.mean_of_bands(source) @ states.weight)) < 1e-14
