@@ -20,7 +20,7 @@ import jaxspin as js
 from jaxspin.disorder.collision import DenseScattering
 from jaxspin.disorder.contributions import sum_mechanisms
 from jaxspin.disorder.fermi_states import find_states
-from jaxspin.disorder.response import ALWAYS_MEASURED
+from jaxspin.disorder.results import ALWAYS_MEASURED
 
 STATES, SPEEDUP = 4000, 500
 REPEATS = 200

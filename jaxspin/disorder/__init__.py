@@ -13,11 +13,11 @@ from jaxspin.disorder.operators import (
     TorqueOn as TorqueOn,
 )
 from jaxspin.disorder.relaxation import Relaxation as Relaxation, relaxation as relaxation
-from jaxspin.disorder.response import (
+from jaxspin.disorder.response import disordered_response as disordered_response
+from jaxspin.disorder.results import (
     Contribution as Contribution,
     DisorderedResponse as DisorderedResponse,
     OperatorResponse as OperatorResponse,
-    disordered_response as disordered_response,
 )
 from jaxspin.disorder.scatterers import (
     Disorder as Disorder,

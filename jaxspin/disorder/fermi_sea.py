@@ -75,10 +75,10 @@ class FermiSea(eqx.Module):
 
     def __call__(
         self, model: Model, on_shell: FermiStates, band: Int[Array, " a"], mu: Float[Array, ""]
-    ) -> tuple[Float[Array, "o d"], Float[Array, "o d"], Bool[Array, ""]]:
+    ) -> tuple[Float[Array, "o d"], Float[Array, "o d"], Float[Array, "o d"], Bool[Array, ""]]:
         """The response of the sea, its estimated error (from each axis of the mesh and from the
-        rays), and whether the mesh has room for this surface: a plane for the rays to start from,
-        or points outside of it."""
+        rays), the sum of the absolute values of the filled bands, and whether the mesh has room for
+        this surface: a plane for the rays to start from, or points outside of it."""
         if self.mesh.domain == "periodic":
             filled, rays, fits = self._start_from_planes(model, on_shell, band, mu)
         else:
@@ -86,17 +86,22 @@ class FermiSea(eqx.Module):
             rays = _Rays(jnp.zeros_like(on_shell.k), on_shell.k, band, on_shell.is_occupied)
         flow = jnp.sum(on_shell.velocity * rays.step, axis=0)
         flux = on_shell.weight * on_shell.group_size * flow  # of each band of a group
-        value, *errors = self._sum_filled(filled, mu)
+        (value, *errors), size = self._sum_filled(filled, mu)
         along, along_thinned = self._integrate_rays(model, rays, mu) @ flux
         error = sum(map(jnp.abs, errors)) + jnp.abs(along - along_thinned)
-        return value + along, error, fits
+        return value + along, error, size, fits
 
-    def _sum_filled(self, filled: Bool[Array, "n g"], mu) -> Float[Array, "r o d"]:
-        """Σ_k (W_1 + ... ) of the bands that are filled where the rays end, and its errors."""
+    def _sum_filled(
+        self, filled: Bool[Array, "n g"], mu
+    ) -> tuple[Float[Array, "r o d"], Float[Array, "o d"]]:
+        """Σ_k (W_1 + ... ) of the bands that are filled where the rays end, and its errors, and the
+        sum of absolute values."""
         last = filled[:-1] & ~filled[1:]  # the next band is empty
         last = last[:, jnp.arange(self.energies.shape[1]) % filled.shape[1]]
         share = jnp.where(last, _regular_factor(self.energies, mu), 0)
-        return jnp.einsum("rK,lK,odlK->rod", self.weights, share, self.layers)
+        terms = jnp.einsum("lK,odlK->odK", share, self.layers)
+        size = jnp.abs(terms) @ jnp.abs(self.weights[0])
+        return jnp.moveaxis(terms @ self.weights.T, -1, 0), size
 
     def _integrate_rays(self, model, rays: _Rays, mu) -> Float[Array, "2 o d a"]:
         """∫_0^1 W(start + t step) t^(d−1) dt for each ray, without the power on a lattice."""

@@ -66,7 +66,7 @@ class Current(MeasuredOperator):
         return (FLOW,)
 
 
-class _OfOperator(MeasuredOperator):
+class _OfModel(MeasuredOperator):
     #: Name of an operator of the model.
     of: str = eqx.field(static=True, default="spin")
 
@@ -82,7 +82,7 @@ class _OfOperator(MeasuredOperator):
         return _label_axis(shape, ORBITAL if "orbital" in self.of else SPIN)
 
 
-class Density(_OfOperator):
+class Density(_OfModel):
     """An operator of the model itself: the spin, in units of ħ/2, if no other is named by `of`."""
 
     symbol: ClassVar[str] = "s"
@@ -97,7 +97,7 @@ class Density(_OfOperator):
         return units.operator_density(dimension)
 
 
-class CurrentOf(_OfOperator):
+class CurrentOf(_OfModel):
     """The conventional current ½{s, ∂H} of the spin, or of another operator of the model.
 
     Its response is the spin conductivity σ^s_ab of J^s_a = σ^s_ab E_b, as that of `js.spin_hall`.
@@ -120,7 +120,7 @@ class CurrentOf(_OfOperator):
         return (FLOW, *super().axes(shape[1:]))
 
 
-class TorqueOn(_OfOperator):
+class TorqueOn(_OfModel):
     """i[H, s], the rate at which H alone changes the spin, or another operator of the model.
 
     What impurities that do not commute with s add, ⟨i[U, s]⟩, is not in it.

@@ -68,6 +68,8 @@ class EnergyResponse(eqx.Module):
     mechanisms: Float[Array, "m o d"]
     charge: Float[Array, ""]
     sea_error: Float[Array, "o d"]
+    #: Of the filled bands, without what cancels.
+    sea_size: Float[Array, "o d"]
     #: The mesh of the sea has room for this surface.
     sea_fits: Array
     states: Array
@@ -117,14 +119,15 @@ def _solve_temperature(
     """Every Fermi energy, their axis first, and what to look at on the Fermi surfaces."""
     surfaces = items.map_items(
         "surfaces",
-        partial(_find_surfaces, conductor, levels.thermal),
+        partial(_find_surfaces, conductor.surface, conductor.model, levels.thermal),
         levels.mu,
         _portion_of_levels(conductor, levels.thermal),
     )
     mesh = conductor.sea
     if mesh is None:
-        mesh = _choose_mesh(conductor, surfaces)
-    solve = partial(_respond_at_energies, conductor, _integrate_sea(conductor, mesh))
+        mesh = _choose_mesh(conductor.model, surfaces)
+    filled = _integrate_sea(conductor.model, mesh, conductor.operators)
+    solve = partial(_respond_at_energies, conductor, filled)
     shape = surfaces.energies.energies.shape
     every = (surfaces.energies.energies, surfaces.nodes)
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), every)
@@ -161,11 +164,13 @@ def _portion_of_energies(conductor: Conductor) -> Portion:
 
 
 @program
-def _find_surfaces(conductor: Conductor, thermal: Float[Array, ""] | None, mu) -> "_Surfaces":
-    model = conductor.model.prepared()
-    at_level = partial(energies_of_level, conductor.surface, model, thermal=thermal)
+def _find_surfaces(
+    surface: FermiSurfaceRule, model: Model, thermal: Float[Array, ""] | None, mu
+) -> "_Surfaces":
+    model = model.prepared()
+    at_level = partial(energies_of_level, surface, model, thermal=thermal)
     energies = map_in_pieces(at_level, mu)
-    return _Surfaces(energies, *nodes_at(conductor.surface, model, energies))
+    return _Surfaces(energies, *nodes_at(surface, model, energies))
 
 
 class _Surfaces(eqx.Module):
@@ -177,17 +182,17 @@ class _Surfaces(eqx.Module):
 
 
 @program
-def _choose_mesh(conductor: Conductor, surfaces: _Surfaces) -> Mesh:
+def _choose_mesh(model: Model, surfaces: _Surfaces) -> Mesh:
     """The mesh of the sea for all levels."""
     number = surfaces.energies.first
     first = jax.tree.map(lambda x: _join_nodes(x[:, :number]), surfaces.nodes)
     energies = surfaces.energies.energies[:, :number]
-    return default_mesh(conductor.model.prepared(), first, energies)
+    return default_mesh(model.prepared(), first, energies)
 
 
 @program
-def _integrate_sea(conductor: Conductor, mesh: Mesh) -> FermiSea:
-    return fermi_sea(conductor.model.prepared(), mesh, conductor.operators)
+def _integrate_sea(model: Model, mesh: Mesh, operators: tuple[MeasuredOperator, ...]) -> FermiSea:
+    return fermi_sea(model.prepared(), mesh, operators)
 
 
 @program
@@ -206,13 +211,14 @@ def _respond_at_energy(conductor: Conductor, sea: FermiSea, nodes: FermiSurface,
     scattering = conductor.disorder.scattering(on_shell)
     width = jnp.where(on_shell.is_occupied, scattering.rate, 0)
     conserved, slowest = _find_slowest_rate(scattering, width)
-    intrinsic, error, fits = sea(conductor.model, on_shell, nodes.band, energy)
+    intrinsic, error, size, fits = sea(conductor.model, on_shell, nodes.band, energy)
     parts = sum_mechanisms(on_shell, scattering)
     by_name = {"intrinsic": intrinsic, **vars(parts)}
     return EnergyResponse(
         mechanisms=jnp.stack([by_name[name] for name in MECHANISMS]),
         charge=parts.charge,
         sea_error=error,
+        sea_size=size,
         sea_fits=fits,
         states=jnp.sum(on_shell.is_occupied),
         group_size=jnp.max(jnp.where(on_shell.is_occupied, jnp.round(on_shell.group_size), 1)),
@@ -294,6 +300,7 @@ def _average_energies(energies: Energies, responses: EnergyResponse) -> LevelRes
         mechanisms=most(jnp.abs(responses.mechanisms), 0),
         charge=most(responses.charge, 0),
         sea_error=most(responses.sea_error, 0),
+        sea_size=most(responses.sea_size, 0),
         sea_fits=find_extreme(jnp.all, responses.sea_fits, True),
         states=most(responses.states, 0),
         group_size=most(responses.group_size, 1),

@@ -20,7 +20,7 @@ from jaxspin.disorder.contributions import (
     skew_source,
     sum_mechanisms,
 )
-from jaxspin.disorder.response import ALWAYS_MEASURED
+from jaxspin.disorder.results import ALWAYS_MEASURED
 from jaxspin.engine.small_matrices import PAULI
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models import MassiveDirac, QiWuZhang, Rashba
@@ -1113,10 +1113,6 @@ class BadCorrelator(eqx.Module):
     ("change", "message"),
     [
         ({"model": "dirac"}, r"`model` must be a jaxspin\.Model"),
-        (
-            {"model": Rashba(0.5, velocity=0.0, exchange=0.0), "surface": WIDE},
-            "`model` must not have degenerate bands at the Fermi energy",
-        ),
         ({"surface": js.Grid((4, 4))}, "`surface` must be a Fermi-surface rule"),
         ({"disorder": 1.0}, "`disorder` must be ScalarDisorder"),
         ({"disorder": js.MatrixDisorder(np.eye(4)[None])}, r"matrices of shape \(2, 2\)"),
@@ -1126,11 +1122,6 @@ class BadCorrelator(eqx.Module):
         ),
         ({"disorder": js.FiniteRangeDisorder(lambda q: 1 + q[0])}, "`correlator` must"),
         ({"disorder": js.FiniteRangeDisorder(lambda q: q)}, "`correlator` must give one finite"),
-        ({"mu": 0.0}, "`levels` must have a mu in a band, but there is no Fermi surface at 0 eV"),
-        (
-            {"mu": [0.0, 0.1], "sea": SEA},
-            "`levels` must have a mu in a band, but there is no .* any of 2 levels",
-        ),
         ({"disorder": js.FiniteRangeDisorder(lambda q: None)}, "one finite real number"),
         ({"mu": np.nan}, "`mu` must be finite"),
         ({"mu": "1.0"}, "`mu` must be real numbers"),
@@ -1200,9 +1191,26 @@ def test_levels_in_a_gap_have_the_sea_alone():
     assert np.all(r.drude.conductivity.value[0] == 0)
 
 
-def test_conserved_spin_is_refused():
-    with pytest.raises(ValueError, match="something else is conserved"):
-        respond(Rashba(kinetic=0.5, velocity=0.0, exchange=0.3), WIDE, 0.5)
+def test_gap_has_the_sea_alone():
+    """The topological Edelstein effect ⟨σ_x⟩/E_x = sgn(M)/4πv, σ_yx = sgn(M)/4π."""
+    for mass in (0.3, -0.3):
+        model = MassiveDirac(velocity=2.0, mass=mass)
+        with pytest.warns(UserWarning, match="no Fermi surface at 2 of 2 levels"):
+            r = respond(model, ANGLES, [0.0, 0.1], sea=SEA)
+        for x in (r.total.conductivity.value[:, 1, 0], 2.0 * r.total.spin_density.value[:, 0, 0]):
+            np.testing.assert_allclose(x, np.sign(mass) / (4 * np.pi), atol=1e-12)
+        np.testing.assert_array_equal(r.drude.conductivity.value, 0)
+
+
+def test_conserved_spin_is_taken_out():
+    """Two bands that do not mix: each has σ = n τ e²/m, 1/τ = 2πu0²/4πD, D mu_b/πu0² (OneBand)."""
+    with pytest.warns(UserWarning, match="the spin density along z is NaN"):
+        r = respond(Rashba(kinetic=0.5, velocity=0.0, exchange=0.3), WIDE, 0.5)
+    assert r.info["conserved"] == 2
+    expected = ((0.5 - 0.3) + (0.5 + 0.3)) / (2 * np.pi * 1e-3)
+    np.testing.assert_allclose(r.total.conductivity.value, expected * np.eye(2), atol=1e-9)
+    is_z = np.array([[False, False], [False, False], [True, True]])
+    np.testing.assert_array_equal(np.isnan(r.total.spin_density.value), is_z)
 
 
 def test_conserved_spin_of_many_states_is_refused():

@@ -20,7 +20,7 @@ from jaxspin.disorder.contributions import (
     sum_mechanisms,
 )
 from jaxspin.disorder.fermi_states import find_states
-from jaxspin.disorder.response import ALWAYS_MEASURED
+from jaxspin.disorder.results import ALWAYS_MEASURED
 from jaxspin.engine.small_matrices import PAULI
 from jaxspin.models import MassiveDirac, QiWuZhang
 from jaxspin.models.lifted import Points
