@@ -108,6 +108,7 @@ def _unit_families(dimension: int) -> list[dict[str, float]]:
     ]
 
 
+_FAMILIES["1"] = {"1": 1.0, "%": 100.0}
 _FAMILIES |= {next(iter(family)): family for d in (1, 2, 3) for family in _unit_families(d)}
 
 #: Every unit as it is written here, for type checkers; at run time `canonical` knows others.
@@ -129,6 +130,8 @@ Unit = Literal[
     "e/8pi",
     "e/4pi",
     "e/2pi",
+    "1",
+    "%",
     "hbar/2 V^-1",
     "hbar V^-1",
     "e/2",
@@ -255,6 +258,11 @@ def density(dimension: int) -> Unit:
 def density_of_states(dimension: int) -> Unit:
     """Unit of a density of states."""
     return _quotient_unit("1/eV", "Angstrom", dimension)
+
+
+def ratio() -> Unit:
+    """Unit of a ratio of two responses of the same kind."""
+    return "1"
 
 
 def add_family(family: Mapping[str, float]) -> None:

@@ -26,4 +26,5 @@ from jaxspin.disorder.scatterers import (
     MatrixDisorder as MatrixDisorder,
     ScalarDisorder as ScalarDisorder,
 )
+from jaxspin.disorder.spin_hall_angle import spin_hall_angle as spin_hall_angle
 from jaxspin.disorder.torque import SpinOrbitTorque as SpinOrbitTorque

@@ -438,6 +438,21 @@ def test_measured_operators(conserving):
     assert not hasattr(measured.current, "total")
 
 
+def test_spin_hall_angle(conserving):
+    """(2e/ħ) σ_s/σ_xx, with σ_xx = (1/2π) (1 − x)/(1 + 3x)/(2 u0²) 4 of two cones."""
+    x, u0 = 0.09, 1e-3
+    along = 2 * (1 - x) / (1 + 3 * x) / (np.pi * u0)
+    assert float(conserving.drude.conductivity.value[0, 0, 0]) == pytest.approx(along / 1, rel=1e-9)
+    angle = js.disorder.spin_hall_angle(conserving)
+    skew = 1.5 * 0.3 * (1 - x) ** 2 / (1 + 3 * x) ** 2 / np.pi / along
+    found = angle.skew.component(flow="y", field="x", spin="z")
+    assert abs(float(found.value[0])) == pytest.approx(skew, rel=1e-9)
+    assert float(found.to("%").value[0]) == pytest.approx(100 * float(found.value[0]))
+    assert found.error[0] < 1e-9
+    with pytest.raises(ValueError, match="`of` must be a spin current among `measure`"):
+        js.disorder.spin_hall_angle(conserving, "torque")
+
+
 def test_results_are_saved_with_what_is_measured(conserving, tmp_path):
     conserving.save(tmp_path / "pairs.nc")
     found = js.load(tmp_path / "pairs.nc")
