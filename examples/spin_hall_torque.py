@@ -32,7 +32,9 @@ along = {"field": "x"}
 field_like = torque.field_like.component(spin="x", **along).to("e Angstrom^-1").value
 damping_like = torque.damping_like.component(spin="y", **along).to("e Angstrom^-1").value
 gap = np.abs(surface_mu) < MASS
-print(f"in the gap: damping-like {damping_like[gap][0]:.5f} e/Å, field-like {field_like[gap][0]:.1g}")
+print(
+    f"in the gap: damping-like {damping_like[gap][0]:.5f} e/Å, field-like {field_like[gap][0]:.1g}"
+)
 
 # --- bulk -----------------------------------------------------------------------------------------
 

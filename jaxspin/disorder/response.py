@@ -35,7 +35,7 @@ from jaxspin.meshes.mesh import Mesh, check_product
 from jaxspin.meshes.point_set import PointSet
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
-from jaxspin.responses.origin import record_origin
+from jaxspin.responses.origin import Origin, record_origin
 from jaxspin.surfaces import FermiSurfaceRule
 from jaxspin.surfaces.base import check_surface
 from jaxspin.surfaces.thermal import Findings, refuse_findings
@@ -102,9 +102,14 @@ def disordered_response(
     response, findings = solve_levels(conductor, levels, Run.of(progress, checkpoint))
     places = place_operators(measured, model)
     _check_result(response, findings, levels, conductor, places)
-    about = {"model": model, "surface": surface, "levels": levels, "disorder": disorder}
-    origin = record_origin(**about, sea=sea, **({"measure": measured} if measured else {}))
+    origin = _record_input(conductor, levels, sea, measured)
     return assemble_result(response, conductor, levels, places, origin)
+
+
+def _record_input(conductor: Conductor, levels: Levels, sea, measured: dict) -> Origin:
+    given = {name: getattr(conductor, name) for name in ("model", "surface", "disorder")}
+    operators = {"measure": measured} if measured else {}
+    return record_origin(**given, levels=levels, sea=sea, **operators)
 
 
 # --- checks ---------------------------------------------------------------------------------------
