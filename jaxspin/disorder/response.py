@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxspin.disorder.fermi_states import check_groups
 from jaxspin.disorder.groups import check_covariance, has_groups
-from jaxspin.disorder.operators import as_operators
+from jaxspin.disorder.operators import MeasuredOperator, as_operators
 from jaxspin.disorder.results import (
     ALWAYS_MEASURED,
     DisorderedResponse,
@@ -58,52 +58,40 @@ def disordered_response(
         ⟨O⟩ = Σ_a w_a Tr O (f_D + f_sj + f_sk + f_3 + S)_a + Σ_k Σ_m f_m W_m,  O = −v, σ, ...
         J0 f_D = −eE·v P,  J0 f_sj = eE·β,  J0 f_sk = −J_sk,  J0 f_3 = −2π²i κ₃ P[ρ̂, N̂]P
 
-    Drude, side jump, non-crossing skew scattering, third cumulant; extrinsic velocity; intrinsic,
-    to the leading orders in the disorder. f is a number n_a for each state, and a matrix in a group
-    of degenerate bands such as a Kramers pair. Without a Fermi surface the response is that of the
-    sea. Burgos Atencia, Niu and Culcer, Phys. Rev. Research 4, 013001 (2022), corrected, and for
-    groups and any O by docs/disorder.md, with symbols, limits and `info`.
+    f is a matrix in groups of degenerate bands. Burgos Atencia, Niu and Culcer, Phys. Rev. Research
+    4, 013001 (2022), corrected and extended; symbols, limits and `info` in docs/disorder.md.
 
     Args:
         surface: puts nodes on the Fermi surface: `FermiContour`, `FlowContour`, ...
         levels: Fermi energies and temperatures; σ(T) = ∫(−f')σ(ε) dε for elastic scattering.
         disorder: `ScalarDisorder`, `MatrixDisorder` or `FiniteRangeDisorder`.
-        measure: other operators by name: "spin_current", "torque", "current", the name of an
-            operator of the model, one of `disorder.CurrentOf`, `TorqueOn`, `Density`, or a
-            function of k that gives a Hermitian matrix (n, n), or three of them.
+        measure: other operators by name: "spin_current", "torque", an operator of the model, a
+            function of k that gives a Hermitian matrix or three of them, a `MeasuredOperator`.
         sea: the mesh on which *filled* bands are integrated, whose radial nodes also serve on the
-            rays to the Fermi surface; the whole one of a `Symmetric` mesh and of a `PointSet`. None
-            takes a `Grid` of 64² or 24³, or a `Plane` or `Space` that is scaled by the model.
+            rays to the Fermi surface; None takes a `Grid` of 64² or 24³, or a `Plane` or `Space`.
         progress, checkpoint: as in `anomalous_hall`.
     Returns:
         `DisorderedResponse`: for each mechanism a conductivity (temperature?, mu, flow, field) in
-        e²/ħ Å^(2−d), and a spin density (temperature?, mu, spin, field) in ħ/2 Å^(1−d)/V. In
-        `measured` an `OperatorResponse` for each operator of `measure`. NaN is the density of a
-        spin that nothing relaxes.
+        e²/ħ Å^(2−d), and a spin density (temperature?, mu, spin, field) in ħ/2 Å^(1−d)/V; in
+        `measured` an `OperatorResponse` for each operator of `measure`.
     Raises:
-        ValueError: bad input; bands that touch on the Fermi surface; disorder that splits
-            degenerate bands; a state that is not scattered; an operator of `measure` with a part
-            that is conserved; anything conserved but the charge with disorder of finite range; a
-            lattice without any plane that the Fermi surface does not cross, or a `sea` that ends
-            inside of it. NaN inside jit, grad and vmap.
+        ValueError: bad input; bands that touch on the Fermi surface; disorder that splits or does
+            not scatter states; a conserved `measure`; an unfit `sea`. NaN inside jit and vmap.
 
     >>> import jaxspin as js
-    >>> model = js.models.MassiveDirac(velocity=1.0, mass=0.3)
-    >>> disorder = js.ScalarDisorder(0.01)
-    >>> response = js.disordered_response(model, js.FermiContour(16), js.Levels(1.0), disorder)
-    >>> hall = response.skew.conductivity.component(flow="y", field="x")
-    >>> round(float(hall.value[0]), 11)
+    >>> model, surface = js.models.MassiveDirac(velocity=1.0, mass=0.3), js.FermiContour(16)
+    >>> found = js.disordered_response(model, surface, js.Levels(1.0), js.ScalarDisorder(0.01))
+    >>> round(float(found.skew.conductivity.component(flow="y", field="x").value[0]), 11)
     0.03677121568
     """
-    _check_input(model, surface, levels, disorder)
-    measured = as_operators(measure, model)
+    measured = _check_input(model, surface, levels, disorder, measure=measure)
     operators, mesh = (*ALWAYS_MEASURED, *measured.values()), _find_whole_mesh(model, sea)
     conductor = Conductor(model, surface, disorder, mesh, operators, has_groups(model))
     response, findings = solve_levels(conductor, levels, Run.of(progress, checkpoint))
     places = place_operators(measured, model)
     _check_result(response, findings, levels, conductor, places)
-    origin = _record_input(conductor, levels, sea, measured)
-    return assemble_result(response, conductor, levels, places, origin)
+    about = _record_input(conductor, levels, sea, measured)
+    return assemble_result(response, conductor, levels, places, about)
 
 
 def _record_input(conductor: Conductor, levels: Levels, sea, measured: dict) -> Origin:
@@ -146,8 +134,9 @@ def _check_sea_mesh(model: Model, sea: Mesh) -> None:
 
 @evaluate_eagerly()
 def _check_input(
-    model: Model, surface: FermiSurfaceRule, levels: Levels, disorder: Disorder
-) -> None:
+    model: Model, surface: FermiSurfaceRule, levels: Levels, disorder: Disorder, *, measure: Any
+) -> dict[str, MeasuredOperator]:
+    """The operators to measure, where all fits together."""
     model_checks.check_model(model)
     model_checks.check_dimension(model, (2, 3))
     model_checks.check_spin(model)
@@ -157,6 +146,7 @@ def _check_input(
     checks.check_levels(levels)
     check_disorder(disorder, model)
     check_covariance(disorder, model)
+    return as_operators(measure, model)
 
 
 @evaluate_eagerly()  # known inside the user's jit of other things

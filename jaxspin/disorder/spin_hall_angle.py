@@ -14,10 +14,10 @@ def spin_hall_angle(response: DisorderedResponse, of: str = "spin_current") -> N
 
     With J^c_a = σ^c_ab E_b the spin current, in units of ħ/2e, and σ_bb the Drude conductivity
     along the field, which does not depend on the mechanism. It is the spin current that a charge
-    current carries, in units of ħ/2e, and the efficiency of the torque ξ = (2e/ħ) J^s/J of a
-    magnet that takes all of it up (Sinova et al., Rev. Mod. Phys. 87, 1213 (2015), Sec. II). `drude`
-    and `order_zero` are of different orders in the disorder: with σ_bb ∝ 1/u0² the angle of the
-    one does not depend on its strength, and that of the other is proportional to u0².
+    current carries, and the efficiency of the torque, ξ = (2e/ħ) J^s/J, on a magnet that takes all
+    of it up (Sinova et al., Rev. Mod. Phys. 87, 1213 (2015)). `drude` and `order_zero` are of
+    different orders in the disorder: with σ_bb ∝ 1/u0² the angle of the one does not depend on its
+    strength, and that of the other is proportional to u0².
 
     Args:
         response: of `disordered_response` with a spin current among `measure`.
