@@ -1,4 +1,4 @@
-"""Torques of a magnetic topological insulator: spin Hall effect of the bulk, Edelstein of the surface.
+"""Torques of a magnetic topological insulator: bulk spin Hall effect, surface Edelstein effect.
 
 Both are torques per area and field on a magnet, M along z. The surface states, a Dirac cone with an
 exchange gap, have a spin density in a field: field-like, and in the gap damping-like alone, the
