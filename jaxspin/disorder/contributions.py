@@ -31,10 +31,24 @@ class Parts(eqx.Module):
     charge: Float[Array, ""]
 
 
-def sum_mechanisms(shell: FermiStates, scattering: Scattering) -> Parts:
-    """The contributions of the Fermi surface."""
-    p = scattering.vectors
-    velocity = shell.velocity[:, None] * p
+class Distributions(eqx.Module):
+    """The distributions in a field, as vectors of their components, and what drives them."""
+
+    drude: Float[Array, "d m a"]
+    side_jump: Float[Array, "d m a"]
+    skew: Float[Array, "d m a"]
+    third_cumulant: Float[Array, "d m a"]
+    #: S, between the bands of a state and the others.
+    coherence: Float[Array, "d m a"]
+    #: β.
+    extrinsic_velocity: Float[Array, "d m a"]
+    #: Largest Σ w Tr x of the sources, see `Parts.charge`.
+    charge: Float[Array, ""]
+
+
+def solve_distributions(shell: FermiStates, scattering: Scattering) -> Distributions:
+    """What a field drives at the states of a Fermi surface."""
+    velocity = shell.velocity[:, None] * scattering.vectors
     drude = scattering.solve_collisions(-velocity)
     coherence = interband_coherence(shell, scattering, drude)
     extrinsic_velocity = mix_interband(shell, scattering, shell.slopes)
@@ -42,19 +56,33 @@ def sum_mechanisms(shell: FermiStates, scattering: Scattering) -> Parts:
     third_order = third_cumulant_source(shell, scattering, drude)
     driven = scattering.solve_collisions(jnp.concatenate([extrinsic_velocity, -skew, third_order]))
     side_jump, skewed, third = jnp.split(driven, 3)
+    sources = jnp.stack([velocity, extrinsic_velocity, skew, third_order])
+    return Distributions(
+        drude=drude,
+        side_jump=side_jump,
+        skew=skewed,
+        third_cumulant=third,
+        coherence=as_vector(coherence),
+        extrinsic_velocity=extrinsic_velocity,
+        charge=_find_imbalance(scattering, sources),
+    )
+
+
+def sum_mechanisms(shell: FermiStates, scattering: Scattering) -> Parts:
+    """The contributions of the Fermi surface."""
+    found = solve_distributions(shell, scattering)
     measured = as_vector(shell.operators) * shell.weight
 
     def measure(f: Float[Array, "j m a"]) -> Float[Array, "o j"]:
         return jnp.tensordot(measured, f, axes=((-2, -1), (-2, -1)))
 
-    sources = jnp.stack([velocity, extrinsic_velocity, skew, third_order])
     return Parts(
-        drude=measure(drude),
-        extrinsic=measure(as_vector(coherence)),
-        side_jump=measure(side_jump),
-        skew=measure(skewed),
-        third_cumulant=measure(third),
-        charge=_find_imbalance(scattering, sources),
+        drude=measure(found.drude),
+        extrinsic=measure(found.coherence),
+        side_jump=measure(found.side_jump),
+        skew=measure(found.skew),
+        third_cumulant=measure(found.third_cumulant),
+        charge=found.charge,
     )
 
 

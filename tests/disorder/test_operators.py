@@ -346,6 +346,32 @@ def test_one_number_for_a_pair_is_wrong(solved):
         np.testing.assert_allclose(scattering.mean_of_bands(source), 0, atol=1e-14)
 
 
+@pytest.mark.study
+@pytest.mark.filterwarnings("ignore:the sum over the Fermi sea")
+def test_distributions_on_the_surface_are_the_response():
+    """Σ w Tr(O f) of each mechanism, with operators of the test, and the invariants of f."""
+    model, disorder = Pairs(mixing=0.4), FLIPS
+    found = js.disorder.on_surface(model, RAYS, 1.0, disorder)
+    measure = {"spin_current": "spin_current"}
+    response = js.disordered_response(model, RAYS, js.Levels(1.0), disorder, measure=measure)
+    slopes = jax.vmap(jax.jacfwd(model), in_axes=-1, out_axes=-1)(found.k)  # (n, n, d, a)
+    currents = jnp.einsum("cij,jlda->dcila", TAU_SPIN, slopes)
+    currents = (currents + jnp.conj(jnp.swapaxes(currents, 2, 3))) / 2
+    parts = {"drude": "drude", "side_jump": "side_jump", "skew": "skew", "extrinsic": "coherence"}
+    for name, written in parts.items():
+        f = getattr(found, written)
+        spin_hall = jnp.einsum("a,dcija,ejia->dec", found.weight, currents, f).real
+        expected = response.measured.spin_current[name].to("hbar/2e e^2/h").value[0] / (2 * np.pi)
+        np.testing.assert_allclose(spin_hall, expected, rtol=0, atol=1e-13)
+        current = -jnp.einsum("a,ijda,ejia->de", found.weight, slopes, f).real
+        expected = response[name].conductivity.value[0]
+        np.testing.assert_allclose(current, expected, rtol=0, atol=1e-12 * np.max(expected) + 1e-13)
+    np.testing.assert_allclose(found.occupations("skew"), 0, atol=1e-12)  # of a Kramers pair
+    assert np.max(np.abs(found.skew)) > 0.01
+    lengths = js.disorder.relaxation(model, RAYS, 1.0, disorder).mean_free_path
+    np.testing.assert_allclose(found.occupations("drude"), -lengths, rtol=0, atol=1e-9)
+
+
 # --- what is refused, and what is conserved -------------------------------------------------------
 
 
