@@ -33,13 +33,13 @@ from jax.scipy.special import erf
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from jaxspin.band_structure.bands import DEGENERATE_TO_ROUNDING, Bands, solve_lifted
-from jaxspin.disorder.fermi_states import FermiStates
+from jaxspin.disorder.fermi_states import FermiStates, as_vector
 from jaxspin.disorder.operators import MeasuredOperator, measure_operators
-from jaxspin.engine.small_matrices import join_tiles
+from jaxspin.engine.small_matrices import dagger, join_tiles, matmul
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.meshes.mesh import Ball, Disk, Grid, Mesh, Plane, Space
 from jaxspin.models.base import Model, hamiltonian_at
-from jaxspin.models.lifted import LiftedOperator, Needs, Points
+from jaxspin.models.lifted import Lifted, LiftedOperator, Needs, Points
 from jaxspin.surfaces import FermiSurface
 
 _TILE = 4096  # points of a mesh at a time
@@ -108,8 +108,8 @@ class FermiSea(eqx.Module):
 
         def add_node(total, node):
             t, weights = node
-            bands = _solve_bands(model, rays.start + t * rays.step, self.operators)
-            value = _weigh_band(bands, rays.band, mu)
+            k = rays.start + t * rays.step
+            value = _weigh_band(_lift(model, k, self.operators), rays.band, mu)
             return total + weights[:, None, None] * jnp.where(rays.is_occupied, value, 0), None
 
         zero = jnp.zeros((2, *self.layers.shape[:2], len(rays.band)))
@@ -147,7 +147,7 @@ def fermi_sea(model: Model, mesh: Mesh, operators: tuple[MeasuredOperator, ...])
 
     def evaluate_tile(index):
         nodes = mesh.points(jnp.minimum(index, mesh.size - 1), model.lattice)
-        bands = _solve_bands(model, nodes.k, operators)
+        bands = solve_lifted(_lift(model, nodes.k, operators), DEGENERATE_TO_ROUNDING)
         pairs = _weigh_pairs(bands)
         every = [_sum_layer(pairs, bands.energies, j) for j in range(len(bands.energies) - 1)]
         layers = jnp.stack(every, axis=2) if every else jnp.zeros((*pairs.shape[:2], 0, tile))
@@ -275,12 +275,12 @@ def _highest_waves(number: int) -> list[np.ndarray]:
     return [2 * np.cos(phase).sum(axis=0), 2 * np.sin(phase).sum(axis=0)]
 
 
-def _solve_bands(model: Model, k, operators: tuple[MeasuredOperator, ...]) -> Bands:
-    """The bands at many k, with the operators that are measured in their basis."""
+def _lift(model: Model, k, operators: tuple[MeasuredOperator, ...]) -> Lifted:
+    """A model at many k, with the operators that are measured as one."""
     names = tuple(name for operator in operators for name in operator.needs)
     lifted = model.lift(Points(k), Needs(names))
     measured = {_MEASURED: LiftedOperator(measure_operators(operators, lifted, k))}
-    return solve_lifted(lifted._replace(operators=measured), DEGENERATE_TO_ROUNDING)
+    return lifted._replace(operators=measured)
 
 
 _MEASURED = "measured"
@@ -295,23 +295,37 @@ def _weigh_pairs(bands: Bands) -> Float[Array, "o d n n K"]:
 
 def _sum_layer(pairs, energies, layer: Int[ArrayLike, "#K"]) -> Float[Array, "o d K"]:
     """g² U_j of one layer j at each k, g = ε_(j+1) − ε_j: finite where the two bands cross."""
+    return jnp.sum(_compare_gaps(energies, layer) * pairs, axis=(2, 3))
+
+
+def _compare_gaps(energies, layer: Int[ArrayLike, "#K"]) -> Float[Array, "n n K"]:
+    """g²/(ε_m − ε_n)² of the pairs m ≤ j < n of one layer j, 0 of all others."""
     number = jnp.arange(len(energies))[:, None]
     across = (number <= layer)[:, None] & (number > layer)[None, :]
     gap = jnp.where(across, energies[None, :] - energies[:, None], 1)
     smallest = jnp.min(jnp.where(across, gap, jnp.inf), axis=(0, 1))
     smallest = jnp.where(jnp.isfinite(smallest), smallest, 1)  # there is no such layer
     ratio = jnp.where(gap == smallest, 1, smallest / jnp.where(gap == 0, 1, gap))
-    return jnp.sum(jnp.where(across, ratio**2, 0) * pairs, axis=(2, 3))
+    return jnp.where(across, ratio**2, 0)
 
 
-def _weigh_band(bands: Bands, band: Int[Array, " a"], mu) -> Float[Array, "o d a"]:
-    """W_j of one band j at each k, as far as it counts: U_j − U_(j−1)."""
-    pairs, shares = _weigh_pairs(bands), _regular_factor(bands.energies, mu)
+def _weigh_band(lifted: Lifted, band: Int[Array, " a"], mu) -> Float[Array, "o d a"]:
+    """W_j of one band j at each k, as far as it counts: U_j − U_(j−1).
+
+    Tr(O ρ) of each operator with ρ = i(X − X†), X_nm = c_mn ⟨n|∂H|m⟩ for the pairs m < n with
+    their coefficients c: three matrices go to the basis of H(k), and not all operators from there.
+    """
+    bands = solve_lifted(lifted._replace(operators={}), DEGENERATE_TO_ROUNDING)
+    shares = _regular_factor(bands.energies, mu)
     none = jnp.zeros((1, shares.shape[1]))
     shares = jnp.concatenate([none, shares, none])
     at = lambda j: jnp.take_along_axis(shares, j[None] + 1, axis=0)[0]  # noqa: E731
-    above, below = (at(j) * _sum_layer(pairs, bands.energies, j) for j in (band, band - 1))
-    return above - below
+    above, below = (at(j) * _compare_gaps(bands.energies, j) for j in (band, band - 1))
+    coefficient = jnp.where(bands.degenerate, 0, above - below)
+    half = 1j * bands.velocity * coefficient.swapaxes(0, 1)
+    states = matmul(matmul(bands.basis, half + dagger(half)), dagger(bands.basis))
+    measured = as_vector(lifted.operators[_MEASURED].matrices)
+    return jnp.einsum("oma,dma->oda", measured, as_vector(states))
 
 
 # The two energies x = 6 away from where s(x) differs from 1, by 2e-15 there.
