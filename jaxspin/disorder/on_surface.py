@@ -52,8 +52,8 @@ class SurfaceDistributions(eqx.Module):
         >>> import jaxspin as js
         >>> model, surface = js.models.MassiveDirac(velocity=1.0, mass=0.3), js.FermiContour(8)
         >>> found = js.disorder.on_surface(model, surface, 1.0, js.ScalarDisorder(0.01))
-        >>> skew, drude = found.occupations("skew")[0], found.occupations("drude")[1]
-        >>> print(jnp.round(skew[1] / drude[1], 6))  # 3u0²ξ(1 − ξ²)/(4(1 + 3ξ²)), turned by 90°
+        >>> skew, drude = (found.occupations(name).max() for name in ("skew", "drude"))
+        >>> print(jnp.round(skew / drude, 6))  # 3u0²ξ(1 − ξ²)/(4(1 + 3ξ²))
         0.001612
         """
         matrices = getattr(self, mechanism)
