@@ -7,12 +7,15 @@ self-energy that splits the group makes its spins precess, which is of leading o
 and depends on states far from the Fermi energy.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float
 
-from jaxspin.disorder.fermi_states import FermiStates, as_vector, find_states
+from jaxspin.disorder.fermi_states import FermiStates, find_states
 from jaxspin.disorder.scatterers import Disorder
 from jaxspin.engine.eager import evaluate_eagerly
+from jaxspin.engine.programs import program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import UNSPLIT
 from jaxspin.models.base import Model, number_of_bands
@@ -24,10 +27,7 @@ _POINTS = 4
 @evaluate_eagerly()
 def has_groups(model: Model) -> bool:
     """Whether bands of a model are degenerate at random k; False where it is traced."""
-    if is_traced(model):
-        return False
-    sizes = _states_at_random_k(model).group_size
-    return bool(np.max(sizes) > 1.5)
+    return not is_traced(model) and bool(_largest_group(model) > 1.5)
 
 
 def check_covariance(disorder: Disorder, model: Model) -> None:
@@ -38,24 +38,37 @@ def check_covariance(disorder: Disorder, model: Model) -> None:
     """
     if is_traced(model, disorder) or not has_groups(model):
         return
+    if _splits_some_group(disorder, model):
+        raise ValueError(
+            "Argument `disorder` must keep the degeneracy of the bands, as disorder does that "
+            "has the symmetry which makes them degenerate (inversion times time reversal for "
+            "Kramers pairs: each matrix goes over into itself or its negative), but its "
+            "self-energy splits them. A mixture such as 1 + 0.3 σ_z in one matrix does so; two "
+            "matrices, 1 and 0.3 σ_z, do not."
+        )
+
+
+@program
+def _largest_group(model: Model) -> Float[Array, ""]:
+    return jnp.max(_states_at_random_k(model).group_size)
+
+
+@program
+def _splits_some_group(disorder: Disorder, model: Model) -> Bool[Array, ""]:
+    """Whether P 𝒲[P'] P is no multiple of P for some two groups."""
     states = _states_at_random_k(model)
     scattering = disorder.scattering(states)
-    projectors = as_vector(states.projector)
-    for other in range(states.weight.size):
+
+    def scatter_from(other):
         alone = jnp.zeros_like(states.weight).at[other].set(1.0) / states.weight
-        averaged = scattering.average_disorder(projectors * alone)
+        averaged = scattering.average_disorder(scattering.vectors * alone)
         inside = scattering.inside(averaged)
-        rate = jnp.sum(projectors * inside, axis=0) / states.group_size
-        apart = jnp.sum((inside - rate * projectors) ** 2, axis=0)
-        size = jnp.sum(jnp.broadcast_to(averaged, projectors.shape) ** 2, axis=0)
-        if np.any(np.asarray(apart > UNSPLIT.of(apart) * size)):
-            raise ValueError(
-                "Argument `disorder` must keep the degeneracy of the bands, as disorder does that "
-                "has the symmetry which makes them degenerate (inversion times time reversal for "
-                "Kramers pairs: each matrix goes over into itself or its negative), but its "
-                "self-energy splits them. A mixture such as 1 + 0.3 σ_z in one matrix does so; two "
-                "matrices, 1 and 0.3 σ_z, do not."
-            )
+        rate = jnp.sum(scattering.vectors * inside, axis=0) / states.group_size
+        apart = jnp.sum((inside - rate * scattering.vectors) ** 2, axis=0)
+        size = jnp.sum(jnp.broadcast_to(averaged, inside.shape) ** 2, axis=0)
+        return jnp.any(apart > UNSPLIT.of(apart) * size)
+
+    return jnp.any(jax.lax.map(scatter_from, jnp.arange(states.weight.size)))
 
 
 def _states_at_random_k(model: Model) -> FermiStates:

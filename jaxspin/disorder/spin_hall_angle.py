@@ -57,12 +57,9 @@ def spin_hall_angle(response: DisorderedResponse, of: str = "spin_current") -> N
 
 
 def _find_current(response: DisorderedResponse, of: str) -> ResponseSet:
-    measured = response.measured
-    known = [
-        name
-        for name, part in (measured.items() if measured else ())
-        if part.drude.axes[-3:] == ("flow", "field", "spin")
-    ]
+    measured = response.measured or {}
+    spin_axes = ("flow", "field", "spin")
+    known = [name for name, part in measured.items() if part.drude.axes[-3:] == spin_axes]
     if of not in known:
         raise ValueError(
             f"Argument `of` must be a spin current among `measure`, one of "
