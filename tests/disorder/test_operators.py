@@ -487,6 +487,7 @@ def test_results_are_saved_with_what_is_measured(conserving, tmp_path):
     assert "spin_current" in str(conserving.origin)
 
 
+@pytest.mark.study
 def test_operator_with_a_conserved_part_is_refused():
     with pytest.raises(ValueError, match="'spin' has a part that model and disorder conserve"):
         js.disordered_response(
@@ -494,6 +495,7 @@ def test_operator_with_a_conserved_part_is_refused():
         )
 
 
+@pytest.mark.study
 def test_magnetic_disorder_relaxes_the_spin():
     r = js.disordered_response(
         Pairs(), RAYS, js.Levels(1.0), FLIPS, measure={"torque": "torque", "valley": "valley"}
