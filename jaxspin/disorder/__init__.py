@@ -16,6 +16,11 @@ from jaxspin.disorder.operators import (
     OperatorOfK as OperatorOfK,
     TorqueOn as TorqueOn,
 )
+from jaxspin.disorder.quasi_degenerate import (
+    QuasiDegenerateResponse as QuasiDegenerateResponse,
+    TwoOrders as TwoOrders,
+    quasi_degenerate_response as quasi_degenerate_response,
+)
 from jaxspin.disorder.relaxation import Relaxation as Relaxation, relaxation as relaxation
 from jaxspin.disorder.response import disordered_response as disordered_response
 from jaxspin.disorder.results import (

@@ -7,7 +7,7 @@ its own, (ε_i + ε_j)/2 = mu. All that follows from it takes the group as degen
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float, Int
+from jaxtyping import Array, Complex, Float
 
 from jaxspin.engine.derivative_rules import with_derivative
 from jaxspin.engine.eigensolvers import eigh
@@ -17,12 +17,12 @@ from jaxspin.models.lifted import NOTHING_ELSE, Lifted, Points
 from jaxspin.surfaces.base import all_bands
 
 
-class BandPair(Model):
-    """The mean energy (ε_i + ε_j)/2 of two bands of a model, as a model of one band."""
+class BandMean(Model):
+    """The mean energy of some bands of a model, as a model of one band."""
 
     model: Model
-    lower: Int[Array, ""]
-    upper: Int[Array, ""]
+    #: Share of each band.
+    shares: Float[Array, " n"]
 
     @property
     def dimension(self):
@@ -37,8 +37,7 @@ class BandPair(Model):
 
     def lift(self, points, needs=NOTHING_ELSE):
         energies, velocity = all_bands(self.model, points.k)
-        both = jnp.stack([self.lower, self.upper])
-        energy, slope = jnp.mean(energies[both], axis=0), jnp.mean(velocity[:, both], axis=1)
+        energy, slope = self.shares @ energies, jnp.einsum("n,dnK->dK", self.shares, velocity)
         return Lifted(energy[None, None], slope[:, None, None], {})
 
 
@@ -75,16 +74,16 @@ class MergedBands(Model):
         hamiltonian = lifted.hamiltonian.astype(complex)
         p = project_bands(hamiltonian, self.first, self.size)
         return lifted._replace(
-            hamiltonian=hamiltonian - _split_part(p, hamiltonian, self.size),
-            slopes=lifted.slopes - _split_part(p, lifted.slopes.astype(complex), self.size),
+            hamiltonian=_merge_bands(p, hamiltonian, self.size),
+            slopes=_merge_bands(p, lifted.slopes.astype(complex), self.size),
         )
 
 
-def _split_part(p, matrices: Complex[Array, "*c n n K"], size: int) -> Complex[Array, "*c n n K"]:
-    """P (X − Tr(P X)/g) P."""
+def _merge_bands(p, matrices: Complex[Array, "*c n n K"], size: int) -> Complex[Array, "*c n n K"]:
+    """X − P X P + Tr(P X)/g P; without rounding where the group is all bands, P = 1."""
     inside = product(product(p, matrices), p)
     mean = jnp.einsum("...iiK->...K", inside).real / size
-    return inside - mean[..., None, None, :] * p
+    return matrices - inside + mean[..., None, None, :] * p
 
 
 def _project_jvp(primals, tangents):
@@ -107,6 +106,8 @@ def project_bands(
     The derivative is smooth where bands of the group meet each other, n ∉ group, i ∈ group:
         dP = Σ |n⟩⟨n|dH|i⟩⟨i|/(ε_i − ε_n) + h.c.
     """
+    if size == len(hamiltonian):
+        return jnp.broadcast_to(jnp.eye(size, dtype=complex)[..., None], hamiltonian.shape)
     energies, basis = eigh(hamiltonian)
     states = jnp.where(_is_inside(len(energies), first, size)[:, None], basis, 0)
     return product(states, dagger(states))
@@ -127,19 +128,25 @@ class PairTable:
         n = number_of_bands(model)
         group = [(first + i, first + j) for i in range(size) for j in range(i, size)]
         others = [(b, b) for b in range(n) if not first <= b < first + size]
-        self.lower, self.upper = np.array(group + others).T
-        in_group = np.arange(len(self.lower)) < len(group)
+        #: The first pairs are those of the group.
+        self.pairs_of_group, self.pairs = len(group), len(group + others)
+        self.lower, upper = np.array(group + others).T
+        in_group = np.arange(self.pairs) < len(group)
         slots = np.arange(size)
         #: Band of each slot, and whether it holds one, (pairs, size).
         self.bands = np.where(in_group[:, None], first + slots, self.lower[:, None])
         self.holds = in_group[:, None] | (slots == 0)
         #: Mask of the elements of f that belong to the pair, (pairs, size, size).
         offset = np.where(in_group, first, self.lower)
-        i, j = (self.lower - offset)[:, None, None], (self.upper - offset)[:, None, None]
+        i, j = (self.lower - offset)[:, None, None], (upper - offset)[:, None, None]
         row, column = slots[:, None], slots[None, :]
         self.kept = ((row == i) & (column == j)) | ((row == j) & (column == i))
-
-
-def mean_energy(model: Model, first: int, size: int, k: Float[Array, "d a"]) -> Float[Array, " a"]:
-    """ε̄ of the group."""
-    return jnp.mean(all_bands(model, k)[0][first : first + size], axis=0)
+        #: For each band a pair at whose nodes it has a slot.
+        pairs = {int(b): q for q in range(self.pairs) for b in self.bands[q]}
+        self.pair_of_band = np.array([pairs[b] for b in range(n)])
+        #: Shares of the bands in the mean energy of each pair, and of the group at the end.
+        one = np.eye(n)
+        mean = one[first : first + size].mean(axis=0)
+        self.shares = np.stack([*(one[self.lower] + one[upper]) / 2, mean])
+        #: For each band the surface of its mean energy among these.
+        self.mean_of_band = np.where(mean > 0, self.pairs, self.pair_of_band)

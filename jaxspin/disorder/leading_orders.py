@@ -21,34 +21,34 @@ from jaxspin.disorder.fermi_states import FermiStates, as_vector
 from jaxspin.disorder.precession import PrecessingScattering
 
 
-class LeadingOrders(NamedTuple):
-    """Responses of operators o to fields on operators p of the surface alone."""
+class FirstOrder(NamedTuple):
+    """Responses of operators o to fields on operators p, of order u0⁰ in their odd part."""
 
-    #: Σ w Tr A f[B] to leading order.
-    leading: Float[Array, "o p"]
-    #: The rest, of order u0⁰ in its odd part.
-    first: Float[Array, "o p"]
+    #: Σ w Tr A (f_0[B] + S[B] + B[B]).
+    total: Float[Array, "o p"]
     #: Its part Σ w Tr A B[B], the response of the surface without disorder.
     intrinsic: Float[Array, "o p"]
 
 
-def sum_leading_orders(
-    pairs: PrecessingScattering,
-    operators: Float[Array, "o m a"],
-    shell: FermiStates,
-    mean: PrecessingScattering,
-) -> LeadingOrders:
-    """The sums over the surfaces of the pairs, with operators as vectors, and of the mean energy."""
-    leading = _measure(pairs, operators, pairs.solve_collisions(-operators))
+def sum_leading(
+    scattering: PrecessingScattering, operators: Float[Array, "o m a"]
+) -> Float[Array, "o o"]:
+    """Σ w Tr A f[B], J0 f[B] = −B, for operators that average to zero, as vectors."""
+    return _measure(scattering, operators, scattering.solve_collisions(-operators))
+
+
+def sum_first_order(shell: FermiStates, scattering: PrecessingScattering) -> FirstOrder:
+    """Σ w Tr A (f_0[B] + S[B] + B[B]) on the surface of the mean energy."""
     vectors = as_vector(shell.operators)
-    field = mean.remove_charge(mean.inside(vectors))
-    f = mean.solve_collisions(-field)
-    coherence = interband_coherence(shell, mean, f)
-    source = mix_interband(shell, mean, shell.operators) - skew_source(mean, coherence)
-    source = source + third_cumulant_source(shell, mean, f)
-    intrinsic = _measure(mean, vectors, as_vector(shell.interband_mixing(shell.operators)))
-    scattered = mean.solve_collisions(source) + as_vector(coherence)
-    return LeadingOrders(leading, _measure(mean, vectors, scattered) + intrinsic, intrinsic)
+    field = scattering.remove_charge(scattering.inside(vectors))
+    f = scattering.solve_collisions(-field)
+    coherence = interband_coherence(shell, scattering, f)
+    source = mix_interband(shell, scattering, shell.operators) - skew_source(scattering, coherence)
+    source = source + third_cumulant_source(shell, scattering, f)
+    mixing = as_vector(shell.interband_mixing(shell.operators))
+    intrinsic = _measure(scattering, vectors, mixing)
+    scattered = scattering.solve_collisions(source) + as_vector(coherence)
+    return FirstOrder(_measure(scattering, vectors, scattered) + intrinsic, intrinsic)
 
 
 def neutral_vectors(

@@ -18,7 +18,7 @@ from jaxspin.disorder.operators import (
     component_shape,
     evaluate,
 )
-from jaxspin.disorder.scatterers import FiniteRangeDisorder, commutes_with
+from jaxspin.disorder.scatterers import Disorder, FiniteRangeDisorder, commutes_with
 from jaxspin.disorder.solution import MECHANISMS, Conductor, EnergyResponse, LevelResponse
 from jaxspin.disorder.torque import SpinOrbitTorque, spin_orbit_torque
 from jaxspin.engine.annotations import Numbers
@@ -151,6 +151,15 @@ class Place(NamedTuple):
     rows: slice
 
 
+def place_always(model: Model) -> dict[str, Place]:
+    """Where current and spin are among all operators."""
+    d = model.dimension
+    return {
+        "conductivity": Place(ALWAYS_MEASURED[0], (d,), slice(d)),
+        "spin_density": Place(ALWAYS_MEASURED[1], (3,), slice(d, d + 3)),
+    }
+
+
 def place_operators(measured: dict[str, MeasuredOperator], model: Model) -> dict[str, Place]:
     """Where each operator of a user is among all, behind current and spin."""
     places, first = {}, model.dimension + 3
@@ -195,11 +204,7 @@ def assemble_result(
     response = _nan_if_refused(response, conductor)
     averages = _Averages(response, _estimate_errors(response, known), levels, origin)
     build = partial(_build_response, averages)
-    d = conductor.model.dimension
-    always = {
-        "conductivity": Place(ALWAYS_MEASURED[0], (d,), slice(d)),
-        "spin_density": Place(ALWAYS_MEASURED[1], (3,), slice(d, d + 3)),
-    }
+    always = place_always(conductor.model)
     contributions: dict[str, Any] = {
         name: Contribution(**{part: build(name, part, place) for part, place in always.items()})
         for name in (*MECHANISMS, "total")
@@ -207,7 +212,7 @@ def assemble_result(
     measured: dict[str, Response | ResponseSet] = {
         name: OperatorResponse(
             **{part: build(part, name, place) for part in (*MECHANISMS, "order_zero")},
-            not_included=_describe_missing(place.operator, conductor),
+            not_included=describe_missing(place.operator, conductor.model, conductor.disorder),
         )
         for name, place in places.items()
     }
@@ -215,15 +220,15 @@ def assemble_result(
     return DisorderedResponse(**contributions, measured=named, info=_collect_info(response))
 
 
-def _describe_missing(operator: MeasuredOperator, conductor: Conductor) -> tuple[str, ...]:
+def describe_missing(
+    operator: MeasuredOperator, model: Model, disorder: Disorder
+) -> tuple[str, ...]:
     """What the response of one operator does not contain."""
     symmetric = "corrections of order u0^0 in the sector of `drude`"
     missing = ("crossed diagrams (X and Ψ)", "weak localisation", symmetric)
     if isinstance(operator, TorqueOn):
-        of = evaluate(
-            Density(operator.of), conductor.model, jnp.zeros((conductor.model.dimension, 1))
-        )
-        if not commutes_with(conductor.disorder, of[..., 0]):
+        of = evaluate(Density(operator.of), model, jnp.zeros((model.dimension, 1)))
+        if not commutes_with(disorder, of[..., 0]):
             return (*missing, "the torque on the impurities, <i[U, s]>")
     return missing
 
@@ -284,17 +289,36 @@ def _estimate_errors(response: LevelResponse, known: bool) -> dict[str, Float[Ar
 
 def _build_response(averages: _Averages, mechanism: str, name: str, place: Place) -> Response:
     """One operator by one mechanism, with its axes, unit and texts."""
-    levels = averages.levels
+    value = _select_mechanism(averages.response.mechanisms, mechanism)
+    return label_response(
+        (value, averages.errors[mechanism]),
+        place,
+        levels=averages.levels,
+        name=f"{name.replace('_', ' ')} ({mechanism.replace('_', ' ')})",
+        formula=_FORMULAS[mechanism],
+        origin=averages.origin,
+    )
+
+
+def label_response(
+    numbers: tuple[Float[Array, "e o d"], Float[Array, "e o d"]],
+    place: Place,
+    *,
+    levels: Levels,
+    name: str,
+    formula: str,
+    origin: Origin,
+) -> Response:
+    """Values and errors of one operator among all, with its axes, unit and texts."""
     operator = place.operator
     axes = [axis.name for axis in operator.axes(place.shape)]
-    value = _select_mechanism(averages.response.mechanisms, mechanism)
-    error = averages.errors[mechanism]
+    value, error = (x[:, place.rows] for x in numbers)
     dimension = value.shape[-1]
-    value, error = value[:, place.rows], _worst_component(error[:, place.rows])
     shape = (*levels.shape, *place.shape, dimension)
     at = len(levels.shape) + (1 if axes[:1] == ["flow"] else len(axes))
     unit = operator.unit(dimension)
-    scaled = (x.reshape(shape) * units.per_natural(unit) for x in (value, error))
+    both = (value, _worst_component(error))
+    scaled = (x.reshape(shape) * units.per_natural(unit) for x in both)
     value, error = (jnp.moveaxis(x, -1, at) for x in scaled)
     axes.insert(at - len(levels.shape), "field")
     return Response(
@@ -304,11 +328,11 @@ def _build_response(averages: _Averages, mechanism: str, name: str, place: Place
         info={},
         axes=(*levels.axes, *axes),
         units=cast(units.Unit, unit),
-        name=f"{name.replace('_', ' ')} ({mechanism.replace('_', ' ')})",
+        name=name,
         symbol=operator.symbol,
-        formula=f"{_FORMULAS[mechanism]}, O = {operator.formula}",
+        formula=f"{formula}, O = {operator.formula}",
         source=f"{_SOURCE}, corrected (docs/disorder.md)",
-        origin=averages.origin,
+        origin=origin,
     )
 
 
