@@ -95,7 +95,7 @@ class GroupLevel(eqx.Module):
     rounding: Float[Array, ""]
 
 
-class _Surfaces(eqx.Module):
+class _PairSurfaces(eqx.Module):
     """Fermi surfaces at the energies of some levels, axes (level, energy, ...)."""
 
     energies: Energies
@@ -120,7 +120,7 @@ def _solve_temperature(conductor: GroupConductor, mu, thermal):
 
 
 @program
-def _find_surfaces(conductor: GroupConductor, mu, thermal) -> _Surfaces:
+def _find_surfaces(conductor: GroupConductor, mu, thermal) -> _PairSurfaces:
     conductor = _prepare(conductor)
     model, surface = conductor.model, conductor.surface
     energies = jax.vmap(partial(energies_of_level, surface, model, thermal=thermal))(mu)
@@ -132,7 +132,7 @@ def _find_surfaces(conductor: GroupConductor, mu, thermal) -> _Surfaces:
     every, findings = jax.vmap(find_surface)(jnp.asarray(table.shares))
     every = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 2), every)
     lowest = jnp.append(jnp.asarray(table.lower), conductor.first)
-    return _Surfaces(
+    return _PairSurfaces(
         energies,
         jax.tree.map(lambda x: x[:, :, : table.pairs], every),
         _join_bands(jax.tree.map(lambda x: x[:, :, table.mean_of_band], every)),
@@ -160,7 +160,7 @@ def _name_bands(finding: Diagnostic, lower: Int[Array, " q"]) -> Diagnostic:
 
 
 @program
-def _choose_mesh(conductor: GroupConductor, surfaces: _Surfaces) -> Mesh:
+def _choose_mesh(conductor: GroupConductor, surfaces: _PairSurfaces) -> Mesh:
     number = surfaces.energies.first
     first = jax.tree.map(_join_nodes, jax.tree.map(lambda x: x[:, :number], surfaces.mean))
     energies = surfaces.energies.energies[:, :number]
@@ -182,7 +182,9 @@ _NODES = 2**13  # of all energies that are in memory at a time
 
 
 @program
-def _respond_at_levels(conductor: GroupConductor, sea: FermiSea, surfaces: _Surfaces) -> GroupLevel:
+def _respond_at_levels(
+    conductor: GroupConductor, sea: FermiSea, surfaces: _PairSurfaces
+) -> GroupLevel:
     conductor = _prepare(conductor)
     energies = surfaces.energies
     every = (energies.energies, surfaces.pairs, surfaces.mean)
