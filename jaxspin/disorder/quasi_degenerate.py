@@ -102,11 +102,7 @@ def quasi_degenerate_response(
     `disordered_response` takes two bands as degenerate or as far apart, Δ ≪ ħ/τ or Δ ≫ ħ/τ. Here a
     group of neighbouring bands may have any splittings Δ, if these are small against the distance
     to other bands and against the Fermi energy; corrections are of that order. The spins of a group
-    precess between collisions,
-
-        {γ, f} + i[h, f] − 2π P 𝒲[N̂] P = −∂H,  h = P (H − ε̄) P,
-
-    solved for each pair of bands at (ε_i + ε_j)/2 = mu. That gives `drude` of order 1/u0² and, with
+    precess, {γ, f} + i[h, f] − 2π P 𝒲[N̂] P = −∂H with h = P (H − ε̄) P, solved for each pair of bands at (ε_i + ε_j)/2 = mu. That gives `drude` of order 1/u0² and, with
     the first order at the mean energy and the sea, `order_zero`, complete but for crossed diagrams,
     whose mechanisms are not separate (docs/disorder.md).
 
@@ -130,20 +126,23 @@ def quasi_degenerate_response(
     >>> found.conductivity.order_zero.units
     'e^2/hbar'
     """
-    first, size = _check_bands(bands, model)
-    conductor = GroupConductor(model, surface, disorder, ALWAYS_MEASURED, first, size)
-    _check_input(conductor, levels)
+    group = _check_bands(bands, model)
+    _check_input(GroupConductor(model, surface, disorder, ALWAYS_MEASURED, *group), levels)
     measured = as_operators(measure, model)
     operators = (*ALWAYS_MEASURED, *measured.values())
-    conductor = GroupConductor(model, surface, disorder, operators, first, size)
+    conductor = GroupConductor(model, surface, disorder, operators, *group)
     response, findings = solve_group_levels(conductor, levels)
     places = place_operators(measured, model)
     _check_result(response, findings, levels, conductor, places)
-    about = {"model": model, "surface": surface, "levels": levels, "disorder": disorder}
-    origin = record_origin(
-        **about, bands=tuple(bands), **({"measure": measured} if measured else {})
-    )
+    origin = _record_input(conductor, levels, measured)
     return _assemble_result(response, conductor, levels, places, origin)
+
+
+def _record_input(conductor: GroupConductor, levels: Levels, measured: dict[str, Any]) -> Origin:
+    about = {"model": conductor.model, "surface": conductor.surface, "levels": levels}
+    bands = tuple(range(conductor.first, conductor.first + conductor.size))
+    named = {"measure": measured} if measured else {}
+    return record_origin(**about, disorder=conductor.disorder, bands=bands, **named)
 
 
 # --- results --------------------------------------------------------------------------------------

@@ -1,13 +1,13 @@
 """Both orders of the response of a group of quasi-degenerate bands at every level."""
 
 from functools import partial
-from typing import cast
+from typing import NamedTuple, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxspin.band_structure.bands import DEGENERATE_TO_ROUNDING
 from jaxspin.band_structure.eigensystem import eigensystem
@@ -197,60 +197,86 @@ def _respond_at_levels(
     return jax.vmap(_average_energies)(energies, responses)
 
 
+class _GroupCollisions(NamedTuple):
+    """Collisions on the surfaces of pairs and of the mean energy, and the states of the latter."""
+
+    shell: FermiStates
+    pairs: PrecessingScattering
+    mean: PrecessingScattering
+    #: On the pairs, without their means, as vectors.
+    operators: Float[Array, "o m a"]
+
+    @property
+    def is_in_group(self) -> Bool[Array, " a"]:
+        """Mask of the states of the group."""
+        return self.shell.is_occupied & (_count_bands(self.mean.nodes) > 1)
+
+    @property
+    def splitting(self) -> Float[Array, " a"]:
+        """Distance of the outermost bands of the group, eV."""
+        return self.mean.nodes.energies[-1] - self.mean.nodes.energies[0]
+
+    @property
+    def relative_splitting(self) -> Float[Array, ""]:
+        """The largest splitting, of the energies."""
+        scale = jnp.max(jnp.abs(self.pairs.nodes.energies)) + jnp.max(self.pairs.rate)
+        return jnp.max(jnp.where(self.is_in_group, self.splitting, 0)) / scale
+
+
 def _respond_at_energy(
     conductor: GroupConductor, sea: FermiSea, energy, pairs: FermiSurface, mean: FermiSurface
 ) -> GroupEnergy:
     """Both orders at one energy."""
     table = PairTable(conductor.model, conductor.first, conductor.size)
-    merged = conductor.merged
-    shell = find_states(merged, mean, conductor.operators)
-    local = cast(LocalScattering, conductor.disorder.scattering(shell))
-    number, slots = pairs.weight.shape
-    k = jnp.moveaxis(pairs.k, 0, 1).reshape(len(shell.k), -1)
-    pair_of_band = jnp.asarray(table.pair_of_band)[mean.band]
-    on_pairs, operators = _resolve_nodes(
-        conductor,
-        table,
-        FermiSurface(k, jnp.repeat(jnp.arange(number), slots), pairs.weight.ravel()),
-    )
-    on_mean, _ = _resolve_nodes(conductor, table, FermiSurface(shell.k, pair_of_band, shell.weight))
-    on_mean = on_mean._replace(kept=on_mean.holds[:, None] & on_mean.holds[None, :])
-    collide = lambda nodes: PrecessingScattering(nodes, local.coupling, local.third_cumulant)  # noqa: E731
-    leading, first = collide(on_pairs), collide(on_mean)
-    vectors = neutral_vectors(leading, operators)
-    is_group = shell.is_occupied & (number_of_holds(on_mean) > 1)
-    splitting = on_mean.energies[-1] - on_mean.energies[0]
-    scale = jnp.max(jnp.abs(on_pairs.energies)) + jnp.max(leading.rate)
-    largest = jnp.max(jnp.where(is_group, splitting, 0))
-    unsplit = largest <= _UNSPLIT * scale
-    of_pairs = sum_leading(leading, vectors)
-    of_mean = sum_leading(first, neutral_vectors(first, shell.operators))
-    in_leading_order = jnp.where(unsplit, of_mean, of_pairs)
-    intrinsic, error, _, fits = sea(merged, shell, mean.band, energy)
-    orders = _join_orders(in_leading_order, sum_first_order(shell, first), intrinsic)
-    width = jnp.where(shell.is_occupied, first.rate, 0)
-    gap = shell.gap
-    rates = leading.relaxation_rates()
+    collisions = _find_collisions(conductor, table, pairs, mean)
+    shell, on_pairs, on_mean, operators = collisions
+    unsplit = collisions.relative_splitting <= _UNSPLIT
+    of_mean = sum_leading(on_mean, neutral_vectors(on_mean, shell.operators))
+    leading = jnp.where(unsplit, of_mean, sum_leading(on_pairs, operators))
+    intrinsic, error, _, fits = sea(conductor.merged, shell, mean.band, energy)
+    orders = _join_orders(leading, sum_first_order(shell, on_mean), intrinsic)
+    width = jnp.where(shell.is_occupied, on_mean.rate, 0)
+    rates = on_pairs.relaxation_rates()
     occupied = jnp.any(pairs.weight != 0, axis=1)[: table.pairs_of_group]
-    relative = jnp.where(unsplit, 0, jnp.finfo(float).eps * scale / jnp.where(unsplit, 1, largest))
+    inside, splitting = collisions.is_in_group, collisions.splitting
+    turned = jnp.where(unsplit, 0, 1 / jnp.where(unsplit, 1, collisions.relative_splitting))
     return GroupEnergy(
         orders=orders,
         sea_error=error,
-        rounding=(_ROUNDED * jnp.finfo(float).eps + relative) * jnp.max(jnp.abs(orders[0])),
+        rounding=jnp.finfo(float).eps * (_ROUNDED + turned) * jnp.max(jnp.abs(orders[0])),
         sea_fits=fits,
-        states=jnp.sum(on_pairs.weight != 0),
+        states=jnp.sum(pairs.weight != 0),
         is_complete=jnp.all(occupied) | ~jnp.any(occupied),
-        is_scattered=jnp.all((leading.smallest_rate > 0) | (on_pairs.weight == 0)),
-        is_split=jnp.any(shell.is_split) | _is_degenerate(shell, on_mean),
-        unequal_rates=_compare_rates(shell, first),
+        is_scattered=jnp.all((on_pairs.smallest_rate > 0) | (on_pairs.weight == 0)),
+        is_split=jnp.any(shell.is_split) | _is_degenerate(shell, on_mean.nodes),
+        unequal_rates=_compare_rates(shell, on_mean),
         conserved=jnp.sum(rates < CONSERVED.of(rates)),
-        conserved_part=leading.conserved_part(vectors),
-        gap=jnp.min(gap),
+        conserved_part=on_pairs.conserved_part(operators),
+        gap=jnp.min(shell.gap),
         level_width=jnp.max(width),
-        gap_over_width=jnp.min(gap / jnp.where(width > 0, width, 1)),
-        smallest_splitting=jnp.min(jnp.where(is_group, splitting, jnp.inf)),
-        largest_splitting=largest,
+        gap_over_width=jnp.min(shell.gap / jnp.where(width > 0, width, 1)),
+        smallest_splitting=jnp.min(jnp.where(inside, splitting, jnp.inf)),
+        largest_splitting=jnp.max(jnp.where(inside, splitting, 0)),
     )
+
+
+def _find_collisions(
+    conductor: GroupConductor, table: PairTable, pairs: FermiSurface, mean: FermiSurface
+) -> _GroupCollisions:
+    shell = find_states(conductor.merged, mean, conductor.operators)
+    local = cast(LocalScattering, conductor.disorder.scattering(shell))
+    number, slots = pairs.weight.shape
+    k = jnp.moveaxis(pairs.k, 0, 1).reshape(len(shell.k), -1)
+    pair = jnp.repeat(jnp.arange(number), slots)
+    on_pairs, operators = _resolve_nodes(
+        conductor, table, FermiSurface(k, pair, pairs.weight.ravel())
+    )
+    pair = jnp.asarray(table.pair_of_band)[mean.band]
+    on_mean, _ = _resolve_nodes(conductor, table, FermiSurface(shell.k, pair, shell.weight))
+    on_mean = on_mean._replace(kept=on_mean.holds[:, None] & on_mean.holds[None, :])
+    collide = lambda nodes: PrecessingScattering(nodes, local.coupling, local.third_cumulant)  # noqa: E731
+    leading = collide(on_pairs)
+    return _GroupCollisions(shell, leading, collide(on_mean), neutral_vectors(leading, operators))
 
 
 # Of the energies: below it rounding turns eigenvectors of the group from node to node, and the
@@ -259,14 +285,14 @@ _UNSPLIT = 1e-9
 _ROUNDED = 64
 
 
-def number_of_holds(nodes: GroupNodes) -> Int[Array, " a"]:
+def _count_bands(nodes: GroupNodes) -> Int[Array, " a"]:
     """Number of bands at each node."""
     return jnp.sum(nodes.holds, axis=0)
 
 
 def _is_degenerate(shell: FermiStates, nodes: GroupNodes) -> Array:
     """Whether bands beside the group are degenerate."""
-    more = jnp.round(shell.group_size) != number_of_holds(nodes)
+    more = jnp.round(shell.group_size) != _count_bands(nodes)
     return jnp.any(more & shell.is_occupied)
 
 

@@ -254,7 +254,7 @@ def test_vmap_and_derivative():
     at, step = 4e-4, 1e-7
     ends = jax.jit(jax.vmap(flow))(jnp.array([at - step, at + step]))
     _, slope = jax.jit(lambda x: jax.jvp(flow, (x,), (1.0,)))(at)
-    assert slope == pytest.approx((ends[1] - ends[0]) / (2 * step), rel=1e-5)
+    assert slope == pytest.approx(float(ends[1] - ends[0]) / (2 * step), rel=1e-5)
 
 
 @pytest.mark.parametrize("bands", [(0,), (1, 0), (0, 2), (0, 1.0), 0, "01"])
