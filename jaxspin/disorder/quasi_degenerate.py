@@ -102,9 +102,10 @@ def quasi_degenerate_response(
     `disordered_response` takes two bands as degenerate or as far apart, Δ ≪ ħ/τ or Δ ≫ ħ/τ. Here a
     group of neighbouring bands may have any splittings Δ, if these are small against the distance
     to other bands and against the Fermi energy; corrections are of that order. The spins of a group
-    precess, {γ, f} + i[h, f] − 2π P 𝒲[N̂] P = −∂H with h = P (H − ε̄) P, solved for each pair of bands at (ε_i + ε_j)/2 = mu. That gives `drude` of order 1/u0² and, with
-    the first order at the mean energy and the sea, `order_zero`, complete but for crossed diagrams,
-    whose mechanisms are not separate (docs/disorder.md).
+    precess, {γ, f} + i[h, f] − 2π P 𝒲[N̂] P = −∂H with h = P (H − ε̄) P, solved for each pair of
+    bands at (ε_i + ε_j)/2 = mu. That gives `drude` of order 1/u0² and, with the first order at the
+    mean energy and the sea, `order_zero`, complete but for crossed diagrams, whose mechanisms are
+    not separate (docs/disorder.md).
 
     Args:
         surface, levels, measure: as of `disordered_response`.
