@@ -18,7 +18,6 @@ warnings.filterwarnings("ignore", message="no Fermi surface")  # in the gap the 
 
 quick = "--quick" in sys.argv
 MASS = 0.05  # eV, exchange energy of the surface states
-TEMPERATURES = [0.0, 300.0]
 
 # --- surface --------------------------------------------------------------------------------------
 
@@ -42,7 +41,7 @@ bulk_mu = np.linspace(0.28, 0.6, 3 if quick else 17)
 bulk = js.disordered_response(
     js.models.TopologicalInsulator.bi2se3(),
     js.FermiShell(6, 6) if quick else js.FermiShell(10, 8),
-    js.Levels(bulk_mu, temperature=0.0 if quick else TEMPERATURES),
+    js.Levels(bulk_mu),
     js.ScalarDisorder(30.0),  # eV² Å³: ħ/τ = 11 meV at 0.35 eV
     measure={"spin_current": "spin_current"},
     progress=not quick,
@@ -51,10 +50,9 @@ spin_hall = bulk.measured.spin_current.component(flow="z", field="x", spin="y")
 angle = js.disorder.spin_hall_angle(bulk).component(flow="z", field="x", spin="y")
 drude = bulk.drude.conductivity.to("S/m").component(flow="x", field="x")
 print(bulk.measured.spin_current)
-first = (0, 0) if spin_hall.order_zero.value.ndim == 2 else (0,)
-print(f"at {bulk_mu[0]:.2f} eV: σ_xx {drude.value[first]:.3g} S/m,", end=" ")
-print(f"σ^y_zx {spin_hall.order_zero.value[first]:.3g} ħ/2e S/m,", end=" ")
-print(f"efficiency {angle.order_zero.value[first]:.2g}")
+print(f"at {bulk_mu[0]:.2f} eV: σ_xx {drude.value[0]:.3g} S/m,", end=" ")
+print(f"σ^y_zx {spin_hall.order_zero.value[0]:.3g} ħ/2e S/m,", end=" ")
+print(f"efficiency {angle.order_zero.value[0]:.2g}")
 
 # --- figure ---------------------------------------------------------------------------------------
 
@@ -67,13 +65,11 @@ with js.plot.style.figure_style(None):
     left.set_title("surface: Edelstein effect")
     left.legend()
     for name in ("intrinsic", "extrinsic", "side_jump", "skew", "order_zero"):
-        value = np.atleast_2d(spin_hall[name].value)
         label = "total" if name == "order_zero" else name.replace("_", " ")
-        (line,) = right.plot(bulk_mu, value[0], lw=2.2 if label == "total" else 1.4, label=label)
-        if len(value) > 1:
-            right.plot(bulk_mu, value[1], "--", color=line.get_color())
+        width = 2.2 if label == "total" else 1.4
+        right.plot(bulk_mu, spin_hall[name].value, lw=width, label=label)
     right.set(xlabel="Fermi energy (eV)", ylabel=r"$\sigma^y_{zx}$ ($\hbar/2e$ S/m)")
-    right.set_title("bulk: spin Hall effect, 0 K and 300 K (dashed)")
+    right.set_title("bulk: spin Hall effect")
     right.legend()
     figure.tight_layout()
     figure.savefig("spin_hall_torque.png", dpi=200, bbox_inches="tight")

@@ -207,7 +207,7 @@ def _splits_group(worst: GroupEnergy) -> Bool[Array, " e"]:
     return worst.unequal_rates > np.sqrt(UNSPLIT.of(turned)) + _TURNED * turned
 
 
-# Measured on exchange fields in the models of tests/disorder/test_quasi_degenerate.py: 0.3 to 1.
+# 0.2 was found with exchange fields in the four-band model of tests/disorder/disorder_table.py.
 _TURNED = 5.0
 
 
