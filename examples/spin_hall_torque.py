@@ -57,19 +57,19 @@ print(f"efficiency {angle.order_zero.value[0]:.2g}")
 # --- figure ---------------------------------------------------------------------------------------
 
 with js.plot.style.figure_style(None):
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
     left.plot(surface_mu, 1e3 * field_like, label="field-like (Drude)")
     left.plot(surface_mu, 1e3 * damping_like, label="damping-like")
     left.axvspan(-MASS, MASS, color="0.92")
     left.set(xlabel="Fermi energy (eV)", ylabel="torque per field ($10^{-3}$ e/Å)")
     left.set_title("surface: Edelstein effect")
-    left.legend()
+    left.legend(loc="upper center")
     for name in ("intrinsic", "extrinsic", "side_jump", "skew", "order_zero"):
         label = "total" if name == "order_zero" else name.replace("_", " ")
         width = 2.2 if label == "total" else 1.4
         right.plot(bulk_mu, spin_hall[name].value, lw=width, label=label)
     right.set(xlabel="Fermi energy (eV)", ylabel=r"$\sigma^y_{zx}$ ($\hbar/2e$ S/m)")
     right.set_title("bulk: spin Hall effect")
-    right.legend()
+    right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
     figure.savefig("spin_hall_torque.png", dpi=200, bbox_inches="tight")
