@@ -18,7 +18,9 @@ from jaxspin.disorder.quasi_solution import (
 from jaxspin.disorder.results import (
     ALWAYS_MEASURED,
     Place,
+    check_conserved,
     describe_missing,
+    is_conserved,
     label_response,
     place_always,
     place_operators,
@@ -32,7 +34,7 @@ from jaxspin.disorder.scatterers import (
 from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
-from jaxspin.engine.tolerances import CONSERVED, UNSPLIT
+from jaxspin.engine.tolerances import UNSPLIT
 from jaxspin.engine.validate import check_type, is_finite, is_integer
 from jaxspin.integration import checks
 from jaxspin.integration.levels import Levels
@@ -194,7 +196,8 @@ def _nan_if_refused(response: GroupLevel) -> Float[Array, "e 2 o d"]:
     """Both orders, NaN at the levels where `_check_result` raises: inside jit it cannot."""
     worst = response.worst
     refused = ~worst.sea_fits | worst.is_split | ~worst.is_scattered | ~worst.is_complete
-    not_defined = (refused | _splits_group(worst))[:, None] | _is_conserved(worst)
+    conserved = is_conserved(worst.conserved_part, worst.conserved)
+    not_defined = (refused | _splits_group(worst))[:, None] | conserved
     return jnp.where(not_defined[:, None, :, None], jnp.nan, response.orders)
 
 
@@ -209,12 +212,6 @@ def _splits_group(worst: GroupEnergy) -> Bool[Array, " e"]:
 
 # 0.2 was found with exchange fields in the four-band model of tests/disorder/disorder_table.py.
 _TURNED = 5.0
-
-
-def _is_conserved(worst: GroupEnergy) -> Bool[Array, "e o"]:
-    """Mask of the operators with a part that nothing relaxes, beside the charge."""
-    conserved = worst.conserved_part > np.sqrt(CONSERVED.of(worst.conserved_part))
-    return conserved & (worst.conserved > 1)[:, None]
 
 
 def _estimate_errors(
@@ -332,7 +329,8 @@ def _check_result(
     )
     if not is_finite(response.orders):
         raise ValueError("Argument `disorder` must give a finite response, but does not.")
-    _check_conserved(np.any(np.asarray(_is_conserved(worst)), axis=0), conductor, places)
+    conserved = is_conserved(worst.conserved_part, worst.conserved)
+    check_conserved(conserved, places, conductor.model)
     _warn_of_doubts(response)
 
 
@@ -340,23 +338,6 @@ def _refuse_where(wrong: Bool[np.ndarray, " e"], mu, text: str) -> None:
     """Raise ValueError if something is wrong at any mu, naming the first."""
     if np.any(wrong):
         raise ValueError(f"{text}, at mu = {mu[np.argmax(wrong)]:.6g} eV.")
-
-
-def _check_conserved(conserved: Any, conductor: GroupConductor, places: dict[str, Place]) -> None:
-    """No operator of the user's has a part that is conserved; warn of spins that are."""
-    for name, place in places.items():
-        if np.any(conserved[place.rows]):
-            raise ValueError(
-                f"Argument `measure` must have operators that the disorder relaxes, but {name!r} "
-                "has a part that model and disorder conserve."
-            )
-    spins = conserved[place_always(conductor.model)["spin_density"].rows]
-    if np.any(spins):
-        named = [axis for axis, is_so in zip("xyz", spins, strict=True) if is_so]
-        warn_user(
-            f"the spin density along {' and '.join(named)} is NaN, for model and disorder conserve "
-            "a part of it and nothing relaxes it"
-        )
 
 
 def _warn_of_doubts(response: GroupLevel) -> None:

@@ -24,6 +24,7 @@ from jaxspin.disorder.leading_orders import (
 from jaxspin.disorder.operators import MeasuredOperator, measure_operators
 from jaxspin.disorder.precession import GroupNodes, PrecessingScattering
 from jaxspin.disorder.scatterers import Disorder
+from jaxspin.disorder.solution import join_nodes
 from jaxspin.engine.programs import program
 from jaxspin.engine.tolerances import CONSERVED
 from jaxspin.engine.xla import map_in_batches
@@ -162,15 +163,9 @@ def _name_bands(finding: Diagnostic, lower: Int[Array, " q"]) -> Diagnostic:
 @program
 def _choose_mesh(conductor: GroupConductor, surfaces: _PairSurfaces) -> Mesh:
     number = surfaces.energies.first
-    first = jax.tree.map(_join_nodes, jax.tree.map(lambda x: x[:, :number], surfaces.mean))
+    first = jax.tree.map(join_nodes, jax.tree.map(lambda x: x[:, :number], surfaces.mean))
     energies = surfaces.energies.energies[:, :number]
     return default_mesh(_prepare(conductor).merged, first, energies)
-
-
-def _join_nodes(x: Float[Array, "m e *d a"]) -> Float[Array, "*d _"]:
-    """The nodes of all energies on one axis, the last."""
-    every = jnp.moveaxis(x.reshape(-1, *x.shape[2:]), 0, -2)
-    return every.reshape(*every.shape[:-2], -1)
 
 
 @program

@@ -15,6 +15,7 @@ from jaxspin.disorder.results import (
     DisorderedResponse,
     Place,
     assemble_result,
+    check_conserved,
     is_conserved,
     is_not_solved,
     place_operators,
@@ -180,26 +181,9 @@ def _check_result(
             "but something else is conserved, such as the spin or the number of electrons of one "
             "band. Disorder without range may conserve it."
         )
-    _check_conserved(np.any(np.asarray(is_conserved(worst)), axis=0), conductor, places)
+    conserved = is_conserved(worst.conserved_part, worst.conserved)
+    check_conserved(conserved, places, conductor.model)
     _warn_of_doubts(response, mu)
-
-
-def _check_conserved(conserved: Any, conductor: Conductor, places: dict[str, Place]):
-    """No operator of the user's has a part that is conserved; warn of spins that are."""
-    for name, place in places.items():
-        if np.any(conserved[place.rows]):
-            raise ValueError(
-                f"Argument `measure` must have operators that the disorder relaxes, but {name!r} "
-                "has a part that model and disorder conserve, whose density in a field depends on "
-                "a relaxation that the model does not have."
-            )
-    d = conductor.model.dimension
-    spins = [axis for axis, is_so in zip("xyz", conserved[d : d + 3], strict=True) if is_so]
-    if spins:
-        warn_user(
-            f"the spin density along {' and '.join(spins)} is NaN, for model and disorder conserve "
-            "a part of it and nothing relaxes it"
-        )
 
 
 def _check_sea(fits: Bool[np.ndarray, " e"], mu, conductor: Conductor) -> None:
@@ -242,7 +226,8 @@ def _warn_of_doubts(response: LevelResponse, mu) -> None:
     if np.min(response.worst.gap_over_width) < 1:
         warn_user(
             "bands at the Fermi energy are closer than their width hbar/tau, by a factor of "
-            f"{np.min(response.worst.gap_over_width):.2g}: the theory does not hold there"
+            f"{np.min(response.worst.gap_over_width):.2g}: the theory does not hold there. Where "
+            "these are neighbours apart from all others, `disorder.quasi_degenerate_response` does"
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxspin import units
 from jaxspin.disorder.operators import (
@@ -23,6 +23,7 @@ from jaxspin.disorder.solution import MECHANISMS, Conductor, EnergyResponse, Lev
 from jaxspin.disorder.torque import SpinOrbitTorque, spin_orbit_torque
 from jaxspin.engine.annotations import Numbers
 from jaxspin.engine.eager import evaluate_eagerly
+from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.tolerances import CONSERVED, UNSPLIT
 from jaxspin.integration.levels import Levels
 from jaxspin.models.base import Model
@@ -238,15 +239,42 @@ def _nan_if_refused(response: LevelResponse, conductor: Conductor) -> LevelRespo
     worst = response.worst
     refused = ~worst.sea_fits | worst.is_split | ~worst.is_scattered
     refused = refused | splits_groups(worst.unequal_rates) | is_not_solved(worst, conductor)
-    not_defined = refused[:, None] | is_conserved(worst)
+    not_defined = refused[:, None] | is_conserved(worst.conserved_part, worst.conserved)
     values = jnp.where(not_defined[:, None, :, None], jnp.nan, response.mechanisms)
     return eqx.tree_at(lambda a: a.mechanisms, response, values)
 
 
-def is_conserved(worst: EnergyResponse) -> Bool[Array, "e o"]:
-    """Mask of the operators with a part that nothing relaxes, beside the charge."""
-    conserved = worst.conserved_part > np.sqrt(CONSERVED.of(worst.conserved_part))
-    return conserved & (worst.conserved > 1)[:, None]
+def is_conserved(part: Float[Array, "e o"], number: Int[Array, " e"]) -> Bool[Array, "e o"]:
+    """Mask of the operators with a part that nothing relaxes, beside the charge.
+
+    Args:
+        part: overlap of each operator with what is conserved.
+        number: how much is conserved, the charge included.
+    """
+    return (part > np.sqrt(CONSERVED.of(part))) & (number > 1)[:, None]
+
+
+def check_conserved(conserved: Bool[Array, "e o"], places: dict[str, Place], model: Model) -> None:
+    """No operator of the user's has a part that is conserved; warn of spins that have.
+
+    Raises:
+        ValueError: one has, naming it.
+    """
+    anywhere = np.any(np.asarray(conserved), axis=0)
+    for name, place in places.items():
+        if np.any(anywhere[place.rows]):
+            raise ValueError(
+                f"Argument `measure` must have operators that the disorder relaxes, but {name!r} "
+                "has a part that model and disorder conserve, whose density in a field depends on "
+                "a relaxation that the model does not have."
+            )
+    spins = anywhere[place_always(model)["spin_density"].rows]
+    if np.any(spins):
+        axes = " and ".join(axis for axis, is_so in zip("xyz", spins, strict=True) if is_so)
+        warn_user(
+            f"the spin density along {axes} is NaN, for model and disorder conserve a part of it "
+            "and nothing relaxes it"
+        )
 
 
 def is_not_solved(worst: EnergyResponse, conductor: Conductor) -> Bool[Array, " e"]:

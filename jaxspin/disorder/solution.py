@@ -136,7 +136,7 @@ def _solve_temperature(
     return _average_levels(surfaces.energies, responses), move_axes_last(surfaces.findings, 2)
 
 
-def _join_nodes(x: Float[Array, "m e *d a"]) -> Float[Array, "*d _"]:
+def join_nodes(x: Float[Array, "m e *d a"]) -> Float[Array, "*d _"]:
     """The nodes of all energies on one axis, the last."""
     every = jnp.moveaxis(x.reshape(-1, *x.shape[2:]), 0, -2)
     return every.reshape(*every.shape[:-2], -1)
@@ -185,7 +185,7 @@ class _Surfaces(eqx.Module):
 def _choose_mesh(model: Model, surfaces: _Surfaces) -> Mesh:
     """The mesh of the sea for all levels."""
     number = surfaces.energies.first
-    first = jax.tree.map(lambda x: _join_nodes(x[:, :number]), surfaces.nodes)
+    first = jax.tree.map(lambda x: join_nodes(x[:, :number]), surfaces.nodes)
     energies = surfaces.energies.energies[:, :number]
     return default_mesh(model.prepared(), first, energies)
 
