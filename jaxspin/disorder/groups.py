@@ -43,8 +43,8 @@ def check_covariance(disorder: Disorder, model: Model) -> None:
             "Argument `disorder` must keep the degeneracy of the bands, as disorder does that "
             "has the symmetry which makes them degenerate (inversion times time reversal for "
             "Kramers pairs: each matrix goes over into itself or its negative), but its "
-            "self-energy splits them. A mixture such as 1 + 0.3 σ_z in one matrix does so; two "
-            "matrices, 1 and 0.3 σ_z, do not."
+            "self-energy splits them. A mixture such as 1 + 0.3 sigma_z in one matrix does "
+            "so; two matrices, 1 and 0.3 sigma_z, do not."
         )
 
 

@@ -77,7 +77,9 @@ def test_the_inverse_on_a_gpu_is_that_of_numpy(size, monkeypatch):
 
 def test_numbers_on_the_device_are_copies():
     """One number takes another way than arrays; neither shares the memory of the user's."""
-    number, array = np.array(1.5), np.ones(3)
+    room = np.zeros(64 + 24, np.uint8)
+    number, array = np.array(1.5), room[-room.ctypes.data % 64 :][:24].view(float)  # aligned
+    array[...] = 1.0
     placed = on_device({"number": number, "array": array})
     number[...], array[...] = 7.0, 7.0
     assert placed["number"] == 1.5

@@ -230,7 +230,8 @@ def test_many_points_take_little_room():
     mesh = js.PointSet(k, np.ones(len(k)), grid=grid)
     problem = Problem(CARRIER_DENSITY, QWZ, mesh, js.Levels(np.linspace(-1, 1, 200)))
     layout = tiles.lay_out(problem, (mesh,))
-    tables, _ = tiles.tables_of_rules(mesh, layout)
+    placed = tiles.place_nodes(mesh, layout)
+    tables = [placed[name] for name in ("nodes", "widths", "times")]
     assert sum(x.nbytes for x in jax.tree.leaves(tables)) < 3 * 8 * 2 * max(layout.room)
     (found,), (expected,) = (compute(problem.replace(mesh=x)) for x in (mesh, grid))
     np.testing.assert_allclose(found.value, expected.value, rtol=1e-12)
