@@ -12,18 +12,23 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from scipy.spatial import ConvexHull, HalfspaceIntersection
 
+from jaxspin.engine.deferred import defer_import
 from jaxspin.engine.record import Record
 from jaxspin.meshes.coordinates import Nodes
 from jaxspin.meshes.lattice import cell_volume, reciprocal_vectors
 from jaxspin.symmetry.orbits import Matrix
 from jaxspin.symmetry.wedge import BoxArrays, CloseBoxes
+
+if TYPE_CHECKING:
+    from scipy import spatial
+else:
+    spatial = defer_import("scipy.spatial")
 
 
 class ZonePieces(Record):
@@ -277,9 +282,9 @@ def _find_faces(p: Float[np.ndarray, " d"], maps, metric, farthest: int):
 
 def _cut_polytope(faces, inside) -> Float[np.ndarray, "S d+1 d"]:
     """Simplices that fill a polytope, all with the corner on which the most faces meet."""
-    corners = HalfspaceIntersection(faces, inside).intersections
+    corners = spatial.HalfspaceIntersection(faces, inside).intersections
     corners = corners[np.unique(corners.round(9), axis=0, return_index=True)[1]]
-    hull = ConvexHull(corners)
+    hull = spatial.ConvexHull(corners)
     depth = corners @ hull.equations[:, :-1].T + hull.equations[:, -1]  # (corner, face)
     away = depth < -_ROUNDING
     apex = int(np.argmin(np.sum(away, axis=1)))
