@@ -13,10 +13,10 @@ import numpy as np
 
 import jaxspin as js
 
-warnings.filterwarnings("ignore", message="no Fermi surface")  # in the gap the sea is what counts
+# In the gap the sea is what counts, and the spin density of the bulk is zero by symmetry.
+warnings.filterwarnings("ignore", message="no Fermi surface|.*in the spin density")
 quick = "--quick" in sys.argv
-M = 0.05  # eV
-mu = np.linspace(-0.2, 0.25, 10 if quick else 46)
+M, mu = 0.05, np.linspace(-0.2, 0.25, 10 if quick else 46)  # eV
 cone, impurities = js.models.MassiveDirac(velocity=3.3, mass=M), js.ScalarDisorder(0.5)
 surface = js.disordered_response(cone, js.FermiContour(16), js.Levels(mu), impurities)
 torque = surface.spin_orbit_torque([0, 0, M]).component(field="x").to("e Angstrom^-1")
@@ -36,5 +36,5 @@ left.plot(mu, 1e3 * damping_like, label="damping-like")
 left.set(xlabel="Fermi energy (eV)", ylabel="surface: torque per field ($10^{-3}$ e/Å)")
 left.legend(loc="upper center")
 js.plot.contributions(bulk.measured.flow, component="zx^y", axes=right).set_title("bulk")
-right.legend(loc="lower left")
+right.legend(loc="upper left", ncols=2)
 figure.savefig("spin_hall_torque.png", dpi=200)

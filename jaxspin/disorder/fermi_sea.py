@@ -77,8 +77,8 @@ class FermiSea(eqx.Module):
         self, model: Model, on_shell: FermiStates, band: Int[Array, " a"], mu: Float[Array, ""]
     ) -> tuple[Float[Array, "o d"], Float[Array, "o d"], Float[Array, "o d"], Bool[Array, ""]]:
         """The response of the sea, its estimated error (from each axis of the mesh and from the
-        rays), the sum of the absolute values of the filled bands, and whether the mesh has room for
-        this surface: a plane for the rays to start from, or points outside of it."""
+        rays), the sum of the absolute values of all of it, and whether the mesh has room for this
+        surface: a plane for the rays to start from, or points outside of it."""
         if self.mesh.domain == "periodic":
             filled, rays, fits = self._start_from_planes(model, on_shell, band, mu)
         else:
@@ -87,7 +87,9 @@ class FermiSea(eqx.Module):
         flow = jnp.sum(on_shell.velocity * rays.step, axis=0)
         flux = on_shell.weight * on_shell.group_size * flow  # of each band of a group
         (value, *errors), size = self._sum_filled(filled, mu)
-        along, along_thinned = self._integrate_rays(model, rays, mu) @ flux
+        integrals = self._integrate_rays(model, rays, mu)
+        along, along_thinned = integrals @ flux
+        size = size + jnp.abs(integrals[0]) @ jnp.abs(flux)
         error = sum(map(jnp.abs, errors)) + jnp.abs(along - along_thinned)
         return value + along, error, size, fits
 

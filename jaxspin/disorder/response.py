@@ -233,7 +233,7 @@ def _warn_of_doubts(response: LevelResponse, mu) -> None:
 
 _UNCERTAIN = 0.01  # of what is found; the estimate is some 10 to 1000 times the true error
 _COARSE = 0.1  # of what is found; the estimate is some 2 times the true error
-_FAINT = 1e-3  # of what cancels in the sea, where nothing but rounding may be left
+_FAINT = 1e-4  # of what cancels in the sea
 
 
 def _find_doubt(response: LevelResponse, error: Float[Array, "e o d"], mu, allowed: float) -> str:
