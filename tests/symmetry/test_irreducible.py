@@ -1,7 +1,6 @@
 """Grids reduced by any magnetic point group: orbits, the grids that are kept, and the sums."""
 
 import itertools
-import time
 import tracemalloc
 
 import jax
@@ -135,15 +134,13 @@ def test_nearest_grid_of_generators():
 
 @pytest.mark.study
 def test_a_hundred_million_points():
-    """464³ of fcc: 2121873 points in less than 30 s and 400 MB (8 s and 100 MB)."""
+    """464³ of fcc: 2121873 points in less than 400 MB (100 MB)."""
     matrices = grey("fcc")[1]
     tracemalloc.start()
-    start = time.process_time()
     index, _ = orbits(matrices, js.Grid((464,) * 3))
-    seconds, memory = time.process_time() - start, tracemalloc.get_traced_memory()[1]
+    memory = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(index) == 2121873
-    assert seconds < 30
     assert memory < 400e6
 
 
