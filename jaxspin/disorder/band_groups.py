@@ -12,12 +12,12 @@ from jaxtyping import Array, Complex, Float
 from jaxspin.engine.derivative_rules import with_derivative
 from jaxspin.engine.eigensolvers import eigh
 from jaxspin.engine.small_matrices import dagger, product, sandwich
-from jaxspin.models.base import Model, number_of_bands
+from jaxspin.models.base import Derived, Model, number_of_bands
 from jaxspin.models.lifted import NOTHING_ELSE, Lifted, Points
 from jaxspin.surfaces.base import all_bands
 
 
-class BandMean(Model):
+class BandMean(Derived):
     """The mean energy of some bands of a model, as a model of one band."""
 
     model: Model
@@ -25,12 +25,8 @@ class BandMean(Model):
     shares: Float[Array, " n"]
 
     @property
-    def dimension(self):
-        return self.model.dimension
-
-    @property
-    def lattice(self):
-        return self.model.lattice
+    def matrix_size(self):
+        return 1
 
     def __call__(self, k):
         return self.lift(Points(k[:, None])).hamiltonian[..., 0]
@@ -41,7 +37,7 @@ class BandMean(Model):
         return Lifted(energy[None, None], slope[:, None, None], {})
 
 
-class MergedBands(Model):
+class MergedBands(Derived):
     """A model whose bands of one group all have the mean energy ε̄ of the group.
 
     H − P (H − ε̄) P with P the projector on the group; ∂H − P (∂H − ∂ε̄) P are its slopes but for
@@ -51,14 +47,6 @@ class MergedBands(Model):
     model: Model
     first: int
     size: int
-
-    @property
-    def dimension(self):
-        return self.model.dimension
-
-    @property
-    def lattice(self):
-        return self.model.lattice
 
     def operators(self):
         return self.model.operators()

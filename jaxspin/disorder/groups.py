@@ -7,6 +7,8 @@ self-energy that splits the group makes its spins precess, which is of leading o
 and depends on states far from the Fermi energy.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,7 @@ from jaxtyping import Array, Bool, Float
 from jaxspin.disorder.fermi_states import FermiStates, find_states
 from jaxspin.disorder.scatterers import Disorder
 from jaxspin.engine.eager import evaluate_eagerly
-from jaxspin.engine.programs import program
+from jaxspin.engine.programs import known_by_identity, program
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import UNSPLIT
 from jaxspin.models.base import Model, number_of_bands
@@ -27,7 +29,12 @@ _POINTS = 4
 @evaluate_eagerly()
 def has_groups(model: Model) -> bool:
     """Whether bands of a model are degenerate at random k; False where it is traced."""
-    return not is_traced(model) and bool(_largest_group(model) > 1.5)
+    return not is_traced(model) and _has_groups(model)
+
+
+@partial(known_by_identity, capacity=64)
+def _has_groups(model: Model) -> bool:
+    return bool(_largest_group(model) > 1.5)
 
 
 def check_covariance(disorder: Disorder, model: Model) -> None:

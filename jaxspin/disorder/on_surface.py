@@ -2,19 +2,16 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Complex, Float, Int
 
 from jaxspin.disorder.contributions import solve_distributions
-from jaxspin.disorder.fermi_states import as_matrix, check_groups, find_states
-from jaxspin.disorder.groups import check_covariance, has_groups
-from jaxspin.disorder.scatterers import Disorder, check_disorder
+from jaxspin.disorder.fermi_states import as_matrix, find_states
+from jaxspin.disorder.relaxation import solve_on_surface
+from jaxspin.disorder.scatterers import Disorder
 from jaxspin.engine.programs import program
-from jaxspin.engine.small_matrices import is_traced
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
 from jaxspin.surfaces import FermiSurfaceRule
-from jaxspin.surfaces.base import check_surface
 
 
 class SurfaceDistributions(eqx.Module):
@@ -99,15 +96,4 @@ def on_surface(
     """
     model_checks.check_model(model)
     model_checks.check_complete(model, "distribution in a field")
-    check_surface(surface)
-    check_disorder(disorder, model)
-    check_covariance(disorder, model)
-    nodes = surface.nodes(model, mu)
-    result, is_split = _solve_surface(model, nodes, disorder, has_groups(model))
-    if not is_traced(result):
-        if not np.any(result.weight):
-            raise ValueError(
-                f"Argument `mu` must be in a band, but there is no Fermi surface at {mu} eV."
-            )
-        check_groups(np.atleast_1d(is_split), np.atleast_1d(mu))
-    return result
+    return solve_on_surface(_solve_surface, model, surface, mu, disorder=disorder)

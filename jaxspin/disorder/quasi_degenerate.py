@@ -15,6 +15,7 @@ from jaxspin.disorder.quasi_solution import (
     GroupLevel,
     solve_group_levels,
 )
+from jaxspin.disorder.response import check_conductor
 from jaxspin.disorder.results import (
     ALWAYS_MEASURED,
     Place,
@@ -29,14 +30,12 @@ from jaxspin.disorder.scatterers import (
     Disorder,
     MatrixDisorder,
     ScalarDisorder,
-    check_disorder,
 )
 from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.tolerances import UNSPLIT
 from jaxspin.engine.validate import check_type, is_finite, is_integer
-from jaxspin.integration import checks
 from jaxspin.integration.levels import Levels
 from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model, number_of_bands
@@ -44,7 +43,6 @@ from jaxspin.responses.origin import Origin, record_origin
 from jaxspin.responses.response import Response
 from jaxspin.responses.response_set import NamedResponses, ResponseSet
 from jaxspin.surfaces import FermiSurfaceRule
-from jaxspin.surfaces.base import check_surface
 from jaxspin.surfaces.thermal import Findings, refuse_findings
 
 
@@ -270,16 +268,9 @@ def _check_bands(bands: Any, model: Model) -> tuple[int, int]:
 
 @evaluate_eagerly()
 def _check_input(conductor: GroupConductor, levels: Levels) -> None:
-    model = conductor.model
-    model_checks.check_dimension(model, (2, 3))
-    model_checks.check_spin(model)
-    model_checks.check_complete(model, "response of a disordered conductor")
-    check_surface(conductor.surface)
-    conductor.surface.check(model)
-    checks.check_levels(levels)
     kinds = (ScalarDisorder, MatrixDisorder)
     check_type("disorder", conductor.disorder, kinds, "ScalarDisorder or MatrixDisorder")
-    check_disorder(conductor.disorder, model)
+    check_conductor(conductor.model, conductor.surface, levels, conductor.disorder)
 
 
 @evaluate_eagerly()

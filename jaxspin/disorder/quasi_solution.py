@@ -344,21 +344,17 @@ def _average_energies(energies: Energies, responses: GroupEnergy) -> GroupLevel:
     first, second = energies.average(responses.orders)
     sea_error, _ = energies.average(responses.sea_error)
     rounding, _ = energies.average(responses.rounding)
-    counts = energies.counts_in_first
-
-    def find_extreme(select, x, otherwise):
-        return select(jnp.where(counts.reshape(-1, *(1,) * (x.ndim - 1)), x, otherwise), axis=0)
-
-    r, most, least = responses, partial(find_extreme, jnp.max), partial(find_extreme, jnp.min)
+    extreme = energies.find_extreme
+    r, most, least = responses, partial(extreme, jnp.max), partial(extreme, jnp.min)
     worst = GroupEnergy(
         orders=most(jnp.abs(r.orders), 0),
         sea_error=most(r.sea_error, 0),
         rounding=most(r.rounding, 0),
-        sea_fits=find_extreme(jnp.all, r.sea_fits, True),
+        sea_fits=extreme(jnp.all, r.sea_fits, True),
         states=most(r.states, 0),
-        is_complete=find_extreme(jnp.all, r.is_complete, True),
-        is_scattered=find_extreme(jnp.all, r.is_scattered, True),
-        is_split=find_extreme(jnp.any, r.is_split, False),
+        is_complete=extreme(jnp.all, r.is_complete, True),
+        is_scattered=extreme(jnp.all, r.is_scattered, True),
+        is_split=extreme(jnp.any, r.is_split, False),
         unequal_rates=most(r.unequal_rates, 0),
         conserved=most(r.conserved, 1),
         conserved_part=most(r.conserved_part, 0),

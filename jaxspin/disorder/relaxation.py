@@ -1,5 +1,8 @@
 """Scattering rates, transport times and relaxation rates of the states at the Fermi energy."""
 
+from collections.abc import Callable
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -70,12 +73,24 @@ def relaxation(
     """
     model_checks.check_model(model)
     model_checks.check_complete(model, "scattering rates")
+    return solve_on_surface(_find_relaxation, model, surface, mu, disorder=disorder)
+
+
+def solve_on_surface(
+    solve: Callable, model: Model, surface: FermiSurfaceRule, mu: ArrayLike, *, disorder: Disorder
+) -> Any:
+    """The solution of `solve(model, nodes, disorder, has_groups)` at the nodes of a surface.
+
+    Args:
+        solve: gives the solution, with the weights of the states, and whether bands touch there.
+    Raises:
+        ValueError: the surface or the disorder does not fit the model; no Fermi surface; bands
+            that touch on it.
+    """
     check_surface(surface)
     check_disorder(disorder, model)
     check_covariance(disorder, model)
-    result, is_split = _find_relaxation(
-        model, surface.nodes(model, mu), disorder, has_groups(model)
-    )
+    result, is_split = solve(model, surface.nodes(model, mu), disorder, has_groups(model))
     if not is_traced(result):
         if not np.any(result.weight):
             raise ValueError(

@@ -138,6 +138,19 @@ def _check_input(
     model: Model, surface: FermiSurfaceRule, levels: Levels, disorder: Disorder, *, measure: Any
 ) -> dict[str, MeasuredOperator]:
     """The operators to measure, where all fits together."""
+    check_conductor(model, surface, levels, disorder)
+    check_covariance(disorder, model)
+    return as_operators(measure, model)
+
+
+def check_conductor(
+    model: Model, surface: FermiSurfaceRule, levels: Levels, disorder: Disorder
+) -> None:
+    """A model, a surface, levels and disorder fit together.
+
+    Raises:
+        ValueError: naming what does not.
+    """
     model_checks.check_model(model)
     model_checks.check_dimension(model, (2, 3))
     model_checks.check_spin(model)
@@ -146,8 +159,6 @@ def _check_input(
     surface.check(model)
     checks.check_levels(levels)
     check_disorder(disorder, model)
-    check_covariance(disorder, model)
-    return as_operators(measure, model)
 
 
 @evaluate_eagerly()  # known inside the user's jit of other things

@@ -291,21 +291,18 @@ def _average_energies(energies: Energies, responses: EnergyResponse) -> LevelRes
     first, second = energies.average(responses.mechanisms)
     sea_error, _ = energies.average(responses.sea_error)
 
-    def find_extreme(select, x, otherwise):
-        where = energies.counts_in_first.reshape(-1, *(1,) * (x.ndim - 1))
-        return select(jnp.where(where, x, otherwise), axis=0)
-
-    least, most = partial(find_extreme, jnp.min), partial(find_extreme, jnp.max)
+    extreme = energies.find_extreme
+    least, most = partial(extreme, jnp.min), partial(extreme, jnp.max)
     worst = EnergyResponse(
         mechanisms=most(jnp.abs(responses.mechanisms), 0),
         charge=most(responses.charge, 0),
         sea_error=most(responses.sea_error, 0),
         sea_size=most(responses.sea_size, 0),
-        sea_fits=find_extreme(jnp.all, responses.sea_fits, True),
+        sea_fits=extreme(jnp.all, responses.sea_fits, True),
         states=most(responses.states, 0),
         group_size=most(responses.group_size, 1),
-        is_scattered=find_extreme(jnp.all, responses.is_scattered, True),
-        is_split=find_extreme(jnp.any, responses.is_split, False),
+        is_scattered=extreme(jnp.all, responses.is_scattered, True),
+        is_split=extreme(jnp.any, responses.is_split, False),
         unequal_rates=most(responses.unequal_rates, 0),
         conserved=most(responses.conserved, 1),
         conserved_part=most(responses.conserved_part, 0),

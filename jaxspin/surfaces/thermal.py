@@ -8,7 +8,7 @@ other nodes on the Fermi surface (`FermiSurfaceRule.companion`), estimates the e
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -70,6 +70,16 @@ class Energies(eqx.Module):
     def rule_index(self) -> np.ndarray:
         """0 where an energy belongs to the first rule, 1 where it belongs to the second."""
         return np.arange(self.energies.shape[-1]) // self.first
+
+    def find_extreme(self, select: Callable, values: Array, otherwise: Any) -> Array:
+        """The extreme over the energies of the first rule whose share changes the average.
+
+        Args:
+            select: `jnp.min`, `jnp.max`, `jnp.all` or `jnp.any`, over the first axis.
+            otherwise: stands for the other energies.
+        """
+        where = self.counts_in_first.reshape(-1, *(1,) * (values.ndim - 1))
+        return select(jnp.where(where, values, otherwise), axis=0)
 
     def average(self, values: Float[Array, "e *x"]) -> tuple[Array, Array]:
         """The averages of the first rule and of the second, without energies of no share.
