@@ -73,8 +73,13 @@ class PrecessingScattering(Scattering):
         inverse = _invert_lyapunov(safe, nodes.energies)
         self.propagator = jnp.where(nodes.kept[:, :, None, None], inverse, 0)
         self.kernel = self._sum_kernel()
-        matrix = jnp.eye(len(coupling)) - self.kernel @ coupling
+        matrix = self.balance
         self.inverse = jnp.linalg.pinv(matrix, rtol=CONSERVED.of(matrix))
+
+    @property
+    def balance(self) -> Float[Array, "m m"]:
+        """1 − K𝒲."""
+        return jnp.eye(len(self.coupling)) - self.kernel @ self.coupling
 
     @property
     def number_of_unknowns(self):
@@ -100,17 +105,13 @@ class PrecessingScattering(Scattering):
 
     def relaxation_rates(self):
         """Singular values of 1 − K𝒲, ascending, 0 for what is conserved."""
-        matrix = jnp.eye(len(self.coupling)) - self.kernel @ self.coupling
-        return jnp.linalg.svd(matrix, compute_uv=False)[::-1]
+        return jnp.linalg.svd(self.balance, compute_uv=False)[::-1]
 
     def conserved_part(self, vectors):
-        null_space = jnp.eye(len(self.coupling)) - self.inverse @ (
-            jnp.eye(len(self.coupling)) - self.kernel @ self.coupling
-        )
+        null_space = jnp.eye(len(self.coupling)) - self.inverse @ self.balance
         modes = self.propagate(2 * jnp.pi * (self.coupling @ null_space).T[..., None])
-        share = self.weight
-        overlap = jnp.einsum("oma,jma,a->oj", vectors, modes, share)
-        size = jnp.einsum("oma,a->o", jnp.abs(vectors), share) / len(vectors[0])
+        overlap = jnp.einsum("oma,jma,a->oj", vectors, modes, self.weight)
+        size = jnp.einsum("oma,a->o", jnp.abs(vectors), self.weight) / len(vectors[0])
         return jnp.linalg.norm(overlap, axis=1) / jnp.where(size == 0, 1, size)
 
     def _sum_kernel(self) -> Float[Array, "m m"]:
