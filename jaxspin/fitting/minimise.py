@@ -94,7 +94,8 @@ class LevenbergMarquardt(Method):
 
     It has converged where the misfit χ² could fall by less than tolerance² in a linear problem: the
     parameters are then within `tolerance` standard errors of the optimum, and `tolerance` of their
-    size.
+    size. It has too where no step lowers χ² and what it could fall by is less than its rounding, as
+    in single precision of data that no parameters fit.
 
     Args:
         steps: the largest number of steps; each is one evaluation with all derivatives.
@@ -121,7 +122,11 @@ class LevenbergMarquardt(Method):
                 return True, f"within {distance:.1g} standard errors of the optimum"
             recent = state.history[-_STUCK:, 0]
             if len(recent) == _STUCK and np.all(recent == misfit):
-                return False, f"no step lowers the misfit, {distance:.1g} standard errors away"
+                rounding = np.finfo(state.best.residuals.dtype).eps * misfit
+                away = f"{distance:.1g} standard errors from the optimum"
+                if distance**2 < rounding:
+                    return True, f"to within the rounding of the misfit, {away}"
+                return False, f"no step lowers the misfit, {away}"
             return _out_of_steps(state, self.steps)
 
         return _run_iteration(_Iteration(state, take_step, stop_reason), run, stage, report)

@@ -257,6 +257,24 @@ def test_ctrl_c_loses_nothing(tmp_path, monkeypatch, method):
     assert not path.exists()
 
 
+def test_converged_to_within_the_rounding_of_the_misfit():
+    """Of data 10¹¹ errors away from every curve χ² is 10²², known to 10⁶."""
+    x = np.linspace(0.1, 1.0, 9)
+    data = np.cos(5 * x)
+
+    def curve(p):
+        return jnp.sin(p["a"] * x) * x + p["c"]
+
+    start = {"a": 0.3, "c": 0.4}
+    fit = js.fit(lambda p: 1e11 * (curve(p) - data), start)
+    assert fit.converged
+    assert fit.reason.startswith("to within the rounding of the misfit")
+    expected = js.fit(lambda p: curve(p) - data, start, method=LevenbergMarquardt(tolerance=1e-9))
+    np.testing.assert_allclose(fit.values, expected.values, rtol=0, atol=1e-7)
+    saddle = js.fit(lambda p: 1e11 * (curve({"a": p["a"], "c": p["c"] ** 3}) - data), start)
+    assert not saddle.converged
+
+
 def test_more_steps_go_on(tmp_path):
     path, far = tmp_path / "fit.npz", {"offset": 40.0, "slope": -30.0}
     short = js.fit(Line(), far, method=LevenbergMarquardt(steps=2), checkpoint=path)
