@@ -96,7 +96,7 @@ def longest_edges(edges: Float[np.ndarray, "L d d"]) -> Float[np.ndarray, " L"]:
 def _descend_gaps(solve: _SolveBands, k, band, reach, *, zero: float):
     """Local minima of the gaps, from k on: k, energy, gap and stiffness."""
     energy, gap, gradient, matrix, factor = _measure_pair(*solve(k), band)
-    k, damping, active = k.copy(), np.full(len(k), 1e-3), np.ones(len(k), bool)
+    k, damping, active = k.copy(), np.full(len(k), _DAMPING), np.ones(len(k), bool)
     for _ in range(_ITERATIONS):
         if not np.any(active):
             break
@@ -108,7 +108,8 @@ def _descend_gaps(solve: _SolveBands, k, band, reach, *, zero: float):
         k[j] += step[better]
         for old, new in zip((energy, gap, gradient, matrix, factor), trial, strict=True):
             old[j] = new[better]
-        damping[i] *= np.where(better, 0.1, 10)
+        raised = np.maximum(10 * damping[i], _DAMPING)
+        damping[i] = np.where(better, 0.1 * damping[i], raised)
         moving = factor[i] * gain > _STATIONARY * gap[i] ** 2
         active[i] = moving & (damping[i] < 1e6) & (gap[i] > zero)
     return k, energy, gap, factor[:, None, None] * matrix
@@ -150,6 +151,8 @@ _BATCH = 64
 # A step is at most so many spacings of the start.
 _STRIDE = 2.0
 _ITERATIONS = 60
+# Damping of the first step, and the least after one that overshot.
+_DAMPING = 1e-3
 # A step that is to change gap² by less than this part is the last.
 _STATIONARY = 1e-3
 # Near degeneracies that are kept.

@@ -198,9 +198,25 @@ class GapSearch:
         """k at coordinates in the unit cube, 1/Å."""
         return map_cube(self.coordinates, self.lattice, u, self.code)[0]
 
-    def sample(self, degeneracy: Degeneracy) -> Float[np.ndarray, "e c"]:
-        """The sum over the nodes from which the search starts, with other degenerate groups."""
-        found = _sample_starts(self._prepare_weights(degeneracy), self.coordinates, self.code)
+    def find_regrouped(self, one: Degeneracy, other: Degeneracy) -> tuple[int, ...]:
+        """The nodes from which the search starts that have other degenerate groups in one rule than
+        in the other."""
+        energies = solve_starts(self.model, self.coordinates, self.lattice).energies
+        low, high = (np.asarray(rule.threshold(energies.T))[:, None] for rule in (one, other))
+        split = np.diff(energies)
+        return tuple(np.flatnonzero(np.any((split > low) != (split > high), axis=1)).tolist())
+
+    def sample(
+        self, degeneracy: Degeneracy, nodes: tuple[int, ...] | None = None
+    ) -> Float[np.ndarray, "e c"]:
+        """The sum over the nodes from which the search starts, with other degenerate groups.
+
+        Args:
+            nodes: those whose terms are added; None for all.
+        """
+        found = _sample_starts(
+            self._prepare_weights(degeneracy), self.coordinates, self.code, nodes
+        )
         return self._drop_padding(found)
 
     def _sample_density(self, degeneracy: Degeneracy, k):
@@ -249,18 +265,21 @@ _LANES = 256  # descents at once
 
 
 @partial(known_by_identity, capacity=8)
-def _sample_starts(fixed, coordinates, code: str | None) -> Float[np.ndarray, "e c"]:
-    """Σ_m f W_m summed over the nodes from which the search starts.
+def _sample_starts(
+    fixed, coordinates, code: str | None, nodes: tuple[int, ...] | None
+) -> Float[np.ndarray, "e c"]:
+    """Σ_m f W_m summed over the nodes from which the search starts, or over some of them.
 
     Args:
         fixed: the arguments of `_weigh_levels` but k.
     """
     model = fixed[1]
+    u, _ = start_nodes(model.dimension, model.matrix_size)
     k, weight = map_cube(
-        coordinates, model.lattice, start_nodes(model.dimension, model.matrix_size)[0], code
+        coordinates, model.lattice, u[slice(None) if nodes is None else nodes, :], code
     )
     density = evaluate_in_batches(partial(_weigh_levels, *fixed, code=code), k)[0]
-    return np.einsum("Kec,K->ec", density, weight) / len(k)
+    return np.einsum("Kec,K->ec", density, weight) / len(u)
 
 
 @program

@@ -50,31 +50,38 @@ def include_unresolved(sums: Sums, problem: Problem) -> Sums:
 
 
 @evaluate_eagerly()
-def compare_groups(smallest: Array, problem: Problem) -> dict[str, Array]:
+def compare_groups(sums: Sums, problem: Problem) -> dict[str, Array]:
     """Relative change of a sum if small splittings were treated in the other way, for `info`.
 
     Where pairs of bands that were met split by less than 5 meV (5000 times the default tolerance)
     counted as separate, "change_if_grouped" is the change with that tolerance; where a tolerance
     above the default was given, "change_if_separate" that with the default. It is that of a sum
-    over a few hundred nodes, and left out below a hundredth.
+    over a few hundred nodes, and left out below a hundredth of that sum or of the response.
     """
     observable = problem.observable_asked_for
-    if observable.smooth or is_traced(smallest, problem):
+    if observable.smooth or is_traced(sums, problem):
         return {}
     usual = float(cast(float, problem.usual.tolerance))
     tolerance = float(getattr(problem.degeneracy, "tolerance", 0.0))
     if tolerance > usual:
         name, other = "change_if_separate", usual
-    elif float(smallest) <= _MILLIVOLTS * usual:
+    elif float(sums.smallest_splitting) <= _MILLIVOLTS * usual:
         name, other = "change_if_grouped", _MILLIVOLTS * usual
     else:
         return {}
     fixed = fixed_mesh(problem.mesh)
     search = GapSearch(observable, problem.model, fixed, problem.levels, problem.degeneracy)
-    here, there = (search.sample(Covariant(as_float(t))) for t in (tolerance, other))
-    size = max(np.max(np.abs(here)), np.max(np.abs(there)))
-    change = np.max(np.abs(here - there)) / size if size > 0 else 0.0
-    return {name: as_float(change)} if change > _NOTABLE else {}
+    ways = [Covariant(as_float(t)) for t in (tolerance, other)]
+    nodes = search.find_regrouped(*ways)
+    if not nodes:
+        return {}
+    change = np.subtract(*(search.sample(way, nodes) for way in ways))
+    asked = sum(quantity.size(problem.model.dimension) for quantity in problem.quantities)
+    if np.max(np.abs(change)) <= _NOTABLE * np.max(np.abs(np.asarray(sums.value)[..., :asked])):
+        return {}
+    here = search.sample(ways[0])
+    relative = np.max(np.abs(change)) / max(np.max(np.abs(here)), np.max(np.abs(here - change)))
+    return {name: as_float(relative)} if relative > _NOTABLE else {}
 
 
 _MILLIVOLTS = 5e3  # 5 meV in units of the default tolerance

@@ -54,7 +54,7 @@ def _compute_responses(problem: Problem, run: Run) -> tuple[Response, ...]:
     info = {
         "smallest_splitting": sums.smallest_splitting,
         "degeneracy_tolerance": getattr(problem.degeneracy, "tolerance", 0.0),
-        **compare_groups(sums.smallest_splitting, problem),
+        **compare_groups(sums, problem),
         "precision": 8 * sums.value.dtype.itemsize,
         **_origin_of_error(sums),
     }

@@ -28,9 +28,9 @@ from jaxspin.symmetry.crystals import of_lattice
 from jaxspin.symmetry.groups import PointGroup, group, point_group
 from jaxspin.symmetry.operations import TIME_REVERSAL, Operation, identify
 from jaxspin.symmetry.orbits import (
+    GridImages,
     find_map,
     find_matrix,
-    index_of_image,
     leaves_plane,
     map_of_k,
     reduced_matrix,
@@ -294,6 +294,6 @@ def _compare_on_grid(model, mesh: Grid | None) -> Callable[[Operation], float]:
                 f"Argument `mesh` must be kept by all operations, but {operation.name} takes nodes "
                 f"of {mesh!r} to where there is none."
             )
-        return _differ(energies, energies[index_of_image(one, nodes, mesh.shape)])
+        return _differ(energies, energies[GridImages(one, mesh.shape).index(nodes)])
 
     return compare

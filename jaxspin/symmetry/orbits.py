@@ -5,11 +5,12 @@ u_i = (n_i + s_i)/N_i, goes to P n + t (modulo N) with P_ij = K_ij N_i/N_j and t
 is kept if and only if P and t are integers, whatever its shape, shift, lattice and dimension.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.tolerances import LATTICE, ROTATION
@@ -135,39 +136,86 @@ def find_orbits(
     """The least flat index of each orbit, in order, and how many points the orbit has.
 
     `maps` are those of a whole group. The points come portion by portion: one is left out as soon
-    as an image has a smaller index, which for most is one of the first images, and what is left is
-    counted by the maps that leave it in place. No table of the grid is made, and portions are
-    independent of each other.
+    as an image has a smaller index, which for most is seen from the first coordinate of one of the
+    first images, and what is left is counted by the maps that leave it in place. No table of the
+    grid is made, and portions are independent of each other.
     """
     distinct = {(one.matrix.tobytes(), one.offset.tobytes()): one for one in maps}
-    parts = list(_iterate_orbits(tuple(shape), list(distinct.values()), portion))
+    images = [GridImages(one, shape) for one in distinct.values()]
+    first = {(one.rows[0].factors, one.rows[0].start): one.rows[0] for one in images}
+    parts = list(_iterate_orbits(tuple(shape), images, list(first.values()), portion))
     kept, times = (np.concatenate(x) for x in zip(*parts, strict=True))
     return kept, times
 
 
+class _Row(NamedTuple):
+    """One coordinate of the image of a point, (Σ_j P_j n_j + t) modulo N."""
+
+    factors: tuple[int, ...]
+    start: int
+    modulus: int
+    #: The least sum Σ_j P_j n_j.
+    least: int
+    #: The coordinates that belong to all sums, from the least on; None where they are too many.
+    table: Int[np.ndarray, " S"] | None
+
+    def __call__(self, points: Sequence[Int[np.ndarray, " K"]]) -> Int[np.ndarray, " K"]:
+        """The coordinate. Terms with P_j = 0 are left out: most are."""
+        shift = self.start if self.table is None else -self.least
+        terms = (n if p == 1 else p * n for p, n in zip(self.factors, points, strict=True) if p)
+        total = next(terms)
+        for term in terms:
+            total = total + term
+        total = total + shift if shift else total
+        return total % self.modulus if self.table is None else self.table[total]
+
+
+_LONGEST = 1 << 20  # table of remainders: a look-up takes a fifth of the time of a division
+
+
+class GridImages:
+    """The images of points under one map of a grid. Divisions are done once for all sums."""
+
+    def __init__(self, one: GridMap, shape: Sequence[int]):
+        kind = index_type(shape)
+        self.shape, self.rows = shape, []
+        for row, start, count in zip(one.matrix.tolist(), one.offset.tolist(), shape, strict=True):
+            ends = [p * (n - 1) for p, n in zip(row, shape, strict=True)]
+            least, most = (sum(op(0, end) for end in ends) for op in (min, max))
+            table = None
+            if most - least < _LONGEST:
+                table = ((np.arange(least, most + 1) + start) % count).astype(kind)
+            self.rows.append(_Row(tuple(row), start, count, least, table))
+
+    def index(self, points: Sequence[Int[np.ndarray, " K"]]) -> Int[np.ndarray, " K"]:
+        """Flat index of the image."""
+        index = self.rows[0](points)
+        for row, count in zip(self.rows[1:], self.shape[1:], strict=True):
+            index = index * count + row(points)
+        return index
+
+
+def index_type(shape: Sequence[int]) -> type[np.integer]:
+    """The shortest integers that hold each flat index of a grid, and sums of a few of them."""
+    return np.int32 if np.prod(shape, dtype=float) < 2**28 else np.int64
+
+
 def _iterate_orbits(
-    shape: tuple[int, ...], maps: list[GridMap], portion: int
+    shape: tuple[int, ...], images: list[GridImages], first: list[_Row], portion: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    size, number = int(np.prod(shape, dtype=np.int64)), len(maps)
-    for first in range(0, size, portion):
-        index = np.arange(first, min(first + portion, size))
-        points, fixed = np.unravel_index(index, shape), np.zeros(len(index), np.int64)
-        for one in maps:
-            image = index_of_image(one, points, shape)
-            kept = image >= index
+    size, number, kind = math.prod(shape), len(images), index_type(shape)
+    for start in range(0, size, portion):
+        index = np.arange(start, min(start + portion, size), dtype=kind)
+        points = [x.astype(kind) for x in np.unravel_index(index, shape)]
+        for row in first:
+            index, *points = _select(row(points) >= points[0], index, *points)
+        fixed = np.zeros(len(index), kind)
+        for one in images:
+            image = one.index(points)
             fixed += image == index
-            if not np.all(kept):
-                index, fixed = index[kept], fixed[kept]
-                points = tuple(x[kept] for x in points)
-        yield index, number // fixed
+            fixed, index, *points = _select(image >= index, fixed, index, *points)
+        yield index.astype(np.int64), number // fixed.astype(np.int64)
 
 
-def index_of_image(
-    one: GridMap, points: Sequence[Int[np.ndarray, " K"]], shape: tuple[int, ...]
-) -> Int[np.ndarray, " K"]:
-    """Flat index of P n + t. Terms with P_ij = 0 are left out: most are."""
-    index: Int[np.ndarray, " K"] | int = 0
-    for row, start, count in zip(one.matrix, one.offset, shape, strict=True):
-        place = sum((p * n for p, n in zip(row.tolist(), points, strict=True) if p), start)
-        index = index * count + place % count
-    return np.asarray(index)
+def _select(kept: Bool[np.ndarray, " K"], *arrays: np.ndarray) -> list[np.ndarray]:
+    return list(arrays) if np.all(kept) else [x[kept] for x in arrays]

@@ -8,6 +8,8 @@ from bi2se3 import WIDTH, bi2se3
 
 import jaxspin as js
 from jaxspin import models
+from jaxspin.integration.near_degeneracies import GapSearch
+from jaxspin.quantities.charge import ANOMALOUS_HALL
 
 CHERN = models.QiWuZhang(A=1.0, m=-1.0)  # C = +1
 GRID = js.Grid((24, 24))
@@ -136,3 +138,20 @@ def test_nothing_is_said_where_it_does_not_matter():
         bi2se3(), js.Space(WIDTH, 24, 12, 5), js.Levels(0.1), definition="proper_published"
     )
     assert not [line for line in response.info if line.startswith("change_if")]
+
+
+def test_change_comes_from_the_nodes_with_other_groups():
+    """Graphene with narrow gaps: two tolerances differ at some of 576 nodes, and the sum over those
+    has the whole difference; a third splits no pair of the second."""
+    model = models.Haldane(onsite=0.02, hopping=1.0, next_hopping=0.0, phase=0.0)
+    observable, fine = ANOMALOUS_HALL.observable, js.Covariant(1e-6)
+    search = GapSearch(observable, model, GRID, js.Levels(0.0), fine)
+    wide = js.Covariant(0.6)
+    nodes = search.find_regrouped(fine, wide)
+    assert 0 < len(nodes) < 100
+    assert nodes == search.find_regrouped(wide, fine)
+    whole = search.sample(fine) - search.sample(wide)
+    part = search.sample(fine, nodes) - search.sample(wide, nodes)
+    assert np.max(np.abs(whole)) > 1e-4
+    np.testing.assert_allclose(part, whole, rtol=1e-12, atol=1e-14)
+    assert search.find_regrouped(fine, js.Covariant(2e-6)) == ()

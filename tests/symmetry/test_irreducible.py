@@ -17,7 +17,13 @@ from jaxspin.quantities.spin_hall import DEFINITIONS
 from jaxspin.symmetry.folded import Folded
 from jaxspin.symmetry.groups import point_groups
 from jaxspin.symmetry.irreducible import Irreducible
-from jaxspin.symmetry.orbits import find_map, find_matrix, find_orbits, nearest_grid
+from jaxspin.symmetry.orbits import (
+    GridImages,
+    find_map,
+    find_matrix,
+    find_orbits,
+    nearest_grid,
+)
 
 #: Irreducible points of N = 6, 12, 24 under the point group of the lattice and time reversal, the
 #: shifts that all elements keep (of 0 and 1/2), shapes of 4 and 6 that are kept, and the grid next
@@ -142,6 +148,27 @@ def test_a_hundred_million_points():
     tracemalloc.stop()
     assert len(index) == 2121873
     assert memory < 400e6
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shape", "shift"),
+    [
+        ([[-1]], (3_000_000,), (0.0,)),  # sums too many for a table of remainders
+        ([[0, 1], [1, 0]], (1500, 1500), (0.0, 0.0)),
+        ([[1, -1], [1, 0]], (7, 7), (0.0, 0.0)),
+        ([[-1, 0], [0, 1]], (6, 1), (0.5, 0.25)),
+    ],
+)
+def test_images_of_points(matrix, shape, shift):
+    """Flat indices against the matrix product at some thousand points, and at the last one."""
+    one = find_map(tuple(map(tuple, matrix)), js.Grid(shape, shift))
+    number = int(np.prod(shape))
+    flat = np.append(np.random.default_rng(1).integers(number, size=5000), number - 1)
+    points = np.stack(np.unravel_index(flat, shape))
+    image = np.array(matrix) * np.array(shape)[:, None] / np.array(shape) @ points
+    image = np.rint(image + one.offset[:, None]).astype(int) % np.array(shape)[:, None]
+    found = GridImages(one, shape).index(points)
+    np.testing.assert_array_equal(found, np.ravel_multi_index(image, shape))
 
 
 # --- sums -----------------------------------------------------------------------------------------
