@@ -62,6 +62,7 @@ def converge(
     levels: Levels,
     *,
     tolerance: float,
+    absolute: float = 0.0,
     max_points: int = 2_000_000,
     **keywords: Any,
 ) -> Convergence:
@@ -82,10 +83,12 @@ def converge(
         function: a response, such as `js.spin_hall`, which is given `keywords` too.
         mesh: the coarsest mesh: Grid, Disk, Ball, Plane, Space, or a Symmetric of one.
         tolerance: relative to the largest component of each level.
+        absolute: an error that is small enough whatever the tolerance, in the unit of the response.
+            What is zero by symmetry meets no relative tolerance.
         max_points: no mesh has more points (before a reduction by symmetry).
     Raises:
-        ValueError: a mesh that cannot grow, a tolerance that is not positive, numbers that are
-            traced, a function that gives several responses.
+        ValueError: a mesh that cannot grow, a tolerance that is not positive, an `absolute` below
+            0, numbers that are traced, a function that gives several responses.
 
     >>> import jaxspin as js
     >>> model = js.models.QiWuZhang(A=1.0, m=-1.0)
@@ -94,15 +97,29 @@ def converge(
     >>> found.converged, found.points
     (True, (36, 144, 324))
     """
-    _check_arguments(function, model, mesh, levels, tolerance)
+    wanted = _Wanted(tolerance, absolute)
+    _check_arguments(function, model, mesh, levels, wanted)
     compute = partial(_compute, function, model, levels=levels, keywords=keywords)
-    found = _refine_meshes(compute, _growing_meshes(mesh, max_points), tolerance)
+    found = _refine_meshes(compute, _growing_meshes(mesh, max_points), wanted)
     if not found.converged:
         _warn_of_points(found, max_points)
     return found
 
 
-def _refine_meshes(compute: Callable, meshes: Sequence[Any], tolerance: float) -> Convergence:
+class _Wanted(NamedTuple):
+    """The error that is small enough."""
+
+    tolerance: float
+    absolute: float
+
+    def is_met(self, response: Response) -> bool:
+        """True if every error is below one of both limits."""
+        error = np.asarray(response.error)
+        small = relative_to_largest(error, response) <= self.tolerance
+        return bool(np.all(small | (error <= self.absolute)))
+
+
+def _refine_meshes(compute: Callable, meshes: Sequence[Any], wanted: _Wanted) -> Convergence:
     """The response on one mesh after the other, until the tolerance is met."""
     steps: list[Response] = []
     sizes: list[int] = []
@@ -110,11 +127,11 @@ def _refine_meshes(compute: Callable, meshes: Sequence[Any], tolerance: float) -
     for one in meshes:
         steps.append(compute(one))
         sizes.append(fixed_mesh(one).size)
-        limit = _find_limit(steps, _MULTIPLES[: len(steps)], tolerance)
+        limit = _find_limit(steps, _MULTIPLES[: len(steps)], wanted)
         if limit.met:
             break
     response, order, met = limit
-    return Convergence(response, tuple(steps), tuple(sizes), order, tolerance, met)
+    return Convergence(response, tuple(steps), tuple(sizes), order, wanted.tolerance, met)
 
 
 class _Limit(NamedTuple):
@@ -129,7 +146,18 @@ def _warn_of_points(found: Convergence, max_points: int) -> None:
     warn_user(
         f"The tolerance {found.tolerance:g} was not met with {found.points[-1]:,} points, of at "
         f"most {max_points:,}: the error is {found.relative_error:.2g}. A larger `max_points` or a "
-        "positive temperature helps, or Adaptive(mesh, rtol)."
+        f"positive temperature helps, or Adaptive(mesh, rtol).{_describe_zero(found)}"
+    )
+
+
+def _describe_zero(found: Convergence) -> str:
+    """What to do if a level has an error above all its components: it may vanish by symmetry."""
+    if found.relative_error < 1:
+        return ""
+    worst = float(np.max(np.asarray(found.response.error)))
+    return (
+        " A level has no component above its error; if the response is zero by symmetry, "
+        f"`absolute={worst:.0e}` ends it ({found.response.units})."
     )
 
 
@@ -151,13 +179,15 @@ _ALIKE = 0.1
 _COUNTS = ("shape", "radial", "polar", "angular", "azimuthal")
 
 
-def _check_arguments(function, model, mesh, levels, tolerance) -> None:
+def _check_arguments(function, model, mesh, levels, wanted) -> None:
     check_function("function", function, "a response such as js.spin_hall")
-    check_number("tolerance", tolerance, "a positive number", above=0)
+    check_number("tolerance", wanted.tolerance, "a positive number", above=0)
+    unit = "a number, at least 0, in the unit of the response"
+    check_number("absolute", wanted.absolute, unit, at_least=0)
     inside = mesh.mesh if isinstance(mesh, Symmetric) else mesh
     growing = Grid | Disk | Ball | Plane | Space
-    wanted = "a mesh (Grid, Disk, Ball, Plane, Space or a Symmetric of one)"
-    check_type("mesh", inside, growing, wanted, "Adaptive(mesh, rtol) has a tolerance of its own.")
+    kinds = "a mesh (Grid, Disk, Ball, Plane, Space or a Symmetric of one)"
+    check_type("mesh", inside, growing, kinds, "Adaptive(mesh, rtol) has a tolerance of its own.")
     if is_traced(model, mesh, levels):
         raise ValueError(
             "Argument `mesh` must be a fixed mesh inside jit, grad and vmap, but grows here with "
@@ -178,13 +208,12 @@ def _multiply_mesh(mesh: Any, times: int) -> Any:
 
 def _compute(function, model, mesh, *, levels, keywords) -> Response:
     response = function(model, mesh, levels, **keywords)
-    check_type(
-        "function", response, Response, "one that returns a single Response", "Choose a component."
-    )
+    advice = "Write a function that returns one of its fields: lambda *a, **k: f(*a, **k).field."
+    check_type("function", response, Response, "one that returns a single Response", advice)
     return response
 
 
-def _find_limit(steps: Sequence[Response], times: Sequence[int], tolerance: float) -> _Limit:
+def _find_limit(steps: Sequence[Response], times: Sequence[int], wanted: _Wanted) -> _Limit:
     """What the meshes say of the limit."""
     last = steps[-1]
     values = [np.asarray(step.value) for step in steps]
@@ -193,7 +222,7 @@ def _find_limit(steps: Sequence[Response], times: Sequence[int], tolerance: floa
     change = np.abs(values[-1] - values[-2])
     error = np.maximum(np.asarray(last.error), np.max(change, axis=_of_level(last), keepdims=True))
     plain = last.replace(error=jnp.asarray(np.broadcast_to(error, values[-1].shape)))
-    if np.max(relative_to_largest(plain.error, last)) <= tolerance:
+    if wanted.is_met(plain):
         return _Limit(plain, None, True)
     order = _find_order(values, times)
     if order is None:
@@ -209,7 +238,7 @@ def _find_limit(steps: Sequence[Response], times: Sequence[int], tolerance: floa
     error = np.maximum(np.abs(limits[1] - values[-1]), np.abs(limits[1] - limits[0]))
     error = np.broadcast_to(np.max(error, axis=_of_level(last), keepdims=True), error.shape)
     found = last.replace(value=jnp.asarray(limits[1]), error=jnp.asarray(error))
-    return _Limit(found, order, bool(np.max(relative_to_largest(found.error, found)) <= tolerance))
+    return _Limit(found, order, wanted.is_met(found))
 
 
 def _find_order(values: Sequence[Float[np.ndarray, "..."]], times: Sequence[int]) -> float | None:

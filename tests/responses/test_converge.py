@@ -44,6 +44,32 @@ def test_too_few_points_are_said():
     assert found.relative_error > 1e-9
 
 
+def test_a_response_that_vanishes():
+    """Graphene without a magnetic field: no relative tolerance is met, and the warning says how."""
+    model = models.Haldane(onsite=0.5, hopping=-1.0, next_hopping=0.0, phase=0.0)
+    arguments = js.anomalous_hall, model, GRID, LEVELS
+    with pytest.warns(UserWarning, match=r"zero by symmetry, `absolute=\d"):
+        found = js.converge(*arguments, tolerance=1e-3, max_points=600)
+    assert not found.converged
+    found = js.converge(*arguments, tolerance=1e-3, absolute=1e-10, max_points=600)
+    assert found.converged
+    assert found.points == (36, 144)
+    assert np.max(np.abs(found.response.value)) < 1e-12
+    assert hall(absolute=1e-9).points == hall().points  # far below what the tolerance asks for
+
+
+def test_one_of_several_responses():
+    """The field that the error names."""
+    gas = models.Rashba(kinetic=4.0, velocity=0.5)
+    disk, warm = js.Disk(1.0, 8, 4), js.Levels(0.3, 300.0)
+    take = lambda *a, **k: js.equilibrium_spin_current(*a, **k).total  # noqa: E731
+    found = js.converge(take, gas, disk, warm, tolerance=1e-4)
+    exact = js.equilibrium_spin_current(gas, js.Disk(1.0, 200, 16), warm).total
+    assert found.converged
+    away = np.max(np.abs(found.response.value - exact.value)) / np.max(np.abs(exact.value))
+    assert away <= found.relative_error
+
+
 TIMES = (1, 2, 3, 4, 6)
 
 
@@ -91,6 +117,7 @@ def test_a_reduced_mesh_agrees():
         ({"mesh": 8}, "`mesh` must be a mesh"),
         ({"tolerance": 0.0}, "`tolerance` must be a positive number, but is 0.0"),
         ({"tolerance": float("nan")}, "`tolerance` must be a positive number"),
+        ({"absolute": -1.0}, "`absolute` must be a number, at least 0, .* but is -1.0"),
         ({"max_points": 20}, "`max_points` must be at least the 36 points"),
         ({"max_points": 0}, "`max_points` must be a positive integer"),
     ],
@@ -103,7 +130,7 @@ def test_bad_arguments(arguments, message):
 def test_functions_that_give_no_single_response():
     with pytest.raises(ValueError, match="`function` must be a response"):
         js.converge("anomalous_hall", INSULATOR, GRID, LEVELS, tolerance=1e-2)
-    with pytest.raises(ValueError, match="`function` must be one that returns a single Response"):
+    with pytest.raises(ValueError, match=r"returns a single Response.*\.field"):
         js.converge(js.equilibrium_spin_current, INSULATOR, GRID, LEVELS, tolerance=1e-2)
 
 
