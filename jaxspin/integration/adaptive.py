@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from jaxspin.engine.devices import limited_library
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
+from jaxspin.engine.tile_sizes import sizes_for
 from jaxspin.engine.tolerances import SAME_RULES
 from jaxspin.integration.cubature import (
     Boxes,
@@ -223,7 +224,8 @@ class _Evaluate:
         self.nodes = ORDER**mesh.dimension
         self.points, self.splitting, self.wedge = 0, np.inf, wedge
         self.rounds: Rounds | None = None
-        size = _BATCH_POINTS // self.nodes
+        tile = sizes_for(model.matrix_size, True).tile
+        size = min(_BATCH_POINTS, _BATCH_TILES * tile) // self.nodes
         self.batch = int(np.clip(size, 4, None))
 
     def resume(self, cells: _Cells, rounds: Rounds) -> _Cells:
@@ -268,7 +270,9 @@ class _Evaluate:
         return tuple(map(np.concatenate, zip(*found, strict=True)))
 
 
-_BATCH_POINTS = 2**12
+# Points that are evaluated at once, and the same in tiles of a sum, which a core's caches hold: for
+# platinum, 18 bands and 27 components, 500 points take a quarter of the time of 4,000 (each).
+_BATCH_POINTS, _BATCH_TILES = 2**12, 8
 # A uniform rule turned by this part of its spacing differs in every harmonic it cannot integrate:
 # no small multiple of it is near an integer.
 _TURNED = 0.382

@@ -83,6 +83,17 @@ class GapSearch:
         """Digest of the user's code, which all of the search runs."""
         return integrand_code(self.observable, self.model, self._mesh, self.degeneracy)
 
+    @cached_property
+    def zero(self) -> float:
+        """Gaps below this energy, eV, are zero to rounding."""
+        return solve_starts(self.model, self.coordinates, self.lattice).zero
+
+    @cached_property
+    def floor(self) -> float:
+        """Gaps below this energy, eV, are zero to the sum."""
+        energies = solve_starts(self.model, self.coordinates, self.lattice).energies
+        return max(self.zero, float(np.nanmax(self.degeneracy.threshold(energies.T))))
+
     def find(self, cell_widths: Callable[[int], Any] | None = None) -> NearDegeneracies:
         """Local minima of the gaps of pairs of bands whose occupations can differ.
 
@@ -92,9 +103,6 @@ class GapSearch:
         """
         start = solve_starts(self.model, self.coordinates, self.lattice)
         energies, counts = start.energies, start.counts
-        #: Gaps below these energies are zero to rounding, and to the sum.
-        self.zero = start.zero
-        self.floor = max(self.zero, float(np.nanmax(self.degeneracy.threshold(energies.T))))
         spread = start.spread
         matters = self._can_matter(
             energies[:, :-1] - spread[:, :-1], energies[:, 1:] + spread[:, 1:]

@@ -258,3 +258,14 @@ def test_warning_names_the_line_of_the_user():
     with pytest.warns(UserWarning, match="Adaptive stopped") as caught:
         js.anomalous_hall(model, mesh, js.Levels(0.0))
     assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_a_smooth_response_that_does_not_converge():
+    """No gap is searched for: the warning of what is missing has its numbers all the same."""
+    model = models.QiWuZhang(A=1.0, m=-1.0)
+    mesh = js.Adaptive(js.Grid((8, 8)), rtol=1e-9, max_points=2_000)
+    with pytest.warns(UserWarning, match="max_points"):
+        density = js.carrier_density(model, mesh, js.Levels(-1.5), progress=False)
+    assert not density.refinement.converged
+    finer = js.carrier_density(model, js.Grid((512, 512)), js.Levels(-1.5), progress=False)
+    assert np.abs(density.value - finer.value).max() <= density.error.max() + finer.error.max()
