@@ -38,8 +38,11 @@ from jaxspin.surfaces.thermal import (
     Energies,
     Findings,
     energies_of_level,
+    find_nodes,
+    is_refused,
+    judge_nodes,
+    leave_out,
     move_axes_last,
-    nodes_at,
     thermal_energies,
 )
 
@@ -128,9 +131,12 @@ def _find_surfaces(conductor: GroupConductor, mu, thermal) -> _PairSurfaces:
     table = PairTable(model, conductor.first, conductor.size)
 
     def find_surface(shares):
-        return nodes_at(surface, BandMean(model, shares), energies)
+        return find_nodes(surface, BandMean(model, shares), energies)
 
-    every, findings = jax.vmap(find_surface)(jnp.asarray(table.shares))
+    found = jax.vmap(find_surface)(jnp.asarray(table.shares))
+    refused = jax.vmap(lambda each: is_refused(each, energies))(found[1])
+    energies = leave_out(energies, jnp.any(refused, axis=0))
+    every, findings = jax.vmap(partial(judge_nodes, energies))(*found)
     every = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 2), every)
     lowest = jnp.append(jnp.asarray(table.lower), conductor.first)
     return _PairSurfaces(

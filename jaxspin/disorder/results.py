@@ -382,4 +382,5 @@ def _collect_info(response: LevelResponse) -> dict[str, Array]:
         "sea_error_spin": jnp.max(response.sea_error[:, d : d + 3]),
         "states": jnp.max(worst.states),
         "levels_without_surface": jnp.sum(worst.states == 0),
+        "left_out": jnp.max(response.left_out),
     }

@@ -99,6 +99,8 @@ class LevelResponse(eqx.Module):
     #: The same by a second rule for the surface and for the energies.
     second_rule: Float[Array, "m o d"]
     sea_error: Float[Array, "o d"]
+    #: Share of the thermal average at energies whose surface the rule cannot do.
+    left_out: Float[Array, ""]
 
 
 def solve_levels(conductor: Conductor, levels: Levels, run: Run) -> tuple[LevelResponse, Findings]:
@@ -170,7 +172,7 @@ def _find_surfaces(
     model = model.prepared()
     at_level = partial(energies_of_level, surface, model, thermal=thermal)
     energies = map_in_pieces(at_level, mu)
-    return _Surfaces(energies, *nodes_at(surface, model, energies))
+    return _Surfaces(*nodes_at(surface, model, energies))
 
 
 class _Surfaces(eqx.Module):
@@ -311,4 +313,4 @@ def _average_energies(energies: Energies, responses: EnergyResponse) -> LevelRes
         gap_over_width=least(responses.gap_over_width, jnp.inf),
         slowest_relaxation=least(responses.slowest_relaxation, jnp.inf),
     )
-    return LevelResponse(worst, first, second, sea_error)
+    return LevelResponse(worst, first, second, sea_error, energies.left_out[0])

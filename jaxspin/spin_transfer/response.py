@@ -282,8 +282,8 @@ def find_shells(
     """The shells of one level, and findings at each of its energies; kT in eV, None at T = 0."""
     scalar = ScalarBand(model)
     energies = energies_of_level(surface, scalar, mu, thermal)
-    every, findings = nodes_at(surface, scalar, jax.tree.map(lambda x: x[None], energies))
-    every, findings = jax.tree.map(lambda x: x[0], (every, findings))
+    found = nodes_at(surface, scalar, jax.tree.map(lambda x: x[None], energies))
+    energies, every, findings = jax.tree.map(lambda x: x[0], found)
     present = jnp.any(every.weight > 0, axis=1)
     shells = map_in_pieces(lambda nodes: build_shell(model, _fill_empty(nodes)), every)
     density = jax.vmap(lambda s: s.density)(shells)

@@ -34,6 +34,12 @@ from jaxspin.units import BOLTZMANN
 
 _WINDOW = 20.0  # kT from mu, or from the next band where mu is in a gap: 2e-9 of −f' is beyond
 _FAR = 40.0  # kT up to which bands are looked for: f is a step to double precision there
+# Share of −f' at energies that a rule cannot do: above it the level is refused, below it they are
+# left out, with an error. For a band edge it is at 11.5 kT: 0.30 eV at 300 K.
+_LEFT_OUT = 1e-5
+# Distance from the average of the response there, in units of the farthest in the window. Measured
+# on valence bands with a ring-shaped maximum, 20 responses by mechanism: at most 4.6.
+_FARTHER = 10.0
 _ONSETS = 2  # onsets that are boundaries of panels, those next to mu
 _BISECTIONS = 40  # of one kT
 # Nodes of the rule and of the one it is compared with, on each of 4 panels. Measured on averages of
@@ -53,6 +59,8 @@ class Energies(eqx.Module):
     shares: Float[Array, " e"]
     #: Shares of −f' below and above the window.
     tails: Float[Array, "2"]
+    #: Share of the energies of each rule that are left out because the rule cannot do them.
+    left_out: Float[Array, "2"]
     #: Number of energies of the first rule.
     first: int = eqx.field(static=True)
 
@@ -84,15 +92,18 @@ class Energies(eqx.Module):
     def average(self, values: Float[Array, "e *x"]) -> tuple[Array, Array]:
         """The averages of the first rule and of the second, without energies of no share.
 
-        The second is farther from the first by what may lie beyond the window of both. Where the
-        second rule is refused and the first is not it is 0: the error is then as large as the
-        average, which is warned of, and not unknown.
+        The second is farther from the first by what may lie beyond the window of both, and by what
+        the energies that are left out may add. Where the second rule is refused and the first is
+        not it is 0: the error is then as large as the average, which is warned of, and not unknown.
         """
         shares = self.shares.reshape(-1, *(1,) * (values.ndim - 1))
         terms = jnp.where(shares == 0, 0, shares * values)
         first, second = jnp.sum(terms[: self.first], axis=0), jnp.sum(terms[self.first :], axis=0)
         ends = jnp.nan_to_num(values[jnp.array([min(1, self.first - 1), self.first - 1])])
         beyond = jnp.tensordot(self.tails, jnp.abs(ends - first), axes=1)
+        farthest = self.find_extreme(jnp.max, jnp.abs(values - first), 0)
+        missing = jnp.max(self.left_out)
+        beyond = beyond + jnp.where(missing == 0, 0, _FARTHER * missing * farthest)
         second = jnp.where(jnp.isnan(second) & ~jnp.isnan(first), 0, second)
         return first, second - jnp.where(first < second, -1, 1) * beyond
 
@@ -105,7 +116,7 @@ def energies_of_level(
 ) -> Energies:
     """The energies of one level for kT in eV; None is T = 0, with mu alone for either rule."""
     if thermal is None:
-        return Energies(jnp.stack([mu, mu]), jnp.ones(2), jnp.zeros(2), 1)
+        return Energies(jnp.stack([mu, mu]), jnp.ones(2), jnp.zeros(2), jnp.zeros(2), 1)
     low, high, onsets, found = _find_onsets(surface, model, mu, thermal)
     found = found.at[1].set(found[1] & (jnp.abs(jnp.diff(onsets)[0]) > _CLOSE))
     splits = jnp.asarray(_SPLITS)
@@ -119,7 +130,7 @@ def energies_of_level(
     energies = jnp.concatenate([x for x, _ in rules for x in (at_mu, x)])
     shares = jnp.concatenate([x for _, share in rules for x in (at_mu, share)])
     tails = jax.nn.sigmoid(jnp.stack([low, -high]))
-    return Energies(mu + thermal * energies, shares, tails, 1 + len(rules[0][0]))
+    return Energies(mu + thermal * energies, shares, tails, jnp.zeros(2), 1 + len(rules[0][0]))
 
 
 # kT: mu, and between panels where there is no onset. Panels are at least so wide that energies in
@@ -225,39 +236,67 @@ def _find_extremum(model, sides: Outline):
 
 def nodes_at(
     surface: FermiSurfaceRule, model: Model, energies: Energies
-) -> tuple[FermiSurface, tuple[Diagnostic, ...]]:
+) -> tuple[Energies, FermiSurface, tuple[Diagnostic, ...]]:
     """The nodes at energies of shape (levels, e), and the findings that matter; these axes first.
 
-    Where something was found the weights are NaN if that matters, and 0 if not: inside jit that is
-    all one can do.
+    The energies come back without those that are left out.
     """
+    nodes, findings = find_nodes(surface, model, energies)
+    energies = leave_out(energies, is_refused(findings, energies))
+    return energies, *judge_nodes(energies, nodes, findings)
+
+
+def find_nodes(
+    surface: FermiSurfaceRule, model: Model, energies: Energies
+) -> tuple[FermiSurface, tuple[Diagnostic, ...]]:
+    """The nodes at energies of shape (levels, e), and all findings; these axes first."""
     shape = energies.energies.shape
     rules = jnp.tile(jnp.asarray(energies.rule_index), shape[0])
     find = lambda point: _select_rule(surface, point[1]).find(model, point[0])  # noqa: E731
     points = (energies.energies.ravel(), rules)
     slots = jax.eval_shape(find, jax.tree.map(lambda x: x[0], points))[0].weight.size
-    nodes, findings = map_in_batches(find, points, max(1, _NODES_IN_MEMORY // slots))
-    wrong = [_any_of_point(finding.found) for finding in findings]
-    wrong = jnp.any(jnp.stack(wrong), axis=0) if wrong else jnp.zeros(len(rules), bool)
-    spoilt = jnp.where(energies.has_share.ravel(), jnp.nan, 0)
-    weight = jnp.where(wrong[:, None], spoilt[:, None], nodes.weight)
-    nodes = FermiSurface(nodes.k, nodes.band, weight)
-    relevant = tuple(
-        _restrict_finding(finding, energies.counts_in_first.ravel()) for finding in findings
+    found = map_in_batches(find, points, max(1, _NODES_IN_MEMORY // slots))
+    return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), found)
+
+
+def is_refused(findings: tuple[Diagnostic, ...], energies: Energies) -> Bool[Array, "l e"]:
+    """Mask of the energies at which anything was found."""
+    shape = energies.energies.shape
+    wrong = [jnp.any(finding.found.reshape(*shape, -1), axis=-1) for finding in findings]
+    return jnp.any(jnp.stack(wrong), axis=0) if wrong else jnp.zeros(shape, bool)
+
+
+def leave_out(energies: Energies, refused: Bool[Array, "l e"]) -> Energies:
+    """The same energies without those that are refused, where the share of these is negligible."""
+    rule = energies.rule_index
+    of_rule = np.stack([rule == 0, rule == 1], axis=1).astype(float)
+    share = stop_gradients(jnp.where(refused, energies.shares, 0)) @ of_rule
+    left_out = jnp.where(share <= _LEFT_OUT, share, 0)
+    shares = jnp.where(refused & (left_out > 0)[:, rule], 0, energies.shares)
+    kept = (shares @ of_rule) / (energies.shares @ of_rule)
+    return eqx.tree_at(
+        lambda e: (e.shares, e.left_out), energies, (shares / kept[:, rule], left_out)
     )
-    return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), (nodes, relevant))
+
+
+def judge_nodes(
+    energies: Energies, nodes: FermiSurface, findings: tuple[Diagnostic, ...]
+) -> tuple[FermiSurface, tuple[Diagnostic, ...]]:
+    """Nodes with weights NaN where something was found that matters, and 0 where it does not, and
+    the findings that matter: inside jit that is all one can do."""
+    wrong = is_refused(findings, energies)
+    spoilt = jnp.where(energies.has_share, jnp.nan, 0)
+    weight = jnp.where(wrong[..., None], spoilt[..., None], nodes.weight)
+    relevant = tuple(_restrict_finding(finding, energies.counts_in_first) for finding in findings)
+    return FermiSurface(nodes.k, nodes.band, weight), relevant
 
 
 _NODES_IN_MEMORY = 4000  # each with some hundred matrices, of its ray and of its root
 
 
-def _any_of_point(found: Bool[Array, "p *a"]) -> Bool[Array, " p"]:
-    return jnp.any(found.reshape(len(found), -1), axis=1)
-
-
-def _restrict_finding(finding: Diagnostic, matters: Bool[Array, " p"]) -> Diagnostic:
-    """Return a finding at all points where it matters."""
-    matters = matters.reshape(-1, *(1,) * (finding.found.ndim - 1))
+def _restrict_finding(finding: Diagnostic, matters: Bool[Array, "l e"]) -> Diagnostic:
+    """Return a finding at all energies where it matters."""
+    matters = matters.reshape(*matters.shape, *(1,) * (finding.found.ndim - matters.ndim))
     return eqx.tree_at(lambda f: f.found, finding, finding.found & matters)
 
 
@@ -334,5 +373,6 @@ def window_of(temperature) -> str:
     reach = _WINDOW * BOLTZMANN * float(temperature)
     return (
         f" The average over energies at {float(temperature):.4g} K reaches {reach:.3g} eV to "
-        "either side of mu, or of the next band."
+        "either side of mu, or of the next band, and more than "
+        f"{_LEFT_OUT:g} of it is where the rule cannot do the surface."
     )
