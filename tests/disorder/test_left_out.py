@@ -39,7 +39,7 @@ HAT = Hat(jnp.asarray(2.5), jnp.asarray(0.15))
 def respond(roots, temperature, mu=0.2):
     levels = js.Levels(mu, temperature)
     return js.disordered_response(
-        HAT, js.FermiContour(24, roots=roots), levels, js.ScalarDisorder(0.5)
+        HAT, js.FermiContour(24, roots=roots), levels, js.ScalarDisorder(0.05)
     )
 
 
