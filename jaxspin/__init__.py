@@ -95,6 +95,15 @@ from jaxspin.responses.fermi_sea import (
     spin_hall_pieces as spin_hall_pieces,
     torque_density as torque_density,
 )
+from jaxspin.responses.fermi_surface import (
+    berry_dipole as berry_dipole,
+    drude as drude,
+    edelstein as edelstein,
+    intrinsic_nonlinear_hall as intrinsic_nonlinear_hall,
+    nonlinear_hall as nonlinear_hall,
+    spin_berry_dipole as spin_berry_dipole,
+    spin_drude as spin_drude,
+)
 from jaxspin.responses.operators_at_k import (
     density_matrix as density_matrix,
     operators as operators,

@@ -27,6 +27,10 @@ FREE_ELECTRON = HBAR**2 / (2 * 9.1093837015e-31) / ELEMENTARY_CHARGE * 1e20
 BOHR_MAGNETON = FREE_ELECTRON
 
 _METRES = 1e10  # Å in a metre
+_FEMTOSECOND = 1e-3 / HBAR_EV_PS  # 1 fs/ħ, 1/eV
+_PER_FEMTOSECOND = " fs^-1"
+_CHARGE: dict[int, Any] = {1: "S m", 2: "S", 3: "S/m"}
+_SPIN: dict[int, Any] = {1: "hbar/2e S m", 2: "hbar/2e S", 3: "hbar/2e S/m"}
 _PER_ANGSTROM = {"Angstrom": 1.0, "cm": 1e8, "m": 1e10}  # 1/Å in the inverse of each length
 
 # What one natural unit of a family, named by its default unit, is in each unit it converts to.
@@ -42,6 +46,14 @@ _FAMILIES: dict[str, dict[str, float]] = {
         "S": CONDUCTANCE,
         "e^2/hbar": 1.0,
         "e^2/h": 2 * math.pi,
+    },
+    "S m": {
+        "S m": CONDUCTANCE / _METRES,
+        "e^2/hbar Angstrom": 1.0,
+    },
+    "hbar/2e S m": {
+        "hbar/2e S m": CONDUCTANCE / _METRES,
+        "hbar/e S m": CONDUCTANCE / _METRES / 2,
     },
     "hbar/2e S/m": {
         "hbar/2e S/m": CONDUCTANCE * _METRES,
@@ -82,6 +94,25 @@ def _product_family(
     return family | ({_product_unit("J", "m", power): metres * ELEMENTARY_CHARGE} if joule else {})
 
 
+def _per_time(family: dict[str, float]) -> dict[str, float]:
+    """The family of what is that of another times a relaxation time, per time: natural per ħ/eV."""
+    return {unit + _PER_FEMTOSECOND: factor * _FEMTOSECOND for unit, factor in family.items()}
+
+
+def _surface_families(dimension: int) -> list[dict[str, float]]:
+    """Units of what a constant relaxation time gives, and of the second order in the field."""
+    d = dimension
+    charge, spin = _FAMILIES[_CHARGE[d]], _FAMILIES[_SPIN[d]]
+    second = {"A/V^2": CONDUCTANCE} if d == 3 else {"A m/V^2": CONDUCTANCE * _METRES ** (d - 3)}
+    density = _product_family(1 - d, {"hbar/2 V^-1": 1.0, "hbar V^-1": 0.5})
+    per_time = [_per_time(family) for family in (charge, spin, density)]
+    if d == 1:  # no curvature
+        return per_time
+    dipoles = [_product_family(3 - d, {"hbar/2": 1.0, "hbar": 0.5})]
+    dipoles += [{"Angstrom": 1.0, "nm": 0.1, "m": 1 / _METRES}] if d == 2 else []
+    return [*per_time, second, _per_time(second), *dipoles]
+
+
 def _unit_families(dimension: int) -> list[dict[str, float]]:
     """Units of quantities other than conductivities in 1, 2 or 3 dimensions."""
     d = dimension
@@ -109,7 +140,12 @@ def _unit_families(dimension: int) -> list[dict[str, float]]:
 
 
 _FAMILIES["1"] = {"1": 1.0, "%": 100.0}
-_FAMILIES |= {next(iter(family)): family for d in (1, 2, 3) for family in _unit_families(d)}
+_FAMILIES |= {
+    next(iter(family)): family
+    for families in (_unit_families, _surface_families)
+    for d in (1, 2, 3)
+    for family in families(d)
+}
 
 #: Every unit as it is written here, for type checkers; at run time `canonical` knows others.
 Unit = Literal[
@@ -119,6 +155,10 @@ Unit = Literal[
     "S",
     "e^2/hbar",
     "e^2/h",
+    "S m",
+    "e^2/hbar Angstrom",
+    "hbar/2e S m",
+    "hbar/e S m",
     "hbar/2e S/m",
     "hbar/2e S/cm",
     "hbar/e S/m",
@@ -197,22 +237,111 @@ Unit = Literal[
     "1/(eV Angstrom^3)",
     "1/(eV cm^3)",
     "1/(J m^3)",
+    "S m fs^-1",
+    "e^2/hbar Angstrom fs^-1",
+    "hbar/2e S m fs^-1",
+    "hbar/e S m fs^-1",
+    "hbar/2 V^-1 fs^-1",
+    "hbar V^-1 fs^-1",
+    "S fs^-1",
+    "e^2/hbar fs^-1",
+    "e^2/h fs^-1",
+    "hbar/2e S fs^-1",
+    "hbar/e S fs^-1",
+    "hbar/2e e^2/h fs^-1",
+    "hbar/e e^2/h fs^-1",
+    "e/8pi fs^-1",
+    "e/4pi fs^-1",
+    "e/2pi fs^-1",
+    "hbar/2 V^-1 Angstrom^-1 fs^-1",
+    "hbar V^-1 Angstrom^-1 fs^-1",
+    "hbar/2 V^-1 m^-1 fs^-1",
+    "hbar V^-1 m^-1 fs^-1",
+    "A m/V^2",
+    "A m/V^2 fs^-1",
+    "hbar/2 Angstrom",
+    "hbar Angstrom",
+    "hbar/2 m",
+    "hbar m",
+    "Angstrom",
+    "nm",
+    "m",
+    "S/m fs^-1",
+    "S/cm fs^-1",
+    "e^2/hbar Angstrom^-1 fs^-1",
+    "hbar/2e S/m fs^-1",
+    "hbar/2e S/cm fs^-1",
+    "hbar/e S/m fs^-1",
+    "hbar/e S/cm fs^-1",
+    "hbar/2 V^-1 Angstrom^-2 fs^-1",
+    "hbar V^-1 Angstrom^-2 fs^-1",
+    "hbar/2 V^-1 m^-2 fs^-1",
+    "hbar V^-1 m^-2 fs^-1",
+    "A/V^2",
+    "A/V^2 fs^-1",
+    "hbar/2",
+    "hbar",
 ]
 
 
 def charge_conductivity(dimension: int) -> Unit:
-    """Default unit of a charge conductivity: S/m in 3D, S in 2D (no thickness is invented)."""
-    return "S/m" if dimension == 3 else "S"
+    """Default unit of a charge conductivity: S/m in 3D, S in 2D, S m in 1D (no thickness is
+    invented)."""
+    return _CHARGE[dimension]
 
 
 def spin_conductivity(dimension: int) -> Unit:
-    """Default unit of a spin conductivity: (ħ/2e) S/m in 3D, (ħ/2e) S in 2D."""
-    return "hbar/2e S/m" if dimension == 3 else "hbar/2e S"
+    """Default unit of a spin conductivity: (ħ/2e) S/m in 3D, (ħ/2e) S in 2D, (ħ/2e) S m in 1D."""
+    return _SPIN[dimension]
+
+
+def charge_conductivity_per_time(dimension: int) -> Unit:
+    """Unit of a charge conductivity per relaxation time, of 1 fs."""
+    return _per_femtosecond(charge_conductivity(dimension))
+
+
+def spin_conductivity_per_time(dimension: int) -> Unit:
+    """Unit of a spin conductivity per relaxation time, of 1 fs."""
+    return _per_femtosecond(spin_conductivity(dimension))
+
+
+def spin_polarization_per_time(dimension: int) -> Unit:
+    """Unit of a spin density per field and relaxation time, of 1 fs."""
+    return _per_femtosecond(spin_polarization(dimension))
+
+
+def second_order_conductivity(dimension: int) -> Unit:
+    """Unit of a current of second order in the field: A/V² in 3D, A m/V² in 2D."""
+    return "A/V^2" if dimension == 3 else "A m/V^2"
+
+
+def second_order_conductivity_per_time(dimension: int) -> Unit:
+    """Unit of a current of second order in the field per relaxation time, of 1 fs."""
+    return _per_femtosecond(second_order_conductivity(dimension))
+
+
+def curvature_dipole(dimension: int) -> Unit:
+    """Unit of a dipole of the Berry curvature: Å^(3−d)."""
+    return "1" if dimension == 3 else "Angstrom"
+
+
+def spin_curvature_dipole(dimension: int) -> Unit:
+    """Unit of a dipole of the spin Berry curvature: ħ/2 Å^(3−d)."""
+    return _product_unit("hbar/2", "Angstrom", 3 - dimension)
+
+
+def times_femtoseconds(unit: str) -> Unit:
+    """Unit of what is given per relaxation time, times that time in fs."""
+    return unit.removesuffix(_PER_FEMTOSECOND)  # type: ignore[return-value]
+
+
+def _per_femtosecond(unit: str) -> Unit:
+    return unit + _PER_FEMTOSECOND  # type: ignore[return-value]
 
 
 def natural_conductivity(dimension: int) -> Unit:
     """Natural unit of a charge conductivity: e²/ħ Å^(2−d)."""
-    return "e^2/hbar Angstrom^-1" if dimension == 3 else "e^2/hbar"
+    return {1: "e^2/hbar Angstrom", 2: "e^2/hbar", 3: "e^2/hbar Angstrom^-1"}[dimension]
 
 
 def spin_polarization(dimension: int) -> Unit:

@@ -71,7 +71,7 @@ from jaxspin.meshes.point_set import PointSet
 from jaxspin.models.base import Model
 from jaxspin.quantities.quantity import Quantity
 from jaxspin.quantities.spin_hall import DEFINITIONS
-from jaxspin.responses.fermi_sea import RESPONSES, Listed
+from jaxspin.responses.listed import RESPONSES, Listed
 from jaxspin.responses.response import Response
 from jaxspin.symmetry.groups import point_group, point_groups
 from jaxspin.symmetry.operations import INVERSION, TIME_REVERSAL, Operation, mirror, rotation
@@ -474,6 +474,8 @@ def _read_quantity(
     rest = dict(entries)
     listed = _take_option("quantity", rest, "name", RESPONSES)
     default = listed.quantity.unit(model.dimension)
+    if "relaxation_time" in rest:
+        default = units.times_femtoseconds(default)
     unit: Any = _check_text("quantity", "units", rest.pop("units", default))
     _rename_errors("quantity", lambda: units.conversion(default, unit))
     known = {

@@ -109,6 +109,8 @@ class Problem:
         for quantity in self.all_quantities:
             if quantity.observable.every_band:
                 model_checks.check_every_band(self.model, quantity.name)
+            if quantity.observable.complete:
+                model_checks.check_complete(self.model, quantity.name)
             allowed = range(quantity.least_dimension, 4)
             model_checks.check_dimension(self.model, allowed, f"the {quantity.name}")
 

@@ -38,6 +38,10 @@ class Wrapped(Observable):
         return self.observable.every_band
 
     @property
+    def complete(self) -> bool:
+        return self.observable.complete
+
+    @property
     def filled_pairs(self) -> bool:
         return self.observable.filled_pairs
 
@@ -153,6 +157,10 @@ class Stacked(Observable):
     @property
     def every_band(self) -> bool:
         return any(observable.every_band for observable in self.observables)
+
+    @property
+    def complete(self) -> bool:
+        return any(observable.complete for observable in self.observables)
 
     @property
     def filled_pairs(self) -> bool:

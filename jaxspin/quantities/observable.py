@@ -62,6 +62,9 @@ class Observable(Record):
     remote: ClassVar[bool] = False
     #: Whether it needs removed bands themselves, so that a downfolded model cannot give it.
     every_band: ClassVar[bool] = False
+    #: Whether it needs every state of the crystal: models that are downfolded, or have external
+    #: terms, cannot give it.
+    complete: ClassVar[bool] = False
 
     #: Whether pairs of two filled bands contribute, which cancel in sums over f_m - f_n.
     filled_pairs: ClassVar[bool] = False

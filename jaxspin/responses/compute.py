@@ -80,10 +80,11 @@ def _in_unit(quantity: Quantity, sums: Sums, problem: Problem) -> tuple[Array, A
     dimension = problem.model.dimension
     shape = (*problem.levels.shape, *quantity.shape(dimension))
     factor = units.per_natural(quantity.unit(dimension))
+    signed = quantity.sign * factor
     xp, (value, error) = as_arrays(sums.value, sums.error)
     # The error of the worst component stands for all: that of one alone can be small by chance.
     error = xp.broadcast_to(xp.max(error, axis=-1, keepdims=True), error.shape)
-    return value.reshape(shape) * factor, error.reshape(shape) * factor
+    return value.reshape(shape) * signed, error.reshape(shape) * factor
 
 
 def _build_response(
@@ -111,6 +112,7 @@ def _build_response(
         symbol=quantity.symbol,
         formula=quantity.formula,
         source=quantity.source,
+        sign=quantity.sign,
         allowed=_describe_form(quantity, problem.mesh, dimension),
         origin=origin,
     )

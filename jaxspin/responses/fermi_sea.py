@@ -5,10 +5,6 @@ Each function takes a model, a mesh and levels, sums a quantity over the mesh, a
 flow, second field, spin last; energies eV, lengths Å, temperatures K.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 from jaxtyping import Array
 
@@ -27,7 +23,6 @@ from jaxspin.models import checks as model_checks
 from jaxspin.models.base import Model
 from jaxspin.quantities.charge import ANOMALOUS_HALL, CARRIER_DENSITY, DENSITY_OF_STATES
 from jaxspin.quantities.combine import OfBands, Restricted
-from jaxspin.quantities.quantity import Quantity
 from jaxspin.quantities.spin import EQUILIBRIUM_SPIN_CURRENT, TORQUE_DENSITY
 from jaxspin.quantities.spin_hall import (
     DEFINITIONS,
@@ -343,28 +338,3 @@ def _warn_of_torque(torque: Response, main: Response | None = None) -> None:
 def _find_largest(values: Array) -> Array:
     xp, (values,) = as_arrays(values)
     return on_device(xp.max(xp.abs(values)))
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A response as an input file asks for it by name."""
-
-    #: The public function: (model, mesh, levels, *, choices).
-    function: Callable[..., Any]
-    #: The record that has its axes and unit.
-    quantity: Quantity
-    #: Takes the response out of the result of the function.
-    part: Callable[[Any], Response] = lambda result: result
-
-
-#: The responses that an input file may ask for. A new response is entered here by one line.
-RESPONSES: dict[str, Listed] = {
-    "anomalous_hall": Listed(anomalous_hall, ANOMALOUS_HALL),
-    "spin_hall": Listed(spin_hall, DEFINITIONS["conventional"]),
-    "torque_density": Listed(torque_density, TORQUE_DENSITY),
-    "equilibrium_spin_current": Listed(
-        equilibrium_spin_current, EQUILIBRIUM_SPIN_CURRENT["total"], lambda result: result.total
-    ),
-    "carrier_density": Listed(carrier_density, CARRIER_DENSITY),
-    "density_of_states": Listed(density_of_states, DENSITY_OF_STATES),
-}

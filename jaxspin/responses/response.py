@@ -67,6 +67,8 @@ class Response(Record):
     allowed: str = eqx.field(static=True, default="")
     #: Labels of components already selected, e.g. "z x y".
     selected: str = eqx.field(static=True, default="")
+    #: Sign of `value` over the bare sum of `formula` (see `natural`).
+    sign: int = eqx.field(static=True, default=1)
     #: Model, mesh, levels, degeneracy, versions and date, as texts.
     origin: Origin = eqx.field(static=True, default=Origin())
     #: Where the points of an adaptive mesh went; a file does not keep it.
@@ -76,6 +78,12 @@ class Response(Record):
     def error_rule(self) -> str:
         """The rule by which `error` was estimated, in words; empty where there is none to name."""
         return name_rule(self.info)
+
+    @property
+    def natural(self) -> Float[Array, "..."]:
+        """The value as the bare sum of its formula with ħ = e = 1, in eV and Å: without the factor
+        of its unit, and without a minus in front of the sum."""
+        return self.sign * self.value / unit.per_natural(self.units)
 
     def to(self, units: unit.Unit) -> "Response":
         """The same response in other units.
@@ -203,6 +211,7 @@ class Response(Record):
             "symbol": self.symbol,
             "selected": self.selected,
             "allowed": self.allowed,
+            "sign": json.dumps(self.sign),
             "axes": json.dumps(self.axes),
             "info": json.dumps(info),
             "origin": json.dumps(self.origin.texts),

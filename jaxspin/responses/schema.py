@@ -28,10 +28,11 @@ TEXTS = (
     "symbol",
     "selected",
     "allowed",
-    "axes",  # this and the next three in JSON
+    "axes",  # this and the next four in JSON
     "info",
     "origin",
     "temperature_is_scalar",
+    "sign",
 )
 _PLAIN = ("units", "formula", "source", "symbol", "selected", "allowed")
 STAMPS = ("created_by", files.HASH)
@@ -75,7 +76,9 @@ def response_fields(contents: files.Contents) -> dict[str, Any]:
     texts, arrays = contents.texts, contents.arrays
     if not units.is_known(texts["units"]):
         raise files.UnusableFile(f"has unknown units {texts['units']!r:.60}")
-    axes, info, origin, scalar = (files.parse_json(texts[name], name) for name in TEXTS[-4:])
+    axes, info, origin, scalar, sign = (files.parse_json(texts[name], name) for name in TEXTS[-5:])
+    if sign not in (1, -1):
+        raise files.UnusableFile(f"has a sign {sign!r:.60}, neither 1 nor -1")
     axes = _checked_axes(axes)
     levels = _checked_levels(arrays["mu_all"], arrays["temperature_all"], scalar, axes)
     for name in ("value", "error"):
@@ -92,6 +95,7 @@ def response_fields(contents: files.Contents) -> dict[str, Any]:
         "origin": _checked_origin(origin),
         "axes": axes,
         "name": texts["quantity"],
+        "sign": sign,
         **{name: texts[name] for name in _PLAIN},
     }
 

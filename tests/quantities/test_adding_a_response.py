@@ -17,7 +17,7 @@ from jaxspin.integration.problem import Problem, Run
 from jaxspin.quantities import Observable, Quantity, Weights
 from jaxspin.quantities.axes import FIELD, FLOW, ORBITAL, SECOND_FIELD
 from jaxspin.responses.compute import compute
-from jaxspin.responses.fermi_sea import RESPONSES, Listed
+from jaxspin.responses.listed import RESPONSES, Listed
 from jaxspin.symmetry.operations import TIME_REVERSAL, mirror
 
 NATURAL, METRIC = "test Angstrom^3", "test nm^3"

@@ -5,7 +5,7 @@ import pytest
 from jaxspin.quantities.charge import ANOMALOUS_HALL
 from jaxspin.quantities.spin import EQUILIBRIUM_SPIN_CURRENT, TORQUE_DENSITY
 from jaxspin.quantities.spin_hall import DEFINITIONS, PIECES
-from jaxspin.responses.fermi_sea import RESPONSES
+from jaxspin.responses.listed import RESPONSES
 
 FLOWS = ("flow", "field", "second_field", "spin", "orbital")
 GENERATED = ("spin", "orbital", "field", "second_field", "gradient", "magnetization")
