@@ -30,6 +30,7 @@ _METRES = 1e10  # Å in a metre
 _FEMTOSECOND = 1e-3 / HBAR_EV_PS  # 1 fs/ħ, 1/eV
 _PER_FEMTOSECOND = " fs^-1"
 _CHARGE: dict[int, Any] = {1: "S m", 2: "S", 3: "S/m"}
+_NATURAL: dict[int, Any] = {1: "e^2/hbar Angstrom", 2: "e^2/hbar", 3: "e^2/hbar Angstrom^-1"}
 _SPIN: dict[int, Any] = {1: "hbar/2e S m", 2: "hbar/2e S", 3: "hbar/2e S/m"}
 _PER_ANGSTROM = {"Angstrom": 1.0, "cm": 1e8, "m": 1e10}  # 1/Å in the inverse of each length
 
@@ -341,7 +342,7 @@ def _per_femtosecond(unit: str) -> Unit:
 
 def natural_conductivity(dimension: int) -> Unit:
     """Natural unit of a charge conductivity: e²/ħ Å^(2−d)."""
-    return {1: "e^2/hbar Angstrom", 2: "e^2/hbar", 3: "e^2/hbar Angstrom^-1"}[dimension]
+    return _NATURAL[dimension]
 
 
 def spin_polarization(dimension: int) -> Unit:

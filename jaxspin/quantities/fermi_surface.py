@@ -59,20 +59,19 @@ class BerryDipole(Observable):
     complete = True
 
     def __call__(self, bands):
-        velocity = bands.intraband(bands.velocity)
-        found = antisymmetric(bands, lambda a, b: _trace(_curvature(bands, a, b), velocity))
+        found = _weigh_dipole(bands)
         return _at_surface(found.sea, found.expansion)
 
 
-class NonlinearHall(BerryDipole):
+class NonlinearHall(Observable):
     """½ [tr(Ω_ab V_c) + tr(Ω_ac V_b)], components (flow, field, second field)."""
 
+    complete = True
+
     def __call__(self, bands):
-        dipole, d = super().__call__(bands), len(bands.velocity)
-        full = Weights(dipole.surface, expansion=dipole.expansion).full
-        full = full.reshape(d, d, d, *full.shape[1:])
-        surface = 0.5 * (full + jnp.swapaxes(full, 1, 2))
-        return Weights(jnp.zeros_like(surface), surface)
+        full, d = _weigh_dipole(bands).full, len(bands.velocity)
+        dipole = full.reshape(d, d, d, *full.shape[1:])
+        return _at_surface(0.5 * (dipole + jnp.swapaxes(dipole, 1, 2)))
 
 
 class SpinBerryDipole(OfOperator):
@@ -121,6 +120,12 @@ def _trace(a: Complex[Array, "*c n n K"], b: Complex[Array, "*e n n K"]) -> Floa
     """tr(A B) over each group, of two Hermitian matrices of which one is zero between groups,
     as what each band of the group adds."""
     return diagonal_of_product(a, b).real
+
+
+def _weigh_dipole(bands: Bands) -> Weights:
+    """tr(Ω_ab V_c), as weights of the sea."""
+    velocity = bands.intraband(bands.velocity)
+    return antisymmetric(bands, lambda a, b: _trace(_curvature(bands, a, b), velocity))
 
 
 def _curvature(bands: Bands, a: int, b: int) -> Complex[Array, "n n K"]:

@@ -38,7 +38,7 @@ class Quantity(Record):
     time_reversal: int | None = eqx.field(static=True, default=None)
     #: Sign that it takes when its first two axes change places; 0 where it has none.
     exchange: int = eqx.field(static=True, default=0)
-    #: Sign of the response over the sum of the observable, -1 where its formula begins with a minus.
+    #: Sign of the response over the sum of its observable: -1 where the formula begins with one.
     sign: int = eqx.field(static=True, default=1)
     #: Lowest dimension of space in which it exists.
     least_dimension: int = eqx.field(static=True, default=1)

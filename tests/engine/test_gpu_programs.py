@@ -40,6 +40,9 @@ CALLS = {
     "carrier density": lambda: js.carrier_density(QWZ, GRID, LEVELS),
     "density of states": lambda: js.density_of_states(QWZ, GRID, SCAN),
     "torque density": lambda: js.torque_density(RASHBA, DISK, LEVELS),
+    "nonlinear Hall": lambda: js.nonlinear_hall(QWZ, GRID, SCAN),
+    "intrinsic nonlinear Hall": lambda: js.intrinsic_nonlinear_hall(QWZ, GRID, LEVELS),
+    "magnetic spin Hall": lambda: js.spin_drude(RASHBA, DISK, LEVELS),
     "equilibrium spin current": lambda: js.equilibrium_spin_current(RASHBA, DISK, LEVELS),
     **{
         definition: lambda name=definition: js.spin_hall(RASHBA, DISK, LEVELS, definition=name)

@@ -281,6 +281,18 @@ CALLS = {
     "pieces of no model": (lambda: js.spin_hall_pieces(3, PLANE, LEVELS), "model", "int"),
     "carriers without a mesh": (lambda: js.carrier_density(RASHBA, None, LEVELS), "mesh"),
     "states at a number": (lambda: js.density_of_states(RASHBA, PLANE, 0.1), "levels", "float"),
+    "no time": (
+        lambda: js.drude(RASHBA, PLANE, LEVELS, relaxation_time=0.0),
+        "relaxation_time",
+        "positive time in fs",
+    ),
+    "times": (
+        lambda: js.edelstein(RASHBA, PLANE, LEVELS, relaxation_time=[1.0, 2.0]),
+        "relaxation_time",
+        "positive time in fs",
+    ),
+    "a time as levels": (lambda: js.nonlinear_hall(RASHBA, PLANE, 10.0), "levels", "float"),
+    "dipole of a wave vector": (lambda: js.berry_dipole(RASHBA, [0.1, 0.0], LEVELS), "mesh"),
     "metric at a Path": (lambda: js.quantum_metric(RASHBA, PATH), "k", "Path"),
     "moment at NaN": (lambda: js.orbital_moment(RASHBA, [np.nan, 0]), "k", "finite"),
     "derivative of no function": (lambda: js.covariant_derivative(3, RASHBA), "operator", "int"),

@@ -24,13 +24,13 @@ DIRAC = models.MassiveDirac(velocity=1.0, mass=0.3)
 K, K3 = jnp.array([[0.3, 0.2], [-0.7, 1.1]]), jnp.array([[0.1, 0.02, 0.05]])
 
 
-def hopping():
+def hopping(spin=None):
     """A Hermitian four-band model without any symmetry."""
     random = np.random.default_rng(0)
     home, x, y = (random.normal(size=(4, 4)) + 1j * random.normal(size=(4, 4)) for _ in range(3))
     cells = [[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]
     blocks = [home + home.conj().T, x, x.conj().T, y, y.conj().T]
-    return js.HoppingModel(np.eye(2), cells, blocks, random.uniform(size=(4, 2)), None)
+    return js.HoppingModel(np.eye(2), cells, blocks, random.uniform(size=(4, 2)), spin)
 
 
 def fermi_sea():
@@ -57,6 +57,21 @@ def spin_hall():
     yield "pieces", js.spin_hall_pieces(RASHBA, DISK, WARM).J2
     mesh, levels = js.Space((0.1, 0.1, 0.1), 10, 6, 6), js.Levels([0.1, 0.35])
     yield "space", js.spin_hall(BI2SE3, mesh, levels, definition="conventional")
+
+
+def fermi_surface():
+    """Constant relaxation time, first and second order."""
+    yield "drude", js.drude(RASHBA, DISK, WARM, relaxation_time=10.0)
+    crystal = hopping(np.array([np.kron(np.eye(2), s) for s in js.PAULI[1:]]))
+    for respond in (
+        js.edelstein,
+        js.spin_drude,
+        js.berry_dipole,
+        js.nonlinear_hall,
+        js.spin_berry_dipole,
+        js.intrinsic_nonlinear_hall,
+    ):
+        yield respond.__name__, respond(crystal, js.Grid((8, 8)), js.Levels(0.3, 3000.0))
 
 
 def at_k():
@@ -167,6 +182,7 @@ def refusals():
 GROUPS = (
     fermi_sea,
     spin_hall,
+    fermi_surface,
     at_k,
     fillings,
     disordered,
