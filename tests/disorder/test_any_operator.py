@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from disorder_table import PAULI, SYSTEMS, TABLE, TAU_SPIN, System
+from surface_parts import couple, scattering_of, solve, states_of
 from systems import random_unitary
 
 import jaxspin as js
-from jaxspin.disorder.collision import DenseScattering, LocalScattering
+from jaxspin.disorder.collision import LocalScattering
 from jaxspin.disorder.contributions import (
     interband_coherence,
     mix_interband,
@@ -17,68 +18,18 @@ from jaxspin.disorder.contributions import (
     sum_mechanisms,
 )
 from jaxspin.disorder.fermi_states import (
-    FermiStates,
     as_matrix,
     as_vector,
     check_groups,
     find_states,
-    resolve_state,
 )
 from jaxspin.disorder.groups import check_covariance
-from jaxspin.disorder.scatterers import _couple_vectors
 from jaxspin.disorder.solution import _compare_rates
 from jaxspin.surfaces import FermiSurface
 
 NAMES = {"drude": "drude", "extrinsic": "ext", "side_jump": "sj", "skew": "sk"}
 #: Of the digits of the table.
 DIGITS = 1e-12
-
-
-def states_of(system: System) -> FermiStates:
-    """The states on the Fermi surface."""
-    k, band, weight = system.surface()
-    h, slopes, operators = system.hamiltonian(k), system.slopes(k), system.operators(k)
-    h, slopes, operators = (jnp.asarray(np.moveaxis(x, -3, -1)) for x in (h, slopes, operators))
-    resolved = _resolve(h.astype(complex), jnp.asarray(band))
-    _, projector, resolvent, gap = resolved
-    split, ranged = jnp.zeros(band.shape, bool), system.correlator is not None
-    several = system.group > 1 and ranged
-    k, weight = jnp.asarray(k), jnp.asarray(weight)
-    return FermiStates(k, weight, gap, projector, resolvent, slopes, operators, split, several)
-
-
-_resolve = eqx.filter_jit(resolve_state)
-
-
-def scattering_of(states: FermiStates, coupling, correlation):
-    """𝒲 of `couple`."""
-    if correlation is None:
-        return LocalScattering(states, coupling, jnp.zeros(()))
-    return DenseScattering(states, coupling, correlation)
-
-
-def couple(system: System, states: FermiStates, strength=1.0):
-    """Σ_c A_c X A_c in the basis of vectors, and W(k_a − k_b), None without range."""
-    matrices = np.sqrt(strength) * np.asarray(system.disorder, complex)
-    coupling = _couple_vectors(jnp.asarray(matrices))
-    if system.correlator is None:
-        return coupling, None
-    return coupling, jnp.asarray(system.correlator(states.k[:, :, None] - states.k[:, None, :]))
-
-
-@eqx.filter_jit
-def parts_of(states: FermiStates, coupling, correlation):
-    """The mechanisms, and the Fermi-surface part of the sea, Σ w Tr O B[∂H]."""
-    scattering = scattering_of(states, coupling, correlation)
-    mixing = as_vector(states.interband_mixing(states.slopes)) * states.weight
-    surface = jnp.tensordot(as_vector(states.operators), mixing, axes=((1, 2), (1, 2)))
-    return sum_mechanisms(states, scattering), surface
-
-
-def solve(system: System, strength=1.0):
-    """`parts_of` a system."""
-    states = states_of(system)
-    return jax.tree.map(np.asarray, parts_of(states, *couple(system, states, strength)))
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +240,7 @@ def _compact_form(states, coupling, correlation):
 def test_kubo_streda_of_kramers_pairs(name, solved):
     """No Fermi surface and no groups: Green's functions at all k, extrapolated to weak disorder."""
     system = SYSTEMS[name]
-    k, weight = js.reference.square_zone_nodes(lambda theta: _radius(system, theta)[None], 16)
+    k, weight = js.reference.square_zone_nodes(system.radii, 16)
     operators = system.operators(k)
     operators = np.concatenate([-operators[:2], operators[:8]])  # v, and −v and the spin currents
     h = system.hamiltonian(k)
@@ -310,14 +261,6 @@ def test_kubo_streda_of_kramers_pairs(name, solved):
     total = surface + parts.extrinsic + parts.side_jump + parts.skew
     np.testing.assert_allclose(drude, parts.drude[:8], rtol=0, atol=1e-9)
     np.testing.assert_allclose(odd, total[:8], rtol=0, atol=2e-7)  # 1e-8 with a third as much
-
-
-def _radius(system, theta):
-    nodes = len(theta)
-    along = np.array([np.cos(theta), np.sin(theta)])
-    sized = System(**{**vars(system), "nodes": nodes})
-    k, _ = sized._contour(system.bands[0], along)
-    return np.linalg.norm(k, axis=0)
 
 
 def test_pairs_with_range_are_pairs_without(solved):

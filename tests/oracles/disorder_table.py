@@ -8,7 +8,7 @@ extrapolated to weak disorder. They agree to the digits kept, 12, in all rows bu
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,12 @@ class System:
         every = [self._contour(band, along) for band in self.bands]
         k = np.concatenate([k for k, _ in every], axis=1)
         return k, np.repeat(self.bands, self.nodes), np.concatenate([w for _, w in every])
+
+    def radii(self, theta):
+        """|k| of the contour of each group, (groups, angles)."""
+        sized = replace(self, nodes=len(theta))
+        along = np.array([np.cos(theta), np.sin(theta)])
+        return np.array([np.linalg.norm(sized._contour(b, along)[0], axis=0) for b in self.bands])
 
     def _contour(self, band, along):
         low, high = np.full(self.nodes, 1e-6), np.full(self.nodes, self.reach)
