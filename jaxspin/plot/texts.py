@@ -60,4 +60,4 @@ def typeset_unit(units: str) -> str:
     text = re.sub(r"\be/(\d)pi", r"$e/\1\\pi$", text)
     text = re.sub(r"\be/2(?= |$)", "$e/2$", text)
     text = text.replace("Angstrom", "Å")
-    return re.sub(r"(?<=[ÅVm])\^(-?\d+)", r"$^{\1}$", text)
+    return re.sub(r"(?<=[ÅVms])\^(-?\d+)", r"$^{\1}$", text)

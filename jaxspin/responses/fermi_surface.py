@@ -92,7 +92,7 @@ def edelstein(
         ValueError: a model without spin; `relaxation_time` not positive; other bad input.
 
     >>> import jaxspin as js, numpy as np
-    >>> gas, levels = js.models.Rashba(kinetic=2.0, velocity=0.5), js.Levels(0.5, 100.0)
+    >>> gas, levels = js.models.Rashba(kinetic=2.0, velocity=0.5), js.Levels(0.5, 300.0)
     >>> found = js.edelstein(gas, js.Disk(0.8, 96, 8), levels)
     >>> bool(np.allclose(found.natural[0, 1, 0], -0.5 / (4 * np.pi * 2.0), rtol=1e-4))
     True
