@@ -30,7 +30,9 @@ def hopping(spin=None):
     home, x, y = (random.normal(size=(4, 4)) + 1j * random.normal(size=(4, 4)) for _ in range(3))
     cells = [[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]
     blocks = [home + home.conj().T, x, x.conj().T, y, y.conj().T]
-    return js.HoppingModel(np.eye(2), cells, blocks, random.uniform(size=(4, 2)), spin)
+    return js.HoppingModel(
+        np.eye(2), cells, blocks, np.repeat(random.uniform(size=(2, 2)), 2, axis=0), spin
+    )
 
 
 def fermi_sea():
