@@ -105,7 +105,7 @@ def _surface_families(dimension: int) -> list[dict[str, float]]:
     d = dimension
     charge, spin = _FAMILIES[_CHARGE[d]], _FAMILIES[_SPIN[d]]
     second = {"A/V^2": CONDUCTANCE} if d == 3 else {"A m/V^2": CONDUCTANCE * _METRES ** (d - 3)}
-    density = _product_family(1 - d, {"hbar/2 V^-1": 1.0, "hbar V^-1": 0.5})
+    density = _FAMILIES[_product_unit("hbar/2 V^-1", "Angstrom", 1 - d)]
     per_time = [_per_time(family) for family in (charge, spin, density)]
     if d == 1:  # no curvature
         return per_time
@@ -141,12 +141,8 @@ def _unit_families(dimension: int) -> list[dict[str, float]]:
 
 
 _FAMILIES["1"] = {"1": 1.0, "%": 100.0}
-_FAMILIES |= {
-    next(iter(family)): family
-    for families in (_unit_families, _surface_families)
-    for d in (1, 2, 3)
-    for family in families(d)
-}
+for _families in (_unit_families, _surface_families):  # the latter are made of the former
+    _FAMILIES |= {next(iter(family)): family for d in (1, 2, 3) for family in _families(d)}
 
 #: Every unit as it is written here, for type checkers; at run time `canonical` knows others.
 Unit = Literal[

@@ -16,7 +16,7 @@ class Degeneracy(Record):
     """Rule that makes groups of degenerate bands."""
 
     @abstractmethod
-    def threshold(self, energies: Float[Array, "n K"]) -> Float[Array, "..."]:
+    def threshold(self, energies: Float[Array | np.ndarray, "n K"]) -> Float[Array, "..."]:
         """Largest splitting (eV) of neighbouring bands that belong to one group."""
 
 

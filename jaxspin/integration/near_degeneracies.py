@@ -19,6 +19,7 @@ from jaxspin.engine.programs import known_by_identity, program
 from jaxspin.integration.gap_descents import (
     DescentLanes,
     NearDegeneracies,
+    Starts,
     clip_to_cube,
     evaluate_in_batches,
     evaluate_matrices,
@@ -84,15 +85,20 @@ class GapSearch:
         return integrand_code(self.observable, self.model, self._mesh, self.degeneracy)
 
     @cached_property
+    def _start(self) -> Starts:
+        """The bands at the nodes from which the search starts."""
+        return solve_starts(self.model, self.coordinates, self.lattice)
+
+    @property
     def zero(self) -> float:
         """Gaps below this energy, eV, are zero to rounding."""
-        return solve_starts(self.model, self.coordinates, self.lattice).zero
+        return self._start.zero
 
     @cached_property
     def floor(self) -> float:
         """Gaps below this energy, eV, are zero to the sum."""
-        energies = solve_starts(self.model, self.coordinates, self.lattice).energies
-        return max(self.zero, float(np.nanmax(self.degeneracy.threshold(energies.T))))
+        thresholds = self.degeneracy.threshold(self._start.energies.T)
+        return max(self.zero, float(np.nanmax(thresholds)))
 
     def find(self, cell_widths: Callable[[int], Any] | None = None) -> NearDegeneracies:
         """Local minima of the gaps of pairs of bands whose occupations can differ.
@@ -101,7 +107,7 @@ class GapSearch:
             cell_widths: from the number of bands, the widths (L, d) of the cells of a mesh at
                 `start_nodes`, where minima that such cells resolve need not be found.
         """
-        start = solve_starts(self.model, self.coordinates, self.lattice)
+        start = self._start
         energies, counts = start.energies, start.counts
         spread = start.spread
         matters = self._can_matter(
@@ -209,7 +215,7 @@ class GapSearch:
     def find_regrouped(self, one: Degeneracy, other: Degeneracy) -> tuple[int, ...]:
         """The nodes from which the search starts that have other degenerate groups in one rule than
         in the other."""
-        energies = solve_starts(self.model, self.coordinates, self.lattice).energies
+        energies = self._start.energies
         low, high = (np.asarray(rule.threshold(energies.T))[:, None] for rule in (one, other))
         split = np.diff(energies)
         return tuple(np.flatnonzero(np.any((split > low) != (split > high), axis=1)).tolist())

@@ -20,8 +20,8 @@ from jaxspin.quantities.observable import (
     Observable,
     OfOperator,
     Weights,
-    antisymmetric,
     spin_current,
+    traces_with_curvature,
 )
 from jaxspin.quantities.quantity import Quantity
 
@@ -46,10 +46,7 @@ class SpinDrude(OfOperator):
     """tr(J_a V_b) of the spin current J = ½{s, V}, components (flow, field, spin)."""
 
     def __call__(self, bands):
-        operator, velocity = bands.operator(self.of), bands.intraband(bands.velocity)
-        current = spin_current(bands, operator.components)
-        if operator.current is not None:
-            current = current + operator.current
+        current, velocity = self.whole_current(bands), bands.intraband(bands.velocity)
         return _at_surface(_trace(current[:, None], velocity[None, :, None]))
 
 
@@ -125,13 +122,7 @@ def _trace(a: Complex[Array, "*c n n K"], b: Complex[Array, "*e n n K"]) -> Floa
 def _weigh_dipole(bands: Bands) -> Weights:
     """tr(Ω_ab V_c), as weights of the sea."""
     velocity = bands.intraband(bands.velocity)
-    return antisymmetric(bands, lambda a, b: _trace(_curvature(bands, a, b), velocity))
-
-
-def _curvature(bands: Bands, a: int, b: int) -> Complex[Array, "n n K"]:
-    """Ω_ab = i [R^a, R^b] inside the groups, R between them."""
-    product = 1j * matmul(bands.active_connection[a], bands.active_connection[b])
-    return product + dagger(product)
+    return traces_with_curvature(bands, bands.active_connection, velocity)
 
 
 def _symmetric(d: int, weight: Callable[[int, int], Array]) -> Weights:

@@ -116,6 +116,12 @@ class OfOperator(Observable):
         """The operator in the band basis."""
         return bands.operator(self.of).components
 
+    def whole_current(self, bands: Bands) -> Complex[Array, "d c n n _"]:
+        """½{O, ∂H} in the band basis, with what removed bands add."""
+        operator = bands.operator(self.of)
+        current = spin_current(bands, operator.components)
+        return current if operator.current is None else current + operator.current
+
 
 def diagonal(operator: Complex[Array, "*c n n K"]) -> Float[Array, "*c n K"]:
     """Real part of the diagonal of operators, one number for each band."""
@@ -145,6 +151,21 @@ def linear_response(
     """Tr(current ρ_E), with ρ_E,mn = R^b_mn (f_m - f_n)/(ε_m - ε_n), collected on bands (6)."""
     mixing = bands.active_connection * bands.inverse_gap
     return -2 * diagonal_of_product(current[:, None], mixing[None, :, None]).real
+
+
+def traces_with_curvature(
+    bands: Bands, connection: Complex[Array, "d n n K"], inside: Complex[Array, "c n n K"]
+) -> Weights:
+    """tr(O Ω_ab) over each group, O without elements between groups: components (flow, field, c).
+
+    Ω_ab = i [R^a, R^b] as a matrix in each group.
+    """
+
+    def weight(a, b):  # R^b R^a = (R^a R^b)†
+        product = matmul(connection[a], connection[b])
+        return diagonal_of_product(inside, dagger(product) - product).imag
+
+    return antisymmetric(bands, weight)
 
 
 def antisymmetric(bands: Bands, weight: Callable[[int, int], Array]) -> Weights:

@@ -10,7 +10,6 @@ from jaxspin.band_structure.bands import Bands
 from jaxspin.engine.small_matrices import (
     anticommutator,
     commutator,
-    dagger,
     diagonal_of_product,
     matmul,
 )
@@ -25,6 +24,7 @@ from jaxspin.quantities.observable import (
     linear_response,
     means_of_fields,
     spin_current,
+    traces_with_curvature,
 )
 from jaxspin.quantities.quantity import Quantity
 
@@ -38,10 +38,7 @@ class ConventionalSpinHall(OfOperator):
 
     def __call__(self, bands):
         operator = bands.operator(self.of)
-        current = spin_current(bands, operator.components)
-        if operator.current is not None:
-            current = current + operator.current
-        weights = linear_response(bands, current)
+        weights = linear_response(bands, self.whole_current(bands))
         if operator.remote is not None:
             weights = weights + diagonal(operator.remote.current)
         return Weights(weights)
@@ -63,13 +60,8 @@ class ProperSpinHallCorrected(OfOperator):
     external_curvature = True
 
     def __call__(self, bands):
-        r, inside = bands.connection, bands.intraband(self.matrices(bands))
-
-        def weight(a, b):  # i F_ab = R^b R^a - R^a R^b, and R^b R^a = (R^a R^b)†
-            product = matmul(r[a], r[b])
-            return diagonal_of_product(inside, dagger(product) - product).imag
-
-        weights = antisymmetric(bands, weight)
+        inside = bands.intraband(self.matrices(bands))
+        weights = traces_with_curvature(bands, bands.connection, inside)
         if bands.external_curvature is None:
             return weights
         beyond = diagonal_of_product(inside, bands.external_curvature[:, None]).real

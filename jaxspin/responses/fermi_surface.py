@@ -63,7 +63,7 @@ def drude(
     True
     """
     problem = Problem(DRUDE, model, mesh, levels, degeneracy)
-    return _respond(problem, relaxation_time, Run.of(progress, checkpoint))
+    return _respond(problem, Run.of(progress, checkpoint), relaxation_time)
 
 
 def edelstein(
@@ -98,7 +98,7 @@ def edelstein(
     True
     """
     problem = Problem(EDELSTEIN, model, mesh, levels, degeneracy)
-    return _respond(problem, relaxation_time, Run.of(progress, checkpoint))
+    return _respond(problem, Run.of(progress, checkpoint), relaxation_time)
 
 
 def spin_drude(
@@ -127,7 +127,7 @@ def spin_drude(
         ValueError: a model without spin; `relaxation_time` not positive; other bad input.
     """
     problem = Problem(SPIN_DRUDE, model, mesh, levels, degeneracy)
-    return _respond(problem, relaxation_time, Run.of(progress, checkpoint))
+    return _respond(problem, Run.of(progress, checkpoint), relaxation_time)
 
 
 def berry_dipole(
@@ -153,8 +153,7 @@ def berry_dipole(
         ValueError: a downfolded model or one with external terms; other bad input.
     """
     problem = Problem(BERRY_DIPOLE, model, mesh, levels, degeneracy)
-    (response,) = compute(problem, Run.of(progress, checkpoint))
-    return response
+    return _respond(problem, Run.of(progress, checkpoint))
 
 
 def nonlinear_hall(
@@ -183,7 +182,7 @@ def nonlinear_hall(
             other bad input.
     """
     problem = Problem(NONLINEAR_HALL, model, mesh, levels, degeneracy)
-    return _respond(problem, relaxation_time, Run.of(progress, checkpoint))
+    return _respond(problem, Run.of(progress, checkpoint), relaxation_time)
 
 
 def spin_berry_dipole(
@@ -210,8 +209,7 @@ def spin_berry_dipole(
         ValueError: a model without spin, downfolded or with external terms; other bad input.
     """
     problem = Problem(SPIN_BERRY_DIPOLE, model, mesh, levels, degeneracy)
-    (response,) = compute(problem, Run.of(progress, checkpoint))
-    return response
+    return _respond(problem, Run.of(progress, checkpoint))
 
 
 def intrinsic_nonlinear_hall(
@@ -240,17 +238,16 @@ def intrinsic_nonlinear_hall(
         ValueError: a downfolded model or one with external terms; other bad input.
     """
     problem = Problem(INTRINSIC_NONLINEAR_HALL, model, mesh, levels, degeneracy)
-    (response,) = compute(problem, Run.of(progress, checkpoint))
-    return response
+    return _respond(problem, Run.of(progress, checkpoint))
 
 
-def _respond(problem: Problem, relaxation_time: RelaxationTime, run: Run) -> Response:
+def _respond(problem: Problem, run: Run, relaxation_time: RelaxationTime = None) -> Response:
     """The response per relaxation time, or times the time that is given."""
-    if relaxation_time is None:
-        (response,) = compute(problem, run)
-        return response
-    check_number("relaxation_time", relaxation_time, "a positive time in fs", above=0)
+    if relaxation_time is not None:
+        check_number("relaxation_time", relaxation_time, "a positive time in fs", above=0)
     (response,) = compute(problem, run)
+    if relaxation_time is None:
+        return response
     time = as_float(relaxation_time)
     return response.replace(
         value=response.value * time,
