@@ -26,8 +26,8 @@ class Parts(eqx.Module):
     side_jump: Float[Array, "o d"]
     skew: Float[Array, "o d"]
     third_cumulant: Float[Array, "o d"]
-    #: Largest Σ w Tr x of the sources x of J0, over the largest Σ w |x| of its mechanism: zero by
-    #: conservation of charge.
+    #: Largest Σ w Tr x of the sources x of J0, over the largest Σ w |x| of its mechanism or of the
+    #: terms that cancel in it: zero by conservation of charge.
     charge: Float[Array, ""]
 
 
@@ -64,7 +64,7 @@ def solve_distributions(shell: FermiStates, scattering: Scattering) -> Distribut
         third_cumulant=third,
         coherence=as_vector(coherence),
         extrinsic_velocity=extrinsic_velocity,
-        charge=_find_imbalance(scattering, sources),
+        charge=_find_imbalance(scattering, sources, _measure_terms(shell, scattering, drude)),
     )
 
 
@@ -149,9 +149,28 @@ def third_cumulant_source(
     return 2 * jnp.pi**2 * scattering.third_cumulant * scattering.inside(as_vector(commuted))
 
 
-def _find_imbalance(scattering, sources: Float[Array, "s d m a"]) -> Float[Array, ""]:
-    # One direction of the field may give nothing by symmetry, so that only rounding is left of it.
+def _find_imbalance(
+    scattering: Scattering, sources: Float[Array, "s d m a"], terms: Float[Array, " s"]
+) -> Float[Array, ""]:
+    """Largest Σ w Tr x of the sources, over their size or that of the terms that they consist of.
+
+    One direction of the field may give nothing by symmetry, or all of a mechanism, so that only
+    rounding is left of it.
+    """
     size = jnp.linalg.norm(sources, axis=-2) @ jnp.abs(scattering.weight)
-    size = jnp.max(size, axis=1, keepdims=True)
+    size = jnp.maximum(jnp.max(size, axis=1), terms)[:, None]
     held = scattering.mean_of_bands(sources) @ (scattering.weight * scattering.group_size)
     return jnp.max(jnp.abs(held) / jnp.where(size == 0, 1, size))
+
+
+def _measure_terms(
+    shell: FermiStates, scattering: Scattering, f: Float[Array, "j m a"]
+) -> Float[Array, "4"]:
+    """Size of the terms that velocity, β, J_sk and the source of f_3 are made of: 0, that of
+    2γ B[∂H] twice, since both have the order of the rates, and 4π²κ₃ |ρ̂| |N̂|."""
+    weight = jnp.abs(shell.weight)
+    mixing = jnp.linalg.norm(as_vector(shell.interband_mixing(shell.slopes)), axis=-2)
+    rates = jnp.max(mixing @ (weight * scattering.rate))
+    density, distribution = (jnp.linalg.norm(x, axis=-2) @ weight for x in (scattering.vectors, f))
+    third = 4 * jnp.pi**2 * scattering.third_cumulant * density * jnp.max(distribution)
+    return jnp.stack([jnp.zeros(()), rates, rates, jnp.abs(third) * jnp.sum(weight)])

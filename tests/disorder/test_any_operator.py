@@ -138,6 +138,13 @@ def test_hall_conductivity_is_antisymmetric(name, solved):
     np.testing.assert_allclose(parts.drude[:2], parts.drude[:2].T, rtol=0, atol=1e-13)
 
 
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_no_mechanism_makes_charge(name, solved):
+    """Σ w Tr x = 0 of every source x of the collisions; also where all that is left of one is
+    rounding, as of skew scattering of the cubic Rashba gas."""
+    assert float(solved(name)[0].charge) < 1e-14
+
+
 def test_kramers_pairs_keep_charge_and_spin_apart(solved):
     """Θ = inversion x time reversal: Drude of the current alone, and nothing else of it; the spin
     density is 0 where the disorder has inversion symmetry by itself."""
@@ -192,7 +199,7 @@ def test_no_net_torque_in_a_steady_state(name, solved):
     np.testing.assert_allclose(total, 0, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", ["rashba_tilt_magnetic", "gamma4_aniso", "spin1_magnetic"])
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_sum_is_the_compact_antisymmetric_form(name, solved):
     """Term by term antisymmetric, with Ô = O + 𝒲[Σ w X^O], X^O = (π/γ) P Ô P, v for O = ∂H:
 
@@ -203,7 +210,18 @@ def test_sum_is_the_compact_antisymmetric_form(name, solved):
     parts, surface = solved(name)
     expected = surface + parts.extrinsic + parts.side_jump + parts.skew
     found = _compact_form(states, *couple(system, states))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("part", ["extrinsic", "side_jump", "skew"])
+def test_compact_form_sees_each_mechanism(part, solved):
+    """Negative control: no mechanism may be missing."""
+    system = SYSTEMS["gamma4_aniso"]
+    states = states_of(system)
+    parts, surface = solved("gamma4_aniso")
+    present = {"extrinsic", "side_jump", "skew"} - {part}
+    without = surface + sum(getattr(parts, other) for other in present)
+    assert np.max(np.abs(_compact_form(states, *couple(system, states)) - without)) > 0.01
 
 
 @eqx.filter_jit
