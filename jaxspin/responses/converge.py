@@ -1,6 +1,7 @@
 """Convergence of a response with its mesh: finer meshes until a tolerance is met."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,7 +14,13 @@ from jaxtyping import Float
 from jaxspin.engine.eager import evaluate_eagerly
 from jaxspin.engine.small_matrices import is_traced
 from jaxspin.engine.terminal import warn_user
-from jaxspin.engine.validate import check_function, check_integer, check_number, check_type
+from jaxspin.engine.validate import (
+    check_function,
+    check_integer,
+    check_number,
+    check_type,
+    shortened,
+)
 from jaxspin.integration.levels import Levels
 from jaxspin.meshes.mesh import Ball, Disk, Grid, Mesh, Plane, Space
 from jaxspin.models.base import Model
@@ -88,7 +95,8 @@ def converge(
         max_points: no mesh has more points (before a reduction by symmetry).
     Raises:
         ValueError: a mesh that cannot grow, a tolerance that is not positive, an `absolute` below
-            0, numbers that are traced, a function that gives several responses.
+            0, numbers that are traced, a function that gives several responses or takes other
+            arguments.
 
     >>> import jaxspin as js
     >>> model = js.models.QiWuZhang(A=1.0, m=-1.0)
@@ -99,6 +107,7 @@ def converge(
     """
     wanted = _Wanted(tolerance, absolute)
     _check_arguments(function, model, mesh, levels, wanted)
+    _check_call(function, model, mesh, levels, keywords)
     compute = partial(_compute, function, model, levels=levels, keywords=keywords)
     found = _refine_meshes(compute, _growing_meshes(mesh, max_points), wanted)
     if not found.converged:
@@ -194,6 +203,19 @@ def _check_arguments(function, model, mesh, levels, wanted) -> None:
             "numbers that are not known there. Call converge outside, and differentiate on the "
             "mesh that it finds."
         )
+
+
+def _check_call(function, model, mesh, levels, keywords) -> None:
+    """What the function is called with is what it takes."""
+    try:
+        inspect.signature(function).bind(model, mesh, levels, **keywords)
+    except TypeError as reason:
+        named = ", ".join(["model", "mesh", "levels", *(f"{key}=..." for key in keywords)])
+        raise ValueError(
+            f"Argument `function` must be a response that takes ({named}), but {reason} of "
+            f"{getattr(function, '__name__', shortened(function))}. What else it takes is given to "
+            "`converge` by name."
+        ) from None
 
 
 def _multiply_mesh(mesh: Any, times: int) -> Any:

@@ -77,10 +77,8 @@ def of_crystal(
     <4/mmm(4/m), 16 elements>
     """
     rows = _as_lattice(lattice, (3, 3))
-    places = as_numbers("positions", positions, "of shape (n, 3)")
-    check_shape("positions", places, ("n", 3))
-    check_finite("positions", places)
     check_number("tolerance", tolerance, "a positive distance (Angstrom)", above=0)
+    places = _as_positions(positions, rows, float(tolerance))
     numbers, vectors = _as_species(species, len(places)), _as_moments(moments, len(places))
     found = _find_operations((rows, places, numbers), vectors, float(tolerance))
     elements = []
@@ -92,6 +90,23 @@ def of_crystal(
             )
             elements.append(whole)
     return PointGroup(elements)
+
+
+def _as_positions(positions: ArrayLike, rows: np.ndarray, tolerance: float) -> np.ndarray:
+    """Atoms, of whatever species, are further apart than the tolerance, up to lattice vectors."""
+    places = as_numbers("positions", positions, "of shape (n, 3)")
+    check_shape("positions", places, ("n", 3))
+    check_finite("positions", places)
+    between = places[:, None] - places
+    distances = np.linalg.norm((between - np.round(between)) @ rows, axis=-1)
+    first, second = np.nonzero(np.triu(distances < tolerance, 1))
+    if len(first):
+        raise ValueError(
+            "Argument `positions` must give each atom a place of its own, but atoms "
+            f"{first[0]} and {second[0]} are {distances[first[0], second[0]]:.2g} Angstrom apart "
+            "up to a lattice vector."
+        )
+    return places
 
 
 def _find_operations(cell, moments, tolerance: float):

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import ArrayLike, Float
 
 from jaxspin.engine.validate import (
     as_numbers,
     check_choice,
+    check_finite,
     check_integer,
     check_shape,
     is_orthogonal,
@@ -78,40 +79,63 @@ TIME_REVERSAL = Operation("time reversal", np.eye(3), time_reversal=True)
 INVERSION = Operation("inversion", -np.eye(3))
 
 
-def mirror(axis: str, *, time_reversal: bool = False) -> Operation:
-    """The reflection of one axis, "x", "y" or "z".
+def mirror(axis: str | ArrayLike, *, time_reversal: bool = False) -> Operation:
+    """The reflection 1 − 2 n nᵀ in the plane normal to n: "x", "y", "z", or a Cartesian direction.
+
+    Raises:
+        ValueError: `axis` is no direction.
 
     >>> print(mirror("x", time_reversal=True).name)
     mirror x with time reversal
+    >>> print(mirror([1, -1, 0]).matrix)
+    ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
     """
-    signs = np.where(np.arange(3) == _axis_number(axis), -1.0, 1.0)
-    return Operation(
-        _name_operation(f"mirror {axis}", time_reversal), np.diag(signs), time_reversal
-    )
+    n, name = _as_direction(axis)
+    matrix = _settle(np.eye(3) - 2 * np.outer(n, n))
+    return Operation(_name_operation(f"mirror {name}", time_reversal), matrix, time_reversal)
 
 
-def rotation(order: int, axis: str = "z", *, time_reversal: bool = False) -> Operation:
-    """The rotation by 2π/order about "x", "y" or "z".
+def rotation(order: int, axis: str | ArrayLike = "z", *, time_reversal: bool = False) -> Operation:
+    """The rotation by 2π/order about n: "x", "y", "z", or a Cartesian direction.
+
+    With the angle φ = 2π/order, R = cos φ + (1 − cos φ) n nᵀ + sin φ n×.
+
+    Raises:
+        ValueError: `order` is not a positive integer, `axis` is no direction.
 
     >>> print(rotation(3).name)
     rotation of order 3 about z
+    >>> print(rotation(3, [1, 1, 1]).matrix)
+    ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
     """
     check_integer("order", order, 1)
-    number, angle = _axis_number(axis), 2 * np.pi / order
-    first, second = (number + 1) % 3, (number + 2) % 3
-    matrix = np.eye(3)
-    matrix[first, first] = matrix[second, second] = np.cos(angle)
-    matrix[second, first], matrix[first, second] = np.sin(angle), -np.sin(angle)
-    # Rounding aside, the entries of the rotations of a lattice are halves, or √3/2.
-    halves = np.round(2 * matrix) / 2
-    matrix = np.where(np.abs(matrix - halves) < 1e-15, halves, matrix)
-    name = f"rotation of order {order} about {axis}"
+    n, axis_name = _as_direction(axis)
+    angle = 2 * np.pi / order
+    cross = np.array([[0, -n[2], n[1]], [n[2], 0, -n[0]], [-n[1], n[0], 0]])
+    turned = np.cos(angle) * np.eye(3) + np.sin(angle) * cross
+    matrix = _settle(turned + (1 - np.cos(angle)) * np.outer(n, n))
+    name = f"rotation of order {order} about {axis_name}"
     return Operation(_name_operation(name, time_reversal), matrix, time_reversal)
 
 
-def _axis_number(axis: str) -> int:
-    check_choice("axis", axis, "xyz")
-    return "xyz".index(axis)
+def _as_direction(axis: str | ArrayLike) -> tuple[Float[np.ndarray, " 3"], str]:
+    """The unit vector of an axis, and its name."""
+    if isinstance(axis, str):
+        check_choice("axis", axis, "xyz", "a direction such as [1, 1, 1]")
+        return np.eye(3)["xyz".index(axis)], axis
+    vector = as_numbers("axis", axis, "of shape (3,), or 'x', 'y' or 'z'")
+    check_shape("axis", vector, (3,))
+    check_finite("axis", vector)
+    length = np.linalg.norm(vector)
+    if length == 0:
+        raise ValueError("Argument `axis` must be a direction, but is zero.")
+    return vector / length, _name_axis(vector / np.max(np.abs(vector)))
+
+
+def _settle(matrix: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
+    """Without rounding where entries are halves, as in lattices they are but for √3/2."""
+    halves = np.round(2 * matrix) / 2
+    return np.where(np.abs(matrix - halves) < 1e-15, halves, matrix) + 0.0
 
 
 def _name_operation(name: str, time_reversal: bool) -> str:

@@ -132,6 +132,13 @@ def test_functions_that_give_no_single_response():
         js.converge("anomalous_hall", INSULATOR, GRID, LEVELS, tolerance=1e-2)
     with pytest.raises(ValueError, match=r"returns a single Response.*\.field"):
         js.converge(js.equilibrium_spin_current, INSULATOR, GRID, LEVELS, tolerance=1e-2)
+    for function, keywords, match in (
+        (js.bands, {}, "too many positional arguments of bands"),
+        (js.disordered_response, {}, "missing a required argument: 'disorder' of disordered"),
+        (js.anomalous_hall, {"spin": "z"}, r"levels, spin=\.\.\.\), but got an unexpected"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            js.converge(function, INSULATOR, GRID, LEVELS, tolerance=1e-2, **keywords)
 
 
 def test_numbers_must_be_known():

@@ -1,5 +1,7 @@
 """Meshes reduced by symmetries: the same numbers from fewer points, and no false symmetry."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -244,6 +246,34 @@ def test_a_traced_lattice_folds_only_what_needs_no_lattice():
         jax.jit(size(mirror("x")))(QWZ.lattice)
 
 
+def test_operations_about_any_axis():
+    """The cubic group from its generators, conjugation, and names that read the matrix back."""
+    cubic = js.symmetry.group([rotation(4), rotation(3, [1, 1, 1]), INVERSION])
+    assert cubic.label == "m-3m"
+    for number, axis in enumerate("xyz"):
+        unit = np.eye(3)[number]
+        assert rotation(4, unit) == rotation(4, axis)
+        assert mirror(unit, time_reversal=True) == mirror(axis, time_reversal=True)
+    tilted = np.array([0.3, -0.4, 1.2])
+    for order in (1, 2, 3, 5, 6):
+        matrix = np.array(rotation(order, tilted).matrix)
+        np.testing.assert_allclose(np.linalg.matrix_power(matrix, order), np.eye(3), atol=1e-15)
+        np.testing.assert_allclose(matrix @ tilted, tilted, atol=1e-15)
+        opposite = rotation(order, -2 * tilted)
+        np.testing.assert_allclose(np.array(opposite.matrix), matrix.T, atol=1e-15)
+        if order > 1:
+            # Right-handed: n · (v × R v) = sin φ for v normal to n.
+            v = np.array([4.0, 3.0, 0.0]) / 5
+            turned = np.dot(tilted / 1.3, np.cross(v, matrix @ v))
+            np.testing.assert_allclose(turned, np.sin(2 * np.pi / order), atol=1e-15)
+            named = js.symmetry.operations.name_operation(matrix).name
+            # Half a turn has no sense; else the name has the sense too.
+            assert named == rotation(order, tilted).name
+    reflection = np.array(mirror(tilted).matrix)
+    np.testing.assert_allclose(reflection @ tilted, -tilted, atol=1e-15)
+    np.testing.assert_allclose(-np.array(rotation(2, tilted).matrix), reflection, atol=1e-15)
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match="`operations` must be operations"):
         Symmetric(SQUARE, [])
@@ -255,6 +285,10 @@ def test_bad_arguments():
         js.Adaptive(Symmetric(SQUARE, INVERSION), 1e-3)
     with pytest.raises(ValueError, match="`axis` must be one of"):
         mirror("w")
+    for axis in ([1, 1], "[1 1 1]", [0, 0, 0], [1, np.nan, 0], ["x"]):
+        for make in (mirror, partial(rotation, 3)):
+            with pytest.raises(ValueError, match=r"`axis` must (be|have)"):
+                make(axis)
     with pytest.raises(ValueError, match="`order` must be a positive integer"):
         rotation(0)
     with pytest.raises(ValueError, match="`matrix` must be an orthogonal matrix"):
