@@ -95,8 +95,7 @@ def converge(
         max_points: no mesh has more points (before a reduction by symmetry).
     Raises:
         ValueError: a mesh that cannot grow, a tolerance that is not positive, an `absolute` below
-            0, numbers that are traced, a function that gives several responses or takes other
-            arguments.
+            0, traced numbers, a function that gives several responses or takes other arguments.
 
     >>> import jaxspin as js
     >>> model = js.models.QiWuZhang(A=1.0, m=-1.0)
