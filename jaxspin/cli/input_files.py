@@ -5,7 +5,8 @@
 name = "TopologicalInsulator.bi2se3"   # a class of jaxspin.models, or one of its constructors
 exchange = [0.0, 0.0, 0.01]            # its arguments by name
 # or a class of your own: file = "my_model.py" (next to this file) and class = "MyModel"
-# or Wannier90 files: wannier90 = "Pt" (next to this file), with spin_order where they do not say it
+# or Wannier90 files: wannier90 = "Pt" (next to this file), with lattice, centres and spin_order
+# where they do not say it
 # and with symmetrise = "auto" for their average over the group of the crystal
 
 [mesh]
@@ -282,7 +283,7 @@ def _read_model(entries: Mapping[str, Any], folder: FilePath) -> tuple[Model, st
 
 def _read_wannier90(entries: dict[str, Any], folder: FilePath) -> tuple[Model, str]:
     for key in entries:
-        _check_known("model", key, ("wannier90", "spin_order", "symmetrise"))
+        _check_known("model", key, ("wannier90", "lattice", "centres", "spin_order", "symmetrise"))
     seed = folder / _check_text("model", "wannier90", entries["wannier90"])
     choices: Any = {key: value for key, value in entries.items() if key != "wannier90"}
     try:

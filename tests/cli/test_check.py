@@ -136,6 +136,10 @@ def test_input_file_with_mistakes():
     written()
     order = (GRID[0], 'wannier90 = "made"\nspin_order = "sideways"')
     refused(run("scan", tiny(order, grid)), "Key `spin_order` in table [model]", "sideways")
+    flat = (GRID[0], 'wannier90 = "made"\nlattice = [[3.0, 0.0], [0.0, 3.0]]')
+    refused(run("scan", tiny(flat, grid)), "Key `lattice` in table [model] must have shape (3, 3)")
+    other = (GRID[0], f'wannier90 = "made"\ncentres = {[[0.0] * 3] * 4}')
+    refused(run("scan", tiny(other, grid)), "centre of Wannier function", "argument `centres`")
 
 
 def test_dots_and_lines_of_bands():

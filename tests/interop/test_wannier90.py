@@ -13,7 +13,7 @@ from wannier_files import PATH, at, files, in_block_order, moved, random_crystal
 
 from jaxspin.interop.wannier90 import examine, read, write
 from jaxspin.interop.wannier90.assembly import RealSpaceOperator
-from jaxspin.interop.wannier90.seed import read_tables
+from jaxspin.interop.wannier90.seed import Given, read_tables
 from jaxspin.interop.wannier90.spin import order_measures, pure_spin
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.tight_binding import HoppingModel
@@ -70,7 +70,7 @@ def test_operators_at_any_k_are_those_of_the_crystal(name, way, seed):
     """The mesh resolves the hops, so that weights and shifts give the crystal back exactly."""
     crystal = CRYSTALS[name]
     arrays, report = read_tables(
-        seed(MADE[name], *WAYS[way]), "unknown" if way == "_hr and _r" else None
+        seed(MADE[name], *WAYS[way]), Given("unknown" if way == "_hr and _r" else None)
     )
     np.testing.assert_allclose(value(arrays.cells, arrays.blocks), at(crystal.hamiltonian, K)[0])
     np.testing.assert_allclose(arrays.lattice, crystal.lattice, atol=1e-6)
@@ -154,7 +154,7 @@ def test_moved_centres_are_refused_only_where_they_are_needed(name, seed):
     crystal = CRYSTALS["far"]
     moved_back = files(crystal._replace(centres=CRYSTALS["plain"].centres))["_centres.xyz"]
     contents = MADE["far"] | {".win": text, "_centres.xyz": moved_back}
-    arrays, _ = read_tables(seed(contents, *HR, "_wsvec.dat", name), "unknown")
+    arrays, _ = read_tables(seed(contents, *HR, "_wsvec.dat", name), Given("unknown"))
     np.testing.assert_allclose(arrays.centres, crystal.centres, atol=1e-6)
 
 
@@ -169,7 +169,7 @@ def test_gauge_that_is_not_checked_is_noted(seed):
 def test_six_digits_are_enough_and_noted(seed):
     contents = files(CRYSTALS["far"], digits=6)
     arrays, report = read_tables(
-        seed(contents, "_hr.dat", "_wsvec.dat", ".win", ".wout"), "unknown"
+        seed(contents, "_hr.dat", "_wsvec.dat", ".win", ".wout"), Given("unknown")
     )
     found = value(arrays.cells, arrays.blocks)
     np.testing.assert_allclose(found, at(CRYSTALS["far"].hamiltonian, K)[0], atol=1e-5)
@@ -303,7 +303,7 @@ def test_partners_at_slightly_different_places(seed):
 
 def test_given_order_wins(seed):
     name = seed(MADE["plain"])
-    _, report = read_tables(name, "interlaced")
+    _, report = read_tables(name, Given("interlaced"))
     assert "given" in report.spin
     assert any("s.spn is not used" in note for note in report.notes)
     with pytest.warns(UserWarning, match="two spins of an orbital are unlike"):
@@ -354,7 +354,7 @@ def test_odd_number_has_no_order(seed):
     contents = odd()
     for order in (None, "block"):
         with pytest.raises(ValueError, match=r"must be 'unknown'.*3 Wannier functions, an odd"):
-            read_tables(seed(contents, "_hr.dat", ".win", ".wout"), order)
+            read_tables(seed(contents, "_hr.dat", ".win", ".wout"), Given(order))
 
 
 def odd():
@@ -446,20 +446,31 @@ REFUSED = {
     "merged": (TB, "_tb.dat", word(12, 2, "0.5-1.5"), "line 12: must be .* '1 1 0.5-1.5"),
     "not a number": (TB, "_tb.dat", word(13, 2, "NaN"), "line 13: .*NaN"),
     "infinite": (TB, "_tb.dat", word(13, 2, "1e300"), "line 13: must be numbers below 1e.06"),
-    "wrong m": (TB, "_tb.dat", word(13, 0, "1"), "line 13: must be m = 2, n = 1, but is"),
-    "swapped order": (TB, "_tb.dat", word(13, 1, "2"), "line 13: must be m = 2, n = 1, but is"),
+    "wrong m": (TB, "_tb.dat", word(13, 0, "1"), "line 13: must be each m and n.* is m, n = 1, 1"),
+    "swapped order": (
+        TB,
+        "_tb.dat",
+        word(13, 1, "2"),
+        "line 17: must be each m and n.* is m, n = 2, 2",
+    ),
     "num_wann": (TB, "_tb.dat", line(5, "5"), "must be"),
     "num_wann 0": (TB, "_tb.dat", line(5, "0"), "line 5: must be num_wann, at least 1, but is 0"),
     "huge": (TB, "_tb.dat", line(5, "99999999"), "must hold .* lines of 12 numbers for num_wann"),
     "huge nrpts": (TB, "_tb.dat", line(6, "999999999"), "must hold .* nrpts = 999999999"),
-    "nrpts": (TB, "_tb.dat", line(6, "36"), "line 9: must be ndegen, 36 integers, of which 30"),
+    "nrpts": (TB, "_tb.dat", line(6, "36"), r"list of cells with \(2, 0, 0\), but is one with"),
+    "nrpts and ndegen": (TB, "_tb.dat", line(6, "60"), "line 12: must be ndegen, 60 integers, of"),
     "nrpts 0": (TB, "_tb.dat", line(6, "0"), "line 6: must be nrpts, at least 1"),
     "ndegen 0": (TB, "_tb.dat", word(7, 0, "0"), "integers of at least 1, but is 0"),
     "ndegen": (TB, "_tb.dat", word(7, 0, "3"), "whole number Sum 1/ndegen of mesh points"),
     "no volume": (TB, "_tb.dat", line(3, "0 0 0"), "must be a lattice that spans a volume"),
     "cell with words": (TB, "_tb.dat", line(11, "1 0 x"), "line 11: must be a cell R, three int"),
     "hr pair": (HR, "_hr.dat", word(HEAD + 1, 5, "9.0"), r"within 0.001 eV, but is off by"),
-    "hr cell": (HR, "_hr.dat", word(HEAD + 2, 0, "7"), f"line {HEAD + 2}: must be R = "),
+    "hr cell": (
+        HR,
+        "_hr.dat",
+        word(HEAD + 2, 0, "7"),
+        f"line {HEAD + 2}: must be an element of one of 37 cells R, but is R = .7, ",
+    ),
     "hr half integer": (HR, "_hr.dat", word(HEAD + 2, 0, "0.5"), f"line {HEAD + 2}: must be R,"),
     "hr mesh": (
         HR,
@@ -702,7 +713,7 @@ def test_damage_is_named(case, seed):
     contents = MADE["plain"]
     name = seed(contents, *names, **{changed: change(contents[changed])})
     with pytest.raises(ValueError, match=message) as raised:
-        read_tables(name, "unknown" if ".win" in names else None)
+        read_tables(name, Given("unknown" if ".win" in names else None))
     assert type(raised.value) is ValueError
 
 
@@ -737,7 +748,7 @@ def test_missing_files(tmp_path):
 
 def test_unknown_spin_order(tmp_path, unchecked_annotations):
     with pytest.raises(ValueError, match=r"`spin_order` must be one of 'interlaced'.*but is 'up'"):
-        read_tables(tmp_path / "nothing", "up")
+        read_tables(tmp_path / "nothing", Given("up"))
 
 
 def test_left_handed_cell_is_noted(seed):
@@ -756,7 +767,7 @@ def test_small_breach_of_hermiticity_is_removed_and_noted(seed):
     contents = MADE["plain"]
     first = contents["_hr.dat"].split(b"\n")[HEAD].split()
     changed = word(HEAD + 1, 5, f"{float(first[5]) + 1e-4:.6f}")(contents["_hr.dat"])
-    _, report = read_tables(seed(contents, *HR, **{"_hr.dat": changed}), "unknown")
+    _, report = read_tables(seed(contents, *HR, **{"_hr.dat": changed}), Given("unknown"))
     assert report.hermiticity == pytest.approx(5e-5, rel=0.02)  # ndegen is 2
     assert "off by 5e-05 eV" in report.notes[0]
 
@@ -783,7 +794,7 @@ def test_state_of_the_checkpoint_is_warned_of_where_the_spin_is_in_it(seed):
     with pytest.warns(UserWarning, match="s.chk is of the state 'postdis', not postwann: its Wann"):
         _, report = examine(name)
     assert report.notes == ()
-    assert read_tables(name, "interlaced")[1].warnings == ()
+    assert read_tables(name, Given("interlaced"))[1].warnings == ()
 
 
 # Writing.
@@ -889,7 +900,7 @@ def test_platinum_bands(platinum):
 @needs_data
 def test_platinum_from_six_decimals(platinum):
     names = ("_hr.dat", "_r.dat", "_wsvec.dat", ".win", *BANDS)
-    arrays, report = read_tables(platinum(*names), "unknown")
+    arrays, report = read_tables(platinum(*names), Given("unknown"))
     assert band_error(arrays, report.bands) < 2e-5
 
 

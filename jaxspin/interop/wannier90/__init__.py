@@ -9,8 +9,10 @@ from dataclasses import replace
 from os import PathLike
 from typing import Literal, NamedTuple
 
+from jaxtyping import ArrayLike
+
 from jaxspin.engine.terminal import warn_user
-from jaxspin.engine.validate import check_type
+from jaxspin.engine.validate import as_numbers, check_finite, check_shape, check_type
 from jaxspin.interop.wannier90.geometry import (
     Atoms as Atoms,
     PathBands as PathBands,
@@ -18,6 +20,7 @@ from jaxspin.interop.wannier90.geometry import (
 )
 from jaxspin.interop.wannier90.report import Report as Report
 from jaxspin.interop.wannier90.seed import (
+    Given as _Given,
     ModelArrays as _ModelArrays,
     SpinOrder as SpinOrder,
     read_tables,
@@ -39,17 +42,22 @@ class Examined(NamedTuple):
 def read(
     seedname: str | PathLike[str],
     *,
+    lattice: ArrayLike | None = None,
+    centres: ArrayLike | None = None,
     spin_order: SpinOrder | None = None,
     symmetrise: PointGroup | Literal["auto"] | None = None,
     progress: bool | None = None,
 ) -> HoppingModel:
     """The model of the Wannier90 files of a seedname; `examine` without its report."""
-    return _examine_with_warnings(seedname, spin_order, symmetrise, progress).model
+    given = _as_given(spin_order, lattice, centres)
+    return _examine_with_warnings(seedname, given, symmetrise, progress).model
 
 
 def examine(
     seedname: str | PathLike[str],
     *,
+    lattice: ArrayLike | None = None,
+    centres: ArrayLike | None = None,
     spin_order: SpinOrder | None = None,
     symmetrise: PointGroup | Literal["auto"] | None = None,
     progress: bool | None = None,
@@ -62,11 +70,17 @@ def examine(
     `.chk` and `.spn` (formatted or not); without `.spn` it is σ on each orbital where `.win` says
     `spinors = true`, in the order that fits H(R).
 
+    Elements belong where their lines say, in any order; texts may be gzipped (`_tb.dat.gz`). Where
+    every ndegen is 1 on a mesh that has images, elements hold their weights already, as those that
+    WannierBerri writes.
+
     Files are read once, block by block; beside the model itself a few blocks are in memory, and
     with `.spn` the spin operator on the ab initio mesh.
 
     Parameters:
         seedname: path and name of the files without their endings, "folder/Pt".
+        lattice: lattice vectors as rows, Å, for an `_hr.dat` with no file that has them.
+        centres: Wannier centres, Cartesian, Å, (n, 3), where no file has them.
         spin_order: "interlaced" (up, down, up, down, ...) or "block" (up, up, ..., down, down,
             ...) for pure-spin Wannier functions, even where there is a `.spn` file; "unknown" for
             a model without spin operator; None for what the files say.
@@ -81,7 +95,8 @@ def examine(
         ValueError: a file is damaged, or files contradict each other; the message names them. Or
             the order of the spins is not clear. Or the model cannot be symmetrised.
     """
-    return _examine_with_warnings(seedname, spin_order, symmetrise, progress)
+    given = _as_given(spin_order, lattice, centres)
+    return _examine_with_warnings(seedname, given, symmetrise, progress)
 
 
 def crystal_group(report: Report) -> PointGroup | None:
@@ -95,16 +110,28 @@ def crystal_group(report: Report) -> PointGroup | None:
     return of_crystal(report.lattice, report.atoms.positions, report.atoms.species)
 
 
+def _as_given(
+    spin_order: SpinOrder | None, lattice: ArrayLike | None, centres: ArrayLike | None
+) -> _Given:
+    rows = None if lattice is None else as_numbers("lattice", lattice, "of shape (3, 3)")
+    places = None if centres is None else as_numbers("centres", centres, "of shape (n, 3)")
+    for name, values in (("lattice", rows), ("centres", places)):
+        if values is not None:
+            check_shape(name, values, (3, 3) if name == "lattice" else ("n", 3))
+            check_finite(name, values)
+    return _Given(spin_order, rows, places)
+
+
 def _examine_with_warnings(
     seedname: str | PathLike[str],
-    spin_order: SpinOrder | None,
+    given: _Given,
     symmetrise: PointGroup | Literal["auto"] | None,
     progress: bool | None,
 ) -> Examined:
     """Run `examine` with warnings at the line of the user's code."""
     if symmetrise is not None and symmetrise != "auto":
         check_type("symmetrise", symmetrise, PointGroup, "a group of jaxspin.symmetry or 'auto'")
-    arrays, report = read_tables(seedname, spin_order, progress)
+    arrays, report = read_tables(seedname, given, progress)
     for text in report.warnings:
         warn_user(text)
     found = Examined(_make_model(arrays), report)

@@ -139,9 +139,13 @@ def check_weights(
     Parameters:
         mesh: what another file says, or None. Where no file says it, it is the mesh for which all
             cells that differ by its supercell have weights that add up to one; it stays unknown
-            where every ndegen is 1, as in a model that is not from an ab initio mesh.
+            where every ndegen is 1, as in a model that is not from an ab initio mesh. With a mesh
+            that another file says and every ndegen 1, images share their elements already, as
+            other programs write them: each class of cells must have one.
     """
     total = float(np.sum(1 / degeneracies))
+    if mesh is not None and is_folded(cells, degeneracies, mesh):
+        return mesh
     if mesh is not None:
         if abs(total - math.prod(mesh)) > 1e-6:
             points = math.prod(mesh)
@@ -165,6 +169,18 @@ def check_weights(
         expected = f"cells and ndegen of a mesh of {round(total)} points"
         raise file_error(path, None, expected, "a list that fits none")
     return found
+
+
+def is_folded(cells: Sequence[Cell], degeneracies: Int[np.ndarray, " r"], mesh: Mesh) -> bool:
+    """Tell if every ndegen is 1 though the mesh has images, each of its classes at least one."""
+    whole = len(np.unique(_classes(cells, mesh))) == math.prod(mesh) < len(cells)
+    return bool(np.all(degeneracies == 1)) and whole
+
+
+def count_images(cells: Sequence[Cell], mesh: Mesh) -> Int[np.ndarray, " r"]:
+    """The number of cells that differ from each by vectors of the supercell, itself included."""
+    classes = _classes(cells, mesh)
+    return np.bincount(classes)[classes]
 
 
 def find_misplaced(
@@ -234,9 +250,13 @@ def _spread_block(target: _BlockAccumulator, cell: Cell, block: Block, shifts: S
 
 def _fits_mesh(cells: Sequence[Cell], degeneracies: np.ndarray, mesh: Mesh) -> bool:
     """Tell if each class of cells modulo the mesh has total weight one."""
-    classes = np.ravel_multi_index(np.mod(cells, mesh).T, mesh)
-    weights = np.bincount(classes, 1 / degeneracies, minlength=math.prod(mesh))
+    weights = np.bincount(_classes(cells, mesh), 1 / degeneracies, minlength=math.prod(mesh))
     return bool(np.all(np.abs(weights - 1) < 1e-6))
+
+
+def _classes(cells: Sequence[Cell], mesh: Mesh) -> Int[np.ndarray, " r"]:
+    """The number of the class of each cell modulo the mesh."""
+    return np.asarray(np.ravel_multi_index(np.mod(cells, mesh).T, mesh))
 
 
 def _possible_meshes(points: int) -> Iterator[Mesh]:

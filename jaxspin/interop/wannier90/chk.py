@@ -31,6 +31,7 @@ class Chk(NamedTuple):
     states: Complex[np.ndarray, "K b n"]  # V: Wannier functions in the bands of the calculation
     centres: Float[np.ndarray, "n 3"]
     state: str  # "postwann" when the run has ended
+    surplus: bool  # a record too many at its end
 
 
 class _Counts(NamedTuple):
@@ -62,10 +63,11 @@ def read_chk(path: Path) -> Chk:
         file.skip_complexes(points * neighbours * size**2, "m_matrix")
         centres = file.read_reals(size, 3, "the centres")
         file.read_reals(size, 1, "the spreads")
+        surplus = file.skip_surplus()
         file.must_end()
     _check_mesh(path, k, mesh)
     _check_unitary(path, states)
-    return Chk(path, lattice, tuple(mesh.tolist()), k, states, centres, word)
+    return Chk(path, lattice, tuple(mesh.tolist()), k, states, centres, word, surplus)
 
 
 def _read_count(file: Records | TextRecords, what: str, least: int = 1) -> int:

@@ -1,7 +1,8 @@
 """Lattice, centres, k-path and bands: `.win`, `.wout`, `_centres.xyz`, `_band.dat`, `_band.kpt`.
 
-`.win`: keywords "name = value" (or ":", or a blank) and blocks "begin name ... end name"; comments
-    from "!" or "#"; upper and lower case are the same.
+`.win`: keywords "name = value" (or ":", or a blank) and blocks "begin name ... end name", also
+    "beginname", "end_name" and "begin : name", as Wannier90 takes them; comments from "!" or "#";
+    upper and lower case are the same.
 `.wout`: the lattice with six decimals under "Lattice Vectors", the centres under "Final State".
 `_centres.xyz`: a count, a comment, a line "X x y z" for each Wannier function, then the atoms; Å.
 `_band.dat`: for each band lines "x energy", then a blank line. `_band.kpt`: a count, then lines
@@ -17,7 +18,14 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxspin.engine.validate import is_finite
-from jaxspin.interop.wannier90.text import Lines, file_error, parse_integer, parse_real, split_lines
+from jaxspin.interop.wannier90.text import (
+    Lines,
+    file_error,
+    parse_integer,
+    parse_real,
+    read_text,
+    split_lines,
+)
 
 #: Å in a bohr, CODATA 2018.
 BOHR = 0.529177210903
@@ -167,16 +175,17 @@ def _sort_win_lines(path: Path) -> tuple[dict[str, _Line], dict[str, list[_Line]
     open_block: str | None = None
     for line in _win_lines(path):
         first = line.words[0].lower()
-        if first in ("begin", "end") and len(line.words) > 1:
-            name = line.words[1].lower()
-            if first == "begin":
-                _check_new(path, line, name, [*blocks], open_block)
-                open_block, blocks[name] = name, []
-            elif name != open_block:
+        bound = _parse_bound(line)
+        if bound is not None and bound.begins:
+            _check_new(path, line, bound.name, [*blocks], open_block)
+            open_block = bound.name
+            # What follows the name on its line belongs to the block.
+            blocks[open_block] = [_Line(line.number, bound.rest)] if bound.rest else []
+        elif bound is not None:
+            if bound.name != open_block:
                 inside = f"end {open_block}" if open_block else "a line outside of blocks"
-                raise file_error(path, line.number, inside, f"end {name}")
-            else:
-                open_block = None
+                raise file_error(path, line.number, inside, f"end {bound.name}")
+            open_block = None
         elif open_block is not None:
             blocks[open_block].append(line)
         else:
@@ -185,6 +194,30 @@ def _sort_win_lines(path: Path) -> tuple[dict[str, _Line], dict[str, list[_Line]
     if open_block is not None:
         raise file_error(path, None, f"a file with 'end {open_block}'", "one that ends before it")
     return keywords, blocks
+
+
+class _Bound(NamedTuple):
+    """The first or the last line of a block."""
+
+    begins: bool
+    name: str
+    rest: list[str]
+
+
+# Blocks whose name may be written to its "begin" or "end" without a blank.
+_BLOCKS = (
+    "atoms_cart|atoms_frac|dis_spheres|explicit_kpoints|kpoint_path|kpoints|nnkpts|projections|"
+    "shell_list|slwf_centres|unit_cell_cart"
+)
+_BOUND = re.compile(rf"(begin|end)(?:[\s:=]+(\w+)|_?({_BLOCKS})\b)(.*)", re.IGNORECASE)
+
+
+def _parse_bound(line: _Line) -> _Bound | None:
+    match = _BOUND.fullmatch(" ".join(line.words))
+    if match is None:
+        return None
+    kind, apart, glued, rest = match.groups()
+    return _Bound(kind.lower() == "begin", (apart or glued).lower(), rest.split())
 
 
 def _check_new(
@@ -198,8 +231,7 @@ def _check_new(
 
 def _win_lines(path: Path) -> Iterator[_Line]:
     """Yield the lines that are not blank, without comments and separators."""
-    text = path.read_bytes().decode("utf-8", errors="replace")
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         parts = re.split(r"[!#]", line, maxsplit=1)[0].replace(",", " ")
         found = re.sub(r"^(\s*\w+\s*)[=:]", r"\1 ", parts).split()
         if found:
@@ -256,19 +288,17 @@ def _length_unit(path: Path, number: int, name: list[str]) -> float:
 def _parse_path(
     path: Path, lines: list[_Line] | None
 ) -> tuple[tuple[PathPoint, PathPoint], ...] | None:
-    """Parse lines of two labelled points each."""
+    """Parse lines of pairs of labelled points, a piece of the path each."""
     if lines is None:
         return None
     pieces = []
     for line in lines:
-        if len(line.words) != 8:
+        if len(line.words) % 8:
             found = repr(" ".join(line.words))
             raise file_error(path, line.number, "two labels with three numbers each", found)
-        start, end = (
-            _parse_point(path, line, line.words[:4]),
-            _parse_point(path, line, line.words[4:]),
-        )
-        pieces.append((start, end))
+        parts = [line.words[i : i + 4] for i in range(0, len(line.words), 4)]
+        points = [_parse_point(path, line, part) for part in parts]
+        pieces += zip(points[::2], points[1::2], strict=True)
     return tuple(pieces) or None
 
 

@@ -6,8 +6,9 @@
 `_hr.dat`: a comment; num_wann; nrpts; ndegen; for each R num_wann² lines "R m n Re Im".
 `_r.dat`: a comment; num_wann; nrpts; for each R num_wann² lines "R m n Re Im Re Im Re Im".
 
-m runs fastest, then n, then R. The files are read block by block, each block in the order of its
-lines; the division by ndegen is left to `assembly`.
+Wannier90 has m fastest, then n, then R, other programs n before m, or R fastest; an element belongs
+where its line says. The files are read block by block, in the order in which R first appear, which
+is that of ndegen; the division by ndegen is left to `assembly`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -70,14 +71,13 @@ def tb_position(lines: Lines, header: Header, cells: Sequence[Cell]) -> Blocks:
 
 def hr_hamiltonian(lines: Lines, header: Header) -> Blocks:
     """Yield H(R) of each R of `_hr.dat`, (1, n, n)."""
-    for _ in header.degeneracies:
-        yield _read_block_with_cell(lines, header.size, 1)
+    yield from _read_blocks_with_cells(lines, header, 1)
 
 
 def r_position(lines: Lines, header: Header, cells: Sequence[Cell]) -> Blocks:
     """Yield r(R) of each R of `_r.dat`, (3, n, n)."""
-    for expected in cells:
-        cell, block = _read_block_with_cell(lines, header.size, 3)
+    blocks = _read_blocks_with_cells(lines, header, 3)
+    for expected, (cell, block) in zip(cells, blocks, strict=True):
         if cell != expected:
             raise lines.read_error(f"the cell {expected}, as in the _hr.dat file", cell)
         yield cell, block
@@ -106,33 +106,89 @@ def _read_block(lines: Lines, size: int, before: int, parts: int) -> Complex[np.
     """Read a block whose lines hold `before` integers, m, n and `parts` complex numbers."""
     width = before + 2 + 2 * parts
     table = lines.read_table(size**2, width, f"{before + 2} integers and {2 * parts} numbers")
-    return _order_elements(lines, table, size, before)
+    block = _Block(size, parts, lines.number + 1 - len(table))
+    block.fill(lines, table[:, before:], np.arange(len(table)))
+    return block.elements
 
 
-def _read_block_with_cell(lines: Lines, size: int, parts: int) -> tuple[Cell, np.ndarray]:
-    """Read a block whose every line begins with R."""
+def _read_blocks_with_cells(lines: Lines, header: Header, parts: int) -> Blocks:
+    """Yield blocks whose every line begins with R, as soon as they and those before are whole."""
+    size, number = header.size, len(header.degeneracies)
     expected = f"R, m, n and {2 * parts} numbers"
-    table = lines.read_table(size**2, 5 + 2 * parts, expected)
-    cells = as_integers(lines, table[:, :3], "R, three integers")
-    other = np.any(cells != cells[0], axis=1)
-    if np.any(other):
-        row = int(np.argmax(other))
-        raise _wrong_row(lines, size, row, f"R = {cells[0].tolist()}", cells[row].tolist())
-    return tuple(cells[0].tolist()), _order_elements(lines, table, size, 3)
+    waiting: dict[Cell, _Block] = {}
+    yielded = 0
+    for _ in range(number):
+        start = lines.number + 1
+        table = lines.read_table(size**2, 5 + 2 * parts, expected)
+        cells = as_integers(lines, table[:, :3], "R, three integers")
+        for cell, rows in _sort_by_cell(cells):
+            block = waiting.setdefault(cell, _Block(size, parts, start + int(rows[0])))
+            block.fill(lines, table[:, 3:], rows)
+        if yielded + len(waiting) > number:
+            raise _stray_error(lines, waiting, number)
+        while waiting and (first := next(iter(waiting.items())))[1].is_whole:
+            del waiting[first[0]]
+            yielded += 1
+            yield first[0], first[1].elements
 
 
-def _order_elements(lines: Lines, table: np.ndarray, size: int, before: int) -> np.ndarray:
-    """Order the complex numbers of a table by part, row m and column n; check m and n."""
-    n, m = np.divmod(np.arange(size**2), size) + np.array([[1], [1]])
-    off = (table[:, before] != m) | (table[:, before + 1] != n)
-    if np.any(off):
-        row = int(np.argmax(off))
-        found = table[row, before : before + 2].tolist()
-        raise _wrong_row(lines, size, row, f"m = {m[row]}, n = {n[row]}", found)
-    numbers = np.ascontiguousarray(table[:, before + 2 :]).view(complex)
-    return numbers.reshape(size, size, -1).transpose(2, 1, 0)
+def _stray_error(lines: Lines, waiting: dict[Cell, "_Block"], number: int) -> ValueError:
+    """Return the error about the R with the fewest elements, where there are too many R."""
+    cell, block = min(waiting.items(), key=lambda item: item[1].count)
+    lines.number = block.line
+    return lines.read_error(f"an element of one of {number} cells R", f"R = {cell}, one more")
 
 
-def _wrong_row(lines: Lines, size: int, row: int, expected: str, found: object) -> ValueError:
-    lines.number += row + 1 - size**2
+def _sort_by_cell(cells: Int[np.ndarray, "e 3"]) -> Iterator[tuple[Cell, Int[np.ndarray, " _"]]]:
+    """Yield each cell with its rows, in the order of its first row."""
+    if np.all(cells == cells[0]):
+        yield tuple(cells[0].tolist()), np.arange(len(cells))
+        return
+    present, first, owner = np.unique(cells, axis=0, return_index=True, return_inverse=True)
+    for which in np.argsort(first):
+        yield tuple(present[which].tolist()), np.flatnonzero(owner.ravel() == which)
+
+
+class _Block:
+    """The matrices of one R, each element at its m and n.
+
+    Parameters:
+        line: that of its first element.
+    """
+
+    def __init__(self, size: int, parts: int, line: int):
+        self.elements = np.zeros((parts, size, size), complex)
+        self.line, self.count = line, 0
+        self._missing = np.ones((size, size), bool)
+
+    @property
+    def is_whole(self) -> bool:
+        """True if every element was read."""
+        return self.count == self._missing.size
+
+    def fill(self, lines: Lines, table: np.ndarray, rows: Int[np.ndarray, " _"]) -> None:
+        """Put the rows "m n Re Im ..." of the table read last in their places."""
+        size = len(self._missing)
+        m, n = table[rows, :2].T
+        inside = (m >= 1) & (m <= size) & (n >= 1) & (n <= size) & (m % 1 == 0) & (n % 1 == 0)
+        place = np.where(inside, (m - 1) * size + n - 1, 0).astype(int)
+        first = np.zeros(len(rows), bool)
+        first[np.unique(place, return_index=True)[1]] = True
+        wrong = ~inside | ~first | ~self._missing.ravel()[place]
+        if np.any(wrong):
+            row = rows[int(np.argmax(wrong))]
+            wanted = f"each m and n from 1 to {size} once for each R"
+            found = f"m, n = {table[row, 0]:g}, {table[row, 1]:g}"
+            raise _row_error(lines, table, row, wanted, found)
+        self._missing.ravel()[place] = False
+        self.count += len(rows)
+        numbers = np.ascontiguousarray(table[rows, 2:]).view(complex)
+        self.elements.reshape(len(self.elements), -1)[:, place] = numbers.T
+
+
+def _row_error(
+    lines: Lines, table: np.ndarray, row: int, expected: str, found: object
+) -> ValueError:
+    """Return the error about one row of the table read last."""
+    lines.number += int(row) + 1 - len(table)
     return lines.read_error(expected, found)

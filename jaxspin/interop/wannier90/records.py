@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from jaxtyping import Bool, Complex, Float, Int
 
-from jaxspin.interop.wannier90.text import Lines, as_integers, file_error, is_binary
+from jaxspin.interop.wannier90.text import Lines, as_integers, file_error, is_binary, is_gzipped
 
 _LARGEST = 1e6  # as for text
 
@@ -71,6 +71,16 @@ class Records:
     def skip_complexes(self, count: int, what: str) -> None:
         """Pass over a record of complex numbers."""
         self._read_record(16 * count, what, keep=False)
+
+    def skip_surplus(self) -> bool:
+        """Pass over one record behind those that there should be; False if there is none."""
+        if not self._left:
+            return False
+        size = abs(self._read_marker("a record"))
+        self._read_bytes(size, "a record", keep=False)
+        if abs(self._read_marker("a record")) != size:
+            raise self.read_error("the last record", f"followed by {self._left} bytes")
+        return True
 
     def must_end(self) -> None:
         """Refuse anything behind the last record."""
@@ -167,6 +177,10 @@ class TextRecords:
         """Pass over lines of two numbers, which must be there."""
         self._lines.skip_lines(count, what)
 
+    def skip_surplus(self) -> bool:
+        """No text is known with more than there should be."""
+        return False
+
     def must_end(self) -> None:
         """Refuse anything behind the last line."""
         self._lines.must_be_whole()
@@ -176,4 +190,8 @@ def open_records(path: Path) -> Records | TextRecords:
     """Open a file in the form that it has."""
     if path.stat().st_size == 0:
         raise file_error(path, None, "a file with contents", "empty")
-    return Records(path) if is_binary(path) else TextRecords(path)
+    if not is_binary(path):
+        return TextRecords(path)
+    if is_gzipped(path):
+        raise file_error(path, None, "unpacked, for only texts are read gzipped", "not")
+    return Records(path)

@@ -8,20 +8,20 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Complex, Float, Int
 
 from jaxspin.engine.progress import count_bytes
-from jaxspin.engine.validate import check_choice, spans_volume
+from jaxspin.engine.validate import check_choice, check_shape, spans_volume
 from jaxspin.interop.wannier90 import assembly, geometry, hamiltonian as layout, spin, wsvec
 from jaxspin.interop.wannier90.assembly import Mesh, RealSpaceOperator
 from jaxspin.interop.wannier90.chk import Chk, read_chk
 from jaxspin.interop.wannier90.geometry import Win
 from jaxspin.interop.wannier90.hamiltonian import Header
 from jaxspin.interop.wannier90.report import Report
-from jaxspin.interop.wannier90.text import Advance, Cell, Lines, file_error
+from jaxspin.interop.wannier90.text import Advance, Cell, Lines, file_error, text_size
 
 #: What a user can say about the order of pure-spin Wannier functions.
 SpinOrder = Literal["interlaced", "block", "unknown"]
@@ -67,18 +67,31 @@ class ModelArrays(NamedTuple):
     position: Complex[np.ndarray, "r 3 n n"] | None
 
 
+class Given(NamedTuple):
+    """What a user says beside the files; None for what they say themselves."""
+
+    spin_order: SpinOrder | None = None
+    lattice: Float[np.ndarray, "3 3"] | None = None
+    centres: Float[np.ndarray, "n 3"] | None = None
+
+
+_SILENT = Given()
+
+
 @dataclass
 class _Findings:
     """Findings of the reading: files that were used, notes, warnings."""
 
     seed: str
+    given: Given
     used: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def path_of(self, name: str) -> Path:
-        """Path of the file with this ending."""
-        return Path(self.seed + name)
+        """Path of the file with this ending, or of the gzipped one where there is only that."""
+        path, packed = Path(self.seed + name), Path(f"{self.seed}{name}.gz")
+        return packed if packed.is_file() and not path.is_file() else path
 
     def has_files(self, *names: str) -> bool:
         """Tell if all these files exist."""
@@ -121,6 +134,12 @@ class _FileOperators(NamedTuple):
     position: RealSpaceOperator | None
     shifting: _Shifting
 
+    @property
+    def is_folded(self) -> bool:
+        """True if images hold their weights already."""
+        mesh, weights = self.mesh, self.header.degeneracies
+        return mesh is not None and assembly.is_folded(self.raw, weights, mesh)
+
 
 class _Stated(NamedTuple):
     """Wannier centres and the file that states them."""
@@ -148,15 +167,13 @@ class _Quality(NamedTuple):
 
 
 def read_tables(
-    seedname: str | PathLike[str],
-    spin_order: SpinOrder | None = None,
-    progress: bool | None = None,
+    seedname: str | PathLike[str], given: Given = _SILENT, progress: bool | None = None
 ) -> tuple[ModelArrays, Report]:
     """Read the arrays of a model, and report on them; see `examine`."""
-    _check_order(spin_order)
-    found = _Findings(str(seedname))
+    _check_order(given.spin_order)
+    found = _Findings(str(seedname), given)
     main = _main_file(found)
-    companions = _Companions(_read_win_file(found), _read_checkpoint(found))
+    companions = _Companions(_read_win_file(found, main), _read_checkpoint(found))
     with ExitStack() as stack:
         advance = stack.enter_context(count_bytes(_total_bytes(found, main), "reading", progress))
         operators = _read_operators(found, main, companions, stack, advance)
@@ -165,7 +182,8 @@ def read_tables(
         centres = _find_centres(found, operators, companions, lattice)
         _check_images(found, operators, lattice, centres)
         mismatch = _mesh_mismatch(found, companions.chk, operators)
-        sigma = _find_spin(found, spin_order, companions, operators, centres)
+        _doubt_weights(found, operators, mismatch)
+        sigma = _find_spin(found, companions, operators, centres)
     _check_state(found, companions.chk, sigma)
     position = _position_blocks(found, operators.position)
     cells, blocks = operators.hamiltonian.cells, operators.hamiltonian.blocks[:, 0]
@@ -220,15 +238,28 @@ def _main_file(found: _Findings) -> str:
     )
 
 
-def _read_win_file(found: _Findings) -> Win:
-    return geometry.read_win(found.use_file(".win", "input")) if found.has_files(".win") else Win()
+def _read_win_file(found: _Findings, main: str) -> Win:
+    """What `.win` says; nothing, with a warning, if it cannot be read and `_tb.dat` is there."""
+    if not found.has_files(".win"):
+        return Win()
+    try:
+        return geometry.read_win(found.use_file(".win", "input"))
+    except ValueError as reason:
+        if main != "_tb.dat":
+            raise
+        del found.used[".win"]
+        found.warnings.append(f"{reason} The file is not used; the lattice is that of _tb.dat")
+        return Win()
 
 
 def _read_checkpoint(found: _Findings) -> Chk | None:
     name = next((name for name in (".chk", ".chk.fmt") if found.has_files(name)), None)
     if name is None:
         return None
-    return read_chk(found.use_file(name, "checkpoint"))
+    chk = read_chk(found.use_file(name, "checkpoint"))
+    if chk.surplus:
+        found.warnings.append(f"{chk.path.name} has one record more than a checkpoint, not used")
+    return chk
 
 
 def _find_mesh(found: _Findings, companions: _Companions) -> Mesh | None:
@@ -250,10 +281,8 @@ def _disagreement_error(what: str, values: dict[Path, object]) -> ValueError:
 def _total_bytes(found: _Findings, main: str) -> int:
     """Number of bytes to be read: the shifts once for each operator."""
     names = [main, "_r.dat"] if main == "_hr.dat" else [main]
-    size = sum(found.path_of(name).stat().st_size for name in names if found.has_files(name))
-    return size + (
-        2 * found.path_of("_wsvec.dat").stat().st_size if found.has_files("_wsvec.dat") else 0
-    )
+    names += ["_wsvec.dat", "_wsvec.dat"]
+    return sum(text_size(found.path_of(name)) for name in names if found.has_files(name))
 
 
 def _check_size(path: Path, size: int, companions: _Companions) -> None:
@@ -293,6 +322,7 @@ def _read_operators(
         position = shifting.assemble_operator(layout.r_position(own, header, raw))
         own.must_be_whole()
     lines.must_be_whole()
+    found.warnings += lines.doubts
     return _FileOperators(path, header, raw, mesh, hamiltonian, position, shifting)
 
 
@@ -339,18 +369,20 @@ def _find_lattice(
     found: _Findings, operators: _FileOperators, companions: _Companions
 ) -> Float[np.ndarray, "3 3"]:
     """Find the lattice in the first file that has it; all that have it must agree."""
-    stated = {operators.path: operators.header.lattice}
+    stated: dict[Path, Any] = {operators.path: operators.header.lattice}
     stated[found.path_of(".win")] = companions.win.lattice
     if companions.chk is not None:
         stated[companions.chk.path] = companions.chk.lattice
     if found.has_files(".wout"):
         stated[found.use_file(".wout", "lattice")] = geometry.wout_lattice(found.path_of(".wout"))
+    stated[Path("argument `lattice`")] = found.given.lattice
     stated = {path: value for path, value in stated.items() if value is not None}
     if not stated:
         raise ValueError(
             f"{operators.path}: must come with a file that has the lattice: "
             f"{found.path_of('.win')} (block unit_cell_cart), {found.path_of('.chk')}, "
-            f"{found.path_of('.wout')}, or {found.path_of('_tb.dat')} instead; none has it."
+            f"{found.path_of('.wout')}, or {found.path_of('_tb.dat')} instead; none has it. "
+            "Or give `lattice`, three vectors as rows, Angstrom."
         )
     (first, lattice), *others = stated.items()
     for path, other in others:
@@ -374,7 +406,9 @@ def _find_centres(
     chk, size = companions.chk, operators.header.size
     stated = _diagonal_of_r(found, operators) or _printed_centres(found, companions, size)
     if chk is not None and stated is not None:
-        _check_centres(stated, chk, lattice)
+        _check_centres(stated, chk.path, chk.centres, lattice)
+    if found.given.centres is not None:
+        return _check_given_centres(found.given.centres, stated, size, lattice)
     if chk is not None and operators.position is None:
         found.use_file(chk.path.name.removeprefix(Path(found.seed).name), "centres")
         return chk.centres
@@ -383,9 +417,23 @@ def _find_centres(
             f"{operators.path}: must come with a file that has the Wannier centres: "
             f"{found.path_of('_r.dat')}, {found.path_of('.chk')}, "
             f"{found.path_of('.wout')} (a final state), {found.path_of('_centres.xyz')}, "
-            f"or {found.path_of('_tb.dat')} instead; none has them."
+            f"or {found.path_of('_tb.dat')} instead; none has them. Or give `centres`, one row for "
+            "each Wannier function, Angstrom, Cartesian."
         )
     return stated.centres
+
+
+def _check_given_centres(
+    centres: Float[np.ndarray, "n 3"],
+    stated: _Stated | None,
+    size: int,
+    lattice: Float[np.ndarray, "3 3"],
+) -> Float[np.ndarray, "n 3"]:
+    """The centres of the argument, which must be as many, and those of the files."""
+    check_shape("centres", centres, (size, 3))
+    if stated is not None:
+        _check_centres(stated, Path("argument `centres`"), centres, lattice)
+    return centres if stated is None else stated.centres
 
 
 def _diagonal_of_r(found: _Findings, operators: _FileOperators) -> _Stated | None:
@@ -418,13 +466,18 @@ def _printed_centres(found: _Findings, companions: _Companions, size: int) -> _S
     return _Stated(path, geometry.read_centres(path, size))
 
 
-def _check_centres(stated: _Stated, chk: Chk, lattice: Float[np.ndarray, "3 3"]) -> None:
-    """Check that the centres of the checkpoint are these, modulo lattice vectors."""
-    steps = (chk.centres - stated.centres) @ np.linalg.inv(lattice)
+def _check_centres(
+    stated: _Stated,
+    path: Path,
+    centres: Float[np.ndarray, "n 3"],
+    lattice: Float[np.ndarray, "3 3"],
+) -> None:
+    """Check that the centres of another source are these, modulo lattice vectors."""
+    steps = (centres - stated.centres) @ np.linalg.inv(lattice)
     distances = np.linalg.norm((steps - np.rint(steps)) @ lattice, axis=1)
     n = int(np.argmax(distances))
     if distances[n] > _SAME_CENTRE:
-        values = {stated.path: stated.centres[n].tolist(), chk.path: chk.centres[n].tolist()}
+        values = {stated.path: stated.centres[n].tolist(), path: centres[n].tolist()}
         what = f"centre of Wannier function {n + 1} modulo lattice vectors, Angstrom,"
         raise _disagreement_error(what, values)
 
@@ -488,14 +541,28 @@ def _mesh_mismatch(found: _Findings, chk: Chk | None, operators: _FileOperators)
     return mismatch
 
 
+def _doubt_weights(found: _Findings, operators: _FileOperators, mismatch: float | None) -> None:
+    """Say so where images share their elements already, which only H(k) can show."""
+    if not operators.is_folded:
+        return
+    text = f"every ndegen of {operators.path.name} is 1: its elements hold their weights already"
+    if mismatch is None:
+        found.warnings.append(
+            f"{text}, if it is right; without {found.path_of('.eig').name} and "
+            f"{found.path_of('.chk').name} H(k) on the mesh {operators.mesh} is not checked"
+        )
+    else:
+        found.notes.append(text)
+
+
 def _find_spin(
     found: _Findings,
-    order: SpinOrder | None,
     companions: _Companions,
     operators: _FileOperators,
     centres: Float[np.ndarray, "n 3"],
 ) -> _Spin:
     """Find the spin operator: from `.spn` where it can be used, else σ on each orbital."""
+    order = found.given.spin_order
     spn = next((name for name in (".spn", ".spn.fmt") if found.has_files(name)), None)
     if order is None and spn is not None and companions.chk is not None:
         return _spin_of_bands(found, spn, companions.chk, operators)
@@ -528,6 +595,9 @@ def _spin_without_bands(
 def _spin_of_bands(found: _Findings, spn: str, chk: Chk, operators: _FileOperators) -> _Spin:
     """The spin operator of the bands, in the Wannier functions of the checkpoint."""
     path, shifting = found.use_file(spn, "spin operator"), operators.shifting
+    if operators.mesh is not None and operators.is_folded:
+        images = assembly.count_images(operators.raw, operators.mesh)
+        shifting = shifting._replace(degeneracies=images)
     if not found.has_files(".eig"):
         found.notes.append(
             f"no {found.path_of('.eig').name}: that the Wannier functions of {chk.path.name} are "

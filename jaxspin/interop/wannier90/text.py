@@ -1,12 +1,13 @@
 """Text files of numbers, read line by line: every error names the file and the line."""
 
-import os
+import gzip
 import re
 import warnings
+import zlib
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,6 +16,7 @@ Advance = Callable[[int], None]  # takes the number of bytes that were read
 Cell = tuple[int, ...]  # the coordinates of R
 
 _PIECE = 1 << 15  # lines converted at once: about 2 MB, far below any array that is filled
+_MOST_PACKED = 1032  # bytes that gzip makes one of
 _LONGEST = 100_000  # bytes of a line; a file without line ends is not one of ours
 _CHARACTERS = b"0123456789+-.eEdD \t\r\n"  # of numbers in the files
 # Energies in eV and lengths in Å beyond this are mistakes; their sums and products stay finite.
@@ -33,14 +35,55 @@ def file_error(path: Path, line: int | None, expected: str, found: object) -> Va
 
 def is_binary(path: Path) -> bool:
     """Tell if a file is unformatted: Fortran's begin with a record marker."""
-    with path.open("rb") as file:
+    with open_text(path) as file:
         return b"\0" in file.read(100)
 
 
+class _Unpacked(gzip.GzipFile):
+    """A gzipped file whose damage is an error that names it."""
+
+    def readline(self, size: int | None = -1) -> bytes:
+        return self._name_damage(lambda: gzip.GzipFile.readline(self, size))
+
+    def read(self, size: int | None = -1) -> bytes:
+        return self._name_damage(lambda: gzip.GzipFile.read(self, size))
+
+    def _name_damage(self, read: Callable[[], bytes]) -> bytes:
+        try:
+            return read()
+        except (EOFError, OSError, zlib.error) as reason:
+            raise file_error(Path(self.name), None, "a whole gzipped file", str(reason)) from None
+
+
+def is_gzipped(path: Path) -> bool:
+    """Tell if a file is gzipped, by its first bytes."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def open_text(path: Path) -> BinaryIO:
+    """Open a text file, gzipped or not."""
+    return cast(BinaryIO, _Unpacked(path)) if is_gzipped(path) else path.open("rb")
+
+
+def text_size(path: Path) -> int:
+    """Number of bytes of a text; of a gzipped one modulo 2^32, as it says itself."""
+    if not is_gzipped(path):
+        return path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(-4, 2)
+        return int.from_bytes(file.read(), "little")
+
+
+def read_text(path: Path) -> str:
+    """Read a small file, whatever its encoding."""
+    with open_text(path) as file:
+        return file.read().decode("utf-8", errors="replace")
+
+
 def split_lines(path: Path) -> list[list[str]]:
-    """Split each line of a small file into words, whatever its encoding."""
-    text = path.read_bytes().decode("utf-8", errors="replace")
-    return [line.split() for line in text.split("\n")]
+    """Split each line of a small file into words."""
+    return [line.split() for line in read_text(path).split("\n")]
 
 
 def parse_real(word: str | bytes) -> float | None:
@@ -69,13 +112,16 @@ class Lines:
 
     path: Path
     number: int  # of the line read last, from 1
+    doubts: list[str]  # of what was read all the same
 
     def __init__(self, path: Path, advance: Advance = lambda size: None):
         self.path = path
         self.number = 0
-        self.size = path.stat().st_size
+        self.doubts = []
+        # Bytes that there are at most.
+        self.size = path.stat().st_size * (_MOST_PACKED if is_gzipped(path) else 1)
         self._advance = advance
-        self._file: BinaryIO = path.open("rb")
+        self._file: BinaryIO = open_text(path)
 
     def __enter__(self) -> "Lines":
         return self
@@ -110,25 +156,32 @@ class Lines:
         return line
 
     def read_integers(self, count: int, expected: str) -> list[int]:
-        """Read `count` integers, all that the next line holds."""
-        tokens = self.read_filled_line(expected).split()
+        """Read `count` integers, all that the next line holds before a comment."""
+        tokens = _drop_comment(self.read_filled_line(expected)).split()
         values = [value for token in tokens if (value := parse_integer(token)) is not None]
         if len(values) != count or len(tokens) != count:
             raise self.read_error(expected, _show_tokens(tokens))
         return values
 
     def read_integer_list(self, count: int, expected: str) -> Int[np.ndarray, " count"]:
-        """Read `count` integers on as many lines as they take."""
+        """Read `count` integers on as many lines as they take.
+
+        More of them on the last line are left, as Fortran leaves them, which is a doubt.
+        """
         values: list[int] = []
         while len(values) < count:
-            tokens = self.read_filled_line(f"{expected}, of which {len(values)} were read").split()
+            wanted = f"{expected}, of which {len(values)} were read"
+            tokens = _drop_comment(self.read_filled_line(wanted)).split()
             numbers = [value for token in tokens if (value := parse_integer(token)) is not None]
-            if len(numbers) < len(tokens) or len(values) + len(numbers) > count:
-                raise self.read_error(
-                    f"{expected}, of which {len(values)} were read", _show_tokens(tokens)
-                )
+            if len(numbers) < len(tokens):
+                raise self.read_error(wanted, _show_tokens(tokens))
             values += numbers
-        return np.array(values, int)
+        if len(values) > count:
+            self.doubts.append(
+                f"{self.path}, line {self.number}: {len(values) - count} numbers more than the "
+                f"{expected} are not used"
+            )
+        return np.array(values[:count], int)
 
     def read_table(self, rows: int, width: int, expected: str) -> Float[np.ndarray, "rows width"]:
         """Read the next `rows` lines, each of `width` finite numbers."""
@@ -171,7 +224,7 @@ class Lines:
     def must_be_whole(self) -> None:
         """Refuse anything behind the last line, and a last line whose number may lack digits."""
         self.must_end()
-        self._file.seek(-1, os.SEEK_END)
+        self._file.seek(self._file.tell() - 1)
         if self._file.read(1) != b"\n":
             raise file_error(self.path, None, "a file that ends with a line end", "cut in a line")
 
@@ -226,6 +279,11 @@ def convert_text(text: bytes, kind: type) -> np.ndarray | None:
         except (ValueError, DeprecationWarning):
             return None
     return values if values.size == len(text.split()) else None
+
+
+def _drop_comment(line: bytes) -> bytes:
+    """The line before "!" or "#"."""
+    return re.split(rb"[!#]", line, maxsplit=1)[0]
 
 
 def _show_tokens(tokens: list[bytes]) -> str:
