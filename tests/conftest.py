@@ -3,9 +3,14 @@
 With the annotations of array shapes checked at run time: see CONTRIBUTING.md.
 """
 
+import gc
 import os
 
 os.environ.setdefault("MPLBACKEND", "agg")
+
+# Tracing makes and keeps many objects: the collector, at its own thresholds, goes through them for
+# a twentieth of the time of the tests.
+gc.set_threshold(100_000, 20, 50)
 
 # Most of the time of a test is XLA's, for a program that runs once: with little optimisation it
 # compiles in less than a third of it. What a test starts inherits this. With programs as users have
