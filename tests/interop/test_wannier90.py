@@ -13,7 +13,8 @@ from wannier_files import PATH, at, files, in_block_order, moved, random_crystal
 
 from jaxspin.interop.wannier90 import examine, read, write
 from jaxspin.interop.wannier90.assembly import RealSpaceOperator
-from jaxspin.interop.wannier90.seed import Given, read_tables
+from jaxspin.interop.wannier90.findings import Given
+from jaxspin.interop.wannier90.seed import read_tables
 from jaxspin.interop.wannier90.spin import order_measures, pure_spin
 from jaxspin.meshes.lattice import reciprocal_vectors
 from jaxspin.models.tight_binding import HoppingModel

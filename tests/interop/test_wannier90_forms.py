@@ -11,8 +11,9 @@ import pytest
 from wannier_files import files, random_crystal
 
 from jaxspin.interop.wannier90 import examine, read
+from jaxspin.interop.wannier90.findings import Given
 from jaxspin.interop.wannier90.geometry import read_win
-from jaxspin.interop.wannier90.seed import Given, read_tables
+from jaxspin.interop.wannier90.seed import read_tables
 
 CRYSTAL = random_crystal()
 MADE = files(CRYSTAL)

@@ -13,6 +13,7 @@ from jaxtyping import ArrayLike
 
 from jaxspin.engine.terminal import warn_user
 from jaxspin.engine.validate import as_numbers, check_finite, check_shape, check_type
+from jaxspin.interop.wannier90.findings import Given as _Given, SpinOrder as SpinOrder
 from jaxspin.interop.wannier90.geometry import (
     Atoms as Atoms,
     PathBands as PathBands,
@@ -20,9 +21,7 @@ from jaxspin.interop.wannier90.geometry import (
 )
 from jaxspin.interop.wannier90.report import Report as Report
 from jaxspin.interop.wannier90.seed import (
-    Given as _Given,
     ModelArrays as _ModelArrays,
-    SpinOrder as SpinOrder,
     read_tables,
 )
 from jaxspin.interop.wannier90.write import write as write

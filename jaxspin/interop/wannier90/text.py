@@ -43,9 +43,11 @@ class _Unpacked(gzip.GzipFile):
     """A gzipped file whose damage is an error that names it."""
 
     def readline(self, size: int | None = -1) -> bytes:
+        """Read a line, as any file does."""
         return self._name_damage(lambda: gzip.GzipFile.readline(self, size))
 
     def read(self, size: int | None = -1) -> bytes:
+        """Read so many bytes, as any file does."""
         return self._name_damage(lambda: gzip.GzipFile.read(self, size))
 
     def _name_damage(self, read: Callable[[], bytes]) -> bytes:
