@@ -24,7 +24,7 @@ from jaxtyping import Array, Complex, Float
 
 from jaxspin.disorder.fermi_states import FermiStates, as_matrix, as_vector
 from jaxspin.engine.deferred import defer_import
-from jaxspin.engine.small_matrices import product
+from jaxspin.engine.small_matrices import matmul
 from jaxspin.engine.tolerances import COLLISION, CONSERVED
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Scattering(eqx.Module):
     def inside(self, vectors: Float[Array, "*c m #a"]) -> Float[Array, "*c m a"]:
         """P X P."""
         p = self.projector
-        return as_vector(product(product(p, as_matrix(vectors, len(p))), p))
+        return as_vector(matmul(matmul(p, as_matrix(vectors, len(p))), p))
 
     def remove_charge(self, f: Float[Array, "j m a"]) -> Float[Array, "j m a"]:
         """f with the multiple of P taken off that makes Σ w Tr f = 0."""

@@ -15,7 +15,7 @@ from jaxtyping import Array, Complex, Float
 
 from jaxspin.disorder.collision import Scattering
 from jaxspin.disorder.fermi_states import FermiStates, as_matrix, as_vector
-from jaxspin.engine.small_matrices import dagger, product
+from jaxspin.engine.small_matrices import dagger, matmul
 
 
 class Parts(eqx.Module):
@@ -109,8 +109,8 @@ def interband_coherence(
     n = shell.projector.shape[0]
     self_energy = as_matrix(scattering.average_disorder(scattering.vectors), n)
     scattered_in = as_matrix(scattering.average_disorder(f), n)
-    mixed = product(self_energy, as_matrix(f, n)) - product(scattered_in, shell.projector)
-    transition = product(shell.resolvent, mixed)
+    mixed = matmul(self_energy, as_matrix(f, n)) - matmul(scattered_in, shell.projector)
+    transition = matmul(shell.resolvent, mixed)
     return -1j * jnp.pi * (transition - dagger(transition))
 
 
@@ -131,7 +131,7 @@ def _scatter_coherence(
 ) -> Float[Array, "j m a"]:
     """2π P {𝒲[Σ_a w_a X_a] − {𝒲[ρ̂], X_a}} P of Hermitian matrices X."""
     self_energy = as_matrix(scattering.average_disorder(scattering.vectors), matrices.shape[-2])
-    scattered_out = product(self_energy, matrices)
+    scattered_out = matmul(self_energy, matrices)
     scattered_out = as_vector(scattered_out + dagger(scattered_out))
     scattered_in = scattering.average_disorder(as_vector(matrices))
     return 2 * jnp.pi * scattering.inside(scattered_in - scattered_out)
@@ -144,7 +144,7 @@ def third_cumulant_source(
     n = shell.projector.shape[0]
     density = as_matrix((scattering.vectors @ shell.weight)[:, None], n)
     distribution = as_matrix((f @ shell.weight)[..., None], n)
-    commuted = product(density, distribution)
+    commuted = matmul(density, distribution)
     commuted = -1j * (commuted - dagger(commuted))
     return 2 * jnp.pi**2 * scattering.third_cumulant * scattering.inside(as_vector(commuted))
 

@@ -16,7 +16,7 @@ from jaxspin.band_structure.degeneracy_lifting import require_unlifted
 from jaxspin.disorder.operators import MeasuredOperator, measure_operators
 from jaxspin.engine.derivative_rules import with_derivative
 from jaxspin.engine.eigensolvers import eigh
-from jaxspin.engine.small_matrices import dagger, diagonal_of_product, product, sandwich
+from jaxspin.engine.small_matrices import dagger, diagonal_of_product, matmul, product, sandwich
 from jaxspin.engine.tolerances import DEGENERATE_ON_SHELL, UNSPLIT
 from jaxspin.models.base import Model
 from jaxspin.models.lifted import Needs, Points
@@ -67,11 +67,11 @@ class FermiStates(eqx.Module):
 
     def inside(self, operator: Complex[Array, "*c n n a"]) -> Complex[Array, "*c n n a"]:
         """P O P."""
-        return product(product(self.projector, operator), self.projector)
+        return matmul(matmul(self.projector, operator), self.projector)
 
     def interband_mixing(self, operator: Complex[Array, "*c n n a"]) -> Complex[Array, "*c n n a"]:
         """B[O] = (R O P − P O R)/2i, Hermitian; for O = ∂_jH it is [∂_jP, P]/2i."""
-        transition = product(product(self.resolvent, operator), self.projector)
+        transition = matmul(matmul(self.resolvent, operator), self.projector)
         return (transition - dagger(transition)) / 2j
 
 
@@ -194,9 +194,17 @@ def as_vector(matrix: Complex[Array, "*c n n a"]) -> Float[Array, "*c m a"]:
 
 def as_matrix(vector: Float[Array, "*c m a"], n: int) -> Complex[Array, "*c n n a"]:
     """The Hermitian matrix of these components."""
+    real, imag, sign = _locate_components(n)
+    over = np.where(np.eye(n), 1, np.sqrt(2))[..., None]
+    parts = vector[..., real, :] / over, sign[..., None] * vector[..., imag, :] / over
+    return jax.lax.complex(*parts)
+
+
+def _locate_components(n: int) -> tuple[Int[np.ndarray, "n n"], ...]:
+    """Where a vector has real and imaginary part of each element, and the sign of the latter."""
     i, j = np.triu_indices(n, 1)
-    diagonal, real, imag = jnp.split(vector, [n, n + len(i)], axis=-2)
-    shape = (*vector.shape[:-2], n, n, vector.shape[-1])
-    above = jnp.zeros(shape, complex).at[..., i, j, :].set((real + 1j * imag) / np.sqrt(2))
-    here = jnp.zeros(shape, complex).at[..., np.arange(n), np.arange(n), :].set(diagonal)
-    return here + above + dagger(above)
+    real, imag, sign = np.diag(np.arange(n)), np.zeros((n, n), int), np.zeros((n, n), int)
+    real[i, j] = real[j, i] = n + np.arange(len(i))
+    imag[i, j] = imag[j, i] = n + len(i) + np.arange(len(i))
+    sign[i, j], sign[j, i] = 1, -1
+    return real, imag, sign

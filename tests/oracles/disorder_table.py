@@ -205,6 +205,11 @@ SYSTEMS = {
     "gamma4_spinflip": _kramers(_FLIPS),
     "gamma4_aniso": _kramers(_ANISOTROPIC),
     "gamma4_range": _kramers([_FOUR, 0.4 * TAU_SPIN[2]], correlator=_bonds),
+    # Two single bands: the pair is split by 0.4 eV along x.
+    "gamma4_exchange_x": System(
+        [*_GAMMA4, TAU_SPIN[0]], lambda x, y: [*_gamma4(x, y), 0.2], 0.8, _FLIPS, TAU_SPIN, (2, 3),
+        nodes=320,
+    ),
     "bhz_scalar": _bhz([_FOUR]),
     "bhz_magnetic": _bhz(_FLIPS),
     "accidental3_U3": _threefold(_unitary_disorder()),
