@@ -4,6 +4,7 @@ Semiclassical theory of Burgos Atencia, Niu and Culcer (2022), for any number of
 reference to a gauge (docs/disorder.md).
 """
 
+from jaxspin.disorder.inverse import inverse_response as inverse_response
 from jaxspin.disorder.on_surface import (
     SurfaceDistributions as SurfaceDistributions,
     on_surface as on_surface,

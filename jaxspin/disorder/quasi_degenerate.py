@@ -1,13 +1,14 @@
 """Response of a group of bands whose splittings are comparable with their level width."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jaxspin.disorder.limits import Limit, describe_pairs
 from jaxspin.disorder.operators import as_operators
 from jaxspin.disorder.quasi_solution import (
     GroupConductor,
@@ -83,9 +84,16 @@ class QuasiDegenerateResponse(ResponseSet):
     #: Numbers met on the way, see docs/disorder.md.
     info: dict[str, Array]
 
+    #: The limit in which bands that are close together were taken.
+    limit: ClassVar[Limit] = "pairwise"
+
     @property
     def title(self) -> str:
         return "response of a group of quasi-degenerate bands, largest elements"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return describe_pairs(self.info)
 
 
 def quasi_degenerate_response(

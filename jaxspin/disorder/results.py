@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxspin import units
+from jaxspin.disorder.limits import Limit, describe_limit, find_limit
 from jaxspin.disorder.operators import (
     Current,
     Density,
@@ -136,8 +137,14 @@ class DisorderedResponse(ResponseSet):
         return "response of a disordered conductor, largest elements"
 
     @property
+    def limit(self) -> Limit:
+        """The limit in which bands that are close together were taken: "group", far below ħ/τ, or
+        "separate", far above."""
+        return find_limit(self.info)
+
+    @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(f"without {text}" for text in self.not_included)
+        return (*describe_limit(self.info), *(f"without {text}" for text in self.not_included))
 
 
 #: What every response has: conductivity and spin density.
@@ -381,6 +388,7 @@ def _collect_info(response: LevelResponse) -> dict[str, Array]:
         "sea_error": jnp.max(response.sea_error[:, :d]),
         "sea_error_spin": jnp.max(response.sea_error[:, d : d + 3]),
         "states": jnp.max(worst.states),
+        "group_size": jnp.max(worst.group_size),
         "levels_without_surface": jnp.sum(worst.states == 0),
         "left_out": jnp.max(response.left_out),
     }

@@ -7,6 +7,7 @@ column of a journal, and returns the axes. Nothing is shown or saved, no global 
 
 from jaxspin.plot.band_structures import bands as bands, bands_against as bands_against
 from jaxspin.plot.convergence import convergence as convergence
+from jaxspin.plot.distributions import distribution as distribution
 from jaxspin.plot.fits import fit as fit
 from jaxspin.plot.maps import curvature_map as curvature_map
 from jaxspin.plot.mechanisms import contributions as contributions

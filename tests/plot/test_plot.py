@@ -408,3 +408,32 @@ def test_fermi_surface(show):
         plot.fermi_surface(model, rule, 0.2, show="extrinsic velocity")
     with pytest.raises(ValueError, match="`mu` must be in a band"):
         plot.fermi_surface(model, rule, 0.0)
+
+
+def test_distribution():
+    """Skew scattering of a Dirac cone is odd in k_y for a field along x."""
+    call = (MassiveDirac(velocity=1.0, mass=0.3), js.FermiContour(12), 1.0, js.ScalarDisorder(0.01))
+    found = js.disorder.on_surface(*call)
+    axes = plot.distribution(found, show="skew", field="x")
+    (dots,) = axes.collections
+    values, k = np.asarray(dots.get_array()), dots.get_offsets()
+    assert len(k) == 12
+    there = np.asarray(found.weight) != 0
+    np.testing.assert_allclose(values, found.occupations("skew")[0][there], atol=1e-14)
+    assert np.all(values * k[:, 1] < 1e-9)
+    axes.figure.canvas.draw()
+    spins = plot.distribution(found, show="drude", operator=np.diag([1, -1]))
+    velocity = np.asarray(spins.collections[0].get_array())
+    np.testing.assert_allclose(velocity, 0.3 * found.occupations("drude")[0][there], atol=1e-10)
+    with pytest.raises(ValueError, match="`show` must be one of 'drude'"):
+        plot.distribution(found, show="charge")
+    with pytest.raises(ValueError, match="`field` must be one of 'x', 'y'"):
+        plot.distribution(found, field="z")
+    with pytest.raises(ValueError, match=r"`operator` must be a Hermitian matrix \(2, 2\)"):
+        plot.distribution(found, operator=np.eye(3))
+    with pytest.raises(ValueError, match="`operator` must be Hermitian and finite"):
+        plot.distribution(found, operator=np.array([[0, 1], [0, 0]]))
+    with pytest.raises(ValueError, match="`axes` must have the projection 'rectilinear'"):
+        plot.distribution(found, axes=pyplot.figure().add_subplot(projection="3d"))
+    with pytest.raises(ValueError, match=r"`found` must be what disorder\.on_surface gives"):
+        plot.distribution(response())
