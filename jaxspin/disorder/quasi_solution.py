@@ -33,11 +33,10 @@ from jaxspin.meshes.mesh import Mesh
 from jaxspin.models.base import Model
 from jaxspin.models.lifted import Needs, Points
 from jaxspin.surfaces import FermiSurface, FermiSurfaceRule
+from jaxspin.surfaces.averages import Energies, energies_of_level
 from jaxspin.surfaces.base import Diagnostic
 from jaxspin.surfaces.thermal import (
-    Energies,
     Findings,
-    energies_of_level,
     find_nodes,
     is_refused,
     judge_nodes,

@@ -5,6 +5,7 @@ Outside of jit the surfaces and the energies are done in segments (`engine.segme
 """
 
 from functools import partial
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -29,17 +30,27 @@ from jaxspin.integration.problem import Run
 from jaxspin.meshes.mesh import Mesh
 from jaxspin.models.base import Model, number_of_bands
 from jaxspin.surfaces import FermiSurface, FermiSurfaceRule
+from jaxspin.surfaces.averages import (
+    Energies,
+    SharedLevels,
+    count_energies,
+    drop_without_share,
+    energies_of_levels,
+    group_levels,
+)
 from jaxspin.surfaces.base import Diagnostic
 from jaxspin.surfaces.scan import scan_levels
 from jaxspin.surfaces.thermal import (
-    Energies,
     Findings,
     ThermalLevels,
     count_slots,
-    energies_of_level,
+    drop_empty_slots,
+    find_at_points,
+    is_refused,
+    judge_nodes,
+    leave_out,
     move_axes_last,
-    nodes_at,
-    number_of_energies,
+    points_of_rules,
     portion_of_levels,
     thermal_energies,
 )
@@ -109,7 +120,7 @@ def solve_levels(conductor: Conductor, levels: Levels, run: Run) -> tuple[LevelR
     Raises:
         ValueError, RuntimeError: as `scan_levels`.
     """
-    energies = levels.mu.size * sum(map(number_of_energies, thermal_energies(levels)))
+    energies = sum(count_energies(levels.mu, thermal) for thermal in thermal_energies(levels))
     bar = Bar(run.progress, 2 * energies, unit=" energies")  # once found, once solved
     respond = Partial(_solve_temperature, conductor)
     return scan_levels(respond, levels, run, bar, **vars(conductor))
@@ -119,23 +130,42 @@ def _solve_temperature(
     conductor: Conductor, items: ItemMap, levels: ThermalLevels
 ) -> tuple[LevelResponse, tuple[Diagnostic, ...]]:
     """Every Fermi energy, their axis first, and what to look at on the Fermi surfaces."""
-    surfaces = items.map_items(
-        "surfaces",
-        partial(_find_surfaces, conductor.surface, conductor.model, levels.thermal),
-        levels.mu,
-        _portion_of_levels(conductor, levels.thermal),
-    )
+    groups, numbers = zip(*group_levels(levels.mu, levels.thermal), strict=True)
+    averages = [_place_energies(conductor, items, group, levels.thermal) for group in groups]
+    surfaces = _find_all_surfaces(conductor, items, averages)
     mesh = conductor.sea
     if mesh is None:
         mesh = _choose_mesh(conductor.model, surfaces)
     filled = _integrate_sea(conductor.model, mesh, conductor.operators)
     solve = partial(_respond_at_energies, conductor, filled)
-    shape = surfaces.energies.energies.shape
-    every = (surfaces.energies.energies, surfaces.nodes)
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), every)
-    responses = items.map_items("energies", solve, flat, _portion_of_energies(conductor))
-    responses = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), responses)
-    return _average_levels(surfaces.energies, responses), move_axes_last(surfaces.findings, 2)
+    nodes = drop_empty_slots(surfaces.nodes)
+    portion = _portion_of_energies(conductor, nodes)
+    responses = items.map_items("energies", solve, (surfaces.energies, nodes), portion)
+    order = np.argsort(np.concatenate([number.ravel() for number in numbers]))
+    averaged = _average_levels(surfaces.averages, responses)
+    return jax.tree.map(lambda x: x[order], averaged), move_axes_last(surfaces.findings, 1)
+
+
+def _place_energies(
+    conductor: Conductor, items: ItemMap, groups: SharedLevels, thermal: Float[Array, ""] | None
+) -> Energies:
+    """The energies of groups of levels, the axis of groups first."""
+    place = partial(_find_energies, conductor.surface, conductor.model, thermal)
+    portion = portion_of_levels(conductor.surface, conductor.model, thermal, _NODES)
+    placed = items.map_items("averages", place, groups, portion._replace(points=0))
+    return drop_without_share(placed)
+
+
+def _find_all_surfaces(
+    conductor: Conductor, items: ItemMap, averages: list[Energies]
+) -> "_Surfaces":
+    """The Fermi surfaces at the energies of all groups of levels."""
+    find = partial(_find_surfaces, conductor.surface, conductor.model)
+    points = [points_of_rules(each) for each in averages]
+    energies, rules = (jnp.concatenate(x) for x in zip(*points, strict=True))
+    portion = Portion(max(1, _NODES // count_slots(conductor.surface, conductor.model)))
+    found = items.map_items("surfaces", find, (energies, rules), portion)
+    return _judge_surfaces(tuple(averages), energies, *found)
 
 
 def join_nodes(x: Float[Array, "m e *d a"]) -> Float[Array, "*d _"]:
@@ -149,47 +179,74 @@ _NUMBERS = 2**16
 _MOST = 256
 
 
-def _portion_of_levels(conductor: Conductor, thermal: Float[Array, ""] | None) -> Portion:
-    """The levels whose surfaces are found in a segment; on the bar each energy counts."""
-    portion = portion_of_levels(conductor.surface, conductor.model, thermal, _NODES)
-    return portion._replace(points=number_of_energies(thermal))
-
-
 _NODES = 2**15  # a tenth of a second for two bands and a contour on a slow core
 
 
-def _portion_of_energies(conductor: Conductor) -> Portion:
+def _portion_of_energies(conductor: Conductor, nodes: FermiSurface) -> Portion:
     """The energies of a segment, from the memory that one takes."""
-    states = count_slots(conductor.surface, conductor.model)
+    states = nodes.weight.shape[-1]
     size = conductor.disorder.memory(states, number_of_bands(conductor.model))
     return Portion(max(1, min(_MOST, _NUMBERS // size)))
 
 
 @program
-def _find_surfaces(
-    surface: FermiSurfaceRule, model: Model, thermal: Float[Array, ""] | None, mu
-) -> "_Surfaces":
+def _find_energies(
+    surface: FermiSurfaceRule, model: Model, thermal: Float[Array, ""] | None, groups: SharedLevels
+) -> Energies:
     model = model.prepared()
-    at_level = partial(energies_of_level, surface, model, thermal=thermal)
-    energies = map_in_pieces(at_level, mu)
-    return _Surfaces(*nodes_at(surface, model, energies))
+    return map_in_pieces(lambda group: energies_of_levels(surface, model, group, thermal), groups)
+
+
+@program
+def _find_surfaces(surface: FermiSurfaceRule, model: Model, points):
+    return find_at_points(surface, model.prepared(), points)
 
 
 class _Surfaces(eqx.Module):
-    """The Fermi surfaces at the energies of some levels, axes (level, energy, ...)."""
+    """The Fermi surfaces at the energies of all groups of levels, one after the other."""
 
-    energies: Energies
+    #: Of groups of as many levels each, axes (group, level, energy).
+    averages: tuple[Energies, ...]
+    energies: Float[Array, " p"]
     nodes: FermiSurface
     findings: tuple[Diagnostic, ...]
 
 
 @program
+def _judge_surfaces(
+    averages: tuple[Energies, ...],
+    energies: Float[Array, " p"],
+    nodes: FermiSurface,
+    findings: tuple[Diagnostic, ...],
+) -> _Surfaces:
+    """The surfaces, with energies left out and nodes spoilt where something was found."""
+    judged = []
+    for each, found in _split_groups(averages, (nodes, findings)):
+        kept = leave_out(each, is_refused(found[1], each))
+        judged.append((kept, *judge_nodes(kept, *found)))
+    kept, *every = zip(*judged, strict=True)
+    join = lambda *parts: jnp.concatenate([x.reshape(-1, *x.shape[2:]) for x in parts])  # noqa: E731
+    nodes, findings = (jax.tree.map(join, *parts) for parts in every)
+    return _Surfaces(kept, energies, nodes, findings)
+
+
+def _split_groups(averages: tuple[Energies, ...], every: Any) -> list[tuple[Energies, Any]]:
+    """Each average with what belongs to its energies, of axes (group, energy, ...)."""
+    shapes = [each.energies.shape for each in averages]
+    ends = np.cumsum([0] + [groups * number for groups, number in shapes])
+    return [
+        (each, jax.tree.map(lambda x: x[start:end].reshape(*shape, *x.shape[1:]), every))  # noqa: B023
+        for each, shape, start, end in zip(averages, shapes, ends[:-1], ends[1:], strict=True)
+    ]
+
+
+@program
 def _choose_mesh(model: Model, surfaces: _Surfaces) -> Mesh:
     """The mesh of the sea for all levels."""
-    number = surfaces.energies.first
-    first = jax.tree.map(lambda x: join_nodes(x[:, :number]), surfaces.nodes)
-    energies = surfaces.energies.energies[:, :number]
-    return default_mesh(model.prepared(), first, energies)
+    rules = [np.tile(each.rule_index, len(each.energies)) for each in surfaces.averages]
+    first = np.flatnonzero(np.concatenate(rules) == 0)
+    nodes = jax.tree.map(lambda x: join_nodes(x[first][None]), surfaces.nodes)
+    return default_mesh(model.prepared(), nodes, surfaces.energies[first])
 
 
 @program
@@ -202,7 +259,7 @@ def _respond_at_energies(conductor: Conductor, sea: FermiSea, every) -> EnergyRe
     """All mechanisms at energies, their axis first, with their nodes."""
     conductor = eqx.tree_at(lambda c: c.model, conductor, conductor.model.prepared())
     respond = lambda each: _respond_at_energy(conductor, sea, each[1], each[0])  # noqa: E731
-    return map_in_batches(respond, every, _portion_of_energies(conductor).size)
+    return map_in_batches(respond, every, _portion_of_energies(conductor, every[1]).size)
 
 
 def _respond_at_energy(conductor: Conductor, sea: FermiSea, nodes: FermiSurface, energy):
@@ -284,8 +341,24 @@ def _compare_rates(on_shell: FermiStates, scattering: Scattering) -> Float[Array
 
 
 @program
-def _average_levels(energies: Energies, responses: EnergyResponse) -> LevelResponse:
-    return jax.vmap(_average_energies)(energies, responses)
+def _average_levels(averages: tuple[Energies, ...], responses: EnergyResponse) -> LevelResponse:
+    """All levels in the order of their groups."""
+    of_groups = [
+        jax.vmap(_average_group)(each, found) for each, found in _split_groups(averages, responses)
+    ]
+    join = lambda *parts: jnp.concatenate([x.reshape(-1, *x.shape[2:]) for x in parts])  # noqa: E731
+    return jax.tree.map(join, *of_groups)
+
+
+def _average_group(energies: Energies, responses: EnergyResponse) -> LevelResponse:
+    """The levels of one group, one at a time, for each takes as much memory as all energies."""
+    of_levels = (energies.shares, energies.tails, energies.left_out)
+
+    def average_level(one):
+        level = eqx.tree_at(lambda e: (e.shares, e.tails, e.left_out), energies, one)
+        return _average_energies(level, responses)
+
+    return map_in_pieces(average_level, of_levels)
 
 
 def _average_energies(energies: Energies, responses: EnergyResponse) -> LevelResponse:

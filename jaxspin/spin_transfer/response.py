@@ -42,13 +42,12 @@ from jaxspin.spin_transfer.slow_modes import (
 )
 from jaxspin.spin_transfer.transfer import Circumstances, Transfer, build_transfer, project_along
 from jaxspin.surfaces import FermiSurface, FermiSurfaceRule
+from jaxspin.surfaces.averages import Energies, energies_of_level
 from jaxspin.surfaces.base import Diagnostic
 from jaxspin.surfaces.scan import scan_levels
 from jaxspin.surfaces.thermal import (
-    Energies,
     Findings,
     ThermalLevels,
-    energies_of_level,
     move_axes_last,
     nodes_at,
     portion_of_levels,

@@ -8,7 +8,8 @@ import pytest
 import jaxspin as js
 from jaxspin.disorder.results import MECHANISMS
 from jaxspin.engine.small_matrices import PAULI
-from jaxspin.surfaces.thermal import energies_of_level, leave_out
+from jaxspin.surfaces.averages import energies_of_level
+from jaxspin.surfaces.thermal import leave_out
 
 THERMAL, MU = 0.02, 0.3
 
