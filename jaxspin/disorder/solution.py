@@ -4,6 +4,7 @@ collisions at each energy, and averages over energies.
 Outside of jit the surfaces and the energies are done in segments (`engine.segments`).
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -224,10 +225,8 @@ def _judge_surfaces(
     for each, found in _split_groups(averages, (nodes, findings)):
         kept = leave_out(each, is_refused(found[1], each))
         judged.append((kept, *judge_nodes(kept, *found)))
-    kept, *every = zip(*judged, strict=True)
-    join = lambda *parts: jnp.concatenate([x.reshape(-1, *x.shape[2:]) for x in parts])  # noqa: E731
-    nodes, findings = (jax.tree.map(join, *parts) for parts in every)
-    return _Surfaces(kept, energies, nodes, findings)
+    kept, nodes, findings = zip(*judged, strict=True)
+    return _Surfaces(kept, energies, _join_groups(nodes), _join_groups(findings))
 
 
 def _split_groups(averages: tuple[Energies, ...], every: Any) -> list[tuple[Energies, Any]]:
@@ -238,6 +237,12 @@ def _split_groups(averages: tuple[Energies, ...], every: Any) -> list[tuple[Ener
         (each, jax.tree.map(lambda x: x[start:end].reshape(*shape, *x.shape[1:]), every))  # noqa: B023
         for each, shape, start, end in zip(averages, shapes, ends[:-1], ends[1:], strict=True)
     ]
+
+
+def _join_groups(parts: Sequence[Any]) -> Any:
+    """What belongs to groups, of axes (group, level or energy, ...), one after the other."""
+    join = lambda *x: jnp.concatenate([y.reshape(-1, *y.shape[2:]) for y in x])  # noqa: E731
+    return jax.tree.map(join, *parts)
 
 
 @program
@@ -346,8 +351,7 @@ def _average_levels(averages: tuple[Energies, ...], responses: EnergyResponse) -
     of_groups = [
         jax.vmap(_average_group)(each, found) for each, found in _split_groups(averages, responses)
     ]
-    join = lambda *parts: jnp.concatenate([x.reshape(-1, *x.shape[2:]) for x in parts])  # noqa: E731
-    return jax.tree.map(join, *of_groups)
+    return _join_groups(of_groups)
 
 
 def _average_group(energies: Energies, responses: EnergyResponse) -> LevelResponse:
