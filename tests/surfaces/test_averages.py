@@ -22,6 +22,7 @@ THERMAL, EDGE = 0.02, 0.3
 RULE = js.FermiContour(4)
 MODEL = js.models.MassiveDirac(velocity=1.0, mass=EDGE)
 LEVELS = np.linspace(0.26, 0.56, 31)  # 15 kT, from below the band edge
+_RULE = functools.cache(np.polynomial.legendre.leggauss)
 RESPONSES = {
     "root": lambda e: jnp.sqrt(jnp.maximum(e - EDGE, 0)),
     "step": lambda e: 1.0 * (e > EDGE),
@@ -35,10 +36,10 @@ def share(panels):
     return eqx.filter_jit(energies_of_levels)(RULE, MODEL, group, jnp.asarray(THERMAL))
 
 
-def reference(response, mu, number=4000):
+def reference(response, mu, number=1500):
     """Midpoint rule in f, from 1 to f at the edge and from there to 0."""
     at_edge = 1 / (1 + np.exp((EDGE - mu) / THERMAL))
-    node, weight = np.polynomial.legendre.leggauss(number)
+    node, weight = _RULE(number)
     total = 0.0
     for low, high in ((0.0, at_edge), (at_edge, 1.0)):
         f = low + (high - low) * (node + 1) / 2
