@@ -225,8 +225,8 @@ def _judge_surfaces(
     for each, found in _split_groups(averages, (nodes, findings)):
         kept = leave_out(each, is_refused(found[1], each))
         judged.append((kept, *judge_nodes(kept, *found)))
-    kept, nodes, findings = zip(*judged, strict=True)
-    return _Surfaces(kept, energies, _join_groups(nodes), _join_groups(findings))
+    kept, *every = zip(*judged, strict=True)
+    return _Surfaces(kept, energies, *map(_join_groups, every))
 
 
 def _split_groups(averages: tuple[Energies, ...], every: Any) -> list[tuple[Energies, Any]]:

@@ -138,9 +138,9 @@ def drop_empty_slots(surfaces: FermiSurface) -> FermiSurface:
     if is_traced(surfaces):
         return surfaces
     used = np.asarray(surfaces.weight) != 0
-    slots = used.shape[-1]
-    unit = -(-slots // _SIZES)
-    number = min(slots, unit * max(1, -(-int(used.sum(axis=-1).max()) // unit)))
+    room = used.shape[-1]
+    unit = -(-room // _SIZES)
+    number = min(room, unit * max(1, -(-int(used.sum(axis=-1).max()) // unit)))
     chosen = np.argsort(~used, axis=-1, kind="stable")[:, :number]
     slots = jnp.asarray(chosen)
     take = partial(jnp.take_along_axis, axis=-1)
