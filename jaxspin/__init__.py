@@ -110,6 +110,11 @@ from jaxspin.responses.operators_at_k import (
 )
 from jaxspin.responses.response import Response as Response
 from jaxspin.responses.response_set import ResponseSet as ResponseSet, load as load
+from jaxspin.responses.thermal import (
+    anomalous_nernst as anomalous_nernst,
+    spin_nernst as spin_nernst,
+    thermal_hall as thermal_hall,
+)
 from jaxspin.spin_transfer import spin_transfer_torque as spin_transfer_torque
 from jaxspin.surfaces import (
     BroadenedSurface as BroadenedSurface,

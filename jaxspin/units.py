@@ -32,6 +32,7 @@ _PER_FEMTOSECOND = " fs^-1"
 _CHARGE: dict[int, Any] = {1: "S m", 2: "S", 3: "S/m"}
 _NATURAL: dict[int, Any] = {1: "e^2/hbar Angstrom", 2: "e^2/hbar", 3: "e^2/hbar Angstrom^-1"}
 _SPIN: dict[int, Any] = {1: "hbar/2e S m", 2: "hbar/2e S", 3: "hbar/2e S/m"}
+_PER_KELVIN: dict[int, Any] = {1: "{} m/K", 2: "{}/K", 3: "{}/(m K)"}
 _PER_ANGSTROM = {"Angstrom": 1.0, "cm": 1e8, "m": 1e10}  # 1/Å in the inverse of each length
 
 # What one natural unit of a family, named by its default unit, is in each unit it converts to.
@@ -100,6 +101,17 @@ def _per_time(family: dict[str, float]) -> dict[str, float]:
     return {unit + _PER_FEMTOSECOND: factor * _FEMTOSECOND for unit, factor in family.items()}
 
 
+def _thermal_families(dimension: int) -> list[dict[str, float]]:
+    """Units of flows of charge, spin and heat that a gradient of temperature drives: e k/ħ, k/2
+    and k eV/ħ are the natural ones, times Å^(2−d)."""
+    d = dimension
+    factor = CONDUCTANCE * BOLTZMANN * _METRES ** (d - 2)
+    charge, spin, whole_spin, heat = (
+        _PER_KELVIN[d].format(unit) for unit in ("A", "hbar/2e A", "hbar/e A", "W")
+    )
+    return [{charge: factor}, {spin: factor, whole_spin: factor / 2}, {heat: factor}]
+
+
 def _surface_families(dimension: int) -> list[dict[str, float]]:
     """Units of what a constant relaxation time gives, and of the second order in the field."""
     d = dimension
@@ -141,7 +153,7 @@ def _unit_families(dimension: int) -> list[dict[str, float]]:
 
 
 _FAMILIES["1"] = {"1": 1.0, "%": 100.0}
-for _families in (_unit_families, _surface_families):  # the latter are made of the former
+for _families in (_unit_families, _surface_families, _thermal_families):  # in this order
     _FAMILIES |= {next(iter(family)): family for d in (1, 2, 3) for family in _families(d)}
 
 #: Every unit as it is written here, for type checkers; at run time `canonical` knows others.
@@ -278,6 +290,18 @@ Unit = Literal[
     "A/V^2 fs^-1",
     "hbar/2",
     "hbar",
+    "A m/K",
+    "hbar/2e A m/K",
+    "hbar/e A m/K",
+    "W m/K",
+    "A/K",
+    "hbar/2e A/K",
+    "hbar/e A/K",
+    "W/K",
+    "A/(m K)",
+    "hbar/2e A/(m K)",
+    "hbar/e A/(m K)",
+    "W/(m K)",
 ]
 
 
@@ -305,6 +329,21 @@ def spin_conductivity_per_time(dimension: int) -> Unit:
 def spin_polarization_per_time(dimension: int) -> Unit:
     """Unit of a spin density per field and relaxation time, of 1 fs."""
     return _per_femtosecond(spin_polarization(dimension))
+
+
+def thermoelectric_conductivity(dimension: int) -> Unit:
+    """Unit of a charge current per gradient of temperature: A/(m K) in 3D, A/K in 2D."""
+    return _PER_KELVIN[dimension].format("A")  # type: ignore[return-value]
+
+
+def spin_thermoelectric_conductivity(dimension: int) -> Unit:
+    """Unit of a spin current per gradient of temperature, (ħ/2e) A/(m K) in 3D."""
+    return _PER_KELVIN[dimension].format("hbar/2e A")  # type: ignore[return-value]
+
+
+def thermal_conductivity(dimension: int) -> Unit:
+    """Unit of a heat current per gradient of temperature: W/(m K) in 3D, W/K in 2D."""
+    return _PER_KELVIN[dimension].format("W")  # type: ignore[return-value]
 
 
 def second_order_conductivity(dimension: int) -> Unit:

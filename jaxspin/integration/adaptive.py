@@ -204,7 +204,9 @@ class _Evaluate:
         warm = np.flatnonzero(temperatures > 0)
         thermal = jnp.asarray(BOLTZMANN * temperatures[warm])
         low, high = map(jnp.asarray, levels.window)
-        occupations = Occupations(jnp.asarray(levels.mu), thermal, (low, high), cold)
+        occupations = Occupations(
+            jnp.asarray(levels.mu), thermal, (low, high), cold, observable.moment
+        )
         self.job = CellSum(
             observable=observable,
             model=model,

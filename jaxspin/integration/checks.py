@@ -106,6 +106,20 @@ def check_levels(levels) -> None:
     check_type("levels", levels, Levels, "a jaxspin.Levels(mu, temperature)")
 
 
+def check_warm(levels: Levels, name: str) -> None:
+    """All temperatures are positive, for what is zero at T = 0.
+
+    Raises:
+        ValueError: one is not.
+    """
+    if not levels.warm:
+        raise ValueError(
+            f"Argument `temperature` of `Levels` must be positive for the {name}, which is zero at "
+            f"T = 0, but is {shortened(levels.temperature)}. "
+            "For its slope at T = 0 take a temperature that the mesh resolves."
+        )
+
+
 def choose_degeneracy(model, degeneracy) -> Degeneracy:
     """`degeneracy` with a tolerance that fits the bands, where none was given.
 
@@ -401,7 +415,8 @@ def _sample_at_distance(observable, model, mesh, levels, degeneracy, *, distance
     mu = np.array([levels.mu.min(), levels.mu.max()])[:, None, None]
     thermal = BOLTZMANN * max(levels.temperatures.max(), 1e-3)
     volume = np.prod(np.asarray(mesh.scale)) * distance**d
-    density = np.einsum("enK,cnK->ecK", fermi(energies, mu, thermal), weights) * volume
+    filled = fermi(energies, mu, thermal, moment=observable.moment)
+    density = np.einsum("enK,cnK->ecK", filled, weights) * volume
     even = density + np.roll(density, len(directions) // 2, axis=-1)
     return (energies < mu).sum(axis=1), even.reshape(-1, len(directions)) / 2
 

@@ -18,7 +18,7 @@ from jaxspin.band_structure.degeneracy import Degeneracy
 from jaxspin.engine.programs import program
 from jaxspin.engine.xla import materialize
 from jaxspin.integration.cut_cells import NULL, ORDER, UNIT_NODES, UNIT_WIDTHS, CutCells
-from jaxspin.integration.levels import fermi
+from jaxspin.integration.levels import fermi, fill
 from jaxspin.meshes.coordinates import Coordinates
 from jaxspin.models.base import Model
 from jaxspin.quantities.observable import Observable
@@ -43,6 +43,8 @@ class Occupations(eqx.Module):
     #: Energies below which a state is filled, and above which it is empty, at every level.
     window: tuple[Float[Array, ""], Float[Array, ""]]
     cold: bool = eqx.field(static=True)
+    #: The moment of -∂f/∂ε that stands for f (see `fermi`).
+    moment: int = eqx.field(static=True)
 
     @property
     def number(self) -> int:
@@ -194,7 +196,8 @@ def _sum_levels(tensor, filling: _Filling, occupations: Occupations, *, derivati
         tensor = jnp.sum(mean * tensor[:, None], axis=2)
     for i in range(occupations.thermal.size):
         mu = occupations.mu[:, None, None, None]
-        f = fermi(energies, mu, occupations.thermal[i], derivative)
+        thermal, moment = occupations.thermal[i], occupations.moment
+        f = fermi(energies, mu, thermal, derivative, moment=moment)
         parts.append(ratios[:, None, None] * f)
     occupied = jnp.concatenate(parts, axis=1)
     cut = _find_cut_cells(occupied[0], energies, occupations)
@@ -214,7 +217,11 @@ _STEEP = 20.0
 def _find_cut_cells(occupied, energies, occupations: Occupations) -> Bool[Array, "B e"]:
     """Cells through which a Fermi surface passes: of T = 0, or too sharp for the nodes."""
     whole = jnp.all(occupied == occupied[..., :1], axis=-1)
-    cut = ~jnp.all(whole & (occupied[..., 0] % 1 == 0), axis=1)  # (e, B)
+    full = [jnp.ones(())] * occupations.cold
+    full += [fill(thermal, occupations.moment) for thermal in occupations.thermal]
+    full = jnp.repeat(jnp.stack(list(map(jnp.asarray, full))), occupations.mu.size)[:, None, None]
+    first = occupied[..., 0]
+    cut = ~jnp.all(whole & ((first == 0) | (first == full)), axis=1)  # (e, B)
     low, high = _bound_values(energies)
     mu = occupations.mu[:, None, None]
     passed = (low < mu) & (mu < high)  # (e, n, B)

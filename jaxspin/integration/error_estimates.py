@@ -417,9 +417,12 @@ def name_rule(info: Mapping[str, Array]) -> str:
 
 
 def noise_law(observable: Observable, weights: Weights) -> str:
-    """The law of the noise of a sum: "surface" with a part that goes with ∂f/∂ε, "states" for a
-    density of states, "smooth" where the weights are smooth functions of H, else "curvature"."""
-    if weights.surface is not None:
+    """The law of the noise of a sum.
+
+    "surface" with a part that goes with ∂f/∂ε or the entropy, which peak at mu, "states" for a
+    density of states, "smooth" where the weights are smooth functions of H, else "curvature".
+    """
+    if weights.surface is not None or observable.moment == 1:
         return "states" if observable.smooth else "surface"
     return "smooth" if observable.smooth else "curvature"
 

@@ -260,8 +260,9 @@ def _prepare_tasks(problem: Problem, layout: Layout, mesh: Mesh) -> Callable[[Me
     traced, number = is_traced(problem), levels.mu.size
     padded = levels if traced else pad_levels(levels)  # the user's jit compiles for its own number
     size = math.prod(shape.sea.shape[:-2])
-    sea = scans(padded, mesh.fills_cells)
-    surface = () if shape.surface is None else scans(padded, mesh.fills_cells, derivative=True)
+    choose = partial(scans, padded, mesh.fills_cells, moment=problem.observable.moment)
+    sea = choose()
+    surface = () if shape.surface is None else choose(derivative=True)
     plan = tuple(scan for _, scan in (*sea, *surface))
     common = TileSum(
         observable=problem.observable,

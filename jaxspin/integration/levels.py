@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import spence
 from jaxtyping import Array, Float
 
 from jaxspin.engine.annotations import Numbers
@@ -97,9 +98,55 @@ def fermi_difference(energies: Float[Array, "n K"], mu, thermal) -> Float[Array,
     return empty[:, None] * filled[None, :] * jnp.expm1(gaps / thermal)
 
 
-def fermi(energy, mu, thermal, derivative: bool = False):
-    """The Fermi function f = 1/(exp((ε-mu)/kT)+1), or ∂f/∂ε (1/eV); all energies in eV."""
-    occupation = jax.nn.sigmoid((mu - energy) / thermal)
+def fermi(energy, mu, thermal, derivative: bool = False, *, moment: int = 0):
+    """The Fermi function f = 1/(exp((ε-mu)/kT)+1), or ∂f/∂ε (1/eV); all energies in eV.
+
+    Args:
+        moment: n, for ∫_ε^∞ (ε'-mu)ⁿ (-∂f/∂ε') dε'/kT in place of f: the occupation itself
+            (n = 0, without the 1/kT), the entropy of a state in units of k (n = 1), and the heat
+            per kT that states above ε carry, eV (n = 2).
+    """
+    x = (energy - mu) / thermal
+    if moment and not derivative:
+        return entropy(x) if moment == 1 else thermal * heat(x)
+    occupation = jax.nn.sigmoid(-x)
     if not derivative:
         return occupation
-    return -occupation * jax.nn.sigmoid((energy - mu) / thermal) / thermal
+    slope = -occupation * jax.nn.sigmoid(x) / thermal
+    return slope if moment == 0 else slope * x if moment == 1 else slope * x**2 * thermal
+
+
+def fill(thermal, moment: int = 0):
+    """`fermi` of a state that lies far below mu."""
+    return (1.0, 0.0, np.pi**2 / 3 * thermal)[moment]
+
+
+@jax.custom_jvp
+def entropy(x):
+    """∫_x^∞ y (-df/dy) dy = -f ln f - (1-f) ln(1-f), even in x, with f = 1/(exp(x)+1)."""
+    x = jnp.abs(x)
+    return x * jax.nn.sigmoid(-x) + jnp.log1p(jnp.exp(-x))
+
+
+@jax.custom_jvp
+def heat(x):
+    """∫_x^∞ y² (-df/dy) dy, from π²/3 at x = -∞ to 0.
+
+    For x > 0 it is x²f + 2x ln(1+exp(-x)) - 2 Li₂(-exp(-x)); that of -x is π²/3 less it.
+    """
+    away = jnp.abs(x)
+    small = jnp.exp(-away)
+    tail = away * (away * jax.nn.sigmoid(-away) + 2 * jnp.log1p(small)) - 2 * spence(1 + small)
+    return jnp.where(x > 0, tail, np.pi**2 / 3 - tail)
+
+
+@entropy.defjvp
+def _entropy_jvp(primals, tangents):
+    (x,), (change,) = primals, tangents
+    return entropy(x), -x * jax.nn.sigmoid(x) * jax.nn.sigmoid(-x) * change
+
+
+@heat.defjvp
+def _heat_jvp(primals, tangents):
+    (x,), (change,) = primals, tangents
+    return heat(x), -(x**2) * jax.nn.sigmoid(x) * jax.nn.sigmoid(-x) * change

@@ -303,7 +303,7 @@ def _weigh_levels(observable, model, levels, degeneracy, k):
     bands = solve_bands(model, k, degeneracy, **observable.needs).restrict_to_window(*window)
     sea = observable(bands).sea.reshape(-1, *bands.levels.shape)
     thermal = BOLTZMANN * jnp.maximum(temperatures, 1e-6)[:, None, None, None]
-    f = fermi(bands.levels, mu[:, None, None], thermal)
+    f = fermi(bands.levels, mu[:, None, None], thermal, moment=observable.moment)
     return (jnp.einsum("tenK,cnK->tecK", f, sea).reshape(-1, sea.shape[0], k.shape[1]),)
 
 

@@ -20,7 +20,7 @@ from jaxspin.engine.record import Record
 from jaxspin.engine.small_matrices import as_arrays, is_traced, matmul, on_device
 from jaxspin.engine.tile_sizes import lanes_with_bins, round_up
 from jaxspin.engine.xla import add_rows
-from jaxspin.integration.levels import REACH_IN_KT, Levels, fermi
+from jaxspin.integration.levels import REACH_IN_KT, Levels, fermi, fill
 from jaxspin.units import BOLTZMANN
 
 
@@ -70,7 +70,7 @@ class OccupationSum(Record):
 
 
 def scans(
-    levels: Levels, cells: bool, derivative: bool = False
+    levels: Levels, cells: bool, derivative: bool = False, *, moment: int = 0
 ) -> tuple[tuple[tuple[int, ...], OccupationSum], ...]:
     """The scans that together serve all temperatures: ((indices of temperatures, scan), ...).
 
@@ -79,12 +79,11 @@ def scans(
             the point (see `LinearCellSum`).
         derivative: sum f'(ε) = ∂f/∂ε instead of f: a Fermi-surface term, 1/eV. At T = 0 that
             exists for cells only.
+        moment: sum this moment of -∂f/∂ε above each state instead of f (see `fermi`); T > 0.
     """
-    temperatures = levels.temperatures
+    temperatures, kind = levels.temperatures, (derivative, moment)
     if is_traced(temperatures):  # differentiated or mapped over: taken to be positive
-        return (
-            (tuple(range(len(temperatures))), _choose_thermal(levels.mu, temperatures, derivative)),
-        )
+        return ((tuple(range(len(temperatures))), _choose_thermal(levels.mu, temperatures, *kind)),)
     cold = tuple(int(i) for i in np.flatnonzero(temperatures == 0))
     warm = tuple(int(i) for i in np.flatnonzero(temperatures > 0))
     plan = []
@@ -93,9 +92,7 @@ def scans(
         fixed = *_sort_levels(levels.mu), len(cold)
         plan.append((cold, LinearCellSum(*fixed, derivative) if use_cells else StepSum(*fixed)))
     if warm:
-        plan.append(
-            (warm, _choose_thermal(levels.mu, np.asarray(temperatures)[list(warm)], derivative))
-        )
+        plan.append((warm, _choose_thermal(levels.mu, np.asarray(temperatures)[list(warm)], *kind)))
     return tuple(plan)
 
 
@@ -106,14 +103,14 @@ _FEW_LEVELS = 12
 _MANY_NODES = 400_000
 
 
-def _choose_thermal(mu, temperatures, derivative: bool) -> OccupationSum:
+def _choose_thermal(mu, temperatures, *kind) -> OccupationSum:
     thermal = BOLTZMANN * temperatures
     if is_traced(mu, temperatures) or mu.size * temperatures.size <= _FEW_LEVELS:
-        return FermiSum(mu, thermal, derivative)
+        return FermiSum(mu, thermal, *kind)
     start, step, number = _find_nodes(mu, temperatures)
     if number > _MANY_NODES:
-        return FermiSum(mu, thermal, derivative)
-    return EnergyHistogram(mu, thermal, start, step, round_up(number, _NODES), derivative)
+        return FermiSum(mu, thermal, *kind)
+    return EnergyHistogram(mu, thermal, start, step, round_up(number, _NODES), *kind)
 
 
 def _find_nodes(mu, temperatures) -> tuple[Any, Any, int]:
@@ -240,6 +237,7 @@ class FermiSum(OccupationSum):
     mu: Float[Array, " e"]
     thermal: Float[Array, " t"]
     derivative: bool = eqx.field(static=True)
+    moment: int = eqx.field(static=True)
 
     def shape(self, size, lanes):
         levels = self.thermal.size * self.mu.size
@@ -253,7 +251,7 @@ class FermiSum(OccupationSum):
         values = jnp.swapaxes(values, 0, 1)
 
         def of_level(i):
-            weights = fermi(energies, mu[i], thermal[i], self.derivative)
+            weights = fermi(energies, mu[i], thermal[i], self.derivative, moment=self.moment)
             return matmul(weights[None], values)[0]
 
         return add_rows(sums, of_level)
@@ -273,7 +271,8 @@ class FermiSum(OccupationSum):
 
         def sum_level(level):
             mu, thermal = level
-            return jnp.einsum("nK,cnK->c", fermi(energies, mu, thermal, self.derivative), values)
+            weights = fermi(energies, mu, thermal, self.derivative, moment=self.moment)
+            return jnp.einsum("nK,cnK->c", weights, values)
 
         batch = max(1, _NUMBERS // (8 * energies.size))
         return jax.lax.map(sum_level, (mu, thermal), batch_size=min(batch, mu.size))
@@ -307,6 +306,7 @@ class EnergyHistogram(Histogram):
     step: Float[Array, ""]
     number: int = eqx.field(static=True)
     derivative: bool = eqx.field(static=True)
+    moment: int = eqx.field(static=True)
 
     def shape(self, size, lanes):
         return (_FILLED + self.number, size)
@@ -327,9 +327,9 @@ class EnergyHistogram(Histogram):
         nodes = self.first + self.step * jnp.arange(self.number)
         filled = 0 if self.derivative else sums[0][:, None]
         near = sums[_FILLED:].T
-        parts = self._split_temperatures(self.thermal)
+        parts, kind = self._split_temperatures(self.thermal), (self.derivative, self.moment)
         levels = [(x, self.mu) for x in parts]
-        occupied = [_fill_nodes(near, nodes, filled, x, self.derivative) for x in levels]
+        occupied = [_fill_nodes(near, nodes, filled, x, kind) for x in levels]
         return jnp.transpose(jnp.concatenate(occupied, axis=-1), (2, 0, 1))
 
     def _finish_known(self, sums):
@@ -339,7 +339,8 @@ class EnergyHistogram(Histogram):
         near, filled = on_device(near.T), 0 if self.derivative else on_device(low[0][:, None])
         parts = map(on_device, self._split_temperatures(np.asarray(self.thermal)))
         fixed, levels = (near, on_device(nodes), filled), [(x, self.mu) for x in parts]
-        occupied = [_fill_nodes_known(*fixed, x, self.derivative) for x in levels]
+        kind = self.derivative, self.moment
+        occupied = [_fill_nodes_known(*fixed, x, kind) for x in levels]
         return np.transpose(np.concatenate(occupied, axis=-1), (2, 0, 1))
 
     def _split_temperatures(self, thermal) -> list:
@@ -349,13 +350,14 @@ class EnergyHistogram(Histogram):
         return [thermal[part] for part in parts]
 
 
-def _fill_nodes(near, nodes, filled, levels, derivative: bool) -> Float[Array, "e c t"]:
+def _fill_nodes(near, nodes, filled, levels, kind: tuple[bool, int]) -> Float[Array, "e c t"]:
     """Σ_j f(E_j) H_j at each level (kT, mu); on the left the sums, because tangents are more rows
     of them."""
-    thermal, mu = levels
+    (thermal, mu), (derivative, moment) = levels, kind
 
     def fill_level(mu):
-        return near @ fermi(nodes, mu, thermal[:, None], derivative).T + filled
+        occupied = fermi(nodes, mu, thermal[:, None], derivative, moment=moment)
+        return near @ occupied.T + filled * fill(thermal, moment)
 
     return jax.lax.map(fill_level, mu)
 

@@ -106,9 +106,16 @@ class Problem:
 
     def _check_quantities(self) -> None:
         """The model has the dimension, and the bands, that each quantity needs."""
+        if len({quantity.observable.moment for quantity in self.all_quantities}) > 1:
+            raise ValueError(
+                "Argument `quantities` must all be summed with the same power of the energy, but "
+                f"are {[quantity.name for quantity in self.all_quantities]}. Compute them apart."
+            )
         for quantity in self.all_quantities:
             if quantity.observable.every_band:
                 model_checks.check_every_band(self.model, quantity.name)
+            if quantity.observable.moment:
+                checks.check_warm(self.levels, quantity.name)
             if quantity.observable.complete:
                 model_checks.check_complete(self.model, quantity.name)
             allowed = range(quantity.least_dimension, 4)

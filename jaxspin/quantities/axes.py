@@ -26,7 +26,7 @@ class Axis:
 FLOW = Axis("flow", "direction in which charge or spin flows")
 FIELD = Axis("field", "direction of the electric field")
 SECOND_FIELD = Axis("second_field", "direction of the second electric field")
-GRADIENT = Axis("gradient", "direction along which the magnetization changes")
+GRADIENT = Axis("gradient", "direction along which the magnetization, or the temperature, changes")
 SPIN = Axis("spin", "component of the spin", axial=True)
 ORBITAL = Axis("orbital", "component of the orbital moment", axial=True)
 MAGNETIZATION = Axis("magnetization", "component of the magnetization", axial=True)

@@ -45,6 +45,10 @@ class Wrapped(Observable):
     def filled_pairs(self) -> bool:
         return self.observable.filled_pairs
 
+    @property
+    def moment(self) -> int:
+        return self.observable.moment
+
     def __call__(self, bands):
         return self.observable(bands)
 
@@ -78,6 +82,27 @@ class OfBands(Wrapped):
 
     def driven_mean(self, matrices, states):
         return self.observable.driven_mean(matrices, states)
+
+
+class Moment(Wrapped):
+    """An observable whose sums have moments of -∂f/∂ε in place of f (see `Observable.moment`).
+
+    Its weights, of a flow driven by the field on charges -e, become those of the flow driven by a
+    gradient of temperature, or of the heat flow: times (-1)^moment.
+    """
+
+    power: int = eqx.field(static=True)
+
+    @property
+    def moment(self) -> int:
+        return self.power
+
+    def __call__(self, bands):
+        weights = self.observable(bands)
+        if self.power % 2 == 0:
+            return weights
+        surface = None if weights.surface is None else -weights.surface
+        return Weights(-weights.sea, surface, weights.expansion)
 
 
 class Averaged(Wrapped):
@@ -165,6 +190,10 @@ class Stacked(Observable):
     @property
     def filled_pairs(self) -> bool:
         return any(observable.filled_pairs for observable in self.observables)
+
+    @property
+    def moment(self) -> int:  # of all of them (`Problem.check`)
+        return max(observable.moment for observable in self.observables)
 
     def __call__(self, bands):
         weights = [observable(bands) for observable in self.observables]

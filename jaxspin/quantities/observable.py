@@ -66,6 +66,10 @@ class Observable(Record):
     #: terms, cannot give it.
     complete: ClassVar[bool] = False
 
+    #: Power of (ε - mu) in the moment of -∂f/∂ε that its sums have in place of f: 0 for f itself, 1
+    #: for the entropy of a state, 2 for the heat (see `jaxspin.integration.levels.fermi`).
+    moment: ClassVar[int] = 0
+
     #: Whether pairs of two filled bands contribute, which cancel in sums over f_m - f_n.
     filled_pairs: ClassVar[bool] = False
 

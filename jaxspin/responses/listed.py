@@ -9,7 +9,8 @@ from jaxspin.quantities.charge import ANOMALOUS_HALL, CARRIER_DENSITY, DENSITY_O
 from jaxspin.quantities.quantity import Quantity
 from jaxspin.quantities.spin import EQUILIBRIUM_SPIN_CURRENT, TORQUE_DENSITY
 from jaxspin.quantities.spin_hall import DEFINITIONS
-from jaxspin.responses import fermi_sea, fermi_surface
+from jaxspin.quantities.thermal import ANOMALOUS_NERNST, SPIN_NERNST, THERMAL_HALL
+from jaxspin.responses import fermi_sea, fermi_surface, thermal
 from jaxspin.responses.response import Response
 
 
@@ -48,4 +49,7 @@ RESPONSES: dict[str, Listed] = {
     "intrinsic_nonlinear_hall": Listed(
         fermi_surface.intrinsic_nonlinear_hall, surface_quantities.INTRINSIC_NONLINEAR_HALL
     ),
+    "anomalous_nernst": Listed(thermal.anomalous_nernst, ANOMALOUS_NERNST),
+    "thermal_hall": Listed(thermal.thermal_hall, THERMAL_HALL),
+    "spin_nernst": Listed(thermal.spin_nernst, SPIN_NERNST),
 }

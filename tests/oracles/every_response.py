@@ -76,6 +76,12 @@ def fermi_surface():
         yield respond.__name__, respond(crystal, js.Grid((8, 8)), js.Levels(0.3, 3000.0))
 
 
+def thermal():
+    """Flows that a gradient of temperature drives."""
+    for respond in (js.anomalous_nernst, js.thermal_hall, js.spin_nernst):
+        yield respond.__name__, respond(RASHBA, DISK, WARM)
+
+
 def at_k():
     """Bands and their geometry, of degenerate bands too."""
     yield "bands", js.bands(BI2SE3, K3).energies
@@ -185,6 +191,7 @@ GROUPS = (
     fermi_sea,
     spin_hall,
     fermi_surface,
+    thermal,
     at_k,
     fillings,
     disordered,

@@ -7,7 +7,7 @@ from jaxspin.quantities.spin import EQUILIBRIUM_SPIN_CURRENT, TORQUE_DENSITY
 from jaxspin.quantities.spin_hall import DEFINITIONS, PIECES
 from jaxspin.responses.listed import RESPONSES
 
-FLOWS = ("flow", "field", "second_field", "spin", "orbital")
+FLOWS = ("flow", "field", "second_field", "gradient", "spin", "orbital")
 GENERATED = ("spin", "orbital", "field", "second_field", "gradient", "magnetization")
 
 

@@ -1,14 +1,13 @@
 """Constant relaxation time: independent sums, closed forms, groups, parities, what is refused."""
 
-import json
 from functools import lru_cache
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from gauge import over_groups, random_gauge, rotated
+from response_table import TABLE, tabled
 from symmetric_models import symmetric_model
 
 import jaxspin as js
@@ -33,20 +32,6 @@ OF_SPIN = ("edelstein", "spin_drude", "spin_berry_dipole")
 TIMES_TAU = ("drude", "edelstein", "spin_drude", "nonlinear_hall")
 
 # --- independent sums -----------------------------------------------------------------------------
-
-TABLE = json.loads(Path(__file__).with_name("fermi_surface.json").read_text(encoding="utf-8"))
-
-
-@lru_cache
-def tabled(name: str) -> js.HoppingModel:
-    given = TABLE["models"][name]["model"]
-    blocks, spin = (
-        None if given[key] is None else np.array(given[key]["re"]) + 1j * np.array(given[key]["im"])
-        for key in ("blocks", "spin")
-    )
-    return js.HoppingModel(
-        given["lattice"], given["cells"], blocks, given["centres_cartesian"], spin
-    )
 
 
 @lru_cache
