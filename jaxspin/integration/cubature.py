@@ -44,7 +44,7 @@ class Occupations(eqx.Module):
     window: tuple[Float[Array, ""], Float[Array, ""]]
     cold: bool = eqx.field(static=True)
     #: The moment of -∂f/∂ε that stands for f (see `fermi`).
-    moment: int = eqx.field(static=True)
+    moment: int = eqx.field(static=True, default=0)
 
     @property
     def number(self) -> int:

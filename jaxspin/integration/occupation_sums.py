@@ -237,7 +237,7 @@ class FermiSum(OccupationSum):
     mu: Float[Array, " e"]
     thermal: Float[Array, " t"]
     derivative: bool = eqx.field(static=True)
-    moment: int = eqx.field(static=True)
+    moment: int = eqx.field(static=True, default=0)
 
     def shape(self, size, lanes):
         levels = self.thermal.size * self.mu.size
@@ -306,7 +306,7 @@ class EnergyHistogram(Histogram):
     step: Float[Array, ""]
     number: int = eqx.field(static=True)
     derivative: bool = eqx.field(static=True)
-    moment: int = eqx.field(static=True)
+    moment: int = eqx.field(static=True, default=0)
 
     def shape(self, size, lanes):
         return (_FILLED + self.number, size)
