@@ -43,7 +43,7 @@ CALLS = {
     "nonlinear Hall": lambda: js.nonlinear_hall(QWZ, GRID, SCAN),
     "intrinsic nonlinear Hall": lambda: js.intrinsic_nonlinear_hall(QWZ, GRID, LEVELS),
     "anomalous Nernst": lambda: js.anomalous_nernst(QWZ, GRID, LEVELS),
-    "thermal Hall": lambda: js.thermal_hall(QWZ, GRID, SCAN),
+    "thermal Hall": lambda: js.thermal_hall(QWZ, GRID, js.Levels(SCAN.mu, 300.0)),
     "magnetic spin Hall": lambda: js.spin_drude(RASHBA, DISK, LEVELS),
     "equilibrium spin current": lambda: js.equilibrium_spin_current(RASHBA, DISK, LEVELS),
     **{
