@@ -33,6 +33,7 @@ _BISECTIONS = 40  # of one kT
 # steps, roots, powers and Lorentzians with an onset from −30 to 20 kT, with and without a second
 # one: relative errors up to 6e-8, in the median 1e-11, none above the difference of the two rules,
 # which is 40 times the error in the median. With 13 nodes it is below the error in one case of 13.
+# With mu at the onset itself they are up to 6e-7, four times the difference.
 _NODES = (14, 12)
 _PANELS = 4
 # Levels so near to each other share their energies, and kT of the panels between them, at most:
