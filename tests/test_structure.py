@@ -391,3 +391,10 @@ def test_functions_take_few_arguments_by_position():
 
 def test_functions_are_short():
     assert not places("long")
+
+
+def test_names_of_test_files_differ():
+    """Folders of tests are no packages: of two files of one name only one can be imported."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert len(names) > 50
+    assert sorted(names) == sorted(set(names))
