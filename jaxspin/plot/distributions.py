@@ -63,7 +63,8 @@ def distribution(
         axes.set(xlabel=K_X, ylabel=K_Y)
         if len(k) == 3:
             _label_shell(axes)
-        axes.set_title(f"{show.replace('_', ' ')}, field along {field}")
+        name = show.replace("drude", "Drude").replace("_", " ")
+        axes.set_title(f"{name}, field along {field}")
     return axes
 
 
