@@ -720,7 +720,11 @@ def test_temperatures_are_an_axis():
         np.testing.assert_array_equal(skew.value[i], alone.skew.spin_density.value)
         np.testing.assert_array_equal(skew.error[i], alone.skew.spin_density.error)
     other = respond(dirac(), EIGHT, [1, 1], temperature=[300, 0]).skew.spin_density
-    np.testing.assert_array_equal(other.value, skew.value[::-1, [1, 1]])  # any order, equal, int
+    expected = skew.replace(value=skew.value[::-1, [1, 1]], error=skew.error[::-1, [1, 1]])
+    np.testing.assert_array_equal(other.value[1], expected.value[1])  # any order, equal, int
+    # At 300 K a level shares its energies with its neighbours, with 0.8 eV here and there not.
+    assert np.all(np.abs(other.value - expected.value)[0] <= (other.error + expected.error)[0])
+    np.testing.assert_allclose(other.value[0], expected.value[0], rtol=0, atol=1e-9)
     torque = both.spin_orbit_torque([0, 0, 0.3]).total
     assert torque.component(spin="x", field="y").axes == ("temperature", "mu")
 
