@@ -122,8 +122,9 @@ def _read_blocks_with_cells(lines: Lines, header: Header, parts: int) -> Blocks:
         table = lines.read_table(size**2, 5 + 2 * parts, expected)
         cells = as_integers(lines, table[:, :3], "R, three integers")
         for cell, rows in _sort_by_cell(cells):
-            block = waiting.setdefault(cell, _Block(size, parts, start + int(rows[0])))
-            block.fill(lines, table[:, 3:], rows)
+            if cell not in waiting:
+                waiting[cell] = _Block(size, parts, start + int(rows[0]))
+            waiting[cell].fill(lines, table[:, 3:], rows)
         if yielded + len(waiting) > number:
             raise _stray_error(lines, waiting, number)
         while waiting and (first := next(iter(waiting.items())))[1].is_whole:
